@@ -1,0 +1,161 @@
+"""What a run is made of: frozen dataclasses, one per part, and the named presets. The command line is made from these same classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from emorl_lite.errors import UserError
+
+OBJECTIVES = ("reflection", "empathy", "fluency")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The base model and the shape of its adapters."""
+
+    path: str = "data/tiny_lm"
+    """Hub id or local folder of the base model (safetensors only)."""
+    template: str = "<bos>{prompt}<sep>"
+    """How a client statement becomes the model's input."""
+    max_prompt_tokens: int = 256
+    """Longest input accepted, in tokens of the filled template."""
+    max_new_tokens: int = 44
+    """Longest reply, in tokens. A reply that reaches it without ending is unfinished."""
+    lora_r: int = 8
+    """Rank of the LoRA adapters."""
+    lora_alpha: int = 16
+    """LoRA scale numerator (scale = alpha / r)."""
+    lora_dropout: float = 0.0
+    """Dropout on the adapter's input (the paper's code: .05)."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to run; auto prefers a GPU."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Weights' type; auto is float32 on a CPU, and bfloat16 on a GPU that has it."""
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """How replies are scored."""
+
+    fluency_cap: float = 3.0
+    """Perplexity at which fluency reaches 0: fluency = (cap - perplexity) / cap, clipped to [0, 1]."""
+    repeat_ngram: int = 4
+    """Every reward is multiplied by the share of distinct n-grams of this length (1 for a reply without repetition)."""
+    classifier_steps: int = 450
+    """Training steps of the reflection cross-encoder."""
+    empathy_steps: int = 160
+    """Training steps of the empathy cross-encoder."""
+    classifier_batch: int = 64
+    """Pairs in a classifier's training step."""
+    classifier_lr: float = 2e-3
+    """Classifier's peak learning rate (cosine schedule with warm-up)."""
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """One single-objective run. Names and defaults follow cleanrl where it has them."""
+
+    episodes: int = 2048
+    """Prompts answered in training: the paper's "data points" (its samples are k times as many)."""
+    batch_size: int = 64
+    """Replies in one rollout."""
+    minibatch_size: int = 32
+    """Replies in one gradient step."""
+    epochs: int = 2
+    """Passes over a rollout."""
+    lr: float = 1.5e-3
+    """Adapter's learning rate."""
+    value_lr: float = 5e-3
+    """Value head's learning rate."""
+    clip: float = 0.2
+    """Clip range of the probability ratio."""
+    value_clip: float = 0.2
+    """Clip range of the value's change."""
+    vf_coef: float = 0.5
+    """Weight of the value loss."""
+    gamma: float = 1.0
+    """Discount."""
+    lam: float = 0.95
+    """GAE's lambda."""
+    kl_coef: float = 0.03
+    """Weight of the per-token KL to the adapter-free base, inside the reward."""
+    temperature: float = 1.0
+    """Sampling temperature of the rollouts."""
+    max_grad_norm: float = 1.0
+    """Gradient clipping."""
+    gradient_accumulation: int = 1
+    """Minibatches per optimizer step."""
+    estimator: Literal["ppo", "rloo"] = "ppo"
+    """ppo: critic, GAE, clipped losses. rloo: the paper's k samples a prompt with a leave-one-out baseline, no critic."""
+    k: int = 3
+    """Samples a prompt with the rloo estimator."""
+    validate_every: int = 8
+    """Steps between validations (0: never)."""
+    early_stop: bool = False
+    """Stop by the paper's rule: std / mean of the last `patience` validation means below `tolerance`."""
+    patience: int = 20
+    """Validations that the rule looks at."""
+    tolerance: float = 0.015
+    """The rule's threshold."""
+    checkpoint_every: int = 8
+    """Steps between checkpoints (0: only at the end)."""
+    log_samples: int = 2
+    """Replies of each step that go into the samples table."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Hierarchical grid search (the paper, section 3.3)."""
+
+    levels: int = 5
+    """Levels; the spacing halves at each, 1 / 2**levels at the last."""
+    points_per_axis: int = 3
+    """Points per axis at each level (the paper's 3)."""
+    validation_prompts: int = 32
+    """Size of the fixed validation set on which every point is scored."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where prompts come from."""
+
+    name: Literal["small_world", "pair", "table"] = "small_world"
+    """small_world (embedded), pair (the PAIR file), or table (any CSV or JSON with prompt and reply columns)."""
+    path: str = ""
+    """File, for pair and table."""
+    prompt_column: str = "prompt"
+    """Column that holds the client's statement (table)."""
+    reply_column: str = "reply"
+    """Column that holds the counsellor's reply (table; empty: there is none)."""
+    train_prompts: int = 2048
+    """Training prompts."""
+    validation_prompts: int = 32
+    """Validation prompts during training."""
+    test_prompts: int = 192
+    """Held-out prompts, seen by neither training nor search."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A whole experiment."""
+
+    name: str = "tiny"
+    objectives: tuple[str, ...] = OBJECTIVES
+    model: ModelConfig = field(default_factory=ModelConfig)
+    rewards: RewardConfig = field(default_factory=RewardConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    kl_coef: dict[str, float] = field(default_factory=lambda: {"fluency": 0.06})
+    """KL weights of single objectives, where they differ from `ppo.kl_coef`."""
+
+
+PRESETS: dict[str, Preset] = {"tiny": Preset()}
+
+
+def get_preset(name: str) -> Preset:
+    """The preset of this name."""
+    if name not in PRESETS:
+        raise UserError(f"preset {name!r} is unknown: expected one of {', '.join(sorted(PRESETS))}")
+    return PRESETS[name]

@@ -1,0 +1,73 @@
+"""Random tiny models made on the spot: no download, no trained weights."""
+
+from __future__ import annotations
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from emorl_lite.models import LanguageModel
+from emorl_lite.presets import ModelConfig
+
+WORDS = ["<pad>", "<bos>", "<eos>", "<unk>", "<sep>", *(f"w{i}" for i in range(59))]
+PROMPTS = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9", "w10 w2"]
+ADAPTERS = ["reflection", "empathy", "fluency"]
+
+
+def tokenizer(seq2seq: bool = False) -> PreTrainedTokenizerFast:
+    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        sep_token="<sep>",
+        padding_side="right" if seq2seq else "left",
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def network(kind: str, seed: int = 0):
+    torch.manual_seed(seed)
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    V = len(WORDS)
+    if kind == "llama":
+        config = LlamaConfig(
+            vocab_size=V, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
+            max_position_embeddings=64, tie_word_embeddings=True, initializer_range=0.3, **ids,
+        )  # fmt: skip
+        return LlamaForCausalLM(config).eval()
+    if kind == "gpt2":
+        config = GPT2Config(vocab_size=V, n_embd=32, n_layer=2, n_head=2, n_positions=64, initializer_range=0.3, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, **ids)
+        return GPT2LMHeadModel(config).eval()
+    config = T5Config(
+        vocab_size=V, d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, dropout_rate=0.0, initializer_factor=3.0,
+        decoder_start_token_id=0, pad_token_id=0, eos_token_id=2,
+    )  # fmt: skip
+    return T5ForConditionalGeneration(config).eval()
+
+
+def language_model(kind: str = "llama", adapters: int = 0, seed: int = 0, **config) -> LanguageModel:
+    """A random model of kind llama, gpt2 or t5 with that many random adapters (not the identity)."""
+    seq2seq = kind == "t5"
+    template = "{prompt} <sep>" if seq2seq else "<bos> {prompt} <sep>"
+    options = {"template": template, "max_prompt_tokens": 24, "max_new_tokens": 8, "lora_r": 4, "lora_alpha": 8} | config
+    lm = LanguageModel(network(kind, seed), tokenizer(seq2seq), ModelConfig(path=f"tiny-{kind}", **options))
+    for i, name in enumerate(ADAPTERS[:adapters]):
+        lm.add_adapter(name, seed=seed + i)
+        torch.manual_seed(100 + seed + i)
+        for key, p in lm.model.named_parameters():
+            if f"lora_B.{name}" in key:
+                torch.nn.init.normal_(p, std=0.3)
+    lm.model.eval()
+    return lm
