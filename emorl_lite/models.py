@@ -292,11 +292,10 @@ class LanguageModel:
 
     def base_probe(self) -> dict[str, Any]:
         """A few numbers that tell one base model from another, whatever type it was loaded in."""
-        weight = self.base.get_input_embeddings().weight.detach().float()
-        values = weight[:: max(1, len(weight) // 16), 0][:16]
-        shape = [int(n) for n in weight.shape]
-        layers = getattr(self.base.config, "num_hidden_layers", 0)
-        return {"embedding": shape, "layers": layers, "values": [round(float(v), 4) for v in values]}
+        matrices = [p for n, p in self.base.named_parameters() if p.dim() == 2 and "lora_" not in n]
+        samples = [m.detach()[:: max(1, len(m) // 8), 0][:8].float() for m in (matrices[0], matrices[-1])]
+        shape = [int(n) for n in self.base.get_input_embeddings().weight.shape]
+        return {"embedding": shape, "matrices": len(matrices), "values": [round(float(v), 4) for v in torch.cat(samples)]}
 
     def save_adapter(self, name: str, folder: str | os.PathLike[str]) -> None:
         """Write one adapter as safetensors, with a probe of the base it belongs to."""
@@ -320,7 +319,7 @@ class LanguageModel:
         probe_file = folder / "base.json"
         if probe_file.is_file():
             theirs, ours = json.loads(probe_file.read_text(encoding="utf-8")), self.base_probe()
-            same = theirs["embedding"] == ours["embedding"] and theirs["layers"] == ours["layers"]
+            same = theirs["embedding"] == ours["embedding"] and theirs["matrices"] == ours["matrices"]
             if not same or any(abs(a - b) > 0.01 + 0.02 * abs(a) for a, b in zip(theirs["values"], ours["values"], strict=True)):
                 raise UserError(f"adapter {name!r} in {folder} was trained on another base model than {self.config.path}")
         lora = LoraConfig.from_pretrained(str(folder))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from emorl_lite.errors import UserError
 
@@ -120,9 +122,9 @@ class SearchConfig:
 class DataConfig:
     """Where prompts come from."""
 
-    name: Literal["small_world", "pair", "table"] = "small_world"
+    name: Annotated[Literal["small_world", "pair", "table"], tyro.conf.arg(name="data")] = "small_world"
     """small_world (embedded), pair (the PAIR file), or table (any CSV or JSON with prompt and reply columns)."""
-    path: str = ""
+    path: Annotated[str, tyro.conf.arg(name="data-path")] = ""
     """File, for pair and table."""
     prompt_column: str = "prompt"
     """Column that holds the client's statement (table)."""

@@ -1,0 +1,272 @@
+"""Experiments on disk: train or load, tables with their provenance.
+
+    runs/<preset>/classifiers/<objective>/    reward classifiers
+    runs/<preset>/seed<k>/<objective>/        PPO: adapter, log.csv, samples.csv, checkpoint
+    runs/<preset>/seed<k>/search.csv          every point of the search
+
+Runs on a data file have the file's name before the seed: runs/<preset>/<file>-seed<k>/.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from emorl_lite.classifiers import CrossEncoder, labelled, train_classifier
+from emorl_lite.data import Dataset, check_lengths, load
+from emorl_lite.ensemble import EnsembleLM
+from emorl_lite.errors import UserError
+from emorl_lite.models import LanguageModel
+from emorl_lite.ppo import PPOTrainer
+from emorl_lite.presets import PRESETS, Preset
+from emorl_lite.rewards import Fluency, Guarded, RewardSet
+from emorl_lite.search import SearchResult, hierarchical_grid_search
+from emorl_lite.small_world import data_root, grammar
+
+CLASSIFIER_EXAMPLES = 24_000
+
+
+def runs_root() -> Path:
+    """Where runs are kept: $EMORL_RUNS, or `runs/` in the repository."""
+    return Path(os.environ.get("EMORL_RUNS") or data_root().parent / "runs")
+
+
+def provenance(**facts: Any) -> dict[str, Any]:
+    """What made a table: versions, commit, machine, and the facts given."""
+    versions = {name: __import__(name).__version__ for name in ("torch", "transformers", "peft")}
+    git = ["git", "-C", str(data_root().parent)]
+    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        **facts,
+        "commit": commit or None,
+        "python": platform.python_version(),
+        **versions,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def save_table(table: pd.DataFrame, path: Path, **facts: Any) -> Path:
+    """Write a CSV and, beside it, a JSON with its provenance."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False)
+    path.with_suffix(".json").write_text(json.dumps(provenance(**facts), indent=1, default=str) + "\n", encoding="utf-8")
+    return path
+
+
+@dataclass
+class Experiment:
+    """One preset and seed: its model, data, rewards, adapters and search. Everything is loaded if it is there and trained if not."""
+
+    preset: Preset
+    seed: int = 0
+    root: Path | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        known = PRESETS.get(self.preset.name)
+        own_model = known is None or known.model.path == self.preset.model.path
+        name = self.preset.name if own_model else f"{self.preset.name}-{Path(self.preset.model.path).name}"
+        tag = "" if self.preset.data.name == "small_world" else f"{Path(self.preset.data.path).stem}-"
+        self.home = Path(self.root or runs_root()) / name
+        self.folder = self.home / f"{tag}seed{self.seed}"
+
+    @cached_property
+    def lm(self) -> LanguageModel:
+        """The base model (the warm-started one, if there is one) with whatever adapters were added to it."""
+        config = self.preset.model
+        if (self.folder / "base" / "config.json").is_file():
+            config = replace(config, path=str(self.folder / "base"))
+        return LanguageModel.load(config, quiet=not self.progress)
+
+    @cached_property
+    def frozen(self) -> LanguageModel:
+        """A second copy that nobody trains: the yardstick of fluency and of the reflection classifier."""
+        return LanguageModel.load(self.preset.model)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        dataset = load(self.preset.data)
+        check_lengths(dataset, self.lm)
+        return dataset
+
+    # -- rewards
+
+    def classifier(self, objective: str) -> CrossEncoder:
+        """The classifier of an objective: loaded, or trained on the small world (and saved)."""
+        folder = self.home / "classifiers" / objective
+        if (folder / "classifier.safetensors").is_file():
+            return CrossEncoder.load(folder, self.frozen)
+        examples = labelled(grammar(), CLASSIFIER_EXAMPLES, "train")
+        model, seconds = train_classifier(self.frozen, examples, objective, self.preset.rewards)
+        model.save(folder)
+        if self.progress:
+            print(f"{objective} classifier trained in {seconds:.0f} s")
+        return model
+
+    @cached_property
+    def rewards(self) -> RewardSet:
+        """The three rewards, guarded."""
+        c = self.preset.rewards
+        scores: dict[str, Any] = {name: self.classifier(name).scores for name in self.preset.objectives if name != "fluency"}
+        if "fluency" in self.preset.objectives:
+            scores["fluency"] = Fluency(self.frozen, c.fluency_cap)
+        return RewardSet({name: Guarded(score, name, c.repeat_ngram) for name, score in scores.items()})
+
+    # -- training
+
+    def warm_start(self, steps: int) -> None:
+        """Fine-tune the base on the data's own training replies, and keep it in this run's folder as the base of all its adapters."""
+        from emorl_lite.warmstart import warm_start
+
+        if any((self.folder / name / "done.json").is_file() for name in self.preset.objectives):
+            raise UserError(f"{self.folder}: holds adapters of another base; choose another --seed or --runs for a warm start")
+        pairs = [(e.prompt, e.reply) for e in self.dataset.examples("train") if e.reply]
+        self.lm = warm_start(self.lm, pairs, steps, seed=self.seed, folder=self.folder / "base")
+
+    def train(self, objective: str, resume: bool = True) -> pd.DataFrame:
+        """Train (or finish, or load) the adapter of one objective. Returns its log with columns `objective` and `seed` added."""
+        config = replace(self.preset.ppo, kl_coef=self.preset.kl_coef.get(objective, self.preset.ppo.kl_coef))
+        folder = self.folder / objective
+        trainer = PPOTrainer(
+            self.lm,
+            objective,
+            self.rewards[objective],
+            self.dataset.prompts("train"),
+            config,
+            folder=folder,
+            validation_prompts=self.dataset.prompts("validation"),
+            watch={name: reward for name, reward in self.rewards.items() if name != objective},
+            seed=self.seed,
+            progress=self.progress,
+        )
+        log = trainer.train(resume=resume)
+        return log.assign(objective=objective, seed=self.seed)
+
+    def train_all(self) -> pd.DataFrame:
+        """The adapters of all objectives, one after the other; the logs one below the other."""
+        return pd.concat([self.train(name) for name in self.preset.objectives], ignore_index=True)
+
+    def load_adapters(self) -> None:
+        """Load the adapters; whatever is missing is trained."""
+        for name in self.preset.objectives:
+            folder = self.folder / name
+            if (folder / "done.json").is_file():
+                if name not in self.lm.adapters:
+                    self.lm.load_adapter(folder, name)
+            else:
+                self.train(name)
+
+    def ensemble(self, weights: Sequence[float] | None = None, level: str = "hidden") -> EnsembleLM:
+        """The ensemble of this experiment's adapters, uniform weights by default."""
+        self.load_adapters()
+        names = list(self.preset.objectives)
+        return EnsembleLM(self.lm, names, weights=tuple(weights or [1 / len(names)] * len(names)), level=level)
+
+    # -- evaluation and search
+
+    def policy_replies(self, policy: str, prompts: Sequence[str]) -> list[str]:
+        """Greedy replies of `base` or of one adapter."""
+        if policy == "base":
+            with self.lm.without_adapters():
+                return self.lm.reply(prompts)
+        self.lm.use(policy)
+        return self.lm.reply(prompts)
+
+    def score(self, policy: str, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, Any]:
+        """One row: mean score per objective, their mean, and the share of replies that ended."""
+        means = self.rewards.means(prompts, replies)
+        ended = sum(not r.endswith("[…]") for r in replies) / len(replies)
+        return {"policy": policy, "seed": self.seed, **means, "mean": sum(means.values()) / len(means), "finished": ended}
+
+    def search(self, prompts: Sequence[str] | None = None) -> SearchResult:
+        """Hierarchical grid search over the ensemble's weights on the fixed validation set; resumes from its table."""
+        prompts = list(prompts or self.dataset.prompts("validation")[: self.preset.search.validation_prompts])
+        ensemble = self.ensemble()
+
+        def evaluate(weights: tuple[float, ...]) -> dict[str, float]:
+            return self.rewards.means(prompts, ensemble.reply(prompts, weights=weights))
+
+        result = hierarchical_grid_search(
+            evaluate,
+            self.preset.objectives,
+            self.preset.search,
+            table_path=self.folder / "search.csv",
+            progress=self.progress,
+            provenance={"adapters": self.adapter_hashes(), "prompts": _digest("\n".join(prompts).encode())},
+        )
+        weights = dict(zip(self.preset.objectives, result.best, strict=True))
+        (self.folder / "search.json").write_text(json.dumps({"weights": weights, "scores": result.best_scores}), encoding="utf-8")
+        return result
+
+    def adapter_hashes(self) -> dict[str, str]:
+        """What tells these adapters from others."""
+        return {name: _digest((self.folder / name / "adapter_model.safetensors").read_bytes()) for name in self.preset.objectives}
+
+    def trained(self) -> list[str]:
+        """The objectives whose adapters are finished."""
+        return [name for name in self.preset.objectives if (self.folder / name / "done.json").is_file()]
+
+    def found_weights(self) -> tuple[float, ...] | None:
+        """The weights that the search found, if it was run."""
+        file = self.folder / "search.json"
+        if not file.is_file():
+            return None
+        found = json.loads(file.read_text(encoding="utf-8"))["weights"]
+        return tuple(found[name] for name in self.preset.objectives)
+
+    def evaluate(self, weights: Sequence[float] = ()) -> pd.DataFrame:
+        """Every reward's mean over the data's own replies (by level) and over greedy replies of base, adapters and ensemble on test prompts."""
+        rows = []
+        examples = [e for e in self.dataset.examples("test") if e.reply]
+        for level in dict.fromkeys(e.level for e in examples):
+            own = [e for e in examples if e.level == level]
+            name = f"replies, {level}" if level else "replies"
+            rows.append(self.score(name, [e.prompt for e in own], [e.reply for e in own]) | {"n": len(own)})
+        prompts = self.dataset.prompts("test")
+        for name in ("base", *self.trained()):
+            if name != "base" and name not in self.lm.adapters:
+                self.lm.load_adapter(self.folder / name, name)
+            rows.append(self.score(name, prompts, self.policy_replies(name, prompts)) | {"n": len(prompts)})
+        chosen = tuple(weights) or self.found_weights()
+        if chosen and len(self.trained()) < len(self.preset.objectives):
+            missing = next(name for name in self.preset.objectives if name not in self.trained())
+            raise UserError(f"--weights: no adapter for {missing!r} in {self.folder}; train it first")
+        if len(self.trained()) == len(self.preset.objectives):
+            replies = self.ensemble(chosen).reply(prompts)
+            rows.append(self.score("ensemble", prompts, replies) | {"n": len(prompts)})
+        return pd.DataFrame(rows)
+
+    def summary(self, weights: Sequence[float], prompts: Sequence[str] | None = None) -> pd.DataFrame:
+        """Scores of base, single-objective models and ensemble on held-out test prompts, all decoded greedily."""
+        prompts = list(prompts or self.dataset.prompts("test"))
+        self.load_adapters()
+        rows = [self.score(name, prompts, self.policy_replies(name, prompts)) for name in ("base", *self.preset.objectives)]
+        rows.append(self.score("ensemble", prompts, self.ensemble(weights).reply(prompts)))
+        return pd.DataFrame(rows)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The preset as plain data, for provenance."""
+        return {"preset": self.preset.name, "seed": self.seed, "ppo": asdict(self.preset.ppo), "search": asdict(self.preset.search)}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def require_objectives(names: Sequence[str], known: Sequence[str]) -> None:
+    """Raise UserError for an objective that the preset does not have."""
+    for name in names:
+        if name not in known:
+            raise UserError(f"--objective {name!r} is unknown: expected one of {', '.join(known)}, all")

@@ -1,0 +1,10 @@
+"""Types shared by the floors above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+Reward = Callable[[list[str], list[str]], Tensor]
+"""(prompts, replies) of N texts each -> scores [N] in [0, 1]. A reply that carries the UNFINISHED mark scores 0."""
