@@ -138,9 +138,8 @@ def run(command: Train | Search | Evaluate | Tutorial) -> int:
         names = preset.objectives if command.objective == "all" else (command.objective,)
         for name in names:
             log = experiment.train(name, resume=not command.restart)
-            print(
-                f"{name}: reward {log.reward.iloc[0]:.3f} -> {log.reward.iloc[-1]:.3f} in {len(log)} steps; {_shown(experiment.folder / name)}"
-            )
+            reward = f"{log.reward.iloc[0]:.3f} -> {log.reward.iloc[-1]:.3f}"
+            print(f"{name}: reward {reward} in {len(log)} steps; {os.path.relpath(experiment.folder / name)}")
         return 0
     if isinstance(command, Search):
         result = experiment.search()
@@ -154,10 +153,6 @@ def run(command: Train | Search | Evaluate | Tutorial) -> int:
     if command.out:
         save_table(table, Path(command.out), **experiment.fingerprint())
     return 0
-
-
-def _shown(path: Path) -> str:
-    return os.path.relpath(path)
 
 
 if __name__ == "__main__":

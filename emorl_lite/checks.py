@@ -1,4 +1,4 @@
-"""Checks for the exercises: "Not solved yet" for a stub, "Correct" for a right answer, an AssertionError that says what differs otherwise."""
+"""Checks for the exercises: "Not solved yet" for a stub, "Correct" for a right answer, else an AssertionError that says what differs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The one seam between this package and `transformers`: a language model with its tokenizer, template and LoRA adapters.
 
-Everything that differs between decoder-only and encoder-decoder models is in this file. Shapes: B prompts, T reply tokens, V words, d width.
+All that differs between decoder-only and encoder-decoder models is in this file. Shapes: B prompts, T reply tokens, V words, d width.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class LanguageModel:
         for text in replies:
             finished = not text.endswith(UNFINISHED)
             line = self.tokenizer(text.removesuffix(UNFINISHED), add_special_tokens=False).input_ids
-            ids.append(line + [self.tokenizer.eos_token_id] if finished else line)
+            ids.append([*line, self.tokenizer.eos_token_id] if finished else line)
         padded = self._pad(ids, left=False)
         return padded.ids, padded.mask
 

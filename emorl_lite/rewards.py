@@ -83,7 +83,7 @@ class RewardSet(Mapping[str, Reward]):
             raise UserError(f"objective {name!r} is unknown: expected one of {', '.join(self.rewards)}")
         return self.rewards[name]
 
-    def __iter__(self):  # noqa: ANN204
+    def __iter__(self):
         return iter(self.rewards)
 
     def __len__(self) -> int:
