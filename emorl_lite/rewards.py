@@ -6,7 +6,7 @@ saying the same thing again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -83,7 +83,7 @@ class RewardSet(Mapping[str, Reward]):
             raise UserError(f"objective {name!r} is unknown: expected one of {', '.join(self.rewards)}")
         return self.rewards[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self.rewards)
 
     def __len__(self) -> int:

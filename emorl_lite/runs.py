@@ -227,7 +227,7 @@ class Experiment:
         return tuple(found[name] for name in self.preset.objectives)
 
     def evaluate(self, weights: Sequence[float] = ()) -> pd.DataFrame:
-        """Every reward's mean over the data's own replies (by level) and over greedy replies of base, adapters and ensemble on test prompts."""
+        """Mean rewards of the data's own replies (by level), and of greedy replies of base, adapters and ensemble on test prompts."""
         rows = []
         examples = [e for e in self.dataset.examples("test") if e.reply]
         for level in dict.fromkeys(e.level for e in examples):
