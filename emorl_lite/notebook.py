@@ -10,8 +10,10 @@ import pandas as pd
 import torch
 import transformers
 
+from emorl_lite.errors import UserError
 from emorl_lite.models import choose_device
 from emorl_lite.presets import Preset, get_preset
+from emorl_lite.small_world import data_root
 
 
 def start(preset: str = "tiny") -> Preset:
@@ -26,6 +28,14 @@ def start(preset: str = "tiny") -> Preset:
         f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
     )
     return chosen
+
+
+def committed(name: str) -> pd.DataFrame:
+    """A table that comes with the repository, from `data/results/`."""
+    path = data_root() / "results" / name
+    if not path.is_file():
+        raise UserError(f"{path}: no such committed table")
+    return pd.read_csv(path)
 
 
 def say(markdown: str) -> None:

@@ -14,7 +14,8 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,10 +23,11 @@ from typing import Any
 
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from emorl_lite.classifiers import CrossEncoder, labelled, train_classifier
 from emorl_lite.data import Dataset, check_lengths, load
-from emorl_lite.ensemble import EnsembleLM
+from emorl_lite.ensemble import EnsembleLM, Level
 from emorl_lite.errors import UserError
 from emorl_lite.models import LanguageModel
 from emorl_lite.ppo import PPOTrainer
@@ -108,12 +110,23 @@ class Experiment:
         folder = self.home / "classifiers" / objective
         if (folder / "classifier.safetensors").is_file():
             return CrossEncoder.load(folder, self.frozen)
+        config, losses = self.preset.rewards, []
+        steps = config.classifier_steps if objective == "reflection" else config.empathy_steps
         examples = labelled(grammar(), CLASSIFIER_EXAMPLES, "train")
-        model, seconds = train_classifier(self.frozen, examples, objective, self.preset.rewards)
+        with tqdm(total=steps, desc=f"{objective} classifier", file=sys.stdout, mininterval=2, disable=not self.progress) as bar:
+
+            def on_step(step: int, loss: float) -> None:
+                losses.append({"objective": objective, "step": step, "loss": loss})
+                bar.update()
+
+            model, seconds = train_classifier(self.frozen, examples, objective, config, on_step=on_step)
         model.save(folder)
-        if self.progress:
-            print(f"{objective} classifier trained in {seconds:.0f} s")
+        save_table(pd.DataFrame(losses), folder / "losses.csv", seconds=round(seconds, 1), examples=len(examples))
         return model
+
+    def classifier_losses(self) -> pd.DataFrame:
+        """Training losses of the classifiers: objective, step, loss."""
+        return pd.concat([pd.read_csv(file) for file in sorted((self.home / "classifiers").glob("*/losses.csv"))], ignore_index=True)
 
     @cached_property
     def rewards(self) -> RewardSet:
@@ -168,7 +181,7 @@ class Experiment:
             else:
                 self.train(name)
 
-    def ensemble(self, weights: Sequence[float] | None = None, level: str = "hidden") -> EnsembleLM:
+    def ensemble(self, weights: Sequence[float] | None = None, level: Level = "hidden") -> EnsembleLM:
         """The ensemble of this experiment's adapters, uniform weights by default."""
         self.load_adapters()
         names = list(self.preset.objectives)
@@ -255,6 +268,11 @@ class Experiment:
         rows = [self.score(name, prompts, self.policy_replies(name, prompts)) for name in ("base", *self.preset.objectives)]
         rows.append(self.score("ensemble", prompts, self.ensemble(weights).reply(prompts)))
         return pd.DataFrame(rows)
+
+    def save_summary(self, summary: pd.DataFrame, weights: Mapping[str, float]) -> None:
+        """Keep the closing tables of this seed where `python -m emorl_lite tutorial` reads them."""
+        save_table(summary, self.home / "summary.csv", **self.fingerprint())
+        (self.home / "search.json").write_text(json.dumps({"weights": dict(weights)}) + "\n", encoding="utf-8")
 
     def fingerprint(self) -> dict[str, Any]:
         """The preset as plain data, for provenance."""

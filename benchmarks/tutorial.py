@@ -1,0 +1,129 @@
+"""What the tutorial finds, for several seeds: `python benchmarks/tutorial.py --seeds 0 1 2 --out data/results/tiny_seeds.csv`.
+
+Per seed: three PPO adapters, the hierarchical search on validation prompts, and every policy's scores on test prompts that neither training
+nor search saw, all decoded greedily with the same token limit. The reward classifiers are trained once; seeds vary the reinforcement
+learning. Finished parts under runs/ are reused. `--quick` runs one seed with few episodes and a coarse search, in a temporary folder.
+The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from emorl_lite.averaging import average_parameters
+from emorl_lite.metrics import Coherence, Specificity, diversity_2, edit_rate
+from emorl_lite.presets import Preset, get_preset
+from emorl_lite.runs import Experiment, save_table
+from emorl_lite.small_world import grammar
+
+
+def rows_of_seed(experiment: Experiment) -> list[dict[str, Any]]:
+    """All policies of one seed on the test prompts."""
+    preset, names = experiment.preset, list(experiment.preset.objectives)
+    start = time.perf_counter()
+    logs = experiment.train_all()
+    training = logs.groupby("objective").agg(points=("episodes", "last"), seconds=("seconds", "last"))
+    result = experiment.search()
+    search_replies = result.evaluated * preset.search.validation_prompts
+    clients = {c.text: c for c in grammar().clients(preset.data.test_prompts, "test")}
+    prompts = experiment.dataset.prompts("test")
+    metrics = {"coherence": Coherence(experiment.frozen), "specificity": Specificity(experiment.frozen)}
+    total, longest = int(training.points.sum()), int(training.points.max())
+
+    def row(policy: str, replies: list[str], points: int, parallel: int, weights: Sequence[float] | None = None) -> dict[str, Any]:
+        truth = [grammar().truth(clients[p], r) for p, r in zip(prompts, replies, strict=True)]
+        measured = {name: float(metric(prompts, replies).mean()) for name, metric in metrics.items()}
+        return experiment.score(policy, prompts, replies) | {
+            "true_reflection": sum(t[0] for t in truth) / len(truth),
+            "true_empathy": sum(t[1] for t in truth) / len(truth),
+            **measured,
+            "diversity_2": float(diversity_2(prompts, replies).mean()),
+            "edit_rate": float(edit_rate(prompts, replies).mean()),
+            **{f"w_{n}": w for n, w in zip(names, weights or [float("nan")] * len(names), strict=True)},
+            "data_points": points,
+            "data_points_parallel": parallel,
+            "test_prompts": len(prompts),
+        }
+
+    rows = [row("base", experiment.policy_replies("base", prompts), 0, 0)]
+    for name in names:
+        points = int(training.points[name])
+        rows.append(row(name, experiment.policy_replies(name, prompts), points, points))
+    found = row("ensemble", experiment.ensemble(result.best).reply(prompts), total, longest, result.best)
+    validation = sum(result.best_scores.values()) / len(names)
+    rows.append(found | {"validation_mean": validation, "search_replies": search_replies, "search_seconds": result.table.seconds.sum()})
+    uniform = (1 / len(names),) * len(names)
+    rows.append(row("ensemble, uniform weights", experiment.ensemble(uniform).reply(prompts), total, longest, uniform))
+    mixture = experiment.ensemble(result.best, level="probabilities")
+    rows.append(row("probabilities", mixture.reply(prompts), total, longest, result.best))
+    for how in ("exact", "soup"):
+        average_parameters(experiment.lm, names, result.best, name="merged", how=how)  # type: ignore[arg-type]
+        rows.append(row(f"parameters ({how})", experiment.policy_replies("merged", prompts), total, longest, result.best))
+    seconds = round(time.perf_counter() - start, 1)
+    return [r | {"training_seconds": float(training.seconds.sum()), "seed_seconds": seconds} for r in rows]
+
+
+def verdicts(table: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
+    """The issue's floors, as numbers."""
+    out: dict[str, Any] = {"seeds": sorted(int(s) for s in table.seed.unique())}
+    gains, conflicts, leads = [], [], []
+    for _, part in table.groupby("seed"):
+        by = part.set_index("policy")
+        gains += [{"objective": n, "gain": by.loc[n, n] - by.loc["base", n], "score": by.loc[n, n]} for n in names]
+        conflicts += [any(by.loc[o, p] > by.loc[n, p] for o in names for p in names if n not in (o, p)) for n in names]
+        leads.append(float(by.loc["ensemble", "mean"] - by.loc[["base", *names], "mean"].max()))
+    out["own_gain_min"] = round(min(float(g["gain"]) for g in gains), 3)
+    out["own_gain_reached"] = all(g["gain"] >= 0.2 or g["score"] >= 0.9 for g in gains)
+    out["every_single_is_beaten_elsewhere"] = all(conflicts)
+    out["ensemble_lead"] = [round(x, 3) for x in leads]
+    out["mean_by_policy"] = {k: round(float(v), 3) for k, v in table.groupby("policy", sort=False)["mean"].mean().items()}
+    return out
+
+
+def quick(preset: Preset) -> Preset:
+    """A few steps of everything."""
+    return replace(
+        preset,
+        ppo=replace(preset.ppo, episodes=128, validate_every=0),
+        rewards=replace(preset.rewards, classifier_steps=30, empathy_steps=20),
+        search=replace(preset.search, levels=1, validation_prompts=8),
+        data=replace(preset.data, train_prompts=256, validation_prompts=8, test_prompts=32),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    preset = get_preset(args.preset)
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch) if args.quick else None
+        seeds = args.seeds[:1] if args.quick else args.seeds
+        chosen = quick(preset) if args.quick else preset
+        rows = [row for seed in seeds for row in rows_of_seed(Experiment(chosen, seed, root))]
+    table = pd.DataFrame(rows)
+    if args.out:
+        save_table(
+            table.round(5), args.out, command=f"python benchmarks/tutorial.py --seeds {' '.join(map(str, seeds))}", preset=preset.name
+        )
+    columns = ["policy", "seed", *preset.objectives, "mean", "finished", "true_reflection", "true_empathy"]
+    print(table[columns].to_string(index=False, float_format="%.3f"))
+    print(json.dumps(verdicts(table, preset.objectives)))
+
+
+if __name__ == "__main__":
+    main()
