@@ -11,6 +11,7 @@ import hashlib
 import json
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -141,11 +142,7 @@ class Grammar:
         """Another client, who shares no element with this one; four in ten share the topic."""
         while True:
             other = self.client(rng, client.topic if rng.random() < 0.4 else None)
-            if (
-                other.situation != client.situation
-                and other.third != client.third
-                and other.feeling_group != client.feeling_group
-            ):
+            if other.situation != client.situation and other.third != client.third and other.feeling_group != client.feeling_group:
                 return other
 
     # -- replies
@@ -198,11 +195,14 @@ class Grammar:
         text = " ".join(filter(None, [opener and f"{opener}.", body, closer and f"{closer}."]))
         return Reply(sentence_case(text), content, warmth, reflection, EMPATHY[warmth])
 
-    def pairs(self, n: int, split: str, seed: int = 0, per_client: int = 4) -> list[tuple[Client, Reply]]:
-        """n (client, reply) pairs of one split, drawn from the world's mixture."""
+    def pairs(
+        self, n: int, split: str, seed: int = 0, per_client: int = 4, mixture: Mapping[str, float] | None = None
+    ) -> list[tuple[Client, Reply]]:
+        """n (client, reply) pairs of one split, with contents drawn from the world's mixture (or another one)."""
         rng = random.Random(f"pairs-{split}-{seed}")
         clients = self.clients(-(-n // per_client), split, seed)
-        return [(c, self.reply(rng, c)) for c in clients for _ in range(per_client)][:n]
+        mixture = mixture or self.phrases["content_mixture"]
+        return [(c, self.reply(rng, c, _pick(rng, mixture))) for c in clients for _ in range(per_client)][:n]
 
     def vocabulary(self) -> list[str]:
         """Every word the grammar can say, with both cases where a sentence may start with it."""
@@ -230,15 +230,20 @@ class Grammar:
     # -- truth about a generated reply
 
     def truth(self, client: Client, text: str) -> tuple[float, float]:
-        """(reflection, empathy) of any text by exact matching: the yardstick against reward hacking, never a training signal."""
+        """(reflection, empathy) of any text by exact matching: the yardstick against reward hacking, never a training signal.
+
+        It counts the elements restated and does not punish a wrong one beside them, so a `flawed` reply scores above its label.
+        """
         p, low = self.phrases, f" {re.sub(r'[^a-z ]', '', text.lower())} "
 
         def said(phrase: str) -> bool:
             return f" {re.sub(r'[^a-z ]', '', phrase.lower())} " in low
 
+        # leads are whole phrases: "your parcels are stuck" states no feeling
+        leads = ("you feel", "you are", "leaves you")
         restated = (
             said(to_second_person(client.situation))
-            + any(said(f"{lead} {f}") for f in p["feelings"][client.feeling_group] for lead in ("feel", "are", "you"))
+            + any(said(f"{lead} {f}") for f in p["feelings"][client.feeling_group] for lead in leads)
             + said(to_second_person(client.third))
         )
         opener, closer = any(map(said, p["openers"])), any(map(said, p["closers"]))
@@ -248,7 +253,7 @@ class Grammar:
 
 
 def damaged(reply: Reply, how: str, rng: random.Random) -> Reply:
-    """A broken copy of a reply that deserves no reward: `shuffled` words, a `looped` piece, or nothing but one warm phrase `repeated`."""
+    """A broken copy of a reply that deserves no reward: `shuffled` words or a `looped` piece."""
     words = reply.text.split()
     if how == "shuffled":
         words = rng.sample(words, len(words))
@@ -272,5 +277,5 @@ def _zipf(rng: random.Random, items: list[str], exponent: float) -> str:
     return rng.choices(items, [1 / (i + 1) ** exponent for i in range(len(items))])[0]
 
 
-def _pick(rng: random.Random, weights: dict[str, float]) -> str:
+def _pick(rng: random.Random, weights: Mapping[str, float]) -> str:
     return rng.choices(list(weights), list(weights.values()))[0]
