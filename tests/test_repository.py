@@ -1,0 +1,347 @@
+"""The repository's own rules: what may be committed, how modules depend on each other, and that the version files agree."""
+
+import ast
+import json
+import re
+import subprocess
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "emorl_lite"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+FLOORS = [  # imports point down this list, or stay on a floor without a cycle
+    ["errors", "types", "weights", "presets"],
+    ["table_files", "small_world", "data", "models"],
+    ["metrics", "classifiers", "rewards", "warmstart"],
+    ["ppo", "rollout", "checkpoint"],
+    ["ensemble", "stacked_lora", "averaging"],
+    ["search"],
+    ["runs"],
+    ["plots", "figures", "widgets", "checks", "search_plots", "notebook", "tutorial"],
+    ["__main__"],
+]
+
+
+@cache
+def tracked() -> list[Path]:
+    """Files under version control, or about to be: those that git does not ignore."""
+    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        names = subprocess.run(command, capture_output=True, check=True, text=True).stdout.split("\0")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return [ROOT / n for n in names if n and (ROOT / n).is_file()]
+
+
+def texts() -> list[tuple[str, str]]:
+    """(name, text) of every text file; notebooks without their pictures."""
+    found = []
+    for path in tracked():
+        raw = path.read_bytes()
+        if b"\0" in raw[:8192] or path.suffix in {".png", ".pdf", ".safetensors", ".npz", ".parquet"}:
+            continue
+        text = raw.decode("utf-8")
+        if path.suffix == ".ipynb":
+            book = json.loads(text)
+            for cell in book["cells"]:
+                for output in cell.get("outputs", []):
+                    output.get("data", {}).pop("image/png", None)
+            text = json.dumps(book, ensure_ascii=False, indent=0)
+        found.append((str(path.relative_to(ROOT)), text))
+    return found
+
+
+# -- files
+
+LOCAL = {
+    "a path of one machine": r"""(?<![\w.:/~*$})-])/(?:home|Users|root|work|workspace|opt|mnt|srv)/\w""",
+    "a temporary path": r"/tmp/ipykernel|\\Temp\\",
+    "a file URL": r"file:/" + "//",
+    "a host without a domain, or an address": r"https?://(?:[\w-]+|\d+(?:\.\d+){3})(?:[:/]|$)",
+    "a package index": r"(?:index-url|find-links|trusted-host)[ =]+(?!https://download\.pytorch\.org/whl/cpu\b)\S",
+}
+
+
+@pytest.mark.parametrize("what", LOCAL)
+def test_nothing_of_one_machine_is_committed(what):
+    hits = [
+        f"{name}: {m.group()!r}" for name, text in texts() if name != "tests/test_repository.py" for m in re.finditer(LOCAL[what], text)
+    ]
+    assert not hits, f"{what}: {hits[:5]}"
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("a path of one machine", "see " + "/ho" + "me/anna/emorl"),
+        ("a temporary path", "/tmp/" + "ipykernel_12/3.py"),
+        ("a file URL", "file:" + "///data"),
+        ("a host without a domain, or an address", "http:" + "//localhost:8080/simple"),
+        ("a host without a domain, or an address", "http:" + "//10.0.0.1/simple"),
+        ("a package index", "--extra-index" + "-url https://pypi.example.org/simple"),
+    ],
+)
+def test_the_patterns_find_what_they_should(what, text):
+    assert re.search(LOCAL[what], text)
+
+
+def test_sizes():
+    sizes = {str(p.relative_to(ROOT)): p.stat().st_size for p in tracked()}
+    large = {n: s for n, s in sizes.items() if s >= 5_000_000}
+    assert not large, f"5 MB or more: {large}"
+    assert sum(sizes.values()) < 60_000_000
+
+
+# -- modules
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    """ "plots" for emorl_lite/plots.py; a package inside counts as one module."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def package_imports(path: Path) -> set[str]:
+    """Names of the package's modules that a file imports, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            dotted = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}, line {node.lineno}: import by the full name emorl_lite.…"
+            dotted = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {d.split(".")[1] for d in dotted if d.startswith("emorl_lite.")}
+    return found - {"__version__"}
+
+
+def floors() -> dict[str, int]:
+    return {name: i for i, names in enumerate(FLOORS) for name in names}
+
+
+def test_every_module_has_a_floor():
+    unknown = {module_name(p) for p in modules()} - set(floors()) - {"__init__"}
+    assert not unknown, f"add {sorted(unknown)} to FLOORS in tests/test_repository.py"
+
+
+def test_no_import_points_up():
+    floor = floors()
+    upward = [
+        f"{module_name(p)} imports {other}"
+        for p in modules()
+        for other in package_imports(p)
+        if floor.get(other, -1) > floor.get(module_name(p), len(FLOORS))
+    ]
+    assert not upward, upward
+
+
+def test_no_import_cycle():
+    graph: dict[str, set[str]] = {}
+    for path in modules():
+        graph.setdefault(module_name(path), set()).update(package_imports(path) - {module_name(path)})
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, f"import cycle: {' -> '.join((*trail, name))}"
+        if name not in done:
+            for other in sorted(graph.get(name, ())):
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
+
+
+def test_modules_are_short():
+    lengths = {p.name: sum(bool(line.strip()) for line in p.read_text(encoding="utf-8").splitlines()) for p in modules()}
+    long = {n: count for n, count in lengths.items() if count >= 320}
+    assert not long, f"320 lines or more that are not blank: {long}"
+
+
+def forbidden(tree: ast.AST) -> list[str]:
+    """Ways to run code that a file of weights brings along."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            found += [n for n in names if n.split(".")[0] in {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}]
+            if isinstance(node, ast.ImportFrom) and node.module == "torch":
+                found += [f"torch.{a.name}" for a in node.names if a.name in {"save", "load"}]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if (node.value.id, node.attr) in {("torch", "save"), ("torch", "load")}:
+                found.append(f"torch.{node.attr}")
+        elif isinstance(node, ast.keyword):
+            value = node.value.value if isinstance(node.value, ast.Constant) else None
+            if (node.arg, value) in {
+                ("trust_remote_code", True),
+                ("use_safetensors", False),
+                ("safe_serialization", False),
+                ("allow_pickle", True),
+            }:
+                found.append(f"{node.arg}={value}")
+    return found
+
+
+def test_no_pickle_and_no_remote_code():
+    scripts = [*(ROOT / "scripts").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    hits = {p.name: bad for p in [*modules(), *scripts] if (bad := forbidden(ast.parse(p.read_text(encoding="utf-8"))))}
+    assert not hits, hits
+
+
+@pytest.mark.parametrize(
+    "code", ["import pickle", "from dill import dumps", "torch.load(f)", "from torch import save", "load(x, trust_remote_code=True)"]
+)
+def test_forbidden_code_is_found(code):
+    assert forbidden(ast.parse(code))
+
+
+@pytest.mark.parametrize("name", ["trl", "nbclient", "psutil", "jupyterlab", "sklearn", "pytest"])
+def test_optional_packages_are_imported_where_they_are_used(name):
+    """A machine with the plain dependencies (Colab has no trl) must be able to import every module."""
+    for path in modules():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = (
+                [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) else []
+            )
+            assert name not in {str(n).split(".")[0] for n in names}, f"{path.name}, line {node.lineno}: import {name} inside the function"
+
+
+# -- versions and commands
+
+
+@cache
+def pyproject() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def pins() -> dict[str, str]:
+    lines = [x.split("#")[0].strip() for x in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", x) for x in lines if x), "constraints.txt: exact pins without a local version only"
+    return {_normal(x.split("==")[0]): x.split("==")[1] for x in lines if x}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared() -> list[Requirement]:
+    project = pyproject()["project"]
+    return [Requirement(x) for part in (project["dependencies"], *project["optional-dependencies"].values()) for x in part]
+
+
+def test_every_dependency_is_pinned_inside_its_range():
+    for need in declared():
+        assert _normal(need.name) in pins(), f"constraints.txt: {need.name} is missing"
+        assert need.specifier.contains(pins()[_normal(need.name)]), f"constraints.txt: {need.name} is outside {need.specifier}"
+    for name in [
+        "numpy",
+        "tokenizers",
+        "huggingface-hub",
+        "ipython",
+        "ipykernel",
+        "jupyterlab",
+        "nbclient",
+        "nbconvert",
+        "nbformat",
+        "scipy",
+    ]:
+        assert name in pins(), f"constraints.txt: {name} is missing"
+
+
+COLAB = {"torch": "2.11", "transformers": "5.15", "peft": "0.20", "ipywidgets": "7.7.1", "ipython": "7.34"}
+
+
+def test_the_ranges_hold_what_colab_has():
+    project = pyproject()["project"]
+    assert SpecifierSet(project["requires-python"]).contains("3.13.0")
+    for need in map(Requirement, project["dependencies"]):
+        assert need.specifier.contains(COLAB.get(_normal(need.name), pins()[_normal(need.name)])), f"{need} excludes Colab's"
+    assert "trl" not in {Requirement(x).name for x in project["dependencies"]}
+
+
+def test_conda_environment_says_the_same():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    python = next(x for x in environment["dependencies"] if isinstance(x, str) and x.startswith("python="))
+    assert SpecifierSet(pyproject()["project"]["requires-python"]).contains(python.split("=")[1])
+    (pip,) = [x["pip"] for x in environment["dependencies"] if isinstance(x, dict)]
+    assert pip == ["-c constraints.txt", "-e .[dev]"]
+
+
+def test_readme_ci_and_workflow_run_the_same_command():
+    (command,) = re.findall(r"^make test\b.*$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.M)
+    assert command == "make test </dev/null"
+    assert "make test" in (ROOT / "README.md").read_text(encoding="utf-8")
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))
+    (job,) = workflow["jobs"].values()
+    assert [s["run"] for s in job["steps"] if "run" in s] == ["make test"]
+    assert job["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+
+
+def test_readme_links_resolve():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#\s]+)", readme) + re.findall(r'src="([^"]+)"', readme)
+    missing = [x for x in links if not x.startswith("http") and not (ROOT / x).exists()]
+    assert not missing, missing
+
+
+# -- notebooks: none yet is fine
+
+per_notebook = pytest.mark.parametrize(
+    "path", NOTEBOOKS or [pytest.param(None, marks=pytest.mark.skip(reason="no notebooks yet"))], ids=lambda p: p.name if p else "none"
+)
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+@per_notebook
+def test_notebook_is_valid_with_cell_ids(path):
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    assert (raw["nbformat"], raw["nbformat_minor"]) >= (4, 5), "cell ids need nbformat 4.5"
+    nbformat.validate(raw)
+    ids = [cell["id"] for cell in raw["cells"]]
+    assert len(ids) == len(set(ids))
+    assert path.stat().st_size < 1_000_000
+    assert "widgets" not in raw["metadata"], "widget state breaks GitHub's rendering"
+
+
+@per_notebook
+def test_notebook_was_run_in_order_from_a_fresh_kernel(path):
+    counts = [c.execution_count for c in read(path).cells if c.cell_type == "code" and c.source.strip()]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@per_notebook
+def test_notebook_outputs_are_clean(path):
+    for cell in read(path).cells:
+        for output in cell.get("outputs", []):
+            where = f"{path.name}, cell {cell.execution_count}"
+            assert output.output_type != "error", f"{where}: {output.get('ename')}"
+            if output.output_type == "stream" and output.name == "stderr":
+                assert "Warning" not in output.text, f"{where}: {output.text[:200]}"
+            if "image/png" in output.get("data", {}):
+                alt = output.metadata.get("image/png", {}).get("alt") or output.metadata.get("alt")
+                assert alt and alt.strip(), f"{where}: a picture without alt text"
+
+
+@per_notebook
+def test_notebook_opens_with_what_the_reader_needs(path):
+    first = read(path).cells[0]
+    assert first.cell_type == "markdown"
+    missing = [word for word in ("Objectives", "Prerequisites", "Time", "Hardware") if word not in first.source]
+    assert not missing, f"{path.name}: the first cell lacks {missing}"
