@@ -1,0 +1,156 @@
+"""How figures look and where they go: styles that do not rely on colour alone, reproducible files, alternative text."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from functools import wraps
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from emorl_lite.errors import UserError
+
+DPI = 110
+"""Resolution of the PNG, in dots per inch: readable in a notebook, a few ten kB."""
+
+RC = {
+    "font.size": 11,
+    "axes.labelsize": 11,
+    "axes.titlesize": 12,
+    "legend.fontsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "lines.markersize": 6,
+    "pdf.fonttype": 42,  # text stays text
+}
+
+
+class Style(NamedTuple):
+    """One colour, marker and line style that a name keeps in every figure."""
+
+    color: tuple[float, float, float]
+    marker: str
+    linestyle: Any
+
+
+_COLORS = sns.color_palette("colorblind")
+
+OBJECTIVE_STYLE: dict[str, Style] = {
+    "reflection": Style(_COLORS[0], "o", "-"),
+    "empathy": Style(_COLORS[1], "s", "--"),
+    "fluency": Style(_COLORS[2], "^", "-."),
+}
+METHOD_STYLE: dict[str, Style] = {
+    "base": Style(_COLORS[7], "X", ":"),
+    "single-objective": Style((0.2, 0.2, 0.2), "D", (0, (2, 2))),
+    "ensemble": Style(_COLORS[3], "*", (0, (8, 1.5))),
+    "parameters": Style(_COLORS[5], "P", (0, (6, 1, 1, 1))),
+    "probabilities": Style(_COLORS[4], "v", (0, (5, 1))),
+    "uniform": Style(_COLORS[9], "h", (0, (3, 1, 1, 1, 1, 1))),
+}
+_ALIASES = {"hidden": "ensemble", "parameters (exact)": "parameters"}
+_SPARE = [
+    Style((0.0, 0.4, 0.4), "p", (0, (1, 1))),
+    Style((0.45, 0.1, 0.1), "<", (0, (4, 2, 1, 2))),
+    Style((0.5, 0.5, 0.0), ">", (0, (6, 2))),
+]
+
+
+def styles(names: Iterable[str]) -> dict[str, Style]:
+    """The style of each name: fixed for the known objectives and methods, spare ones in order of appearance for others."""
+    known = OBJECTIVE_STYLE | METHOD_STYLE
+    chosen: dict[str, Style] = {}
+    for name in dict.fromkeys(names):
+        unknown = sum(n not in known and n not in _ALIASES for n in chosen)
+        chosen[name] = known.get(_ALIASES.get(name, name)) or _SPARE[unknown % len(_SPARE)]
+    return chosen
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def readable(draw: Callable[P, R]) -> Callable[P, R]:
+    """Run a drawing function under this module's settings, whatever the notebook has set."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        with matplotlib.rc_context(RC):  # type: ignore[arg-type]
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def panels(columns: int, width: float = 4.2, height: float = 3.6, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure with one row of panels, sizes in inches. Unknown to pyplot, so that no figure stays open or shows twice."""
+    figure = Figure(figsize=(width * columns, height), layout="constrained")
+    return figure, list(np.ravel(figure.subplots(1, columns, squeeze=False, **options)))
+
+
+def need(table: pd.DataFrame, columns: Iterable[str], figure: str) -> None:
+    """Raise UserError if the table of this figure is empty or lacks a column."""
+    for column in columns:
+        if column not in table.columns:
+            raise UserError(f"figure {figure}: the table has no column {column!r}; it has {', '.join(map(str, table.columns))}")
+    if table.empty:
+        raise UserError(f"figure {figure}: the table is empty")
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """The figure as a png or pdf file. The same figure gives the same bytes: no date, no version of the drawing library."""
+    buffer = BytesIO()
+    metadata = {"Software": None} if kind == "png" else {"CreationDate": None, "Producer": None, "Creator": None}
+    with matplotlib.rc_context(RC):  # type: ignore[arg-type]
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # keep this layout: laid out again, it would move a little
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def figures_root() -> Path:
+    """Where figures are kept: $EMORL_FIGURES, or `figures/` in the repository."""
+    return Path(os.environ.get("EMORL_FIGURES") or Path(__file__).resolve().parent.parent / "figures")
+
+
+def show(figure: Figure, name: str, alt: str, folder: Path | None = None) -> None:
+    """Write <folder>/<name>.png and .pdf, show the PNG if this is a notebook, and close the figure.
+
+    `alt` tells what the figure shows to whoever cannot see it. `folder`: `figures_root()` by default.
+    Raises UserError for an empty `alt`, or a name that is no plain file name.
+    """
+    if not alt.strip():
+        raise UserError(f"figure {name!r}: the alternative text is empty; say in a sentence what the figure shows")
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise UserError(f"figure {name!r}: expected a plain file name without folder")
+    folder = Path(folder or figures_root())
+    folder.mkdir(parents=True, exist_ok=True)
+    png = figure_bytes(figure, "png")
+    (folder / f"{name}.png").write_bytes(png)
+    (folder / f"{name}.pdf").write_bytes(figure_bytes(figure, "pdf"))
+    plt.close(figure)
+    if in_notebook():
+        from IPython.display import display
+
+        display({"image/png": png, "text/plain": alt}, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this code (and not a script, a test or a terminal)."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    return shell is not None and getattr(shell, "kernel", None) is not None
