@@ -95,7 +95,7 @@ def quick(preset: Preset) -> Preset:
     return replace(
         preset,
         ppo=replace(preset.ppo, episodes=128, validate_every=0),
-        rewards=replace(preset.rewards, classifier_steps=30, empathy_steps=20),
+        rewards=replace(preset.rewards, classifier_examples=600, classifier_epochs=1),
         search=replace(preset.search, levels=1, validation_prompts=8),
         data=replace(preset.data, train_prompts=256, validation_prompts=8, test_prompts=32),
     )
@@ -117,9 +117,7 @@ def main() -> None:
         rows = [row for seed in seeds for row in rows_of_seed(Experiment(chosen, seed, root))]
     table = pd.DataFrame(rows)
     if args.out:
-        save_table(
-            table.round(5), args.out, command=f"python benchmarks/tutorial.py --seeds {' '.join(map(str, seeds))}", preset=preset.name
-        )
+        save_table(table.round(5), args.out, command=f"benchmarks/tutorial.py --seeds {' '.join(map(str, seeds))}", preset=preset.name)
     columns = ["policy", "seed", *preset.objectives, "mean", "finished", "true_reflection", "true_empathy"]
     print(table[columns].to_string(index=False, float_format="%.3f"))
     print(json.dumps(verdicts(table, preset.objectives)))

@@ -1,13 +1,13 @@
 """Reward classifiers of the small world: cross-encoders that read a client statement and a reply together.
 
-The body starts from the frozen language model. Beside its hidden states the head reads, for every reply token, how much more likely the
-client's statement makes it: log p(token | client, ...) - log p(token | ...). A from-scratch classifier learns the form of a good reply
-but does not compare it with the client; this one does, which notebook 01 shows.
+A frozen language model reads both; a small trained network judges from its hidden states and, for every word of the reply, how much more
+likely the client's statement makes it: log p(word | client, ...) - log p(word | ...). A classifier trained from scratch learns the form of
+a good reply but hardly compares it with the client. Since the language model stays as it is, one reading serves both classifiers and every
+epoch. Shapes: N pairs, T reply tokens, d width of the language model.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import random
@@ -26,7 +26,7 @@ from emorl_lite.models import LanguageModel
 from emorl_lite.presets import RewardConfig
 from emorl_lite.small_world import Client, Grammar, Reply, damaged, sentence_case
 
-LOG_RATIO_LIMIT = 8.0  # one wildly unlikely token should not drown the others
+LOG_LIMIT = 8.0  # one wildly unlikely token should not drown the others
 
 
 @dataclass(frozen=True)
@@ -40,45 +40,67 @@ class Labelled:
     kind: str
 
 
+@torch.no_grad()
+def read_pairs(lm: LanguageModel, prompts: Sequence[str], replies: Sequence[str], batch_size: int = 128) -> list[Tensor]:
+    """What the frozen model makes of each pair: one float16 tensor [T_i, 2 d + 2] a pair.
+
+    For each reply token: the last and a middle hidden state, log p(token | client, ...), and log p(token | ...) without the client.
+    """
+    if lm.seq2seq:
+        raise UserError(f"{lm.config.path}: the small-world classifiers need a decoder-only language model")
+    out: list[Tensor] = [torch.empty(0)] * len(replies)
+    order = sorted(range(len(replies)), key=lambda i: len(prompts[i]) + len(replies[i]))
+    with lm.without_adapters():
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = lm.encode([prompts[i] for i in rows])
+            ids, mask = lm.encode_replies([replies[i] for i in rows])
+            T = ids.shape[1]
+            attention = torch.cat([batch.mask, mask], 1)
+            states = lm.model(
+                input_ids=torch.cat([batch.ids, ids], 1),
+                attention_mask=attention,
+                position_ids=(attention.cumsum(1) - 1).clamp(min=0),
+                logits_to_keep=T + 1,
+                output_hidden_states=True,
+                use_cache=False,
+            )
+            logits, hidden = states.logits[:, :-1].float(), states.hidden_states
+            given = -nn.functional.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
+            alone = lm.logprobs(lm.encode([""] * len(rows)), ids, mask)
+            middle = hidden[len(hidden) // 2]
+            read = torch.cat([hidden[-1][:, -T:].float(), middle[:, -T:].float(), given[..., None], alone[..., None]], -1)
+            read = read.half().cpu()
+            for i, row, length in zip(rows, read, mask.sum(1).tolist(), strict=True):
+                out[i] = row[:length].clone()
+    return out
+
+
 class CrossEncoder(nn.Module):
-    """Score in [0, 1] of a (prompt, reply) pair.
+    """Score in [0, 1] of a (prompt, reply) pair: projection, one transformer layer over the reply's tokens, pooling, one logit.
 
     Args:
-        lm: frozen decoder-only language model; its body is copied and trained, itself stays as it is.
-        support: also read each reply token's log-probability ratio with and without the client (needed for reflection).
+        lm: the frozen language model that reads the pair.
+        support: give the network the log-probabilities with and without the client, beside the hidden states.
     """
 
-    def __init__(self, lm: LanguageModel, support: bool):
+    def __init__(self, lm: LanguageModel, support: bool = True, width: int = 96):
         super().__init__()
-        if lm.seq2seq:
-            raise UserError(f"{lm.config.path}: the small-world classifiers need a decoder-only language model")
-        self.support = support
-        self.body = copy.deepcopy(lm.base.base_model).requires_grad_(True)
-        width = lm.width
-        extra = 2 if support else 0
-        self.token = nn.Sequential(nn.Linear(width + extra, width), nn.GELU())
+        self.support, self.width = support, width
+        self.states = nn.Sequential(nn.LayerNorm(2 * lm.width), nn.Linear(2 * lm.width, width))
+        self.words = nn.Linear(3, width, bias=False)
+        self.mix = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True)
         self.head = nn.Sequential(nn.Linear(3 * width, width), nn.GELU(), nn.Linear(width, 1))
-        self._lm = [lm]  # in a list: not a submodule, not saved
+        self._lm = [lm]  # in a list: not a submodule, so neither trained nor saved
 
-    def forward(self, prompts: Sequence[str], replies: Sequence[str]) -> Tensor:
-        """Logits [N]."""
-        lm = self._lm[0]
-        batch = lm.encode(prompts)
-        ids, mask = lm.encode_replies(replies)
-        T = ids.shape[1]
-        attention = torch.cat([batch.mask, mask], 1)
-        hidden = self.body(
-            input_ids=torch.cat([batch.ids, ids], 1),
-            attention_mask=attention,
-            position_ids=(attention.cumsum(1) - 1).clamp(min=0),
-        ).last_hidden_state[:, -T:]
+    def forward(self, read: Tensor, mask: Tensor) -> Tensor:
+        """Logits [N] from what the language model read, [N, T, 2 d + 2], and its mask [N, T]."""
+        hidden = self.states(read[..., :-2])
         if self.support:
-            with torch.no_grad(), lm.without_adapters():
-                given = lm.logprobs(batch, ids, mask)
-                alone = lm.logprobs(lm.encode([""] * len(prompts)), ids, mask)
-            ratio = (given - alone).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT) / 4
-            hidden = torch.cat([hidden, ratio[..., None], given.clamp(min=-LOG_RATIO_LIMIT)[..., None] / 4], -1)
-        token = self.token(hidden)
+            given, alone = read[..., -2], read[..., -1]
+            ratio = (given - alone).clamp(-LOG_LIMIT, LOG_LIMIT)
+            hidden = hidden + self.words(torch.stack([ratio, given.clamp(min=-LOG_LIMIT), alone.clamp(min=-LOG_LIMIT)], -1) / 4)
+        token = nn.functional.gelu(self.mix(hidden, src_key_padding_mask=mask == 0))
         keep = mask[..., None].bool()
         mean = (token * keep).sum(1) / keep.sum(1).clamp(min=1)
         high = token.masked_fill(~keep, -1e4).amax(1)
@@ -87,30 +109,43 @@ class CrossEncoder(nn.Module):
 
     @torch.no_grad()
     def scores(self, prompts: Sequence[str], replies: Sequence[str], batch_size: int = 128) -> Tensor:
-        """Scores [N] in [0, 1]."""
+        """Scores [N] in [0, 1], on the CPU."""
+        return self.scores_of(read_pairs(self._lm[0], prompts, replies, batch_size), batch_size)
+
+    @torch.no_grad()
+    def scores_of(self, read: Sequence[Tensor], batch_size: int = 128) -> Tensor:
+        """Scores [N] of pairs already read."""
         self.eval()
-        order = sorted(range(len(replies)), key=lambda i: len(prompts[i]) + len(replies[i]))
-        out = torch.zeros(len(replies))
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            out[rows] = torch.sigmoid(self([prompts[i] for i in rows], [replies[i] for i in rows])).float().cpu()
-        return out
+        if not len(read):
+            return torch.zeros(0)
+        parts = [self(*pad(read[i : i + batch_size], self._lm[0].device)) for i in range(0, len(read), batch_size)]
+        return torch.sigmoid(torch.cat(parts)).float().cpu()
 
     def save(self, folder: Path) -> None:
+        """Write classifier.safetensors and classifier.json."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / "classifier.safetensors")
-        (folder / "classifier.json").write_text(json.dumps({"support": self.support}), encoding="utf-8")
+        facts = {"support": self.support, "width": self.width, "base": self._lm[0].base_probe()}
+        (folder / "classifier.json").write_text(json.dumps(facts), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, lm: LanguageModel) -> CrossEncoder:
+        """Read a saved classifier. Raises UserError if there is none, or if it belongs to another language model."""
         if not (folder / "classifier.safetensors").is_file():
             raise UserError(f"{folder}: no trained classifier here")
-        model = cls(lm, **json.loads((folder / "classifier.json").read_text(encoding="utf-8")))
-        try:
-            model.load_state_dict(load_file(folder / "classifier.safetensors"))
-        except RuntimeError as error:
-            raise UserError(f"{folder}: this classifier was trained on another base model than {lm.config.path}") from error
+        facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
+        if not lm.same_base(facts.pop("base")):
+            raise UserError(f"{folder}: this classifier was trained on another base model than {lm.config.path}")
+        model = cls(lm, **facts)
+        model.load_state_dict(load_file(folder / "classifier.safetensors"))
         return model.to(lm.device).eval()
+
+
+def pad(read: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Readings of different lengths as one float32 tensor [N, T, 2 d + 2] and its mask [N, T]."""
+    x = nn.utils.rnn.pad_sequence(list(read), batch_first=True).float()
+    lengths = torch.tensor([len(r) for r in read])
+    return x.to(device), (torch.arange(x.shape[1])[None] < lengths[:, None]).float().to(device)
 
 
 # -- training data
@@ -158,47 +193,50 @@ def shortcut(grammar: Grammar, client: Client, reply: Reply, how: str, rng: rand
 
 def train_classifier(
     lm: LanguageModel,
-    examples: Sequence[Labelled],
-    objective: str,
+    read: Sequence[Tensor],
+    labels: Sequence[float],
     config: RewardConfig,
+    support: bool = True,
     seed: int = 0,
     on_step: Callable[[int, float], None] | None = None,
 ) -> tuple[CrossEncoder, float]:
-    """Train one cross-encoder with a soft binary cross-entropy on the labels. Returns (classifier, seconds)."""
-    steps = config.classifier_steps if objective == "reflection" else config.empathy_steps
+    """Train one cross-encoder on pairs already read, with a soft binary cross-entropy on their labels. Returns (classifier, seconds)."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    model = CrossEncoder(lm, support=objective == "reflection").to(lm.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.classifier_lr, weight_decay=0.01, betas=(0.9, 0.98))
-    labels = torch.tensor([getattr(e, objective) for e in examples], device=lm.device)
-    start = time.perf_counter()
+    model = CrossEncoder(lm, support).to(lm.device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.classifier_lr, weight_decay=0.02)
+    target = torch.tensor(list(labels), device=lm.device)
+    start, total, step = time.perf_counter(), classifier_steps(len(read), config), 0
     model.train()
-    queue: list[list[int]] = []
-    for step in range(steps):
-        if not queue:
-            queue = _similar_lengths(examples, config.classifier_batch, rng)
-        rows = queue.pop()
-        warm = min(1.0, (step + 1) / 30)
-        for group in optimizer.param_groups:
-            group["lr"] = config.classifier_lr * warm * (0.05 + 0.475 * (1 + math.cos(math.pi * step / steps)))
-        logits = model([examples[i].prompt for i in rows], [examples[i].reply for i in rows])
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        if on_step:
-            on_step(step + 1, float(loss.detach()))
+    for _ in range(config.classifier_epochs):
+        for rows in _similar_lengths([len(r) for r in read], config.classifier_batch, rng):
+            warm = min(1.0, (step + 1) / 50)
+            for group in optimizer.param_groups:
+                group["lr"] = config.classifier_lr * warm * (0.03 + 0.485 * (1 + math.cos(math.pi * step / total)))
+            logits = model(*pad([read[i] for i in rows], lm.device))
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, target[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+            if on_step:
+                on_step(step, float(loss.detach()))
     return model.eval(), time.perf_counter() - start
 
 
-def _similar_lengths(examples: Sequence[Labelled], size: int, rng: random.Random) -> list[list[int]]:
-    """Batches of examples of similar length, in random order: less padding."""
-    order = list(range(len(examples)))
+def classifier_steps(examples: int, config: RewardConfig) -> int:
+    """Steps of a whole training."""
+    return config.classifier_epochs * -(-examples // config.classifier_batch)
+
+
+def _similar_lengths(lengths: Sequence[int], size: int, rng: random.Random) -> list[list[int]]:
+    """One epoch of batches of examples of similar length, in random order: less padding."""
+    order = list(range(len(lengths)))
     rng.shuffle(order)
     groups = []
     for start in range(0, len(order), size * 20):
-        part = sorted(order[start : start + size * 20], key=lambda i: len(examples[i].prompt) + len(examples[i].reply))
-        groups += [part[i : i + size] for i in range(0, len(part) - size + 1, size)] or [part]
+        part = sorted(order[start : start + size * 20], key=lambda i: lengths[i])
+        groups += [part[i : i + size] for i in range(0, len(part), size)]
     rng.shuffle(groups)
     return groups

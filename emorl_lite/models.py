@@ -297,6 +297,13 @@ class LanguageModel:
         shape = [int(n) for n in self.base.get_input_embeddings().weight.shape]
         return {"embedding": shape, "matrices": len(matrices), "values": [round(float(v), 4) for v in torch.cat(samples)]}
 
+    def same_base(self, probe: dict[str, Any]) -> bool:
+        """Whether a probe was taken from this base model (within the rounding of another weight type)."""
+        ours = self.base_probe()
+        if any(probe.get(key) != ours[key] for key in ("embedding", "matrices")):
+            return False
+        return all(abs(a - b) <= 0.01 + 0.02 * abs(a) for a, b in zip(probe["values"], ours["values"], strict=True))
+
     def save_adapter(self, name: str, folder: str | os.PathLike[str]) -> None:
         """Write one adapter as safetensors, with a probe of the base it belongs to."""
         folder = Path(folder)
@@ -317,11 +324,8 @@ class LanguageModel:
         if not weights.is_file():
             raise UserError(f"adapter {name!r}: {folder} holds no adapter_model.safetensors")
         probe_file = folder / "base.json"
-        if probe_file.is_file():
-            theirs, ours = json.loads(probe_file.read_text(encoding="utf-8")), self.base_probe()
-            same = theirs["embedding"] == ours["embedding"] and theirs["matrices"] == ours["matrices"]
-            if not same or any(abs(a - b) > 0.01 + 0.02 * abs(a) for a, b in zip(theirs["values"], ours["values"], strict=True)):
-                raise UserError(f"adapter {name!r} in {folder} was trained on another base model than {self.config.path}")
+        if probe_file.is_file() and not self.same_base(json.loads(probe_file.read_text(encoding="utf-8"))):
+            raise UserError(f"adapter {name!r} in {folder} was trained on another base model than {self.config.path}")
         lora = LoraConfig.from_pretrained(str(folder))
         lora.inference_mode = False
         try:

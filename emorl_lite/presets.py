@@ -44,10 +44,10 @@ class RewardConfig:
     """Perplexity at which fluency reaches 0: fluency = (cap - perplexity) / cap, clipped to [0, 1]."""
     repeat_ngram: int = 4
     """Every reward is multiplied by the share of distinct n-grams of this length (1 for a reply without repetition)."""
-    classifier_steps: int = 450
-    """Training steps of the reflection cross-encoder."""
-    empathy_steps: int = 160
-    """Training steps of the empathy cross-encoder."""
+    classifier_examples: int = 8000
+    """Labelled pairs that the classifiers are trained on."""
+    classifier_epochs: int = 4
+    """Passes over them."""
     classifier_batch: int = 64
     """Pairs in a classifier's training step."""
     classifier_lr: float = 2e-3

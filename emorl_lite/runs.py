@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from emorl_lite.classifiers import CrossEncoder, labelled, train_classifier
+from emorl_lite.classifiers import CrossEncoder, Labelled, classifier_steps, labelled, read_pairs, train_classifier
 from emorl_lite.data import Dataset, check_lengths, load
 from emorl_lite.ensemble import EnsembleLM, Level
 from emorl_lite.errors import UserError
@@ -35,8 +35,6 @@ from emorl_lite.presets import PRESETS, Preset
 from emorl_lite.rewards import Fluency, Guarded, RewardSet
 from emorl_lite.search import SearchResult, hierarchical_grid_search
 from emorl_lite.small_world import data_root, grammar
-
-CLASSIFIER_EXAMPLES = 24_000
 
 
 def runs_root() -> Path:
@@ -111,18 +109,28 @@ class Experiment:
         if (folder / "classifier.safetensors").is_file():
             return CrossEncoder.load(folder, self.frozen)
         config, losses = self.preset.rewards, []
-        steps = config.classifier_steps if objective == "reflection" else config.empathy_steps
-        examples = labelled(grammar(), CLASSIFIER_EXAMPLES, "train")
+        labels = [getattr(e, objective) for e in self.labelled]
+        steps = classifier_steps(len(labels), config)
         with tqdm(total=steps, desc=f"{objective} classifier", file=sys.stdout, mininterval=2, disable=not self.progress) as bar:
 
             def on_step(step: int, loss: float) -> None:
                 losses.append({"objective": objective, "step": step, "loss": loss})
                 bar.update()
 
-            model, seconds = train_classifier(self.frozen, examples, objective, config, on_step=on_step)
+            model, seconds = train_classifier(self.frozen, self.read, labels, config, on_step=on_step)
         model.save(folder)
-        save_table(pd.DataFrame(losses), folder / "losses.csv", seconds=round(seconds, 1), examples=len(examples))
+        save_table(pd.DataFrame(losses), folder / "losses.csv", seconds=round(seconds, 1), examples=len(labels))
         return model
+
+    @cached_property
+    def labelled(self) -> list[Labelled]:
+        """The classifiers' training pairs."""
+        return labelled(grammar(), self.preset.rewards.classifier_examples, "train")
+
+    @cached_property
+    def read(self) -> list[torch.Tensor]:
+        """What the frozen model makes of them: computed once for all classifiers."""
+        return read_pairs(self.frozen, [e.prompt for e in self.labelled], [e.reply for e in self.labelled])
 
     def classifier_losses(self) -> pd.DataFrame:
         """Training losses of the classifiers: objective, step, loss."""
