@@ -255,5 +255,7 @@ def test_the_datasheet_has_the_grammars_numbers():
     sheet = (Path(data_root()) / "small_world" / "README.md").read_text(encoding="utf-8")
     told = {name: int(n.replace(",", "")) for name, n in re.findall(r"^\| ([a-z ]+) \| ([\d,]+) \|", sheet, re.MULTILINE)}
     assert {name: told.get(name) for name in counts} == counts
+    shares = {name: float(x) for name, x in re.findall(r"^\| (\w+)[^|]*\| (\.\d+) \|", sheet, re.MULTILINE)}
+    assert shares == p["content_mixture"] | p["warmth_mixture"]
     drawn = grammar().pairs(40_000, "train", seed=0)
     assert told["distinct pairs in a draw"] == len({(c.text, r.text) for c, r in drawn})
