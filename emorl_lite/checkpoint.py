@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from emorl_lite.errors import UserError
+from emorl_lite.models import LanguageModel
+from emorl_lite.presets import PPOConfig
+from emorl_lite.types import Reward, reward_name
+
+COUNTERS = ("steps", "episodes", "samples", "seconds", "order", "validation_means")
+"""What a checkpoint holds besides tensors."""
 
 
 def check_writable(folder: Path) -> None:
@@ -62,8 +73,11 @@ def check_identity(where: Path, theirs: Mapping[str, Any], ours: Mapping[str, An
             raise UserError(f"{where}: made with {key} = {theirs.get(key)!r}, now {ours.get(key)!r}; use another folder, or resume=False")
 
 
-def random_states(device: torch.device) -> dict[str, Tensor]:
-    """The states of torch's random generators, uint8: of the CPU and of the device in use."""
+def random_states(device: torch.device, seed: int | None = None) -> dict[str, Tensor]:
+    """The states of torch's random generators, uint8, of the CPU and of the device in use: as they are, or as a seed makes them."""
+    if seed is not None:
+        kinds = {"cpu", device.type} & {"cpu", "cuda", "mps"}
+        return {kind: torch.Generator(kind).manual_seed(seed).get_state() for kind in sorted(kinds)}
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -81,6 +95,25 @@ def set_random_states(states: Mapping[str, Tensor], device: torch.device) -> Non
         torch.mps.set_rng_state(states["mps"])
 
 
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's moments and step counts, as index/name."""
+    return {f"{i}/{name}": x for i, moments in optimizer.state_dict()["state"].items() for name, x in moments.items()}
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` took."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split("/")
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names start with prefix/, without it."""
+    return {k.removeprefix(prefix + "/"): v for k, v in tensors.items() if k.startswith(prefix + "/")}
+
+
 class Table:
     """A CSV file that grows by rows, flushed at once, and can be cut back to a step. Without a path it lives in memory alone."""
 
@@ -90,25 +123,130 @@ class Table:
 
     def rewind(self, step: int) -> None:
         """Keep the rows up to and including a step: those after it belong to work that will be done again."""
+        kept: list[Mapping[str, Any]] = [row for row in self.rows if row["step"] <= step]
         if self.path is None:
-            self.rows = [row for row in self.rows if int(row["step"]) <= step]
+            self.rows = [dict(row) for row in kept]
             return
-        self.rows = []
-        if self.path.is_file() and step:
+        kept = []
+        if step and self.path.is_file():
             with self.path.open(encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
-                    if not (row.get("step") or "").isdigit() or int(row["step"]) > step or None in row.values():
-                        break  # the last line of a killed run may be cut short
-                    self.rows.append(dict(row))
+                    if not (row["step"] or "").isdigit() or int(row["step"]) > step:
+                        break
+                    kept.append(row)
         temporary = self.path.with_name(self.path.name + ".tmp")
         with temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
-            writer.writerows(self.rows)
+            writer.writerows(kept)
         os.replace(temporary, self.path)
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self.rows += [dict(row) for row in rows]
+        """Add rows; a NaN becomes an empty cell."""
+        cells: list[dict[str, Any]] = [{k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows]
+        if self.path is None:
+            self.rows += cells
+            return
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, self.columns).writerows(cells)
+
+    def frame(self) -> pd.DataFrame:
+        """The table, with the very floats that were written."""
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8", newline="") as file:
-                csv.DictWriter(file, self.columns).writerows(rows)
+            return pd.read_csv(self.path, float_precision="round_trip")
+        return pd.DataFrame(self.rows, columns=self.columns).replace("", math.nan).infer_objects()
+
+
+class ResumableRun:
+    """Base of a trainer that leaves its run in a folder, and continues from there exactly."""
+
+    lm: LanguageModel
+    adapter: str
+    reward: Reward
+    watch: dict[str, Reward]
+    config: PPOConfig
+    seed: int
+    prompts: list[str]
+    validation_prompts: list[str]
+    folder: Path | None
+    value_head: nn.Linear
+    optimizer: torch.optim.Optimizer
+    random: dict[str, Tensor]
+    log: Table
+    samples_table: Table
+
+    def __init__(self) -> None:
+        self.steps = self.episodes = self.samples = 0
+        self.seconds = 0.0
+        self.order: list[int] = []
+        self.validation_means: list[float] = []
+
+    def identity(self) -> dict[str, Any]:
+        """What makes a run this run: a checkpoint continues only under the same."""
+
+        def digest(texts: Sequence[str]) -> str:
+            return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:16]
+
+        shape = {f"model.{key}": getattr(self.lm.config, key) for key in ("template", "max_new_tokens", "lora_r", "lora_alpha")}
+        run = {"adapter": self.adapter, "reward": reward_name(self.reward), "watch": list(self.watch), "seed": self.seed}
+        texts = {"prompts": digest(self.prompts), "validation_prompts": digest(self.validation_prompts)}
+        return {**run, **{f"ppo.{key}": value for key, value in asdict(self.config).items()}, **shape, **texts}
+
+    def save_checkpoint(self) -> None:
+        """Write the run's state: adapter, value head, optimizer moments and random states as tensors, the rest as JSON in the header."""
+        if self.folder is None:
+            return
+        parts = {
+            "adapter": get_peft_model_state_dict(self.lm.model, adapter_name=self.adapter),
+            "value_head": self.value_head.state_dict(),
+            "optimizer": optimizer_tensors(self.optimizer),
+            "random": self.random,
+        }
+        state = {name: getattr(self, name) for name in COUNTERS} | {"identity": self.identity()}
+        save_state(self.checkpoint_file(), {f"{part}/{k}": v for part, tensors in parts.items() for k, v in tensors.items()}, state)
+
+    def checkpoint_file(self) -> Path:
+        """Where the run's state lies."""
+        assert self.folder is not None
+        return self.folder / "checkpoint" / "state.safetensors"
+
+    def restore(self, resume: bool) -> bool:
+        """Bring the trainer to where its folder's run stands; True if that run is done."""
+        if not resume and self.steps:
+            raise UserError("train(resume=False): this trainer has trained already; make a new one, on a fresh adapter")
+        finished = False
+        if self.folder is not None:
+            done, file = self.folder / "done.json", self.checkpoint_file()
+            if not resume:
+                done.unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
+            finished = done.is_file()
+            if finished:
+                record = json.loads(done.read_text(encoding="utf-8"))
+                check_identity(done, record["identity"], self.identity())
+                if self.episodes != record["episodes"]:  # else it was trained by this very object
+                    self.lm.load_adapter(self.folder, self.adapter)
+                    for name in ("steps", "episodes", "samples", "seconds"):
+                        setattr(self, name, record[name])
+            elif file.is_file():
+                tensors, state = load_state(file)
+                check_identity(file, state["identity"], self.identity())
+                set_peft_model_state_dict(self.lm.model, under("adapter", tensors), adapter_name=self.adapter)
+                self.value_head.load_state_dict(under("value_head", tensors))
+                load_optimizer_tensors(self.optimizer, under("optimizer", tensors))
+                self.random = under("random", tensors)
+                for name in COUNTERS:
+                    setattr(self, name, state[name])
+        if not finished:
+            self.log.rewind(self.steps)
+            self.samples_table.rewind(self.steps)
+        return finished
+
+    def finish(self, reason: str) -> None:
+        """Write the final adapter and done.json; a done run needs no moments, so its checkpoint goes."""
+        if self.folder is None:
+            return
+        self.lm.save_adapter(self.adapter, self.folder)
+        done = {"seconds": round(self.seconds, 3), "steps": self.steps, "episodes": self.episodes, "samples": self.samples}
+        write_atomically(self.folder / "done.json", json.dumps(done | {"stopped": reason, "identity": self.identity()}, indent=1))
+        self.checkpoint_file().unlink(missing_ok=True)

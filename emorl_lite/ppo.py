@@ -7,40 +7,30 @@ Shapes: N replies, T reply tokens; masks are 1 up to and including the first EOS
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from emorl_lite.checkpoint import (
-    Table,
-    check_identity,
-    check_writable,
-    load_state,
-    random_states,
-    save_state,
-    set_random_states,
-    write_atomically,
-)
+from emorl_lite.checkpoint import ResumableRun, Table, check_writable, random_states, set_random_states
 from emorl_lite.errors import UserError
 from emorl_lite.models import LanguageModel
 from emorl_lite.presets import PPOConfig
-from emorl_lite.rollout import Rollout, collect, folded, reward_name, score, token_logprobs, trim
+from emorl_lite.rollout import Rollout, collect, folded, score, token_logprobs, trim
 from emorl_lite.types import Reward
 
 COLUMNS = ["step", "episodes", "samples", "reward", "objective", "kl", "entropy", "approx_kl", "clipfrac", "policy_loss", "value_loss"]
 COLUMNS += ["explained_variance", "length", "finished", "first_ratio", "validation", "seconds"]
+
+CPU_ROWS = 16
+"""Rows in one forward pass of the update on a CPU: enough to be efficient, few enough for rows of similar length."""
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
@@ -106,7 +96,7 @@ def converged(validation_means: Sequence[float], patience: int, tolerance: float
     return len(last) >= patience and bool(last.mean() > 0) and bool(last.std(correction=0) / last.mean() < tolerance)
 
 
-class PPOTrainer:
+class PPOTrainer(ResumableRun):
     """Train one adapter on one reward.
 
     `watch` are other rewards that are only logged, as columns named by their keys. `folder` receives log.csv, samples.csv, checkpoint/, the
@@ -129,6 +119,7 @@ class PPOTrainer:
         seed: int = 0,
         progress: bool = True,
     ):
+        super().__init__()
         check_config(config, bool(len(validation_prompts)))
         self.lm, self.adapter, self.reward, self.config, self.seed, self.progress = lm, adapter, reward, config, seed, progress
         self.watch = dict(watch or {})
@@ -149,13 +140,7 @@ class PPOTrainer:
         nn.init.zeros_(self.value_head.bias)
         groups = [{"params": self.parameters, "lr": config.lr}, {"params": list(self.value_head.parameters()), "lr": config.value_lr}]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=lm.device.type in ("cpu", "cuda"))
-        self.random = {**random_states(lm.device), "cpu": torch.Generator().manual_seed(seed).get_state()}
-        if lm.device.type == "cuda":
-            self.random["cuda"] = torch.Generator(lm.device).manual_seed(seed).get_state()
-        self.steps = self.episodes = self.samples = 0
-        self.seconds = 0.0
-        self.order: list[int] = []
-        self.validation_means: list[float] = []
+        self.random = random_states(lm.device, seed)
         self.last_samples: list[dict[str, Any]] = []
         self.log = Table(self.folder and self.folder / "log.csv", [*COLUMNS, *self.watch])
         self.samples_table = Table(self.folder and self.folder / "samples.csv", ["step", "prompt", "reply", "score"])
@@ -178,7 +163,7 @@ class PPOTrainer:
                 for key, other in self.watch.items()
             }
             if not self.steps:
-                nn.init.constant_(self.value_head.bias, float(scores.mean()))  # the critic starts at the mean, not far below it
+                self.value_head.bias.data.fill_(float(scores.mean()))  # the critic starts at the mean, not far below it
             updated = self._update(rollout, scores.to(rollout.mask.device), k)
         self.steps += 1
         self.episodes += len(rows)
@@ -219,63 +204,68 @@ class PPOTrainer:
                 texts += self.lm.decode(self.lm.generate(trim(self.encoded_validation[rows])))
         return float(score(self.reward, self.validation_prompts, texts).mean())
 
-    def _update(self, rollout: Rollout, scores: Tensor, k: int) -> dict[str, float]:
-        """Gradient steps on a rollout; scores [N]. Returns the update's columns of the log."""
-        config, mask, rloo = self.config, rollout.mask, self.config.estimator == "rloo"
-        kl = kl_per_token(rollout.logp, rollout.ref_logp, mask)
+    def _advantages(self, rollout: Rollout, scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(advantages, returns, values) [N, T] of a rollout: the score comes at a reply's last token, the KL penalty at every token."""
+        config, mask = self.config, rollout.mask
+        penalty = config.kl_coef * kl_per_token(rollout.logp, rollout.ref_logp, mask)
+        if config.estimator == "rloo":
+            nothing = torch.zeros_like(mask)
+            return leave_one_out(scores - penalty.sum(1), k)[:, None] * mask, nothing, nothing
+        rewards = -penalty
+        rewards[torch.arange(len(rewards), device=mask.device), mask.sum(1).long() - 1] += scores
         with torch.no_grad():
-            old_values = self.value_head(rollout.features).squeeze(-1) * mask
-        if rloo:
-            advantages = leave_one_out(scores - config.kl_coef * kl.sum(1), k)[:, None] * mask
-            returns = torch.zeros_like(mask)
-        else:
-            rewards = -config.kl_coef * kl
-            last = mask.sum(1).long() - 1
-            rewards[torch.arange(len(rewards), device=mask.device), last] += scores
-            advantages, returns = gae(rewards, old_values, mask, config.gamma, config.lam)
-            advantages = whiten(advantages, mask)
+            values = self.value_head(rollout.features).squeeze(-1) * mask
+        advantages, returns = gae(rewards, values, mask, config.gamma, config.lam)
+        return whiten(advantages, mask), returns, values
+
+    def _update(self, rollout: Rollout, scores: Tensor, k: int) -> dict[str, float]:
+        """Gradient steps on a rollout; scores [N]. Returns the update's columns of the log: means over the optimizer steps."""
+        config, rloo = self.config, self.config.estimator == "rloo"
+        advantages, returns, old_values = self._advantages(rollout, scores, k)
         # the paper's estimator has no ratio to correct for older samples: one optimizer step a rollout
-        group_size = len(rollout) if rloo else config.minibatch_size * config.gradient_accumulation
-        stats: dict[str, list[float]] = {name: [] for name in ("approx_kl", "clipfrac", "policy_loss", "value_loss")}
-        first_ratio = None
-        for _ in range(1 if rloo else config.epochs):
-            for group in torch.randperm(len(rollout)).to(mask.device).split(group_size):
+        epochs, group_size = (1, len(rollout)) if rloo else (config.epochs, config.minibatch_size * config.gradient_accumulation)
+        sums = dict.fromkeys(("approx_kl", "clipfrac", "policy_loss", "value_loss"), 0.0)
+        updates, first_ratio = 0, 0.0
+        for _ in range(epochs):
+            for group in torch.randperm(len(rollout)).to(scores.device).split(group_size):
                 self.optimizer.zero_grad()
-                for rows in group.split(config.minibatch_size):
-                    m = mask[rows]
-                    m = m[:, : int(m.sum(1).max())]
-                    t = m.shape[1]
-                    tokens, old_logp = rollout.tokens[rows, :t], rollout.logp[rows, :t]
-                    logits, _ = self.lm.forward_reply(trim(rollout.prompts[rows]), tokens, m)
-                    logp = token_logprobs(logits, tokens, config.temperature) * m
+                group_tokens = rollout.mask[group].sum()
+                for rows in self._chunks(group, rollout.mask):
+                    T = int(rollout.mask[rows].sum(1).max())
+                    mask, tokens, old_logp, advantage = (x[rows, :T] for x in (rollout.mask, rollout.tokens, rollout.logp, advantages))
+                    logits, _ = self.lm.forward_reply(trim(rollout.prompts[rows]), tokens, mask)
+                    logp = token_logprobs(logits, tokens, config.temperature) * mask
+                    if rloo:
+                        share = len(rows) / len(group)
+                        pg, vf = -(advantage * logp).sum(1).mean(), torch.zeros((), device=logp.device)
+                    else:
+                        share = float(mask.sum() / group_tokens)  # chunks weigh as one batch of their tokens
+                        pg = policy_loss(logp, old_logp, advantage, mask, config.clip)
+                        values = self.value_head(rollout.features[rows, :T]).squeeze(-1)
+                        vf = value_loss(values, old_values[rows, :T], returns[rows, :T], mask, config.value_clip)
+                    (share * (pg + config.vf_coef * vf)).backward()
                     with torch.no_grad():
                         log_ratio = logp - old_logp
-                        ratio = log_ratio.exp()
-                        if first_ratio is None:
-                            first_ratio = float(((ratio - 1).abs() * m).max())
-                        stats["approx_kl"].append(float(masked_mean(ratio - 1 - log_ratio, m)))
-                        stats["clipfrac"].append(float(masked_mean(((ratio - 1).abs() > config.clip).float(), m)))
-                    if rloo:
-                        pg = -(advantages[rows, :t] * logp).sum(1).mean()
-                        vf = torch.zeros_like(pg)
-                        share = len(rows) / len(group)
-                    else:
-                        pg = policy_loss(logp, old_logp, advantages[rows, :t], m, config.clip)
-                        values = self.value_head(rollout.features[rows, :t]).squeeze(-1)
-                        vf = value_loss(values, old_values[rows, :t], returns[rows, :t], m, config.value_clip)
-                        share = float(m.sum() / mask[group].sum())  # accumulated minibatches weigh as one batch of their tokens
-                    (share * (pg + config.vf_coef * vf)).backward()
-                    stats["policy_loss"].append(float(pg.detach()))
-                    stats["value_loss"].append(float(vf.detach()))
+                        away = (log_ratio.exp() - 1).abs() * mask
+                        if not updates:
+                            first_ratio = max(first_ratio, float(away.max()))
+                        sums["approx_kl"] += share * float(masked_mean(log_ratio.exp() - 1 - log_ratio, mask))
+                        sums["clipfrac"] += share * float(masked_mean((away > config.clip).float(), mask))
+                        sums["policy_loss"] += share * float(pg)
+                        sums["value_loss"] += share * float(vf)
                 nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm)
-                if not rloo:
-                    nn.utils.clip_grad_norm_(self.value_head.parameters(), config.max_grad_norm)
+                nn.utils.clip_grad_norm_(self.value_head.parameters(), config.max_grad_norm)
                 self.optimizer.step()
+                updates += 1
         self.optimizer.zero_grad()
-        means = {name: sum(x) / len(x) for name, x in stats.items()}
         critic = {"value_loss": math.nan} if rloo else {}
-        fit = math.nan if rloo else explained_variance(old_values, returns, mask)
-        return means | critic | {"explained_variance": fit, "first_ratio": first_ratio or 0.0}
+        fit = math.nan if rloo else explained_variance(old_values, returns, rollout.mask)
+        return {name: x / updates for name, x in sums.items()} | critic | {"explained_variance": fit, "first_ratio": first_ratio}
+
+    def _chunks(self, group: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Cut the rows of one optimizer step into forward passes; sorting by length saves padding, and the gradient is the group's."""
+        size = self.config.minibatch_size if group.device.type == "cuda" else min(self.config.minibatch_size, CPU_ROWS)
+        return group[mask[group].sum(1).argsort()].split(size)
 
     def _next_prompts(self, n: int) -> list[int]:
         """The next n prompts of an endless series of shuffled passes over the data."""
@@ -300,109 +290,32 @@ class PPOTrainer:
     def train(self, resume: bool = True) -> pd.DataFrame:
         """Train to the end and return the log, one row a step.
 
-        With a folder, continue from its checkpoint (`resume`), or return the log at once if the run is done; a resumed run ends with the
-        same weights and log as an uninterrupted one. `resume=False` starts the folder again. Raises UserError if the folder's run had
-        other options, or if the reward gives anything but one finite score a reply; the last checkpoint then stays.
+        With a folder, continue from its checkpoint (`resume`), or load the adapter and return the log at once if the run is done; a resumed
+        run ends with the same weights and log as an uninterrupted one. `resume=False` starts the folder again. Raises UserError if the
+        folder's run had other options, or if the reward gives anything but one finite score a reply; the last checkpoint then stays.
         """
-        if self.folder is not None and self._restore(resume):
-            return self._frame()
-        reason = "episodes"
-        total = self.config.episodes
-        with tqdm(total=total, initial=self.episodes, desc=self.adapter, unit="ep", disable=not self.progress) as bar:
-            while self.episodes < total:
-                before = self.episodes
+        if self.restore(resume):
+            return self.log.frame()
+        if not self.steps and self.config.checkpoint_every:
+            self.save_checkpoint()  # the adapter's first weights: a run killed early starts from the same
+        with tqdm(total=self.config.episodes, initial=self.episodes, desc=self.adapter, unit="ep", disable=not self.progress) as bar:
+            while not (reason := self._stop_reason()):
                 row = self.step()
-                self.log.append([{k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}])
+                self.log.append([row])
                 self.samples_table.append(self.last_samples)
                 bar.set_postfix(reward=f"{row['reward']:.3f}", kl=f"{row['kl']:.2f}")
-                bar.update(self.episodes - before)
-                if self.config.early_stop and converged(self.validation_means, self.config.patience, self.config.tolerance):
-                    reason = "converged"
-                    break
+                bar.update(self.episodes - bar.n)
                 if self.config.checkpoint_every and self.steps % self.config.checkpoint_every == 0:
                     self.save_checkpoint()
-        if self.folder is not None:
-            self.save_checkpoint()
-            self.lm.save_adapter(self.adapter, self.folder)
-            done: dict[str, Any] = {
-                "seconds": round(self.seconds, 3),
-                "steps": self.steps,
-                "episodes": self.episodes,
-                "samples": self.samples,
-            }
-            done["stopped"] = reason
-            write_atomically(self.folder / "done.json", json.dumps(done | {"identity": self.identity()}, indent=1))
-        return self._frame()
+        self.finish(reason)
+        return self.log.frame()
 
-    def _frame(self) -> pd.DataFrame:
-        frame = pd.DataFrame(self.log.rows, columns=self.log.columns)
-        return frame.apply(pd.to_numeric)
-
-    def identity(self) -> dict[str, Any]:
-        """What makes a run this run: a checkpoint continues only under the same."""
-
-        def digest(texts: Sequence[str]) -> str:
-            return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:16]
-
-        model = {key: value for key, value in asdict(self.lm.config).items() if key not in ("path", "device", "dtype")}
-        return {
-            "adapter": self.adapter,
-            "reward": reward_name(self.reward),
-            "watch": list(self.watch),
-            "seed": self.seed,
-            "prompts": digest(self.prompts),
-            "validation_prompts": digest(self.validation_prompts),
-            **{f"ppo.{key}": value for key, value in asdict(self.config).items()},
-            **{f"model.{key}": value for key, value in model.items()},
-        }
-
-    def save_checkpoint(self) -> None:
-        """Write checkpoint/state.safetensors: adapter, value head, optimizer moments, random states; the rest in its header."""
-        if self.folder is None:
-            return
-        tensors = {f"adapter/{k}": v for k, v in get_peft_model_state_dict(self.lm.model, adapter_name=self.adapter).items()}
-        tensors |= {f"value_head/{k}": v for k, v in self.value_head.state_dict().items()}
-        for i, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{i}/{k}": v for k, v in moments.items()}
-        tensors |= {f"random/{k}": v for k, v in self.random.items()}
-        names = ("steps", "episodes", "samples", "seconds", "order", "validation_means")
-        state = {name: getattr(self, name) for name in names} | {"identity": self.identity()}
-        save_state(self.folder / "checkpoint" / "state.safetensors", tensors, state)
-
-    def _restore(self, resume: bool) -> bool:
-        """Bring the trainer to where its folder's run stands; True if that run is done."""
-        assert self.folder is not None
-        done, file = self.folder / "done.json", self.folder / "checkpoint" / "state.safetensors"
-        if not resume:
-            for old in (done, file):
-                old.unlink(missing_ok=True)
-        if done.is_file() and not file.is_file():  # a published run: adapter and tables, no checkpoint
-            check_identity(done, json.loads(done.read_text(encoding="utf-8"))["identity"], self.identity())
-            self.lm.load_adapter(self.folder, self.adapter)
-            self.parameters = [p for p in self.lm.model.parameters() if p.requires_grad]
-            self.steps = json.loads(done.read_text(encoding="utf-8"))["steps"]
-        elif file.is_file():
-            tensors, state = load_state(file)
-            check_identity(file, state.pop("identity"), self.identity())
-            self._load(tensors, state)
-        self.log.rewind(self.steps)
-        self.samples_table.rewind(self.steps)
-        return done.is_file()
-
-    def _load(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        def part(name: str) -> dict[str, Tensor]:
-            return {k.removeprefix(name + "/"): v for k, v in tensors.items() if k.startswith(name + "/")}
-
-        set_peft_model_state_dict(self.lm.model, part("adapter"), adapter_name=self.adapter)
-        self.value_head.load_state_dict(part("value_head"))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in part("optimizer").items():
-            index, name = key.split("/")
-            moments.setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        self.random = part("random")
-        for name, value in state.items():
-            setattr(self, name, value)
+    def _stop_reason(self) -> str:
+        """Why to stop now: "converged", "episodes", or "" to go on."""
+        config = self.config
+        if config.early_stop and converged(self.validation_means, config.patience, config.tolerance):
+            return "converged"
+        return "episodes" if self.episodes >= config.episodes else ""
 
 
 def check_config(config: PPOConfig, validation: bool) -> None:

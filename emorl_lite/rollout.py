@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
+from transformers import DynamicCache
 
 from emorl_lite.errors import UserError
 from emorl_lite.models import LanguageModel, Prompts
-from emorl_lite.types import Reward
+from emorl_lite.types import Reward, reward_name
 
 
 @dataclass
@@ -74,15 +75,80 @@ def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor
     return -F.cross_entropy(flat, tokens.flatten(), reduction="none").view(tokens.shape)
 
 
-def entropies(logits: Tensor, temperature: float) -> Tensor:
-    """Entropy in nats of softmax(logits / temperature), [N, T]."""
-    logp = torch.log_softmax(logits.float() / temperature, -1)
-    return -(logp.exp() * logp).sum(-1)
-
-
 def value_features(hidden: Tensor) -> Tensor:
     """What the value head reads: hidden states, detached (the critic must not move the policy) and layer-normed (their scale varies)."""
     return F.layer_norm(hidden.detach().float(), hidden.shape[-1:])
+
+
+@dataclass
+class Measured:
+    """What the policy itself says of N replies, [N, T] each (features [N, T, d]); see `Rollout`."""
+
+    logp: Tensor
+    entropy: Tensor
+    features: Tensor
+
+    @classmethod
+    def empty(cls, N: int, T: int, lm: LanguageModel) -> Measured:
+        logp, entropy = torch.zeros(N, T, device=lm.device), torch.zeros(N, T, device=lm.device)
+        return cls(logp, entropy, torch.zeros(N, T, lm.width, device=lm.device))
+
+    def write(self, at: Any, logp: Tensor, hidden: Tensor, tokens: Tensor) -> None:
+        """Fill in the positions `at` from the log-probabilities of all words [..., V], last hidden states [..., d] and tokens [...]."""
+        self.logp[at] = logp.gather(-1, tokens[..., None]).squeeze(-1)
+        self.entropy[at] = -(logp.exp() * logp).sum(-1)
+        self.features[at] = value_features(hidden)
+
+
+def draw(logp: Tensor) -> Tensor:
+    """One token a row from log-probabilities, by inverting the cumulative distribution: [N, V] -> [N]."""
+    cumulative = logp.exp().cumsum(-1)
+    u = torch.rand(len(logp), 1, device=logp.device) * cumulative[:, -1:]
+    # the first word whose cumulative exceeds u: right=True, so that one of probability 0 never comes
+    return torch.searchsorted(cumulative, u, right=True).squeeze(-1).clamp(max=logp.shape[-1] - 1)
+
+
+@torch.no_grad()
+def sample(lm: LanguageModel, prompts: Prompts, k: int, temperature: float) -> tuple[Tensor, Measured]:
+    """Sample k replies for each of B prompts from a decoder-only model: tokens [B k, T], padded after EOS, and what the model said of them.
+
+    The plain loop that generate() is at heart. It reads each prompt once for all k replies, drops replies as they end, and keeps the
+    log-probabilities and hidden states that it sees anyway.
+    """
+    N, limit, model = len(prompts) * k, lm.config.max_new_tokens, lm.base
+    tokens = torch.full((N, limit), lm.tokenizer.pad_token_id, device=lm.device)
+    measured = Measured.empty(N, limit, lm)
+    cache = DynamicCache(config=model.config)
+    mask = prompts.mask
+    inputs, positions = prompts.ids, (mask.cumsum(1) - 1).clamp(min=0)
+    rows = torch.arange(N, device=lm.device)  # the replies that have not ended
+    for t in range(limit):
+        out = model(
+            input_ids=inputs,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            logits_to_keep=1,
+            output_hidden_states=True,
+        )
+        logits, hidden = out.logits[:, -1], out.hidden_states[-1][:, -1]
+        if t == 0 and k > 1:
+            cache.batch_repeat_interleave(k)
+            logits, hidden, mask = (x.repeat_interleave(k, 0) for x in (logits, hidden, mask))
+        logp = torch.log_softmax(logits.float() / temperature, -1)
+        drawn = draw(logp)
+        tokens[rows, t] = drawn
+        measured.write((rows, t), logp, hidden, drawn)
+        going = (drawn != lm.tokenizer.eos_token_id).nonzero().squeeze(-1)
+        if not len(going):
+            break
+        if len(going) < len(rows):
+            cache.batch_select_indices(going)
+            rows, drawn, mask = rows[going], drawn[going], mask[going]
+        mask = F.pad(mask, (0, 1), value=1)
+        inputs, positions = drawn[:, None], mask.sum(1, keepdim=True) - 1
+    T = t + 1
+    return tokens[:, :T], Measured(measured.logp[:, :T], measured.entropy[:, :T], measured.features[:, :T])
 
 
 @torch.no_grad()
@@ -92,32 +158,35 @@ def collect(lm: LanguageModel, prompts: Prompts, k: int, temperature: float, bat
     Forward passes take `batch_size` rows at a time, rows of similar length together.
     """
     prompts = trim(prompts)
-    options = {"temperature": temperature} if temperature != 1.0 else {}
+    measured = None
     with folded(lm):
-        tokens = lm.generate(prompts, do_sample=True, num_return_sequences=k, **options)
+        if lm.seq2seq:
+            options = {"temperature": temperature} if temperature != 1.0 else {}
+            tokens = lm.generate(prompts, do_sample=True, num_return_sequences=k, **options)
+        else:
+            tokens, measured = sample(lm, prompts, k, temperature)
     mask = lm.reply_mask(tokens)
     tokens = tokens.masked_fill(mask == 0, lm.tokenizer.pad_token_id)
     repeated = prompts[torch.arange(len(prompts), device=tokens.device).repeat_interleave(k)]
-    N, T = tokens.shape
-    logp, ref_logp, entropy = (torch.zeros(N, T, device=tokens.device) for _ in range(3))
-    features = torch.zeros(N, T, lm.width, device=tokens.device)
-    for rows in mask.sum(1).argsort().split(batch_size):
-        t = int(mask[rows].sum(1).max())
-        batch, y, m = trim(repeated[rows]), tokens[rows, :t], mask[rows, :t]
-        logits, hidden = lm.forward_reply(batch, y, m, hidden=True)
-        assert hidden is not None
-        logp[rows, :t] = token_logprobs(logits, y, temperature) * m
-        entropy[rows, :t] = entropies(logits, temperature) * m
-        features[rows, :t] = value_features(hidden) * m[..., None]
+    # in half precision a folded weight is rounded, so that the policy's own numbers come from the unfolded adapter
+    remeasure = measured is None or next(lm.base.parameters()).dtype != torch.float32
+    if measured is None:
+        measured = Measured.empty(len(tokens), tokens.shape[1], lm)
+    ref_logp = torch.zeros_like(measured.logp)
+    lengths = mask.sum(1)
+    for rows in lengths.argsort().split(batch_size):
+        T = int(lengths[rows].max())
+        batch, y, m, at = trim(repeated[rows]), tokens[rows, :T], mask[rows, :T], (rows[:, None], torch.arange(T, device=rows.device))
+        if remeasure:
+            logits, hidden = lm.forward_reply(batch, y, m, hidden=True)
+            assert hidden is not None
+            measured.write(at, torch.log_softmax(logits.float() / temperature, -1), hidden, y)
         with lm.without_adapters():
             logits, _ = lm.forward_reply(batch, y, m)
-        ref_logp[rows, :t] = token_logprobs(logits, y, temperature) * m
-    return Rollout(repeated, tokens, mask.float(), lm.decode(tokens), logp, ref_logp, entropy, features)
-
-
-def reward_name(reward: Reward) -> str:
-    """How messages call a reward: its `name`, else its function or class name."""
-    return str(getattr(reward, "name", None) or getattr(reward, "__name__", None) or type(reward).__name__)
+        ref_logp[at] = token_logprobs(logits, y, temperature)
+    keep = mask.float()
+    logp, entropy, features = measured.logp * keep, measured.entropy * keep, measured.features * keep[..., None]
+    return Rollout(repeated, tokens, keep, lm.decode(tokens), logp, ref_logp * keep, entropy, features)
 
 
 def score(reward: Reward, prompts: Sequence[str], replies: Sequence[str], name: str | None = None) -> Tensor:

@@ -8,3 +8,8 @@ from torch import Tensor
 
 Reward = Callable[[list[str], list[str]], Tensor]
 """(prompts, replies) of N texts each -> scores [N] in [0, 1]. A reply that carries the UNFINISHED mark scores 0."""
+
+
+def reward_name(reward: Reward) -> str:
+    """How messages call a reward: its `name`, else its function or class name."""
+    return str(getattr(reward, "name", None) or getattr(reward, "__name__", None) or type(reward).__name__)
