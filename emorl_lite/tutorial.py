@@ -117,6 +117,7 @@ def _execute(path: Path, kernel: str | None, runs: Path) -> Timing:
         kernel_name=kernel or book.metadata.get("kernelspec", {}).get("name", "python3"),
         resources={"metadata": {"path": str(path.parent)}},
         on_cell_execute=progress.next_cell,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its start-up warnings would break the progress line
     )
     failure: list[Exception] = []
 

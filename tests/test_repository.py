@@ -26,7 +26,7 @@ FLOORS = [  # imports point down this list, or stay on a floor without a cycle
     ["ensemble", "stacked_lora", "averaging"],
     ["search"],
     ["runs"],
-    ["plots", "figures", "widgets", "checks", "search_plots", "notebook", "tutorial"],
+    ["plots", "figures", "widgets", "checks", "search_plots", "reward_plots", "diagrams", "notebook", "tutorial"],
     ["__main__"],
 ]
 
