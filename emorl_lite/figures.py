@@ -17,6 +17,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from emorl_lite.errors import UserError
 
@@ -37,6 +38,10 @@ RC = {
     "lines.markersize": 6,
     "pdf.fonttype": 42,  # text stays text
 }
+
+
+DATA_POINTS = "data points (training prompts)"
+THOUSANDS = FuncFormatter(lambda x, _: f"{x:,.0f}")
 
 
 class Style(NamedTuple):
@@ -99,6 +104,14 @@ def panels(columns: int, width: float = 4.2, height: float = 3.6, **options: Any
     """A figure with one row of panels, sizes in inches. Unknown to pyplot, so that no figure stays open or shows twice."""
     figure = Figure(figsize=(width * columns, height), layout="constrained")
     return figure, list(np.ravel(figure.subplots(1, columns, squeeze=False, **options)))
+
+
+def name_axes(axes: Axes, x: str, y: str) -> None:
+    """Label both axes; data points are counted with thousands separators."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    if x == DATA_POINTS:
+        axes.xaxis.set_major_formatter(THOUSANDS)
 
 
 def need(table: pd.DataFrame, columns: Iterable[str], figure: str) -> None:

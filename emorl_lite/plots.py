@@ -12,25 +12,27 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
-from matplotlib.ticker import FuncFormatter
 
-from emorl_lite.errors import UserError
-from emorl_lite.figures import need, panels, readable, styles
+from emorl_lite.diagrams import framework
+from emorl_lite.figures import DATA_POINTS, THOUSANDS, name_axes, need, panels, readable, styles
+from emorl_lite.reward_plots import calibration, classifier_loss, perplexity_histogram, roc, roc_curves, shortcut_bars
 from emorl_lite.search import weight_columns
 from emorl_lite.search_plots import redundancy, search_levels, simplex_scatter, weight_cube
 
 __all__ = [
     "calibration",
+    "classifier_loss",
     "consumption_scatter",
     "cross_scores",
+    "framework",
     "learning_curves",
     "level_comparison",
     "perplexity_histogram",
     "redundancy",
     "reward_distributions",
+    "roc",
     "roc_curves",
     "samples_table",
     "search_levels",
@@ -40,9 +42,6 @@ __all__ = [
     "wrap_samples",
 ]
 
-DATA_POINTS = "data points (training prompts)"
-THOUSANDS = FuncFormatter(lambda x, _: f"{x:,.0f}")
-PLAIN = FuncFormatter(lambda x, _: f"{x:g}")
 
 # -- training
 
@@ -71,8 +70,8 @@ def learning_curves(log: pd.DataFrame, window: int = 8) -> Figure:
         named.add(str(name))
     if log["validation"].notna().any():
         left.scatter([], [], marker="o", facecolor="white", edgecolor="black", label="validation, greedy")
-    _label(left, DATA_POINTS, "reward, mean of a rollout")
-    _label(right, DATA_POINTS, "KL to the base (nats a reply)")
+    name_axes(left, DATA_POINTS, "reward, mean of a rollout")
+    name_axes(right, DATA_POINTS, "KL to the base (nats a reply)")
     left.legend()
     right.legend()
     return figure
@@ -103,7 +102,7 @@ def cross_scores(log: pd.DataFrame, objectives: Sequence[str] | None = None, win
                     label=name if number == 0 else None,
                 )
         axes.set_title(f"trained on {trained}")
-        _label(axes, DATA_POINTS, "score, mean of a rollout" if axes is grid[0] else "")
+        name_axes(axes, DATA_POINTS, "score, mean of a rollout" if axes is grid[0] else "")
     grid[-1].legend()
     return figure
 
@@ -132,103 +131,12 @@ def reward_distributions(scores: pd.DataFrame, kind: Literal["violin", "ecdf"] =
             axes.scatter(place, values.mean(), marker=look[policy].marker, color=look[policy].color, edgecolor="black", s=70, zorder=5)
         axes.set_title(objective)
         if kind == "ecdf":
-            _label(axes, "score", "share of replies at or below" if axes is grid[0] else "")
+            name_axes(axes, "score", "share of replies at or below" if axes is grid[0] else "")
         else:
             axes.set_xticks(range(len(policies)), policies, rotation=35, ha="right")
-            _label(axes, "policy (marker: mean)", "score of a reply" if axes is grid[0] else "")
+            name_axes(axes, "policy (marker: mean)", "score of a reply" if axes is grid[0] else "")
     if kind == "ecdf":
         grid[0].legend()
-    return figure
-
-
-@readable
-def calibration(table: pd.DataFrame, bins: int = 10) -> Figure:
-    """Predicted score against the mean label of `bins` equally wide bins; marker area shows the bin's size, ECE the mean distance.
-
-    Columns: predicted (in [0, 1]), label (0 or 1, or a grade between), objective.
-    """
-    need(table, ["predicted", "label", "objective"], "calibration")
-    figure, (axes,) = panels(1, width=4.8, height=4.4)
-    axes.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle=":", label="perfect")
-    look = styles(table["objective"])
-    for name, own in table.groupby("objective", sort=False):
-        style = look[str(name)]
-        which = (own["predicted"] * bins).astype(int).clip(upper=bins - 1)
-        mean = own.groupby(which)[["predicted", "label"]].mean()
-        share = own.groupby(which).size() / len(own)
-        error = float((share * (mean["predicted"] - mean["label"]).abs()).sum())
-        axes.plot(mean["predicted"], mean["label"], color=style.color, linestyle=style.linestyle)
-        axes.scatter(mean["predicted"], mean["label"], s=25 + 300 * share, color=style.color, marker=style.marker, alpha=0.8)
-        axes.plot([], [], color=style.color, linestyle=style.linestyle, marker=style.marker, label=f"{name} (ECE {error:.3f})")
-    _label(axes, "predicted score", "mean label of the bin")
-    axes.legend(loc="upper left")
-    return figure
-
-
-def roc(predicted: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """False positive rate, true positive rate at every threshold (equal predictions move together), and the area under them."""
-    order = np.argsort(-predicted, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(predicted[order])), len(order) - 1)
-    positives, negatives = np.cumsum(label[order] == 1)[ends], np.cumsum(label[order] != 1)[ends]
-    if not positives[-1] or not negatives[-1]:
-        raise UserError("figure roc_curves: the labels are all the same, which leaves nothing to tell apart")
-    true_rate, false_rate = np.append(0, positives / positives[-1]), np.append(0, negatives / negatives[-1])
-    return false_rate, true_rate, float(np.trapezoid(true_rate, false_rate))
-
-
-@readable
-def roc_curves(table: pd.DataFrame) -> Figure:
-    """How well the predicted score tells label 1 from the rest. Columns: predicted, label, objective."""
-    need(table, ["predicted", "label", "objective"], "roc_curves")
-    figure, (axes,) = panels(1, width=4.8, height=4.4)
-    axes.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle=":", label="chance")
-    look = styles(table["objective"])
-    for name, own in table.groupby("objective", sort=False):
-        style = look[str(name)]
-        false_rate, true_rate, area = roc(own["predicted"].to_numpy(), own["label"].to_numpy())
-        line = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker, "markevery": 0.2, "linewidth": 2}
-        axes.plot(false_rate, true_rate, label=f"{name} (AUC {area:.3f})", **line)
-    _label(axes, "false positive rate", "true positive rate")
-    axes.legend(loc="lower right")
-    return figure
-
-
-@readable
-def shortcut_bars(table: pd.DataFrame) -> Figure:
-    """What each shortcut scores before and after the guards. Columns: shortcut, before, after."""
-    need(table, ["shortcut", "before", "after"], "shortcut_bars")
-    figure, (axes,) = panels(1, width=6.4, height=1.2 + 0.55 * len(table))
-    places = np.arange(len(table))
-    first, second = sns.color_palette("colorblind")[1], sns.color_palette("colorblind")[0]
-    before = axes.barh(places - 0.2, table["before"], 0.38, color=first, edgecolor="black", hatch="//", label="before")
-    after = axes.barh(places + 0.2, table["after"], 0.38, color=second, edgecolor="black", label="after")
-    axes.bar_label(before, fmt="%.2f", padding=3, fontsize=10)
-    axes.bar_label(after, fmt="%.2f", padding=3, fontsize=10)
-    axes.set_yticks(places, table["shortcut"])
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
-    _label(axes, "mean score", "shortcut")
-    figure.legend(loc="outside upper right", ncols=2)
-    return figure
-
-
-@readable
-def perplexity_histogram(table: pd.DataFrame, cap: float | None = None) -> Figure:
-    """Perplexities per source on a log axis; `cap` marks where fluency reaches 0. Columns: source, perplexity."""
-    need(table, ["source", "perplexity"], "perplexity_histogram")
-    figure, (axes,) = panels(1, width=5.6)
-    look = styles(table["source"])
-    edges = np.geomspace(table["perplexity"].min() * 0.999, table["perplexity"].max() * 1.001, 31).tolist()
-    for name, own in table.groupby("source", sort=False):
-        line = {"color": look[str(name)].color, "linestyle": look[str(name)].linestyle, "linewidth": 2}
-        axes.hist(own["perplexity"], edges, weights=np.full(len(own), 1 / len(own)), histtype="step", label=str(name), **line)
-    if cap is not None:
-        axes.axvline(cap, color="black", linewidth=1, label=f"cap {cap:g}: fluency 0")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(PLAIN)
-    axes.xaxis.set_minor_formatter(PLAIN)
-    _label(axes, "perplexity of a reply", "share of replies")
-    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
@@ -255,7 +163,7 @@ def consumption_scatter(table: pd.DataFrame) -> Figure:
         axes.scatter(x.mean(), y.mean(), color=style.color, marker=style.marker, s=130, edgecolor="black", label=label, zorder=5)
     axes.xaxis.set_major_formatter(THOUSANDS)
     axes.autoscale_view()
-    _label(axes, DATA_POINTS, "mean score over objectives")
+    name_axes(axes, DATA_POINTS, "mean score over objectives")
     figure.legend(loc="outside right upper")
     return figure
 
@@ -282,8 +190,8 @@ def level_comparison(table: pd.DataFrame) -> Figure:
         box["boxes"][0].set(facecolor=style.color, alpha=0.5)
         right.scatter(place, values.max(), marker=style.marker, color=style.color, edgecolor="black", s=90, zorder=5)
     right.set_xticks(range(len(levels)), levels, rotation=25, ha="right")
-    _label(left, f"weight vectors, by the score of {levels[0]}", "mean score over objectives")
-    _label(right, "what is mixed (marker: best weights)", "")
+    name_axes(left, f"weight vectors, by the score of {levels[0]}", "mean score over objectives")
+    name_axes(right, "what is mixed (marker: best weights)", "")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=min(4, len(levels)))
     return figure
 
@@ -305,10 +213,3 @@ def samples_table(table: pd.DataFrame, caption: str, digits: int = 2) -> Any:
     head: Any = {"selector": "th", "props": [("text-align", "left")]}
     title: Any = {"selector": "caption", "props": [("text-align", "left"), ("font-style", "italic")]}
     return styler.set_properties(**cells).set_table_styles([head, title])
-
-
-def _label(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    if x == DATA_POINTS:
-        axes.xaxis.set_major_formatter(THOUSANDS)
