@@ -18,6 +18,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dic
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
 
 from emorl_lite.errors import UserError
 from emorl_lite.presets import ModelConfig
@@ -87,6 +88,8 @@ class LanguageModel:
     def load(cls, config: ModelConfig, quiet: bool = True) -> LanguageModel:
         """Load the base model from a folder or the hub. No remote code, safetensors only."""
         path = resolve(config.path)
+        if Path(path).is_dir():
+            logging.disable_progress_bar()  # reading a local file needs none
         try:
             hf = AutoConfig.from_pretrained(path, trust_remote_code=False)
             device, dtype = choose_device(config.device, config.dtype, hf.is_encoder_decoder)

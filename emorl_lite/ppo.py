@@ -8,6 +8,7 @@ Shapes: N replies, T reply tokens; masks are 1 up to and including the first EOS
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from emorl_lite.checkpoint import ResumableRun, Table, check_writable, random_states, set_random_states
 from emorl_lite.errors import UserError
@@ -298,7 +299,9 @@ class PPOTrainer(ResumableRun):
             return self.log.frame()
         if not self.steps and self.config.checkpoint_every:
             self.save_checkpoint()  # the adapter's first weights: a run killed early starts from the same
-        with tqdm(total=self.config.episodes, initial=self.episodes, desc=self.adapter, unit="ep", disable=not self.progress) as bar:
+        # plain text on standard output: a notebook keeps it as text, without widget state
+        look: dict[str, Any] = {"desc": self.adapter, "unit": "ep", "file": sys.stdout, "mininterval": 1, "disable": not self.progress}
+        with tqdm(total=self.config.episodes, initial=self.episodes, **look) as bar:
             while not (reason := self._stop_reason()):
                 row = self.step()
                 self.log.append([row])
