@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 import transformers
 
+from emorl_lite.devices import choose_device
 from emorl_lite.errors import UserError
-from emorl_lite.models import choose_device
 from emorl_lite.presets import Preset, get_preset
 from emorl_lite.small_world import data_root
 
