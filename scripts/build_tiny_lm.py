@@ -31,7 +31,7 @@ PRACTICE = {"full": 0.14, "two": 0.16, "one": 0.16, "generic": 0.22, "advice": 0
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Words carry their leading space, punctuation has none: decoding gives back the text exactly."""
     words = [f" {w}" for w in grammar().vocabulary()]
-    vocabulary = {w: i for i, w in enumerate(SPECIAL + [".", ",", "?"] + words)}
+    vocabulary = {w: i for i, w in enumerate([*SPECIAL, ".", ",", "?", *words])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     core.normalizer = normalizers.Sequence([normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip(), normalizers.Prepend(" ")])
     core.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[\w']+|[^\w\s]"), "isolated")

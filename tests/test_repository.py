@@ -20,7 +20,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 FLOORS = [  # imports point down this list, or stay on a floor without a cycle
     ["errors", "types", "weights", "presets"],
-    ["table_files", "small_world", "data", "models"],
+    ["devices", "table_files", "small_world", "data", "models"],
     ["metrics", "classifiers", "rewards", "warmstart"],
     ["ppo", "rollout", "checkpoint"],
     ["ensemble", "stacked_lora", "averaging"],

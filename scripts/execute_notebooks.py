@@ -1,0 +1,53 @@
+"""Execute the notebooks in place, as they are committed: `python scripts/execute_notebooks.py [NN ...]`.
+
+Each from a fresh kernel, in order. What a page cannot show is left out of the outputs: the states that a progress bar went through, and
+widgets (they need a kernel; their text stays).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def last_states(text: str) -> str:
+    """What a terminal shows after carriage returns."""
+    return "".join(line.rstrip("\n").split("\r")[-1] + "\n" for line in text.splitlines(keepends=True) if line.strip())
+
+
+def tidy(notebook: nbformat.NotebookNode) -> None:
+    """Drop widget states and the past of progress bars; timings of cells stay out too."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET, None)
+            if output.output_type == "stream":
+                output.text = last_states(output.text.replace("\r\n", "\n"))
+        cell_outputs = cell.get("outputs", [])
+        cell_outputs[:] = [o for o in cell_outputs if o.output_type != "stream" or o.text.strip()]
+
+
+def main() -> None:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+        if sys.argv[1:] and path.name[:2] not in sys.argv[1:]:
+            continue
+        start = time.perf_counter()
+        notebook = nbformat.read(path, as_version=4)
+        NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": str(NOTEBOOKS)}}, coalesce_streams=True).execute()
+        tidy(notebook)
+        nbformat.write(notebook, path)
+        print(f"{path.name}: {time.perf_counter() - start:.0f} s, {path.stat().st_size / 1e3:.0f} kB", flush=True)
+
+
+if __name__ == "__main__":
+    main()
