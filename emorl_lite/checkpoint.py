@@ -151,10 +151,24 @@ class Table:
             csv.DictWriter(file, self.columns).writerows(cells)
 
     def frame(self) -> pd.DataFrame:
-        """The table, with the very floats that were written."""
+        """The table, with the very floats that were written; an empty cell is NaN."""
+        rows = self.rows
         if self.path is not None:
-            return pd.read_csv(self.path, float_precision="round_trip")
-        return pd.DataFrame(self.rows, columns=self.columns).replace("", math.nan).infer_objects()
+            if not self.path.is_file():
+                raise UserError(f"{self.path}: missing, though its run is done; delete the folder to train again")
+            with self.path.open(encoding="utf-8", newline="") as file:
+                rows = [{k: number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        return pd.DataFrame(rows, columns=self.columns).replace("", math.nan).infer_objects()
+
+
+def number(cell: str) -> int | float | str:
+    """A CSV cell as the number it holds, exactly, else as text."""
+    for kind in (int, float):
+        try:
+            return kind(cell)
+        except ValueError:
+            continue
+    return cell
 
 
 class ResumableRun:
@@ -202,7 +216,7 @@ class ResumableRun:
             "optimizer": optimizer_tensors(self.optimizer),
             "random": self.random,
         }
-        state = {name: getattr(self, name) for name in COUNTERS} | {"identity": self.identity()}
+        state = {name: getattr(self, name) for name in COUNTERS} | {"identity": self.identity(), "base": self.lm.base_probe()}
         save_state(self.checkpoint_file(), {f"{part}/{k}": v for part, tensors in parts.items() for k, v in tensors.items()}, state)
 
     def checkpoint_file(self) -> Path:
@@ -231,6 +245,8 @@ class ResumableRun:
             elif file.is_file():
                 tensors, state = load_state(file)
                 check_identity(file, state["identity"], self.identity())
+                if state["base"] != self.lm.base_probe():
+                    raise UserError(f"{file}: made with another base model than {self.lm.config.path}; use another folder, or resume=False")
                 set_peft_model_state_dict(self.lm.model, under("adapter", tensors), adapter_name=self.adapter)
                 self.value_head.load_state_dict(under("value_head", tensors))
                 load_optimizer_tensors(self.optimizer, under("optimizer", tensors))
@@ -249,4 +265,6 @@ class ResumableRun:
         self.lm.save_adapter(self.adapter, self.folder)
         done = {"seconds": round(self.seconds, 3), "steps": self.steps, "episodes": self.episodes, "samples": self.samples}
         write_atomically(self.folder / "done.json", json.dumps(done | {"stopped": reason, "identity": self.identity()}, indent=1))
-        self.checkpoint_file().unlink(missing_ok=True)
+        if self.checkpoint_file().is_file():
+            self.checkpoint_file().unlink()
+            self.checkpoint_file().parent.rmdir()

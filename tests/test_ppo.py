@@ -1,0 +1,422 @@
+"""PPO: its formulas against their definitions, its rollouts against plain forward passes, and runs that resume exactly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from emorl_lite import ppo
+from emorl_lite.errors import UserError
+from emorl_lite.models import UNFINISHED
+from emorl_lite.ppo import PPOTrainer
+from emorl_lite.presets import PPOConfig
+from emorl_lite.rollout import collect, folded, trim
+
+QUICK = PPOConfig(episodes=24, batch_size=8, minibatch_size=4, epochs=2, lr=5e-3, validate_every=2, checkpoint_every=2)
+KINDS = ["llama", "gpt2", "t5"]
+
+
+def wordy(prompts: list[str], replies: list[str]) -> torch.Tensor:
+    """Share of the reply's eight words that are among the first twenty of the vocabulary: easy to raise."""
+    easy = {f"w{i}" for i in range(20)}
+    return torch.tensor([sum(word in easy for word in reply.split()) / 8 for reply in replies])
+
+
+def trainer(lm=None, reward=wordy, config=QUICK, **options) -> PPOTrainer:
+    options = {"prompts": tiny.PROMPTS, "progress": False, "adapter": "reflection"} | options
+    return PPOTrainer(lm or tiny.language_model("llama"), options.pop("adapter"), reward, options.pop("prompts"), config, **options)
+
+
+def weights(lm) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in lm.model.named_parameters()}
+
+
+def ragged(seed: int, N: int, T: int) -> tuple[torch.Tensor, ...]:
+    """Rewards, values and a mask of replies that end at different places."""
+    g = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, T + 1, (N, 1), generator=g)
+    mask = (torch.arange(T)[None] < lengths).double()
+    return torch.randn(N, T, generator=g).double() * mask, torch.randn(N, T, generator=g).double(), mask
+
+
+# -- formulas
+
+
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 9), st.floats(0, 1), st.floats(0, 1))
+def test_gae_is_the_discounted_sum_of_td_errors(seed, N, T, gamma, lam):
+    rewards, values, mask = ragged(seed, N, T)
+    advantages, returns = ppo.gae(rewards, values, mask, gamma, lam)
+    for n in range(N):
+        end = int(mask[n].sum())
+        v = [*values[n, :end].tolist(), 0.0]
+        delta = [rewards[n, t] + gamma * v[t + 1] - v[t] for t in range(end)]
+        for t in range(T):
+            expected = sum((gamma * lam) ** (u - t) * delta[u] for u in range(t, end)) if t < end else 0.0
+            assert float(advantages[n, t]) == pytest.approx(float(expected), abs=1e-9)
+    assert_close(returns, (advantages + values) * mask)
+
+
+def test_gae_with_lambda_one_is_return_minus_value():
+    rewards, values, mask = ragged(0, 3, 6)
+    _, returns = ppo.gae(rewards, values, mask, 1.0, 1.0)
+    assert_close(returns, rewards.flip(1).cumsum(1).flip(1) * mask)
+
+
+@given(st.integers(0, 10**6), st.integers(2, 6), st.integers(1, 5))
+def test_leave_one_out_is_k_over_k_minus_1_times_the_paper_advantage(seed, k, prompts):
+    scores = torch.rand(prompts * k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    groups = scores.view(-1, k)
+    paper = (groups - groups.mean(1, keepdim=True)).view(-1)
+    assert_close(ppo.leave_one_out(scores, k), k / (k - 1) * paper)
+
+
+def test_whitened_advantages_have_mean_0_and_variance_1_over_the_mask():
+    x, _, mask = ragged(3, 5, 7)
+    out = ppo.whiten(x + 4, mask)
+    kept = out[mask.bool()]
+    assert_close(kept.mean(), torch.zeros(()).double(), atol=1e-9, rtol=0)
+    assert_close(kept.var(correction=0), torch.ones(()).double(), atol=1e-6, rtol=0)
+    assert not out[~mask.bool()].any()
+
+
+@pytest.mark.parametrize("loss", ["policy", "value"])
+def test_losses_ignore_masked_positions(loss):
+    a, b, mask = ragged(1, 4, 6)
+    c = torch.randn(4, 6, generator=torch.Generator().manual_seed(9)).double()
+    junk = (1 - mask) * 3.0
+    f = (lambda x, y, z: ppo.policy_loss(x, y, z, mask, 0.2)) if loss == "policy" else (lambda x, y, z: ppo.value_loss(x, y, z, mask, 0.2))
+    assert_close(f(a, b, c), f(a + junk, b - junk, c + junk))
+
+
+def test_policy_gradient_vanishes_where_the_ratio_left_the_clip_range():
+    logp = torch.tensor([[0.5, 0.05, -0.5]], requires_grad=True)
+    ppo.policy_loss(logp, torch.zeros(1, 3), torch.tensor([[1.0, 1.0, -1.0]]), torch.ones(1, 3), 0.2).backward()
+    assert logp.grad is not None and logp.grad[0, 0] == 0 and logp.grad[0, 2] == 0 and logp.grad[0, 1] < 0
+
+
+def test_value_loss_takes_the_worse_of_clipped_and_unclipped():
+    one = torch.ones(1, 1)
+    assert float(ppo.value_loss(one, 0 * one, one, one, 0.2)) == pytest.approx(0.5 * 0.8**2)
+    assert float(ppo.value_loss(-one, 0 * one, one, one, 0.2)) == pytest.approx(0.5 * 2**2)
+
+
+def test_converged_is_the_papers_rule():
+    flat, noisy = [0.5 + 0.001 * (-1) ** i for i in range(20)], [0.5 + 0.1 * (-1) ** i for i in range(20)]
+    assert ppo.converged(noisy + flat, 20, 0.015)
+    assert not ppo.converged(flat + noisy, 20, 0.015)
+    assert not ppo.converged(flat[:19], 20, 0.015)
+    assert not ppo.converged([0.0] * 20, 20, 0.015)
+    edge = [1.0, 1.03]  # std / mean = .015 / 1.015
+    assert ppo.converged(edge, 2, 0.0148) and not ppo.converged(edge, 2, 0.0147)
+
+
+# -- rollouts
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_rollout_says_what_plain_forward_passes_say(kind, temperature):
+    lm = tiny.language_model(kind, adapters=1)
+    torch.manual_seed(0)
+    rollout = collect(lm, lm.encode(tiny.PROMPTS), 2, temperature, batch_size=3)
+    assert len(rollout) == 2 * len(tiny.PROMPTS)
+    repeated = [p for p in tiny.PROMPTS for _ in range(2)]
+    with torch.no_grad():
+        for n, prompt in enumerate(repeated):  # one by one, without padding
+            T = int(rollout.mask[n].sum())
+            tokens, mask = rollout.tokens[n : n + 1, :T], torch.ones(1, T)
+            assert_close(rollout.logp[n, :T], lm.logprobs(lm.encode([prompt]), tokens, mask, temperature)[0], atol=1e-4, rtol=0)
+            with lm.without_adapters():
+                assert_close(rollout.ref_logp[n, :T], lm.logprobs(lm.encode([prompt]), tokens, mask, temperature)[0], atol=1e-4, rtol=0)
+            logits, hidden = lm.forward_reply(lm.encode([prompt]), tokens, mask, hidden=True)
+            entropy = torch.distributions.Categorical(logits=logits / temperature).entropy()[0]
+            assert_close(rollout.entropy[n, :T], entropy, atol=1e-4, rtol=0)
+            assert_close(rollout.features[n, :T], torch.nn.functional.layer_norm(hidden, hidden.shape[-1:])[0], atol=1e-3, rtol=0)
+            assert not rollout.logp[n, T:].any() and not rollout.ref_logp[n, T:].any() and not rollout.features[n, T:].any()
+
+
+def test_samples_follow_the_models_distribution():
+    lm = tiny.language_model("llama", adapters=1)
+    prompts = lm.encode(tiny.PROMPTS[:1])
+    torch.manual_seed(0)
+    first = collect(lm, prompts, 4000, 0.8, batch_size=4000).tokens[:, 0]
+    with torch.no_grad():
+        logits, _ = lm.forward_reply(prompts, first[:1, None], torch.ones(1, 1))
+    p = torch.softmax(logits[0, 0] / 0.8, -1)
+    share = torch.bincount(first, minlength=len(p)) / len(first)
+    assert (share - p).abs().max() < 5 * (0.25 / 4000) ** 0.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("estimator", ["ppo", "rloo"])
+def test_a_fresh_adapter_has_no_kl_and_ratio_one(kind, estimator):
+    row = trainer(tiny.language_model(kind), config=replace(QUICK, estimator=estimator)).step()
+    assert abs(row["kl"]) < 1e-4
+    assert row["first_ratio"] < 1e-4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_ratio_is_one_with_a_trained_adapter_and_another_temperature(kind):
+    row = trainer(tiny.language_model(kind, adapters=1), config=replace(QUICK, temperature=0.7)).step()
+    assert row["first_ratio"] < 1e-3
+    assert abs(row["kl"]) > 1e-2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_folding_says_the_same_and_leaves_no_trace(kind):
+    lm = tiny.language_model(kind, adapters=2)
+    before, pointers = weights(lm), [p.data_ptr() for p in lm.model.parameters()]
+    lm.use("empathy")
+    plain = lm.generate(lm.encode(tiny.PROMPTS))
+    with pytest.raises(KeyboardInterrupt), folded(lm):
+        assert torch.equal(lm.generate(lm.encode(tiny.PROMPTS)), plain)
+        raise KeyboardInterrupt
+    assert all(torch.equal(p, before[name]) for name, p in lm.model.named_parameters())
+    assert pointers == [p.data_ptr() for p in lm.model.parameters()]
+    assert torch.equal(lm.generate(lm.encode(tiny.PROMPTS)), plain)
+    lm.use("reflection")
+    assert not torch.equal(lm.generate(lm.encode(tiny.PROMPTS)), plain)
+
+
+def test_trim_drops_padding_on_either_side():
+    for kind in ("llama", "t5"):
+        lm = tiny.language_model(kind)
+        both = lm.encode(tiny.PROMPTS)
+        assert torch.equal(trim(both[1:2]).ids, lm.encode(tiny.PROMPTS[1:2]).ids)
+
+
+# -- updates
+
+
+def update_once(config: PPOConfig, change=None) -> dict[str, torch.Tensor]:
+    """The adapter after one update on a fixed rollout, which `change` may alter."""
+    t = trainer(tiny.language_model("llama", adapters=1), config=config)
+    torch.manual_seed(5)
+    k = config.k if config.estimator == "rloo" else 1
+    rollout = collect(t.lm, t.lm.encode(tiny.PROMPTS * 2), k, 1.0, 8)
+    assert not rollout.mask.all() and rollout.mask[:, 1:].any()
+    if change:
+        change(rollout)
+    torch.manual_seed(6)
+    t._update(rollout, torch.linspace(0, 1, len(rollout)), k)
+    return {**weights(t.lm), "value": t.value_head.weight.detach().clone()}
+
+
+@pytest.mark.parametrize("estimator", ["ppo", "rloo"])
+def test_changing_tokens_after_eos_changes_nothing(estimator):
+    def change(rollout):
+        after = rollout.mask == 0
+        rollout.tokens[after] = 7
+
+    config = replace(QUICK, minibatch_size=16, estimator=estimator)
+    plain, changed = update_once(config), update_once(config, change)
+    assert all(torch.equal(plain[k], changed[k]) for k in plain)
+
+
+@pytest.mark.parametrize("estimator", ["ppo", "rloo"])
+def test_an_optimizer_step_is_the_same_however_it_is_cut_into_passes(monkeypatch, estimator):
+    config = replace(QUICK, epochs=1, minibatch_size=64, estimator=estimator)
+    whole = update_once(config)
+    accumulated = update_once(replace(config, minibatch_size=2, gradient_accumulation=32))
+    monkeypatch.setattr(ppo, "CPU_ROWS", 1)
+    one_by_one = update_once(config)
+    start = weights(tiny.language_model("llama", adapters=1))
+    moved = max(float((whole[k] - start[k]).abs().max()) for k in start)
+    assert moved > 1e-3
+    for other in (accumulated, one_by_one):
+        # Adam's first step is the gradient's sign: entries whose gradient is all but zero may differ
+        far = torch.cat([((whole[k] - other[k]).abs() > 1e-2 * moved).flatten() for k in whole])
+        assert far.float().mean() < 1e-3
+
+
+def test_rloo_gradient_is_that_of_its_formula():
+    config = replace(QUICK, estimator="rloo", k=2, kl_coef=0.1, max_grad_norm=1e9)
+    t = trainer(tiny.language_model("llama", adapters=1), config=config)
+    torch.manual_seed(5)
+    rollout = collect(t.lm, t.lm.encode(tiny.PROMPTS), 2, 1.0, 8)
+    scores = torch.rand(len(rollout))
+    kept: list[torch.Tensor] = []
+    t.optimizer.step = lambda: kept.extend(p.grad.clone() for p in t.parameters)  # type: ignore[method-assign, assignment]
+    t._update(rollout, scores, 2)
+    final = scores - 0.1 * ((rollout.logp - rollout.ref_logp) * rollout.mask).sum(1)
+    advantage = final - final.view(-1, 2).flip(1).reshape(-1)  # with k = 2 the others' mean is the other sample
+    loss = -(advantage * t.lm.logprobs(rollout.prompts, rollout.tokens, rollout.mask).sum(1)).mean()
+    for mine, p, expected in zip(kept, t.parameters, torch.autograd.grad(loss, t.parameters), strict=True):
+        assert_close(mine, expected, atol=1e-4 * float(expected.abs().max()) + 1e-6, rtol=0, msg=str(p.shape))
+
+
+@pytest.mark.parametrize("estimator", ["ppo", "rloo"])
+def test_training_raises_an_easy_reward_and_touches_its_adapter_alone(estimator):
+    lm = tiny.language_model("llama", adapters=2)
+    before = weights(lm)
+    config = PPOConfig(episodes=320, batch_size=32, minibatch_size=32, lr=1e-2, kl_coef=0.0, estimator=estimator, validate_every=0)
+    log = trainer(lm, config=config, adapter="empathy", watch={"same": wordy}).train()
+    assert log.reward.iloc[-3:].mean() > log.reward.iloc[:2].mean() + 0.1
+    assert_close(torch.tensor(log.same.to_numpy()), torch.tensor(log.reward.to_numpy()))
+    assert log.samples.iloc[-1] == 320 * (3 if estimator == "rloo" else 1)
+    for name, p in lm.model.named_parameters():
+        assert torch.equal(p, before[name]) == (".empathy." not in name), name
+
+
+def test_a_higher_kl_weight_stays_nearer_to_the_base():
+    config = PPOConfig(episodes=160, batch_size=32, minibatch_size=32, lr=1e-2, validate_every=0)
+    free, held = (trainer(config=replace(config, kl_coef=c)).train().kl.iloc[-1] for c in (0.0, 1.0))
+    assert held < free / 2
+
+
+# -- runs
+
+
+class Killed(BaseException):
+    """What ends a process."""
+
+
+def killer(calls: int):
+    """`wordy` under its own name, which dies at its n-th call."""
+    left = [calls]
+
+    def reward(prompts, replies):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        return wordy(prompts, replies)
+
+    reward.__name__ = "wordy"
+    return reward
+
+
+@pytest.mark.parametrize(("kind", "estimator", "died_at"), [("llama", "ppo", 7), ("llama", "rloo", 4), ("t5", "ppo", 2)])
+def test_a_killed_run_resumes_exactly(tmp_path, kind, estimator, died_at):
+    config = replace(QUICK, episodes=50, estimator=estimator)
+    options = {"config": config, "validation_prompts": tiny.PROMPTS, "seed": 3}
+    whole = trainer(tiny.language_model(kind), folder=tmp_path / "whole", **options)
+    expected = whole.train()
+    with pytest.raises(Killed):
+        trainer(tiny.language_model(kind), killer(died_at), folder=tmp_path / "cut", **options).train()
+    torch.rand(7)  # whatever the next process does before
+    again = trainer(tiny.language_model(kind), folder=tmp_path / "cut", **options)
+    log = again.train()
+    pd.testing.assert_frame_equal(log.drop(columns="seconds"), expected.drop(columns="seconds"), check_exact=True)
+    assert (tmp_path / "cut/samples.csv").read_bytes() == (tmp_path / "whole/samples.csv").read_bytes()
+    one, two = weights(whole.lm), weights(again.lm)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert log.episodes.iloc[-1] == 50 and len(log) == 7
+
+
+def test_a_done_run_is_loaded_instead_of_trained(tmp_path):
+    first = trainer(folder=tmp_path)
+    log = first.train()
+    assert json.loads((tmp_path / "done.json").read_text())["stopped"] == "episodes"
+    second = trainer(folder=tmp_path, reward=killer(0))
+    pd.testing.assert_frame_equal(second.train(), log)
+    assert all(torch.equal(a, b) for a, b in zip(weights(first.lm).values(), weights(second.lm).values(), strict=True))
+    fresh = trainer(folder=tmp_path).train(resume=False)
+    pd.testing.assert_frame_equal(fresh.drop(columns="seconds"), log.drop(columns="seconds"))
+
+
+def test_the_log_in_memory_is_the_log_on_disk(tmp_path):
+    options = {"validation_prompts": tiny.PROMPTS, "watch": {"extra": lambda p, r: wordy(p, r) / 2}}
+    memory, disk = trainer(**options).train(), trainer(folder=tmp_path, **options).train()
+    pd.testing.assert_frame_equal(memory.drop(columns="seconds"), disk.drop(columns="seconds"))
+    assert list(disk.columns) == [*ppo.COLUMNS, "extra"]
+    assert disk.validation.notna().tolist() == [False, True, False]
+
+
+def test_the_run_does_not_touch_torchs_random_state():
+    torch.manual_seed(1)
+    t = trainer()
+    before = torch.get_rng_state()
+    t.step()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_early_stop(tmp_path):
+    config = replace(QUICK, episodes=80, lr=1e-9, early_stop=True, patience=2, tolerance=0.5)
+    log = trainer(config=config, validation_prompts=tiny.PROMPTS, folder=tmp_path, reward=lambda p, r: wordy(p, r) + 0.5).train()
+    assert len(log) == 4 and json.loads((tmp_path / "done.json").read_text())["stopped"] == "converged"
+
+
+# -- mistakes
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (lambda n: torch.zeros(n + 1), "expected 8 scores"),
+        (lambda n: torch.zeros(n, 1), "expected 8 scores"),
+        (lambda n: torch.tensor([0.0, 0.0, float("nan"), *[0.0] * (n - 3)]), "row 3"),
+        (lambda n: torch.tensor([0.0, float("inf"), *[0.0] * (n - 2)]), "row 2"),
+        (lambda n: torch.zeros(n, dtype=torch.int64), "int64"),
+        (lambda n: [0.0] * n, "list"),
+    ],
+)
+def test_a_bad_reward_is_named_and_the_checkpoint_stays(tmp_path, scores, message):
+    calls = []
+
+    def broken(prompts, replies):
+        calls.append(1)
+        return wordy(prompts, replies) if len(calls) < 3 else scores(len(replies))
+
+    with pytest.raises(UserError, match="broken") as error:
+        trainer(reward=broken, folder=tmp_path).train()
+    assert message in str(error.value) and "\n" not in str(error.value)
+    assert (tmp_path / "checkpoint" / "state.safetensors").is_file()
+    log = pd.read_csv(tmp_path / "log.csv")
+    assert len(log) == 2
+
+
+def test_another_config_or_objective_does_not_continue_a_run(tmp_path):
+    with pytest.raises(Killed):
+        trainer(reward=killer(2), folder=tmp_path).train()
+    for options, named in [
+        ({"config": replace(QUICK, kl_coef=0.5)}, "ppo.kl_coef"),
+        ({"adapter": "empathy"}, "adapter"),
+        ({"reward": lambda p, r: wordy(p, r)}, "reward"),
+        ({"seed": 1}, "seed"),
+        ({"prompts": tiny.PROMPTS[:3]}, "prompts"),
+        ({"lm": tiny.language_model("llama", lora_r=2)}, "model.lora_r"),
+        ({"lm": tiny.language_model("llama", seed=1)}, "base model"),
+    ]:
+        with pytest.raises(UserError, match=named):
+            trainer(folder=tmp_path, **options).train()
+    (tmp_path / "checkpoint" / "state.safetensors").write_bytes(b"junk")
+    with pytest.raises(UserError, match="checkpoint"):
+        trainer(folder=tmp_path).train()
+
+
+def test_mistakes_in_the_options(tmp_path):
+    (tmp_path / "file").write_text("")
+    for options, named in [
+        ({"prompts": []}, "no prompts"),
+        ({"prompts": ["w1", "w1 " * 60]}, "prompt 2"),
+        ({"folder": tmp_path / "file" / "run"}, "cannot write"),
+        ({"config": replace(QUICK, batch_size=0)}, "batch-size"),
+        ({"config": replace(QUICK, estimator="rloo", k=1)}, "--ppo.k 1"),
+        ({"config": replace(QUICK, early_stop=True)}, "early-stop"),
+        ({"watch": {"kl": wordy}}, "'kl'"),
+    ]:
+        with pytest.raises(UserError, match=named):
+            trainer(**options)
+    t = trainer()
+    t.step()
+    with pytest.raises(UserError, match="resume=False"):
+        t.train(resume=False)
+
+
+def test_unfinished_replies_reach_the_reward_with_their_mark():
+    seen: list[str] = []
+
+    def reward(prompts, replies):
+        seen.extend(replies)
+        return wordy(prompts, replies)
+
+    row = trainer(reward=reward).step()
+    assert sum(not text.endswith(UNFINISHED) for text in seen) / len(seen) == pytest.approx(row["finished"])
