@@ -76,14 +76,15 @@ def rows_of_seed(experiment: Experiment) -> list[dict[str, Any]]:
 def verdicts(table: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
     """The issue's floors, as numbers."""
     out: dict[str, Any] = {"seeds": sorted(int(s) for s in table.seed.unique())}
-    gains, conflicts, leads = [], [], []
+    gains: list[tuple[float, float]] = []
+    conflicts, leads = [], []
     for _, part in table.groupby("seed"):
-        by = part.set_index("policy")
-        gains += [{"objective": n, "gain": by.loc[n, n] - by.loc["base", n], "score": by.loc[n, n]} for n in names]
-        conflicts += [any(by.loc[o, p] > by.loc[n, p] for o in names for p in names if n not in (o, p)) for n in names]
-        leads.append(float(by.loc["ensemble", "mean"] - by.loc[["base", *names], "mean"].max()))
-    out["own_gain_min"] = round(min(float(g["gain"]) for g in gains), 3)
-    out["own_gain_reached"] = all(g["gain"] >= 0.2 or g["score"] >= 0.9 for g in gains)
+        by = {str(row["policy"]): row for row in part.to_dict("records")}
+        gains += [(by[n][n] - by["base"][n], by[n][n]) for n in names]
+        conflicts += [any(by[o][p] > by[n][p] for o in names for p in names if n not in (o, p)) for n in names]
+        leads.append(float(by["ensemble"]["mean"] - max(by[n]["mean"] for n in ("base", *names))))
+    out["own_gain_min"] = round(min(gain for gain, _ in gains), 3)
+    out["own_gain_reached"] = all(gain >= 0.2 or score >= 0.9 for gain, score in gains)
     out["every_single_is_beaten_elsewhere"] = all(conflicts)
     out["ensemble_lead"] = [round(x, 3) for x in leads]
     out["mean_by_policy"] = {k: round(float(v), 3) for k, v in table.groupby("policy", sort=False)["mean"].mean().items()}

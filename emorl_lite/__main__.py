@@ -14,8 +14,6 @@ import tyro
 from emorl_lite.errors import UserError
 from emorl_lite.presets import DataConfig, ModelConfig, PPOConfig, Preset, RewardConfig, SearchConfig, get_preset
 
-Data = Annotated[DataConfig, tyro.conf.arg(prefix_name=False)]
-
 
 @dataclass
 class _Run:
@@ -27,7 +25,7 @@ class _Run:
     """Folder of the runs (default: $EMORL_RUNS or runs/ in the repository)."""
     quiet: bool = False
     """No progress bars."""
-    data: Data = field(default_factory=DataConfig)
+    data: DataConfig = field(default_factory=DataConfig)
     """Where prompts come from."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Base model and adapters."""

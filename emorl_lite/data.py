@@ -79,13 +79,13 @@ def load(config: DataConfig, seed: int = 0) -> Dataset:
     limits = {"train": config.train_prompts, "validation": config.validation_prompts, "test": config.test_prompts}
     for split, limit in limits.items():
         if limit < 1:
-            raise UserError(f"--data.{split}_prompts {limit}: expected at least 1")
+            raise UserError(f"--data.{split}-prompts {limit}: expected at least 1")
     if config.name == "small_world":
         return _load_small_world(limits, seed)
     if config.name not in ("pair", "table"):
-        raise UserError(f"--data.name {config.name!r}: expected small_world, pair or table")
+        raise UserError(f"--data {config.name!r}: expected small_world, pair or table")
     if not config.path:
-        raise UserError(f"--data.path is empty: --data.name {config.name} needs a file")
+        raise UserError(f"--data-path is empty: --data {config.name} needs a file")
     examples = read_pair(config.path) if config.name == "pair" else read_table(config.path, config.prompt_column, config.reply_column)
     split_of = split_by_hash((e.prompt for e in examples), config.path)
     rows: dict[str, tuple[Example, ...]] = {}

@@ -122,13 +122,13 @@ class SearchConfig:
 class DataConfig:
     """Where prompts come from."""
 
-    name: Annotated[Literal["small_world", "pair", "table"], tyro.conf.arg(name="data")] = "small_world"
+    name: Annotated[Literal["small_world", "pair", "table"], tyro.conf.arg(name="data", prefix_name=False)] = "small_world"
     """small_world (embedded), pair (the PAIR file), or table (any CSV or JSON with prompt and reply columns)."""
-    path: Annotated[str, tyro.conf.arg(name="data-path")] = ""
+    path: Annotated[str, tyro.conf.arg(name="data-path", prefix_name=False)] = ""
     """File, for pair and table."""
-    prompt_column: str = "prompt"
+    prompt_column: Annotated[str, tyro.conf.arg(prefix_name=False)] = "prompt"
     """Column that holds the client's statement (table)."""
-    reply_column: str = "reply"
+    reply_column: Annotated[str, tyro.conf.arg(prefix_name=False)] = "reply"
     """Column that holds the counsellor's reply (table; empty: there is none)."""
     train_prompts: int = 2048
     """Training prompts."""

@@ -305,10 +305,10 @@ def test_pair_is_a_csv_file(tmp_path):
 
 def test_option_errors():
     for config, part in [
-        (DataConfig(name="pair"), "--data.path"),
-        (DataConfig(name="table"), "--data.path"),
+        (DataConfig(name="pair"), "--data-path"),
+        (DataConfig(name="table"), "--data-path"),
         (DataConfig(name="poetry", path="x"), "'poetry'"),  # type: ignore[arg-type]
-        (DataConfig(test_prompts=0), "--data.test_prompts 0"),
+        (DataConfig(test_prompts=0), "--data.test-prompts 0"),
     ]:
         with pytest.raises(UserError) as error:
             load(config)

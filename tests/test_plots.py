@@ -172,6 +172,12 @@ def test_the_same_table_gives_the_same_bytes(name, kind):
     assert figure_bytes(DRAWINGS[name](), kind) == figure_bytes(DRAWINGS[name](), kind)
 
 
+@pytest.mark.parametrize("name", ["weight_cube", "shortcut_bars"])
+def test_saving_a_figure_twice_gives_the_same_bytes(name):
+    figure = DRAWINGS[name]()
+    assert figure_bytes(figure, "png") == figure_bytes(figure, "png")
+
+
 def test_files_hold_no_date(drawn):
     assert b"CreationDate" not in figure_bytes(drawn["shortcut_bars"], "pdf")
     assert b"Software" not in figure_bytes(drawn["shortcut_bars"], "png")

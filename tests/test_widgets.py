@@ -81,7 +81,7 @@ def test_moving_a_slider_or_choosing_a_prompt_asks_again(explorer):
 
 
 def test_the_explorer_survives_all_zero_weights_and_errors(explorer):
-    ensemble, _, sliders, output = explorer
+    _, _, sliders, output = explorer
     for slider in sliders:
         slider.value = 0
     assert ALL_ZERO in output.value
