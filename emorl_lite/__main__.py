@@ -107,9 +107,8 @@ def parse(argv: list[str]) -> Train | Search | Evaluate | Tutorial:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command. Returns the exit code: 2 for a mistake in the input, told in one line."""
-    command = parse(sys.argv[1:] if argv is None else argv)
     try:
-        return run(command)
+        return run(parse(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
