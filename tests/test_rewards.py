@@ -1,0 +1,83 @@
+"""Rewards: what an unfinished, empty or repetitive reply earns, and fluency against its definition."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import tiny
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emorl_lite.errors import UserError
+from emorl_lite.models import UNFINISHED
+from emorl_lite.rewards import Fluency, Guarded, RewardSet, finished, perplexity, repetition_guard
+
+WORDS = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=20)
+
+
+def ones(prompts, replies):
+    return torch.ones(len(replies))
+
+
+@given(WORDS)
+def test_guard_is_the_share_of_distinct_ngrams(words):
+    (share,) = repetition_guard([" ".join(words)]).tolist()
+    grams = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
+    assert 0 < share <= 1
+    if len(words) < 4:
+        assert share == 1
+    else:
+        assert share == pytest.approx(len(set(grams)) / len(grams))
+
+
+def test_guard_halves_a_phrase_said_twice_and_ignores_case():
+    assert repetition_guard(["I am here. i AM here. I am here."])[0] < 0.7
+
+
+def test_unfinished_empty_and_looped_replies_earn_nothing_extra():
+    reward = Guarded(ones, "ones")
+    scores = reward(["p"] * 4, ["a full reply.", "cut off" + UNFINISHED, "", "x y z w " * 6])
+    assert scores[0] == 1 and scores[1] == 0 and scores[2] == 0 and 0 < scores[3] < 0.5
+
+
+def test_unfinished_mark_is_what_decode_writes():
+    lm = tiny.language_model()
+    texts = lm.decode(torch.tensor([[10, 11, 12], [10, 2, 0]]))
+    assert finished(texts).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "t5"])
+def test_perplexity_is_exp_of_the_mean_surprise(kind):
+    lm = tiny.language_model(kind)
+    reply = "w3 w9 w1"
+    ids, _ = lm.encode_replies([reply])
+    logits, _ = lm.forward_reply(lm.encode(["w5 w6"]), ids, torch.ones_like(ids))
+    surprise = [-float(logits[0, t].log_softmax(-1)[token]) for t, token in enumerate(ids[0].tolist())]
+    assert len(surprise) == 4  # three words and the end
+    assert float(perplexity(lm, ["w5 w6"], [reply])[0]) == pytest.approx(math.exp(sum(surprise) / 4), rel=1e-4)
+
+
+def test_fluency_reads_the_reply_alone_and_is_clipped():
+    lm = tiny.language_model()
+    replies = ["w1 w2", "w3"]
+    ppl = perplexity(lm, ["", ""], replies)
+    assert torch.allclose(Fluency(lm, 1000.0)(["w5", "w6"], replies), (1000 - ppl) / 1000)
+    assert torch.equal(Fluency(lm, 1000.0)(["w5", "w6"], replies), Fluency(lm, 1000.0)(["w7", "w8"], replies))
+    assert Fluency(lm, 1.0)(["w5", "w6"], replies).tolist() == [0, 0]
+
+
+def test_fluency_ignores_adapters():
+    lm = tiny.language_model(adapters=2)
+    plain = tiny.language_model()
+    assert torch.allclose(perplexity(lm, [""], ["w1 w2"]), perplexity(plain, [""], ["w1 w2"]), rtol=1e-4)
+
+
+def test_errors_and_means():
+    rewards = RewardSet({"a": Guarded(ones, "a"), "b": Guarded(lambda p, r: torch.zeros(len(r)), "b")})
+    assert rewards.means(["p"], ["a reply."]) == {"a": 1.0, "b": 0.0}
+    with pytest.raises(UserError, match="objective 'c' is unknown"):
+        rewards["c"]
+    with pytest.raises(UserError, match="reward 'a': 1 prompts but 2 replies"):
+        rewards["a"](["p"], ["x", "y"])
