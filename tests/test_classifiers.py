@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +10,10 @@ import pytest
 import tiny
 import torch
 
-from emorl_lite.classifiers import CrossEncoder, labelled, read_pairs, shortcut
+from emorl_lite.classifiers import CrossEncoder, labelled, read_pairs
 from emorl_lite.errors import UserError
 from emorl_lite.presets import get_preset
+from emorl_lite.reward_checks import equal_form, handed_on, shortcut_replies
 from emorl_lite.reward_plots import roc
 from emorl_lite.runs import Experiment
 from emorl_lite.small_world import grammar
@@ -43,31 +43,21 @@ def test_auc_on_held_out_replies(experiment, held_out, objective, floor):
 
 
 def test_reflection_reads_the_client(experiment):
-    world, rng = grammar(), random.Random(3)
-    clients = world.clients(200, "test", seed=9)
-    own = [world.reply(rng, c, "full", "none").text for c in clients]
-    flawed = [world.reply(rng, c, "flawed", "none").text for c in clients]
-    strangers = [world.reply(rng, world.stranger(rng, c), "full", "none").text for c in clients]
-    prompts = [c.text for c in clients]
-    score = experiment.classifier("reflection").scores(prompts * 3, own + strangers + flawed).numpy()
-    assert auc(score, [True] * 200 + [False] * 400) >= 0.88
-    assert score[200:400].mean() < 0.15
-    handed_on = experiment.classifier("reflection").scores(prompts[1:] + prompts[:1], own)
-    assert float(handed_on.mean()) < 0.15
+    form, handed = equal_form(grammar(), 200), handed_on(grammar(), 200)
+    model = experiment.classifier("reflection")
+    score = model.scores(list(form.prompt), list(form.reply)).numpy()
+    assert auc(score, form.kind == "this client") >= 0.88
+    assert score[form.kind == "another client"].mean() < 0.15
+    assert float(model.scores(list(handed.prompt), list(handed.reply)).mean()) < 0.15
 
 
 def test_shortcuts_do_not_pay(experiment):
-    world, rng = grammar(), random.Random(4)
-    clients = world.clients(100, "test", seed=10)
-    full = [world.reply(rng, c, "full", "none") for c in clients]
-    prompts = [c.text for c in clients]
-    reward = experiment.rewards["reflection"]
-    honest = float(reward(prompts, [r.text for r in full]).mean())
-    for how in ("looped", "copied", "padded", "shuffled"):
-        tricked = [shortcut(world, c, r, how, rng).text for c, r in zip(clients, full, strict=True)]
-        assert float(reward(prompts, tricked).mean()) < 0.25 < honest
-    asked = [shortcut(world, c, r, "asked", rng).text for c, r in zip(clients, full, strict=True)]
-    assert abs(float(reward(prompts, asked).mean()) - honest) < 0.1
+    prompts, versions = shortcut_replies(grammar(), 100)
+    means = {name: float(experiment.rewards["reflection"](prompts, replies).mean()) for name, replies in versions.items()}
+    for name in ("long but empty", "client copied", "phrase looped", "words shuffled"):
+        assert means[name] < 0.25 < means["as they are"]
+    assert abs(means["question mark"] - means["as they are"]) < 0.1
+    assert all(r(prompts, versions["cut off"]).sum() == 0 for r in experiment.rewards.values())
 
 
 def test_saved_and_loaded_classifier_scores_alike(experiment, tmp_path):
