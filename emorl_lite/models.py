@@ -303,12 +303,16 @@ class LanguageModel:
         lora.inference_mode = False
         try:
             if isinstance(self.model, PeftModel):
-                if name in self.model.peft_config:
-                    self.model.delete_adapter(name)
-                self.model.add_adapter(name, lora)
+                there = self.model.peft_config.get(name)
+                if there and (there.r, there.lora_alpha) != (lora.r, lora.lora_alpha):
+                    raise UserError(f"adapter {name!r}: one of another shape is loaded already; load this one under another name")
+                if not there:
+                    self.model.add_adapter(name, lora)
             else:
                 self.model = get_peft_model(self.model, lora, adapter_name=name)
             result = set_peft_model_state_dict(self.model, load_file(weights), adapter_name=name)
+        except UserError:
+            raise
         except (ValueError, RuntimeError) as error:
             raise UserError(f"adapter {name!r} in {folder} does not fit {self.config.path}") from error
         if result.unexpected_keys:

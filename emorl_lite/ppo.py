@@ -154,6 +154,9 @@ class PPOTrainer(ResumableRun):
         self.lm.use(self.adapter)
         self.lm.model.eval()
         config, k = self.config, self.config.k if self.config.estimator == "rloo" else 1
+        left = max(0.0, 1 - self.episodes / config.episodes) if config.anneal_lr else 1.0
+        for group, rate in zip(self.optimizer.param_groups, (config.lr, config.value_lr), strict=True):
+            group["lr"] = rate * left
         with self._own_randomness():
             rows = self._next_prompts(min(config.batch_size, max(1, config.episodes - self.episodes)))
             prompts = [self.prompts[row] for row in rows for _ in range(k)]

@@ -70,6 +70,8 @@ class PPOConfig:
     """Adapter's learning rate."""
     value_lr: float = 5e-3
     """Value head's learning rate."""
+    anneal_lr: bool = True
+    """Lower both learning rates linearly to 0 over the episodes: late steps on near-equal rewards otherwise shake a good policy."""
     clip: float = 0.2
     """Clip range of the probability ratio."""
     value_clip: float = 0.2

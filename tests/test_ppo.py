@@ -267,7 +267,7 @@ def test_training_raises_an_easy_reward_and_touches_its_adapter_alone(estimator)
 
 
 def test_a_higher_kl_weight_stays_nearer_to_the_base():
-    config = PPOConfig(episodes=160, batch_size=32, minibatch_size=32, lr=1e-2, validate_every=0)
+    config = PPOConfig(episodes=160, batch_size=32, minibatch_size=32, lr=1e-2, anneal_lr=False, validate_every=0)
     free, held = (trainer(config=replace(config, kl_coef=c)).train().kl.iloc[-1] for c in (0.0, 1.0))
     assert held < free / 2
 
@@ -420,3 +420,14 @@ def test_unfinished_replies_reach_the_reward_with_their_mark():
 
     row = trainer(reward=reward).step()
     assert sum(not text.endswith(UNFINISHED) for text in seen) / len(seen) == pytest.approx(row["finished"])
+
+
+def test_learning_rates_fall_linearly_to_zero():
+    lm = tiny.language_model()
+    config = PPOConfig(episodes=16, batch_size=4, minibatch_size=4, epochs=1, validate_every=0)
+    run = trainer(lm, reward=lambda p, r: torch.zeros(len(r)), config=config, adapter="a")
+    rates = []
+    for _ in range(4):
+        run.step()
+        rates.append([group["lr"] for group in run.optimizer.param_groups])
+    assert_close(torch.tensor(rates), torch.tensor([[config.lr * x, config.value_lr * x] for x in (1, 0.75, 0.5, 0.25)]))
