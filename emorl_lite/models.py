@@ -161,14 +161,11 @@ class LanguageModel:
             options = {"top_k": 0, "top_p": 1.0} | options
         training = self.model.training
         self.model.eval()
-        out = self.model.generate(
-            input_ids=prompts.ids,
-            attention_mask=prompts.mask,
-            pad_token_id=self.tokenizer.pad_token_id,
-            eos_token_id=self.tokenizer.eos_token_id,
-            **options,
-        )
-        self.model.train(training)
+        special = {"pad_token_id": self.tokenizer.pad_token_id, "eos_token_id": self.tokenizer.eos_token_id}
+        try:
+            out = self.model.generate(input_ids=prompts.ids, attention_mask=prompts.mask, **special, **options)
+        finally:
+            self.model.train(training)
         return out[:, 1:] if self.seq2seq else out[:, prompts.ids.shape[1] :]
 
     def reply(self, prompts: Sequence[str], batch_size: int = 64, **options: Any) -> list[str]:

@@ -49,7 +49,7 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 2) -> Any:
     """A table with a caption, left-aligned wrapped text, and numbers of `digits` digits."""
     left = {"text-align": "left", "white-space": "normal"}
     texts = [c for c in frame.columns if not pd.api.types.is_numeric_dtype(frame[c])]
-    styler = frame.style.format(precision=digits, na_rep="").hide(axis="index").set_caption(caption)
+    styler = frame.style.format(precision=digits, na_rep="", escape="html").hide(axis="index").set_caption(caption)
     if texts:
         styler = styler.set_properties(subset=texts, **left)
     head = {"selector": "th", "props": [("text-align", "left")]}

@@ -44,7 +44,7 @@ class RewardConfig:
     """Perplexity at which fluency reaches 0: fluency = (cap - perplexity) / cap, clipped to [0, 1]."""
     repeat_ngram: int = 4
     """Every reward is multiplied by the share of distinct n-grams of this length (1 for a reply without repetition)."""
-    classifier_examples: int = 8000
+    classifier_examples: int = 6000
     """Labelled pairs that the classifiers are trained on."""
     classifier_epochs: int = 4
     """Passes over them."""
@@ -58,7 +58,7 @@ class RewardConfig:
 class PPOConfig:
     """One single-objective run. Names and defaults follow cleanrl where it has them."""
 
-    episodes: int = 2048
+    episodes: int = 1536
     """Prompts answered in training: the paper's "data points" (its samples are k times as many)."""
     batch_size: int = 64
     """Replies in one rollout."""
@@ -66,7 +66,7 @@ class PPOConfig:
     """Replies in one gradient step."""
     epochs: int = 2
     """Passes over a rollout."""
-    lr: float = 1.5e-3
+    lr: float = 2e-3
     """Adapter's learning rate."""
     value_lr: float = 5e-3
     """Value head's learning rate."""

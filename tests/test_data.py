@@ -28,6 +28,9 @@ from emorl_lite.errors import UserError
 from emorl_lite.presets import DataConfig
 from emorl_lite.small_world import LEVEL, grammar, split_of
 
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
+
 PAIR = Path(os.environ.get("EMORL_PAIR") or Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "pair" / "pair.csv")
 needs_pair = pytest.mark.skipif(not PAIR.is_file(), reason="the PAIR file is not here (set EMORL_PAIR)")
 SPLIT_NAMES = ["train", "validation", "test"]
@@ -127,7 +130,6 @@ def test_a_table_larger_than_asked_keeps_whole_prompts_of_the_right_split(tmp_pa
 cells = st.text(st.sampled_from("ab,\"'\n\r\t;é’“ \u00a0\u2028x"), min_size=1, max_size=20).filter(clean)
 
 
-@settings(deadline=None)
 @given(rows=st.lists(st.tuples(cells, cells), min_size=1, max_size=8), suffix=st.sampled_from([".csv", ".tsv", ".json", ".jsonl"]))
 def test_tables_round_trip(tmp_path_factory, rows, suffix):
     path = tmp_path_factory.mktemp("t") / f"t{suffix}"

@@ -3,12 +3,15 @@
 import pytest
 import tiny
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emorl_lite.errors import UserError
 from emorl_lite.metrics import Coherence, Specificity, diversity_2, edit_distance, edit_rate, evaluation_metrics, words
 from emorl_lite.models import UNFINISHED
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 KINDS = ["llama", "gpt2", "t5"]
 REPLIES = ["w1 w2 w3", "w7 w7", "w20 w21 w22 w23", "w4"]
@@ -90,6 +93,9 @@ def test_metrics_have_the_right_shape_and_range(kind):
 def test_metrics_do_not_see_adapters_or_dropout(kind):
     """The same scores with an adapter loaded, in training mode, and under the bare base model; the model is left as it was."""
     bare, adapted = tiny.language_model(kind), tiny.language_model(kind, adapters=2, lora_dropout=0.5)
+    for module in adapted.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
     adapted.model.train()
     active = adapted.model.active_adapter
     for make in (Coherence, Specificity):
