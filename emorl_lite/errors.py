@@ -2,4 +2,4 @@
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave. The message names the file, row, option or adapter; the command line prints it without a traceback."""
+    """A mistake in what the user gave. The message names the file, row, option or adapter; the command line prints just that."""

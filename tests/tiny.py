@@ -48,7 +48,10 @@ def network(kind: str, seed: int = 0):
         )  # fmt: skip
         return LlamaForCausalLM(config).eval()
     if kind == "gpt2":
-        config = GPT2Config(vocab_size=V, n_embd=32, n_layer=2, n_head=2, n_positions=64, initializer_range=0.3, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, **ids)
+        config = GPT2Config(
+            vocab_size=V, n_embd=32, n_layer=2, n_head=2, n_positions=64, initializer_range=0.3,
+            resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, **ids,
+        )  # fmt: skip
         return GPT2LMHeadModel(config).eval()
     config = T5Config(
         vocab_size=V, d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, dropout_rate=0.0, initializer_factor=3.0,
