@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 
 from emorl_lite.averaging import average_parameters
-from emorl_lite.metrics import Coherence, Specificity, diversity_2, edit_rate
+from emorl_lite.metrics import Coherence, Metric, Specificity, diversity_2, edit_rate
 from emorl_lite.presets import Preset, get_preset
 from emorl_lite.runs import Experiment, save_table
 from emorl_lite.small_world import grammar
@@ -37,7 +37,7 @@ def rows_of_seed(experiment: Experiment) -> list[dict[str, Any]]:
     search_replies = result.evaluated * preset.search.validation_prompts
     clients = {c.text: c for c in grammar().clients(preset.data.test_prompts, "test")}
     prompts = experiment.dataset.prompts("test")
-    metrics = {"coherence": Coherence(experiment.frozen), "specificity": Specificity(experiment.frozen)}
+    metrics: dict[str, Metric] = {"coherence": Coherence(experiment.frozen), "specificity": Specificity(experiment.frozen)}
     total, longest = int(training.points.sum()), int(training.points.max())
 
     def row(policy: str, replies: list[str], points: int, parallel: int, weights: Sequence[float] | None = None) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -93,14 +93,14 @@ Command = (
 
 def parse(argv: list[str]) -> Train | Search | Evaluate | Tutorial:
     """Parse the command line; defaults come from the preset that `--preset` names."""
-    kinds = {"train": Train, "search": Search, "evaluate": Evaluate, "tutorial": Tutorial}
+    kinds: dict[str, Any] = {"train": Train, "search": Search, "evaluate": Evaluate, "tutorial": Tutorial}
     if argv and argv[0] in kinds and argv[0] != "tutorial":
         name = next((a.split("=", 1)[1] for a in argv if a.startswith("--preset=")), None)
         if "--preset" in argv[:-1]:
             name = argv[argv.index("--preset") + 1]
         preset = get_preset(name or "tiny")
         kind = kinds[argv[0]]
-        parts = {k: getattr(preset, k) for k in ("data", "model", "rewards", "ppo", "search") if k in kind.__dataclass_fields__}
+        parts = {k: getattr(preset, k) for k in ("data", "model", "rewards", "ppo", "search") if k in {f.name for f in fields(kind)}}
         return tyro.cli(kind, args=argv[1:], default=kind(preset=preset.name, **parts), prog=f"python -m emorl_lite {argv[0]}")
     return tyro.cli(Command, args=argv, prog="python -m emorl_lite")  # type: ignore[call-overload, no-any-return]
 

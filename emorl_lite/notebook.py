@@ -51,7 +51,7 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 2) -> Any:
     texts = [c for c in frame.columns if not pd.api.types.is_numeric_dtype(frame[c])]
     styler = frame.style.format(precision=digits, na_rep="", escape="html").hide(axis="index").set_caption(caption)
     if texts:
-        styler = styler.set_properties(subset=texts, **left)
-    head = {"selector": "th", "props": [("text-align", "left")]}
-    title = {"selector": "caption", "props": [("text-align", "left"), ("font-style", "italic")]}
+        styler = styler.set_properties(subset=texts, **left)  # type: ignore[arg-type]
+    head: Any = {"selector": "th", "props": [("text-align", "left")]}
+    title: Any = {"selector": "caption", "props": [("text-align", "left"), ("font-style", "italic")]}
     return styler.set_table_styles([head, title])
