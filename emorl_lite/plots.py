@@ -111,8 +111,11 @@ def cross_scores(log: pd.DataFrame, objectives: Sequence[str] | None = None, win
 
 
 @readable
-def reward_distributions(scores: pd.DataFrame, kind: Literal["violin", "ecdf"] = "violin") -> Figure:
-    """How each policy's scores spread, one panel an objective. Columns: policy, objective, score (one row a reply)."""
+def reward_distributions(scores: pd.DataFrame, kind: Literal["violin", "ecdf"] = "violin", what: str = "policy") -> Figure:
+    """How each policy's scores spread, one panel an objective. Columns: policy, objective, score (one row a reply).
+
+    `what` the policies are, for the axis.
+    """
     need(scores, ["policy", "objective", "score"], "reward_distributions")
     objectives = list(dict.fromkeys(scores["objective"]))
     policies = list(dict.fromkeys(scores["policy"]))
@@ -134,7 +137,7 @@ def reward_distributions(scores: pd.DataFrame, kind: Literal["violin", "ecdf"] =
             name_axes(axes, "score", "share of replies at or below" if axes is grid[0] else "")
         else:
             axes.set_xticks(range(len(policies)), policies, rotation=35, ha="right")
-            name_axes(axes, "policy (marker: mean)", "score of a reply" if axes is grid[0] else "")
+            name_axes(axes, f"{what} (marker: mean)", "score of a reply" if axes is grid[0] else "")
     if kind == "ecdf":
         grid[0].legend()
     return figure
