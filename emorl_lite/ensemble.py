@@ -120,9 +120,7 @@ class EnsembleLM:
         seen: list[Tensor] = []
         with self._mixing(self._rows_of_weights(weights, len(prompts)), seen):
             logits, _ = self.lm.forward_reply(prompts, reply, reply_mask)
-        T = reply.shape[1]
-        # A decoder-only model also gives a hidden state at the last token, which predicts nothing.
-        return logits, seen[0][:, :, :T] if self.lm.seq2seq else seen[0][:, :, -T - 1 : -1]
+        return logits, seen[0][:, :, -reply.shape[1] :]
 
     # -- the borrowed model
 

@@ -193,16 +193,17 @@ class LanguageModel:
                 use_cache=False,
             )
             return out.logits, out.decoder_hidden_states[-1] if hidden else None
-        mask = torch.cat([prompts.mask, reply_mask.long()], 1)
+        # the last reply token predicts nothing: it is not read
+        mask = torch.cat([prompts.mask, reply_mask[:, :-1].long()], 1)
         out = self.model(
-            input_ids=torch.cat([prompts.ids, reply], 1),
+            input_ids=torch.cat([prompts.ids, reply[:, :-1]], 1),
             attention_mask=mask,
             position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-            logits_to_keep=T + 1,
+            logits_to_keep=T,
             output_hidden_states=hidden,
             use_cache=False,
         )
-        return out.logits[:, -T - 1 : -1], out.hidden_states[-1][:, -T - 1 : -1] if hidden else None
+        return out.logits[:, -T:], out.hidden_states[-1][:, -T:] if hidden else None
 
     def logprobs(self, prompts: Prompts, reply: Tensor, reply_mask: Tensor, temperature: float = 1.0) -> Tensor:
         """log pi(token) of each reply token, [B, T]; 0 where masked."""

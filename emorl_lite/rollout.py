@@ -71,7 +71,8 @@ def trim(prompts: Prompts) -> Prompts:
 
 def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
     """log softmax(logits / temperature) at the given tokens; logits [N, T, V], tokens [N, T] -> [N, T]."""
-    flat = logits.float().flatten(0, 1) / temperature
+    flat = logits.float().flatten(0, 1)
+    flat = flat if temperature == 1.0 else flat / temperature
     return -F.cross_entropy(flat, tokens.flatten(), reduction="none").view(tokens.shape)
 
 

@@ -297,7 +297,8 @@ def killer(calls: int):
 @pytest.mark.parametrize(("kind", "estimator", "died_at"), [("llama", "ppo", 7), ("llama", "rloo", 4), ("t5", "ppo", 2)])
 def test_a_killed_run_resumes_exactly(tmp_path, kind, estimator, died_at):
     config = replace(QUICK, episodes=50, estimator=estimator)
-    options = {"config": config, "validation_prompts": tiny.PROMPTS, "seed": 3}
+    prompts = [*tiny.PROMPTS, *(f"w{i}" for i in range(20, 27))]  # a pass over them does not end with a batch
+    options = {"config": config, "prompts": prompts, "validation_prompts": tiny.PROMPTS, "seed": 3}
     whole = trainer(tiny.language_model(kind), folder=tmp_path / "whole", **options)
     expected = whole.train()
     with pytest.raises(Killed):
