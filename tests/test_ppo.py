@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -50,6 +50,7 @@ def ragged(seed: int, N: int, T: int) -> tuple[torch.Tensor, ...]:
 # -- formulas
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 9), st.floats(0, 1), st.floats(0, 1))
 def test_gae_is_the_discounted_sum_of_td_errors(seed, N, T, gamma, lam):
     rewards, values, mask = ragged(seed, N, T)
@@ -70,6 +71,7 @@ def test_gae_with_lambda_one_is_return_minus_value():
     assert_close(returns, rewards.flip(1).cumsum(1).flip(1) * mask)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 6), st.integers(1, 5))
 def test_leave_one_out_is_k_over_k_minus_1_times_the_paper_advantage(seed, k, prompts):
     scores = torch.rand(prompts * k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
