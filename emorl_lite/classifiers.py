@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -76,6 +77,17 @@ def read_pairs(lm: LanguageModel, prompts: Sequence[str], replies: Sequence[str]
     return out
 
 
+_LAST: dict[str, Any] = {"key": None, "read": []}
+
+
+def _read_once(lm: LanguageModel, prompts: Sequence[str], replies: Sequence[str], batch_size: int) -> list[Tensor]:
+    """`read_pairs`, or what it gave the last time if asked for the same again: two classifiers score the same replies in turn."""
+    key = (lm, tuple(prompts), tuple(replies))
+    if _LAST["key"] != key:
+        _LAST.update(key=key, read=read_pairs(lm, prompts, replies, batch_size))
+    return _LAST["read"]
+
+
 class CrossEncoder(nn.Module):
     """Score in [0, 1] of a (prompt, reply) pair: projection, one transformer layer over the reply's tokens, pooling, one logit.
 
@@ -110,7 +122,7 @@ class CrossEncoder(nn.Module):
     @torch.no_grad()
     def scores(self, prompts: Sequence[str], replies: Sequence[str], batch_size: int = 128) -> Tensor:
         """Scores [N] in [0, 1], on the CPU."""
-        return self.scores_of(read_pairs(self._lm[0], prompts, replies, batch_size), batch_size)
+        return self.scores_of(_read_once(self._lm[0], prompts, replies, batch_size), batch_size)
 
     @torch.no_grad()
     def scores_of(self, read: Sequence[Tensor], batch_size: int = 128) -> Tensor:

@@ -91,7 +91,7 @@ class PPOConfig:
     gradient_accumulation: int = 1
     """Minibatches per optimizer step."""
     estimator: Literal["ppo", "rloo"] = "ppo"
-    """ppo: critic, GAE, clipped losses. rloo: the paper's k samples a prompt with a leave-one-out baseline, no critic."""
+    """ppo: critic, GAE, clipped losses. rloo: no critic, k samples a prompt, leave-one-out baseline (the paper's, up to a factor)."""
     k: int = 3
     """Samples a prompt with the rloo estimator."""
     validate_every: int = 8

@@ -92,8 +92,8 @@ def shortcut_bars(table: pd.DataFrame) -> Figure:
     figure, (axes,) = panels(1, width=6.4, height=1.2 + 0.55 * len(table))
     places = np.arange(len(table))
     first, second = sns.color_palette("colorblind")[1], sns.color_palette("colorblind")[0]
-    before = axes.barh(places - 0.2, table["before"], 0.38, color=first, edgecolor="black", hatch="//", label="before")
-    after = axes.barh(places + 0.2, table["after"], 0.38, color=second, edgecolor="black", label="after")
+    before = axes.barh(places - 0.2, table["before"], 0.38, color=first, edgecolor="black", hatch="//", label="without guards")
+    after = axes.barh(places + 0.2, table["after"], 0.38, color=second, edgecolor="black", label="with guards")
     axes.bar_label(before, fmt="%.2f", padding=3, fontsize=10)
     axes.bar_label(after, fmt="%.2f", padding=3, fontsize=10)
     axes.set_yticks(places, table["shortcut"])

@@ -15,9 +15,12 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -175,19 +178,46 @@ class Experiment:
         log = trainer.train(resume=resume)
         return log.assign(objective=objective, seed=self.seed)
 
-    def train_all(self) -> pd.DataFrame:
-        """The adapters of all objectives, one after the other; the logs one below the other."""
+    def train_all(self, workers: int | None = None) -> pd.DataFrame:
+        """The adapters of all objectives; the logs one below the other.
+
+        The runs know nothing of each other, so up to `workers` of them go on at the same time, in processes of their own, with the same
+        results (default: two on a CPU that has two cores, else one).
+        """
+        missing = [name for name in self.preset.objectives if name not in self.trained()]
+        if workers is None:
+            workers = min(2, os.cpu_count() or 1) if self.lm.device.type == "cpu" else 1
+        if workers > 1 and len(missing) > 1:
+            for name in self.preset.objectives:
+                _ = self.rewards[name]  # the classifiers, once, before the workers load them
+            job = partial(_train_one, self.preset, self.seed, self.root)
+            with ProcessPoolExecutor(min(workers, len(missing)), mp_context=get_context("spawn")) as pool:
+                self._follow([pool.submit(job, name) for name in missing], missing)
         return pd.concat([self.train(name) for name in self.preset.objectives], ignore_index=True)
+
+    def _follow(self, runs: list[Future[None]], names: list[str]) -> None:
+        """Show how far runs in other processes are, by their logs, until all have ended. Raises what a run raises."""
+        files = [self.folder / name / "log.csv" for name in names]
+        total = self.preset.ppo.episodes * len(names)
+        look: dict[str, Any] = {"unit": "ep", "file": sys.stdout, "mininterval": 1, "disable": not self.progress}
+        with tqdm(total=total, desc=" + ".join(names), **look) as bar:
+            while True:
+                ended = all(run.done() for run in runs)
+                steps = sum(max(0, file.read_text(encoding="utf-8").count("\n") - 1) for file in files if file.is_file())
+                bar.update(min(total, steps * self.preset.ppo.batch_size) - bar.n)
+                if ended:
+                    break
+                time.sleep(0.5)
+        for run in runs:
+            run.result()
 
     def load_adapters(self) -> None:
         """Load the adapters; whatever is missing is trained."""
+        if len(self.trained()) < len(self.preset.objectives):
+            self.train_all()
         for name in self.preset.objectives:
-            folder = self.folder / name
-            if (folder / "done.json").is_file():
-                if name not in self.lm.adapters:
-                    self.lm.load_adapter(folder, name)
-            else:
-                self.train(name)
+            if name not in self.lm.adapters:
+                self.lm.load_adapter(self.folder / name, name)
 
     def ensemble(self, weights: Sequence[float] | None = None, level: Level = "hidden") -> EnsembleLM:
         """The ensemble of this experiment's adapters, uniform weights by default."""
@@ -285,6 +315,11 @@ class Experiment:
     def fingerprint(self) -> dict[str, Any]:
         """The preset as plain data, for provenance."""
         return {"preset": self.preset.name, "seed": self.seed, "ppo": asdict(self.preset.ppo), "search": asdict(self.preset.search)}
+
+
+def _train_one(preset: Preset, seed: int, root: Path | None, objective: str) -> None:
+    """One run in a process of its own."""
+    Experiment(preset, seed, root, progress=False).train(objective)
 
 
 def _digest(data: bytes) -> str:

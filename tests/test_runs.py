@@ -26,7 +26,7 @@ SMALL = replace(
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory) -> Experiment:
     made = Experiment(SMALL, root=tmp_path_factory.mktemp("runs"), progress=False)
-    made.train_all()
+    made.train_all(workers=1)
     return made
 
 
@@ -45,6 +45,17 @@ def test_seeds_give_different_adapters(experiment):
     other.train("empathy")
     mine = (experiment.folder / "empathy" / "adapter_model.safetensors").read_bytes()
     assert (other.folder / "empathy" / "adapter_model.safetensors").read_bytes() != mine
+
+
+def test_runs_side_by_side_give_the_same_adapters(experiment, tmp_path):
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "classifiers").symlink_to(experiment.home / "classifiers")
+    other = Experiment(SMALL, root=tmp_path, progress=False)
+    log = other.train_all(workers=2)
+    assert list(log.objective.unique()) == list(SMALL.objectives)
+    for name in SMALL.objectives:
+        file = f"{name}/adapter_model.safetensors"
+        assert (other.folder / file).read_bytes() == (experiment.folder / file).read_bytes()
 
 
 def test_search_table_belongs_to_its_adapters(experiment):
