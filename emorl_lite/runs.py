@@ -16,6 +16,7 @@ import platform
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -319,6 +320,7 @@ class Experiment:
 
 def _train_one(preset: Preset, seed: int, root: Path | None, objective: str) -> None:
     """One run in a process of its own."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # deprecations inside the library, not ours
     Experiment(preset, seed, root, progress=False).train(objective)
 
 

@@ -1,6 +1,7 @@
 """The repository's own rules: what may be committed, how modules depend on each other, and that the version files agree."""
 
 import ast
+import hashlib
 import json
 import re
 import subprocess
@@ -345,3 +346,14 @@ def test_notebook_opens_with_what_the_reader_needs(path):
     assert first.cell_type == "markdown"
     missing = [word for word in ("Objectives", "Prerequisites", "Time", "Hardware") if word not in first.source]
     assert not missing, f"{path.name}: the first cell lacks {missing}"
+
+
+def test_the_committed_model_is_the_one_that_the_data_page_names():
+    model = ROOT / "data" / "tiny_lm" / "model.safetensors"
+    assert hashlib.sha256(model.read_bytes()).hexdigest() in (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+
+
+def test_committed_tables_have_their_provenance():
+    for table in (ROOT / "data" / "results").glob("*.csv"):
+        facts = json.loads(table.with_suffix(".json").read_text(encoding="utf-8"))
+        assert {"command", "preset", "commit", "torch"} <= set(facts), table.name
