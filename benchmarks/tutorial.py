@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 
 from emorl_lite.averaging import average_parameters
-from emorl_lite.metrics import Coherence, Metric, Specificity, diversity_2, edit_rate
+from emorl_lite.metrics import evaluation_metrics
 from emorl_lite.presets import Preset, get_preset
 from emorl_lite.runs import Experiment, save_table
 from emorl_lite.small_world import grammar
@@ -37,7 +37,7 @@ def rows_of_seed(experiment: Experiment) -> list[dict[str, Any]]:
     search_replies = result.evaluated * preset.search.validation_prompts
     clients = {c.text: c for c in grammar().clients(preset.data.test_prompts, "test")}
     prompts = experiment.dataset.prompts("test")
-    metrics: dict[str, Metric] = {"coherence": Coherence(experiment.frozen), "specificity": Specificity(experiment.frozen)}
+    metrics = evaluation_metrics(experiment.frozen)
     total, longest = int(training.points.sum()), int(training.points.max())
 
     def row(policy: str, replies: list[str], points: int, parallel: int, weights: Sequence[float] | None = None) -> dict[str, Any]:
@@ -47,8 +47,6 @@ def rows_of_seed(experiment: Experiment) -> list[dict[str, Any]]:
             "true_reflection": sum(t[0] for t in truth) / len(truth),
             "true_empathy": sum(t[1] for t in truth) / len(truth),
             **measured,
-            "diversity_2": float(diversity_2(prompts, replies).mean()),
-            "edit_rate": float(edit_rate(prompts, replies).mean()),
             **{f"w_{n}": w for n, w in zip(names, weights or [float("nan")] * len(names), strict=True)},
             "data_points": points,
             "data_points_parallel": parallel,

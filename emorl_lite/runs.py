@@ -36,7 +36,7 @@ from emorl_lite.errors import UserError
 from emorl_lite.models import LanguageModel
 from emorl_lite.ppo import PPOTrainer
 from emorl_lite.presets import PRESETS, Preset
-from emorl_lite.rewards import Fluency, Guarded, RewardSet
+from emorl_lite.rewards import Fluency, Guarded, RewardSet, finished
 from emorl_lite.search import SearchResult, hierarchical_grid_search
 from emorl_lite.small_world import data_root, grammar
 
@@ -155,9 +155,9 @@ class Experiment:
         """Fine-tune the base on the data's own training replies, and keep it in this run's folder as the base of all its adapters."""
         from emorl_lite.warmstart import warm_start
 
-        if any((self.folder / name / "done.json").is_file() for name in self.preset.objectives):
+        if self.trained():
             raise UserError(f"{self.folder}: holds adapters of another base; choose another --seed or --runs for a warm start")
-        pairs = [(e.prompt, e.reply) for e in self.dataset.examples("train") if e.reply]
+        pairs = [(e.prompt, e.reply) for e in self.dataset.examples("train")]
         self.lm = warm_start(self.lm, pairs, steps, seed=self.seed, folder=self.folder / "base")
 
     def train(self, objective: str, resume: bool = True) -> pd.DataFrame:
@@ -239,7 +239,7 @@ class Experiment:
     def score(self, policy: str, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, Any]:
         """One row: mean score per objective, their mean, and the share of replies that ended."""
         means = self.rewards.means(prompts, replies)
-        ended = sum(not r.endswith("[…]") for r in replies) / len(replies)
+        ended = float(finished(replies).mean())
         return {"policy": policy, "seed": self.seed, **means, "mean": sum(means.values()) / len(means), "finished": ended}
 
     def search(self, prompts: Sequence[str] | None = None) -> SearchResult:
@@ -281,21 +281,22 @@ class Experiment:
     def evaluate(self, weights: Sequence[float] = ()) -> pd.DataFrame:
         """Mean rewards of the data's own replies (by level), and of greedy replies of base, adapters and ensemble on test prompts."""
         rows = []
-        examples = [e for e in self.dataset.examples("test") if e.reply]
+        examples = self.dataset.examples("test")
         for level in dict.fromkeys(e.level for e in examples):
             own = [e for e in examples if e.level == level]
             name = f"replies, {level}" if level else "replies"
             rows.append(self.score(name, [e.prompt for e in own], [e.reply for e in own]) | {"n": len(own)})
         prompts = self.dataset.prompts("test")
-        for name in ("base", *self.trained()):
+        trained = self.trained()
+        for name in ("base", *trained):
             if name != "base" and name not in self.lm.adapters:
                 self.lm.load_adapter(self.folder / name, name)
             rows.append(self.score(name, prompts, self.policy_replies(name, prompts)) | {"n": len(prompts)})
         chosen = tuple(weights) or self.found_weights()
-        if chosen and len(self.trained()) < len(self.preset.objectives):
-            missing = next(name for name in self.preset.objectives if name not in self.trained())
-            raise UserError(f"--weights: no adapter for {missing!r} in {self.folder}; train it first")
-        if len(self.trained()) == len(self.preset.objectives):
+        missing = [name for name in self.preset.objectives if name not in trained]
+        if chosen and missing:
+            raise UserError(f"--weights: no adapter for {missing[0]!r} in {self.folder}; train it first")
+        if not missing:
             replies = self.ensemble(chosen).reply(prompts)
             rows.append(self.score("ensemble", prompts, replies) | {"n": len(prompts)})
         return pd.DataFrame(rows)
