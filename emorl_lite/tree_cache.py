@@ -1,0 +1,108 @@
+"""A key-value cache in the shape of a tree: one row per distinct prefix, read by every longer prefix that begins with it.
+
+A row holds the keys and values of one token for all N adapters. What a prefix attends to is the list of rows on its path from the root,
+so prefixes share the rows of their common beginning, and a new branch can start at any row at any time. (The usual cache keeps a whole
+copy of the past for every sequence.)
+Shapes: R prefixes in a forward pass, N adapters, L tokens on a path, H heads, T new tokens per prefix.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+GROWTH = 1.25
+"""The store grows by this factor, layer by layer: little is reserved that is not used."""
+
+
+class _Layer(CacheLayerMixin):
+    """The rows of one attention layer: keys and values [rows, N, H * head size] each."""
+
+    is_sliding = False
+
+    def __init__(self, tree: TreeCache):
+        super().__init__()
+        self.tree = tree
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        width = (self.tree.adapters, key_states.shape[1], key_states.shape[3])
+        self.keys = key_states.new_empty(0, *width)
+        self.values = value_states.new_empty(0, *width)
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Keep the new tokens' states [R * N, H, T, head size]; give those of the whole paths [R * N, H, L, head size]."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        self.keys = self._kept(self.keys, key_states)
+        self.values = self._kept(self.values, value_states)
+        if key_states.shape[2] > 1:  # prompts: nothing came before them
+            return key_states, value_states
+        return self._read(self.keys), self._read(self.values)
+
+    def _kept(self, store: Any, states: Tensor) -> Tensor:
+        if len(store) < self.tree.capacity:
+            grown = store.new_empty(self.tree.capacity, *store.shape[1:])
+            grown[: len(store)] = store
+            grown[:1] = 0  # padding is masked, but nothing masks a NaN
+            store = grown
+        rows = states.unflatten(0, (-1, self.tree.adapters)).permute(0, 3, 1, 2, 4)  # [R, T, N, H, head size]
+        store[self.tree.new_rows] = rows[self.tree.new_places] if rows.shape[1] > 1 else rows[:, 0]
+        return store
+
+    def _read(self, store: Tensor) -> Tensor:
+        found = store.flatten(0, 1).index_select(0, self.tree.flat_paths)
+        return found.unflatten(0, (-1, self.tree.path_length)).transpose(1, 2)
+
+    def get_seq_length(self) -> int:
+        return self.tree.path_length - 1
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.tree.path_length - 1 + query_length, 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class TreeCache(Cache):
+    """The cache of one model: `layers` attention layers whose rows are handed out by `reserve` and all dropped by `clear`."""
+
+    def __init__(self, layers: int, adapters: int):
+        super().__init__(layers=[_Layer(self) for _ in range(layers)])
+        self.adapters = adapters
+        self.used = 1  # row 0 stands for padding: masked wherever a path has it
+        self.capacity = 0
+        self.path_length = 1
+        self.new_rows = self.flat_paths = self.new_places = torch.empty(0, dtype=torch.long)
+
+    def reserve(self, rows: int) -> range:
+        """The numbers of that many new rows."""
+        taken = range(self.used, self.used + rows)
+        self.used = taken.stop
+        if self.used > self.capacity:
+            self.capacity = max(self.used, int(self.capacity * GROWTH))
+        return taken
+
+    def clear(self) -> None:
+        """Forget every row, and give its memory back."""
+        self.used, self.capacity = 1, 0
+        for layer in self.layers:
+            layer.is_initialized, layer.keys, layer.values = False, None, None
+
+    def read_prompts(self, rows: Tensor, places: Tensor) -> None:
+        """The next forward pass reads prompts [R, T]: keep the tokens at `places` [R, T] (a mask, row by row) as the cache's `rows`."""
+        self.new_rows, self.new_places, self.path_length = rows, places, 1
+
+    def read_tokens(self, rows: Tensor, paths: Tensor) -> None:
+        """The next pass reads one token per prefix: keep it in `rows` [R]; its path [R, L] ends with that row."""
+        n = torch.arange(self.adapters, device=paths.device)
+        self.new_rows, self.path_length = rows, paths.shape[1]
+        self.flat_paths = (paths[:, None, :] * self.adapters + n[:, None]).flatten()
+
+    def row_bytes(self) -> int:
+        """Bytes of one row; 0 before the first pass."""
+        stores = [store for layer in self.layers for store in (layer.keys, layer.values) if store is not None]
+        return sum(store[0].numel() * store.element_size() for store in stores if len(store))
