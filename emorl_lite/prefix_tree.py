@@ -135,6 +135,10 @@ class PrefixTree:
         """The prompts (from 0) that these nodes reply to."""
         return self._root[nodes] // max(1, self.samples)
 
+    def root_of(self, nodes: np.ndarray) -> np.ndarray:
+        """Their roots, prompt * S + sample."""
+        return self._root[nodes]
+
     @property
     def passes(self) -> int:
         """Forward passes so far."""

@@ -1,0 +1,221 @@
+"""Every weight vector at once: the weight simplex cut into convex regions, one reply each, exactly.
+
+At a prefix the greedy token is argmax_v w.z_v, linear in the weights w: the weights that choose token v form a convex piece, and the
+weights that share a prefix are an intersection of such pieces. So decoding runs on pieces of the simplex instead of points, and a piece
+is split wherever its vertices disagree about the next token. Where all vertices of a piece agree on token v, all its weights do: w.z_v -
+w.z_u is linear, and not negative at the vertices, hence not inside. With common random numbers (`samples` of the tree) w.z_v / t + g_v
+is linear on the simplex as well, so sampled replies have an exact map too.
+
+Its kin is minimum error rate training (Och 2003; for lattices Macherey et al. 2008), which follows the upper envelope of linear scores
+over fixed hypotheses; here the envelope is over the decisions of greedy decoding.
+Shapes: B prompts, S samples, d objectives, G regions, n weight vectors, c tokens, m vertices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from emorl_lite.errors import UserError
+from emorl_lite.polytopes import TOLERANCE, Piece, scaled, simplex
+from emorl_lite.prefix_tree import PrefixTree
+from emorl_lite.weights import check_weights
+
+TOGETHER = 16
+"""Prompts decoded side by side: enough to fill the forward passes, few enough to keep their prefixes in memory."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A convex piece of the simplex whose weights all give this reply."""
+
+    row: int
+    """Which prompt and sample: prompt * S + sample (S = 1 for greedy replies)."""
+    reply: str
+    piece: Piece
+    tokens: int = 0
+    """Length of the reply in tokens."""
+
+
+@dataclass
+class ExactMap:
+    """The regions of every prompt (and sample). With `partial` set, the map stopped at its row cap and has holes."""
+
+    objectives: list[str]
+    prompts: list[str]
+    regions: list[Region]
+    samples: int = 1
+    partial: str = ""
+    """Empty, or where the map stopped: the prompt, the token, and what was left."""
+    rows_read: int = 0
+    """Distinct prefixes that needed a forward pass."""
+    _of: list[np.ndarray] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        rows = np.array([region.row for region in self.regions], dtype=np.int64)
+        self._of = [np.flatnonzero(rows == row) for row in range(len(self.prompts) * self.samples)]
+        facets = [region.piece.facets for region in self.regions]
+        self._facets = np.concatenate(facets) if facets else np.empty((0, len(self.objectives)))
+        self._start = np.cumsum([0, *map(len, facets)])[:-1]
+
+    def of(self, row: int) -> list[Region]:
+        """The regions of one prompt (and sample)."""
+        return [self.regions[i] for i in self._of[row]]
+
+    def locate(self, weights: Any) -> np.ndarray:
+        """Which region (its index in `regions`) each weight vector falls into, [n, B * S]; -1 where the map has none.
+
+        Weights [n, d] or [d] of any size: only their direction counts. On a border between regions the first of them is taken.
+        Raises UserError for weights that are not finite, negative or all zero.
+        """
+        w = self._on_simplex(weights)
+        found = np.full((len(w), len(self._of)), -1)
+        if not self.regions:
+            return found
+        for start in range(0, len(w), 2048):
+            part = slice(start, start + 2048)
+            inside = np.minimum.reduceat(w[part] @ self._facets.T, self._start, axis=1)  # [n, G]: distance from the nearest facet
+            for row, own in enumerate(self._of):
+                if len(own):
+                    deepest = own[inside[:, own].argmax(1)]
+                    near = inside[np.arange(len(deepest)), deepest] >= -10 * TOLERANCE
+                    found[part, row] = np.where(near, deepest, -1)
+        return found
+
+    def replies(self, weights: Any) -> list[list[str | None]]:
+        """Replies [B * S][n] by look-up; None where a partial map has no region."""
+        found = self.locate(weights)
+        return [[self.regions[i].reply if i >= 0 else None for i in column] for column in found.T]
+
+    def margins(self, weights: Any) -> np.ndarray:
+        """How far each weight vector, brought to the simplex, may move before each reply changes, [n, B * S]; NaN outside the map."""
+        w = self._on_simplex(weights)
+        return np.array([[self.regions[i].piece.margin(x) if i >= 0 else np.nan for i in line] for x, line in zip(w, self.locate(w))])
+
+    def measure(self, row: int) -> float:
+        """Share of the simplex that one prompt's regions cover: 1 for a whole map."""
+        return float(sum(self.regions[i].piece.measure for i in self._of[row]))
+
+    def shares(self) -> pd.DataFrame:
+        """One row per region, the largest of each prompt first: prompt (from 1), sample, share of the simplex, reply, tokens."""
+        table = pd.DataFrame(
+            {
+                "prompt": [region.row // self.samples + 1 for region in self.regions],
+                "sample": [region.row % self.samples + 1 for region in self.regions],
+                "share": [region.piece.measure for region in self.regions],
+                "reply": [region.reply for region in self.regions],
+                "tokens": [region.tokens for region in self.regions],
+            }
+        )
+        return table.sort_values(["prompt", "sample", "share"], ascending=[True, True, False], ignore_index=True)
+
+    def _on_simplex(self, weights: Any) -> np.ndarray:
+        w = np.atleast_2d(torch.as_tensor(weights, dtype=torch.float64).numpy())
+        check_weights(torch.from_numpy(w), len(self.objectives))
+        return w / w.sum(1, keepdims=True)
+
+
+def exact_map(tree: PrefixTree, row_cap: int | None = None) -> ExactMap:
+    """The map of all prompts (and samples) of a tree, over the simplex of its adapters' weights, in the tree's order of adapters.
+
+    `row_cap`: the most new prefixes that may be read, in all. A map that needs more ends there: it holds the regions finished by then,
+    and `partial` says at which prompt and token it stopped. Regions cover the simplex, do not overlap, and agree with decoding point by
+    point but for weights closer to a border than rounding (`polytopes.TOLERANCE` here, about 1e-6 against a float32 model).
+    Raises UserError as the tree does, and for a row cap below 1.
+    """
+    if row_cap is not None and row_cap < 1:
+        raise UserError(f"row_cap: expected at least 1, got {row_cap}")
+    whole, before = simplex(len(tree.adapters)), tree.rows_read
+    pieces: list[Piece] = []
+    nodes: list[int] = []
+    ended: list[int] = []
+    stopped = ""
+
+    def step(items: np.ndarray) -> np.ndarray:
+        nonlocal stopped
+        if row_cap is not None and tree.rows_read - before > row_cap:
+            stopped = stopped or _where(tree, np.array([nodes[i] for i in items]), row_cap)
+            return items[:0]
+        going = []
+        for item, tokens in zip(items, _vertex_choices(tree, [nodes[i] for i in items], [pieces[i] for i in items]), strict=True):
+            parts = {tokens[0]: pieces[item]} if (tokens == tokens[0]).all() else _split(tree, nodes[item], pieces[item], tokens)
+            for token, piece in parts.items():
+                going.append((nodes[item], token, piece))
+        at = tree.children(np.array([g[0] for g in going]), np.array([g[1] for g in going]))
+        new = np.arange(len(nodes), len(nodes) + len(at))
+        nodes.extend(at.tolist())
+        pieces.extend(piece for _, _, piece in going)
+        leaves = tree.is_leaf(at)
+        ended.extend(new[leaves].tolist())
+        return new[~leaves]
+
+    samples = max(1, tree.samples)
+    for start in range(0, len(tree.prompts) * samples, TOGETHER):
+        roots = np.arange(start, min(start + TOGETHER, len(tree.prompts) * samples))
+        if stopped:
+            break
+        first = len(nodes)
+        nodes.extend(roots.tolist())
+        pieces.extend([whole] * len(roots))
+        tree.run(np.arange(first, len(nodes)), lambda items: np.array([nodes[i] for i in items]), step)
+    texts = tree.texts([nodes[i] for i in ended])
+    rows = tree.root_of(np.array([nodes[i] for i in ended], dtype=np.int64))
+    regions = [Region(int(r), t, pieces[i], len(tree.tokens(nodes[i]))) for r, t, i in zip(rows, texts, ended, strict=True)]
+    regions.sort(key=lambda region: region.row)
+    return ExactMap(list(tree.adapters), tree.prompts, regions, samples, stopped, tree.rows_read - before)
+
+
+def _vertex_choices(tree: PrefixTree, nodes: list[int], pieces: list[Piece]) -> list[np.ndarray]:
+    """For each piece the token that each of its vertices chooses."""
+    counts = [len(piece.vertices) for piece in pieces]
+    corners = np.concatenate([piece.vertices for piece in pieces])
+    tokens = tree.choose(np.repeat(nodes, counts), tree.with_noise(corners))
+    return np.split(tokens, np.cumsum(counts)[:-1])
+
+
+def _split(tree: PrefixTree, node: int, piece: Piece, chosen: np.ndarray) -> dict[int, Piece]:
+    """The part of a piece that each token takes.
+
+    Start with the tokens that the vertices choose, and cut the piece among them. If another token is better at a vertex of a part, it
+    joins, and the piece is cut anew. At the end every part's token is the best at all its vertices, hence everywhere in it.
+    """
+    tokens, scores = tree.candidates(node)
+    z = scores[:, :-1] + scores[:, -1:] if tree.samples else scores  # on the simplex w.(z + g) = w.z + g
+    rivals = list(dict.fromkeys(np.searchsorted(tokens, chosen).tolist()))
+    while True:
+        parts = {}
+        joined = []
+        for a in rivals:
+            part = piece.cut(np.array([z[a] - z[b] for b in rivals if b != a]))
+            if part is None:
+                continue
+            parts[a] = part
+            values = part.vertices @ z.T  # [m, c]
+            for b in np.unique(values.argmax(1)).tolist():
+                lead = (values[:, b] - values[:, a]).max()
+                if b not in rivals and b not in joined and lead > 0 and (part.vertices @ scaled(z[b] - z[a])).max() > TOLERANCE:
+                    joined.append(b)
+        if not joined:
+            return {int(tokens[a]): part for a, part in parts.items()}
+        rivals += joined
+
+
+def _where(tree: PrefixTree, nodes: np.ndarray, cap: int) -> str:
+    """The message of a map that was cut off at these nodes."""
+    prompt = int(tree.prompt_of(nodes).min())
+    token = len(tree.tokens(int(nodes[0])))
+    open_prompts = len(tree.prompts) - prompt
+    return f"row cap of {cap} reached at token {token + 1} of prompt {prompt + 1}: {len(nodes)} pieces left open, {open_prompts} prompts unfinished"
+
+
+def check_map(found: ExactMap, tolerance: float = 1e-6) -> None:
+    """Raise UserError if a map that should be whole leaves a hole or overlaps itself, judged by the measure of each prompt's regions."""
+    rows: Sequence[int] = range(len(found.prompts) * found.samples)
+    for row in rows:
+        if abs(found.measure(row) - 1) > tolerance:
+            raise UserError(f"map of prompt {row // found.samples + 1}: covers {found.measure(row):.9f} of the simplex")
