@@ -1,187 +1,134 @@
 """Convex pieces of the weight simplex {w >= 0, sum w = 1}: intervals for two objectives, polygons for three, polytopes beyond.
 
-A piece knows its vertices and its facets. A facet is a normal n with n.w >= 0 inside, scaled so that n.w is the distance from the facet
-in weight space (Euclidean, within the simplex). Everything is in double precision.
-Shapes: d objectives, m vertices, f facets.
+A piece keeps its vertices, its facets (half-spaces) and which vertex lies on which facet. That is the double description (Motzkin et al.
+1953): cutting by a half-space keeps the vertices inside and adds one wherever an edge crosses the border, the same way in any dimension.
+Everything is in double precision. Shapes: d objectives, m vertices, f facets, k half-spaces.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from scipy.optimize import linprog
-from scipy.spatial import ConvexHull, HalfspaceIntersection, QhullError
+from scipy.spatial import ConvexHull, QhullError
 
 TOLERANCE = 1e-9
-"""Lengths in weight space: a piece that is thinner is dropped, a cut that would take less is not made."""
+"""Lengths in weight space: a vertex this close to a border is on it; what is no thicker is dropped."""
 
 
+@dataclass(frozen=True, eq=False)
 class Piece:
-    """A convex piece: `vertices` [m, d] (weights, not normalised further) and `facets` [f, d]."""
+    """A convex piece of the simplex, with an inside."""
 
-    def __init__(self, vertices: np.ndarray, facets: np.ndarray):
-        self.vertices, self.facets = vertices, facets
+    vertices: np.ndarray
+    """[m, d], weights that sum to 1, in no particular order (see `outline`)."""
+    facets: np.ndarray
+    """[f, d]: n.w >= 0 inside, and n.w is the distance from the facet (Euclidean, within the simplex)."""
+    incidence: np.ndarray
+    """[m, f]: whether the vertex lies on the facet."""
 
     def cut(self, normals: np.ndarray) -> Piece | None:
-        """The part with n.w >= 0 for every row n of `normals` [k, d]; None if nothing thicker than the tolerance is left."""
+        """The part with n.w >= 0 for every row n of `normals` [k, d]; None if no more than the tolerance is left."""
         piece: Piece | None = self
         for normal in normals:
-            if piece is None:
-                return None
-            piece = piece._cut_one(normal)
+            piece = piece._cut_one(scaled(normal)) if piece else None
         return piece
 
     def _cut_one(self, normal: np.ndarray) -> Piece | None:
-        unit = scaled(normal)
-        distance = self.vertices @ unit
+        distance = self.vertices @ normal
         if distance.min() >= -TOLERANCE:
             return self
         if distance.max() <= TOLERANCE:
             return None
-        return self._clip(unit, distance)
+        inside, outside = np.flatnonzero(distance > TOLERANCE), np.flatnonzero(distance < -TOLERANCE)
+        a, b, shared = self._edges(inside, outside)
+        share = (distance[a] / (distance[a] - distance[b]))[:, None]
+        kept = distance >= -TOLERANCE
+        vertices = np.vstack([self.vertices[kept], self.vertices[a] + share * (self.vertices[b] - self.vertices[a])])
+        on_border = np.append(distance[kept] <= TOLERANCE, np.ones(len(a), dtype=bool))
+        incidence = np.hstack([np.vstack([self.incidence[kept], shared]), on_border[:, None]])
+        facets = np.vstack([self.facets, normal])
+        used = incidence.sum(0) >= facets.shape[1] - 1  # a facet of a (d-1)-dimensional piece has at least d-1 vertices
+        return Piece(vertices, facets[used], incidence[:, used])
 
-    def _clip(self, unit: np.ndarray, distance: np.ndarray) -> Piece | None:
-        raise NotImplementedError
+    def _edges(self, inside: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The edges between two sets of vertices: their ends, and the facets [edges, f] that each lies on.
+
+        Two vertices are the ends of an edge if no third one lies on all the facets that both lie on.
+        """
+        on = self.incidence.astype(np.float32)  # counts by matrix products
+        i, j = np.nonzero(on[inside] @ on[outside].T >= self.facets.shape[1] - 2)
+        a, b = inside[i], outside[j]
+        shared = self.incidence[a] & self.incidence[b]
+        edge = (shared.astype(np.float32) @ on.T == shared.sum(1)[:, None]).sum(1) == 2
+        return a[edge], b[edge], shared[edge]
 
     @cached_property
     def measure(self) -> float:
         """Its share of the whole simplex: 1 for the simplex itself."""
-        raise NotImplementedError
+        d = self.facets.shape[1]
+        if d == 2:
+            return float(np.ptp(self.vertices[:, 0]))
+        if d == 3:
+            x, y = (self.outline[:, :2] - self.outline[0, :2]).T
+            return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)))  # twice the area; that of the simplex is 1/2
+        for options in (None, "QJ"):  # Qhull's default gives up where facets are nearly parallel; joggling the points does not
+            try:
+                return float(ConvexHull(self.vertices[:, :-1], qhull_options=options).volume) * math.factorial(d - 1)
+            except QhullError:
+                continue
+        return 0.0  # flat
 
-    @property
-    def centre(self) -> np.ndarray:
-        """A point well inside: the mean of the vertices [d]."""
-        return self.vertices.mean(0)
+    @cached_property
+    def outline(self) -> np.ndarray:
+        """The vertices in cyclic order (d = 3), or from one end to the other (d = 2)."""
+        d = self.facets.shape[1]
+        if d == 2:
+            return self.vertices[self.vertices[:, 1].argsort()]
+        if d > 3:
+            raise ValueError(f"a piece of {d} objectives has no outline")
+        x, y = (self.vertices - self.vertices.mean(0))[:, :2].T
+        return self.vertices[np.arctan2(y, x).argsort()]
+
+    @cached_property
+    def deepest(self) -> tuple[np.ndarray, float]:
+        """The weights [d] farthest from the nearest facet, and that distance: the largest ball inside, by a linear programme (HiGHS)."""
+        d = self.facets.shape[1]
+        cost = np.append(np.zeros(d), -1.0)
+        inside = np.hstack([-self.facets, np.ones((len(self.facets), 1))])
+        total = np.append(np.ones(d), 0.0)[None]
+        found = linprog(cost, inside, np.zeros(len(self.facets)), total, [1.0], [(0, 1)] * (d + 1), method="highs")
+        if found.status != 0:  # thinner than the solver's tolerance
+            return self.vertices.mean(0), 0.0
+        return found.x[:-1], float(found.x[-1])
 
     def margin(self, w: np.ndarray) -> float:
-        """How far weights w can move, in any direction within the simplex, before they leave; negative outside."""
-        inner = self.facets[~_is_bound(self.facets)]
-        if self.contains(w[None])[0]:
-            return float((inner @ w).min()) if len(inner) else math.inf
-        return float((self.facets @ w).min())
+        """How far weights w [d] can move within the simplex, in any direction, before they leave this piece; negative outside."""
+        distance = self.facets @ w
+        inner = distance[~_is_bound(self.facets)]
+        if distance.min() < -TOLERANCE:
+            return float(distance.min())
+        return float(inner.min()) if len(inner) else math.inf
 
-    def contains(self, w: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
+    def contains(self, weights: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
         """Which of the weights [n, d] lie inside, or at most `tolerance` outside, [n]."""
-        return (w @ self.facets.T).min(1) >= -tolerance
-
-
-class Interval(Piece):
-    """d = 2: between two weights."""
-
-    def _clip(self, unit: np.ndarray, distance: np.ndarray) -> Piece:
-        (a, b), (x, y) = self.vertices, distance
-        border = a + x / (x - y) * (b - a)
-        if x < 0:
-            return Interval(np.stack([border, b]), np.stack([unit, self.facets[1]]))
-        return Interval(np.stack([a, border]), np.stack([self.facets[0], unit]))
-
-    @cached_property
-    def measure(self) -> float:
-        return float(abs(self.vertices[1, 0] - self.vertices[0, 0]))
-
-
-class Polygon(Piece):
-    """d = 3: vertices in cyclic order; facet i runs from vertex i to vertex i + 1."""
-
-    def _clip(self, unit: np.ndarray, distance: np.ndarray) -> Piece | None:
-        vertices, facets = [], []
-        for i, (here, x) in enumerate(zip(self.vertices, distance, strict=True)):
-            j = (i + 1) % len(distance)
-            y = distance[j]
-            if x >= 0:
-                vertices.append(here)
-                facets.append(self.facets[i])
-            if (x >= 0) != (y >= 0):
-                vertices.append(here + x / (x - y) * (self.vertices[j] - here))
-                facets.append(unit if x >= 0 else self.facets[i])
-        if len(vertices) < 3:
-            return None
-        return Polygon(np.array(vertices), np.array(facets))
-
-    @cached_property
-    def measure(self) -> float:
-        x, y = (self.vertices[:, :2] - self.vertices[0, :2]).T
-        return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)))  # twice the area; the simplex has the area 1/2
-
-    @property
-    def centre(self) -> np.ndarray:
-        """The centre of mass."""
-        if self.measure < 1e-15:
-            return self.vertices.mean(0)
-        corner = self.vertices[0]
-        a, b = self.vertices[1:-1] - corner, self.vertices[2:] - corner
-        area = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
-        return corner + (area[:, None] * (a + b)).sum(0) / (3 * area.sum())
-
-
-class Polytope(Piece):
-    """d >= 4: half-spaces; vertices from Qhull around a point that a linear programme (HiGHS) finds deep inside."""
-
-    def cut(self, normals: np.ndarray) -> Piece | None:
-        units = np.array([scaled(normal) for normal in normals]).reshape(-1, self.facets.shape[1])
-        distance = self.vertices @ units.T
-        if (distance.max(0) <= TOLERANCE).any():
-            return None
-        cutting = units[distance.min(0) < -TOLERANCE]
-        return polytope(np.concatenate([self.facets, cutting])) if len(cutting) else self
-
-    @cached_property
-    def measure(self) -> float:
-        d = self.vertices.shape[1]
-        try:
-            return float(ConvexHull(self.vertices[:, :-1]).volume) * math.factorial(d - 1)
-        except QhullError:  # flat
-            return 0.0
-
-    @property
-    def centre(self) -> np.ndarray:
-        """The centre of the largest ball inside."""
-        return _deepest(self.facets)[0]
-
-
-def polytope(facets: np.ndarray) -> Polytope | None:
-    """The piece with n.w >= 0 for all rows n; facets that do not touch it are left out. None if it is thinner than the tolerance."""
-    centre, radius = _deepest(facets)
-    if radius <= TOLERANCE:
-        return None
-    slopes = facets[:, :-1] - facets[:, -1:]  # w_d = 1 - sum of the others
-    try:
-        found = HalfspaceIntersection(np.hstack([-slopes, -facets[:, -1:]]), centre[:-1])
-        points = found.intersections[np.isfinite(found.intersections).all(1)]
-    except QhullError:
-        return None
-    kept = np.unique(found.dual_vertices)
-    return Polytope(np.hstack([points, 1 - points.sum(1, keepdims=True)]), facets[kept])
-
-
-def _deepest(facets: np.ndarray) -> tuple[np.ndarray, float]:
-    """Centre [d] and radius of the largest ball in {n.w >= 0}, in weight space."""
-    d = facets.shape[1]
-    cost = np.zeros(d + 1)
-    cost[-1] = -1.0  # the radius; a facet's n.w is the distance from it
-    inside = np.hstack([-facets, np.ones((len(facets), 1))])
-    total = np.append(np.ones(d), 0.0)[None]
-    found = linprog(cost, inside, np.zeros(len(facets)), total, [1.0], [(0, 1)] * d + [(0, 1)], method="highs")
-    return (found.x[:-1], float(found.x[-1])) if found.status == 0 else (np.full(d, 1 / d), 0.0)
+        return (weights @ self.facets.T).min(1) >= -tolerance
 
 
 def simplex(d: int) -> Piece:
     """The whole weight simplex of d objectives."""
     corners = np.eye(d)
-    bounds = np.array([scaled(corner) for corner in corners])
-    if d == 2:
-        return Interval(corners, bounds[::-1])  # at corner 0 the second weight is 0, and the other way round
-    if d == 3:
-        return Polygon(corners, bounds[[2, 0, 1]])  # from corner i to i + 1 the third weight is 0
-    whole = polytope(bounds)
-    assert whole is not None
-    return whole
+    return Piece(corners, np.array([scaled(corner) for corner in corners]), ~np.eye(d, dtype=bool))
 
 
 def scaled(normal: np.ndarray) -> np.ndarray:
-    """A normal whose n.w is a distance within the simplex. One that is the same everywhere is made huge: all inside, or all outside."""
+    """The normal [d] scaled so that n.w is a distance within the simplex.
+
+    One that is the same everywhere has no border: it becomes huge, all inside or all outside, or zero (all inside).
+    """
     length = float(np.linalg.norm(normal - normal.mean()))
     if length <= 1e-13 * float(np.abs(normal).max(initial=0.0)):
         return np.full(len(normal), 1e9 * np.sign(normal.mean()))
@@ -191,5 +138,4 @@ def scaled(normal: np.ndarray) -> np.ndarray:
 def _is_bound(facets: np.ndarray) -> np.ndarray:
     """Which facets are the simplex's own, w_i >= 0, [f]."""
     d = facets.shape[1]
-    bounds = np.eye(d) / math.sqrt(1 - 1 / d)
-    return (np.abs(facets[:, None] - bounds).max(2) < 1e-12).any(1)
+    return (np.abs(facets[:, None] - np.eye(d) / math.sqrt(1 - 1 / d)).max(2) < 1e-12).any(1)
