@@ -76,7 +76,10 @@ class TreeModel:
         self.cache.read_prompts(rows, batch.mask.bool())
         positions = (batch.mask.cumsum(1) - 1).clamp(min=0)
         return self._run(
-            input_ids=self._copies(batch.ids), attention_mask=self._copies(batch.mask), position_ids=self._copies(positions), logits_to_keep=1
+            input_ids=self._copies(batch.ids),
+            attention_mask=self._copies(batch.mask),
+            position_ids=self._copies(positions),
+            logits_to_keep=1,
         )
 
     def read_tokens(self, which: np.ndarray, tokens: np.ndarray, positions: np.ndarray, paths: np.ndarray, rows: np.ndarray) -> Tensor:

@@ -1,9 +1,10 @@
-"""Checks on objective weights, shared by the ensemble, the averages and the search."""
+"""Objective weights: checks shared by the ensemble, the averages and the search, and their direction."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -29,3 +30,15 @@ def check_weights(weights: Sequence[float] | Tensor, n: int) -> Tensor:
         if not any(row):
             raise UserError(f"{where}: all zero, which gives every word the same score")
     return w
+
+
+def direction(weights: Sequence[float]) -> tuple[int, ...]:
+    """The shortest integer vector along `weights`: w and c*w (c > 0) share it, and give the same greedy text. Zeros for the zero vector.
+
+    Exact: coordinates are read as fractions with a denominator up to 10^6, which holds every grid of the searches.
+    """
+    fractions = [Fraction(w).limit_denominator(10**6) for w in weights]
+    scale = math.lcm(*(f.denominator for f in fractions))
+    whole = [int(f * scale) for f in fractions]
+    divisor = math.gcd(*whole) or 1
+    return tuple(n // divisor for n in whole)
