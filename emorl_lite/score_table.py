@@ -103,7 +103,7 @@ class ScoreTable:
         self.on_disk: list[dict[str, Any]] = []
         self.first_seen: dict[tuple[float, ...], dict[str, Any]] = {}
         if self.path:
-            self._open(self.path, dict(settings) | {"objectives": self.objectives, "by_direction": by_direction})
+            self._open(self.path, dict(settings) | {"objectives": self.objectives} | ({"by_direction": True} if by_direction else {}))
 
     def means(self, level: int, points: Sequence[Weights]) -> np.ndarray:
         """The mean scores [n] of a level's points, each replayed from disk, known from another point, or evaluated now. Adds their rows."""
@@ -195,9 +195,9 @@ class ScoreTable:
         if not beside.exists():
             raise UserError(f"{path}: {beside.name}, which says how the table was made, is missing; delete the table to search anew")
         made = json.loads(beside.read_text(encoding="utf-8"))
-        for key in settings:
-            if made.get(key) != settings[key]:
-                raise UserError(f"{path}: made with {key} = {made.get(key)}, this search has {settings[key]}")
+        for key in settings | made:
+            if made.get(key) != settings.get(key):
+                raise UserError(f"{path}: made with {key} = {made.get(key)}, this search has {settings.get(key)}")
         self.on_disk = self._read(path, columns)
 
     def _read(self, path: Path, columns: list[str]) -> list[dict[str, Any]]:
