@@ -25,6 +25,8 @@ class _Run:
     """Folder of the runs (default: $EMORL_RUNS or runs/ in the repository)."""
     quiet: bool = False
     """No progress bars."""
+    objectives: tuple[str, ...] = ()
+    """Objectives, if not the preset's: of reflection, empathy, fluency, brevity, specificity, diversity."""
     data: DataConfig = field(default_factory=DataConfig)
     """Where prompts come from."""
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -36,6 +38,8 @@ class _Run:
         """The named preset with this command's options."""
         preset = get_preset(self.preset)
         own = {name: getattr(self, name) for name in ("data", "model", "rewards", "ppo", "search") if hasattr(self, name)}
+        if self.objectives:
+            own["objectives"] = tuple(self.objectives)
         return replace(preset, **own)
 
 
@@ -44,7 +48,7 @@ class Train(_Run):
     """Train one LoRA adapter per objective with PPO (or go on from its checkpoint)."""
 
     objective: str = "all"
-    """reflection, empathy, fluency, or all."""
+    """One of the objectives, or all."""
     restart: bool = False
     """Ignore a checkpoint and start again."""
     warm_start_steps: int = 0
@@ -55,7 +59,7 @@ class Train(_Run):
 
 @dataclass
 class Search(_Run):
-    """Find the ensemble's weights by hierarchical grid search on the validation prompts."""
+    """Find the ensemble's weights on the validation prompts: hierarchical grid search, a rival, or the exact optimum."""
 
     ppo: PPOConfig = field(default_factory=PPOConfig)
     """PPO, for adapters that are still missing."""

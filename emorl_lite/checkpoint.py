@@ -237,7 +237,8 @@ class ResumableRun:
             finished = done.is_file()
             if finished:
                 record = json.loads(done.read_text(encoding="utf-8"))
-                check_identity(done, record["identity"], self.identity())
+                watched = {"watch": record["identity"].get("watch")}  # only logged: another list gives the same adapter
+                check_identity(done, record["identity"], self.identity() | watched)
                 if self.episodes != record["episodes"]:  # else it was trained by this very object
                     self.lm.load_adapter(self.folder, self.adapter)
                     for name in ("steps", "episodes", "samples", "seconds"):

@@ -95,7 +95,9 @@ class ExactMap:
     def margins(self, weights: Any) -> np.ndarray:
         """How far each weight vector, brought to the simplex, may move before each reply changes, [n, B * S]; NaN outside the map."""
         w = self._on_simplex(weights)
-        return np.array([[self.regions[i].piece.margin(x) if i >= 0 else np.nan for i in line] for x, line in zip(w, self.locate(w))])
+        return np.array(
+            [[self.regions[i].piece.margin(x) if i >= 0 else np.nan for i in line] for x, line in zip(w, self.locate(w), strict=True)]
+        )
 
     def measure(self, row: int) -> float:
         """Share of the simplex that one prompt's regions cover: 1 for a whole map."""
@@ -207,10 +209,9 @@ def _split(tree: PrefixTree, node: int, piece: Piece, chosen: np.ndarray) -> dic
 
 def _where(tree: PrefixTree, nodes: np.ndarray, cap: int) -> str:
     """The message of a map that was cut off at these nodes."""
-    prompt = int(tree.prompt_of(nodes).min())
-    token = len(tree.tokens(int(nodes[0])))
-    open_prompts = len(tree.prompts) - prompt
-    return f"row cap of {cap} reached at token {token + 1} of prompt {prompt + 1}: {len(nodes)} pieces left open, {open_prompts} prompts unfinished"
+    prompt, token = int(tree.prompt_of(nodes).min()), len(tree.tokens(int(nodes[0]))) + 1
+    left = f"{len(nodes)} pieces left open, {len(tree.prompts) - prompt} prompts unfinished"
+    return f"row cap of {cap} reached at token {token} of prompt {prompt + 1}: {left}"
 
 
 def check_map(found: ExactMap, tolerance: float = 1e-6) -> None:

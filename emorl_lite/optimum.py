@@ -55,7 +55,7 @@ def best_weights(scored: ScoredMap, utility: Mapping[str, float] | None = None, 
     best, cell = finder.climb(start)
     order = count()
     whole = simplex(len(scored.map.objectives))
-    queue = [(-finder.bound(whole, {})[0], next(order), whole, {})] if finder.rows else []
+    queue: list[tuple[float, int, Piece, dict[int, int]]] = [(-finder.bound(whole, {})[0], next(order), whole, {})] if finder.rows else []
     seen = 0
     while queue and -queue[0][0] > best + 1e-12 and seen < branches:
         _, _, piece, fixed = heapq.heappop(queue)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -73,14 +74,13 @@ def overlay(scored: ScoredMap, rows: Sequence[int] | None = None) -> Overlay:
     kept = (regions >= 0).all(1)
     measure = np.array([_share(outline) for outline in outlines])
     scores = scored.scores[regions].mean(1)
-    kept_outlines = [outline for outline, keep in zip(outlines, kept, strict=True) if keep]
-    return Overlay(found.objectives, scored.names, kept_outlines, centres[kept], measure[kept], scores[kept])
+    return Overlay(found.objectives, scored.names, [outlines[i] for i in np.flatnonzero(kept)], centres[kept], measure[kept], scores[kept])
 
 
 def _between(scored: ScoredMap, rows: Sequence[int]) -> list[np.ndarray]:
     ends = np.unique(np.concatenate([region.piece.vertices[:, 1] for row in rows for region in scored.map.of(row)]))
     ends = ends[np.append(True, np.diff(ends) > TOLERANCE)]
-    return [np.array([[1 - a, a], [1 - b, b]]) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [np.array([[1 - a, a], [1 - b, b]]) for a, b in pairwise(ends)]
 
 
 def _faces(scored: ScoredMap, rows: Sequence[int]) -> list[np.ndarray]:

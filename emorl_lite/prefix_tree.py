@@ -29,11 +29,11 @@ from emorl_lite.weights import check_weights
 TreeLevel = Literal["hidden", "probabilities"]
 MEMORY = 2 * 2**30
 """Bytes that the cache rows may take if `max_rows` is not given."""
-PASS_ROWS = 64
+PASS_ROWS = 32
 """Most prefixes in one forward pass: more are no faster per prefix, and need more memory at a time."""
 
 
-class _RowsFull(Exception):
+class _RowsFullError(Exception):
     """The cache has no room for the rows that a step needs."""
 
 
@@ -160,7 +160,7 @@ class PrefixTree:
                     nodes = np.unique(at)
                     try:
                         self._read(nodes[self._place[nodes] < 0])
-                    except _RowsFull:
+                    except _RowsFullError:
                         self._drop_rows()
                         if len(nodes) == 1:
                             raise UserError(f"max_rows {self.max_rows}: too few for a single reply") from None
@@ -263,7 +263,7 @@ class PrefixTree:
 
     def _reserve(self, rows: int) -> range:
         if self.model.cache.used + rows > self.max_rows + 1:
-            raise _RowsFull
+            raise _RowsFullError
         taken = self.model.cache.reserve(rows)
         self.peak_rows = max(self.peak_rows, self.model.cache.used - 1)
         return taken
@@ -279,7 +279,7 @@ class PrefixTree:
         if self.level == "probabilities":
             scores = scores.softmax(-1, dtype=torch.float32)
         if self.samples:
-            noise = np.stack([self._noise(root, depth, scores.shape[-1]) for root, depth in zip(self._root[nodes], self._depth[nodes])])
+            noise = np.stack([self._noise(self._root[node], self._depth[node], scores.shape[-1]) for node in nodes])
             extra = torch.as_tensor(noise, device=scores.device, dtype=torch.float32)
             scores = torch.cat([scores.float() / self.temperature, extra[:, None]], 1)
         self._place[nodes] = self._candidates.append(*not_dominated(scores))

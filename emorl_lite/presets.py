@@ -10,6 +10,10 @@ import tyro
 from emorl_lite.errors import UserError
 
 OBJECTIVES = ("reflection", "empathy", "fluency")
+"""The paper's objectives."""
+MORE_OBJECTIVES = ("brevity", "specificity", "diversity")
+"""Objectives that need no classifier: few words, words about what the client said, few words said twice."""
+SearchMethod = Literal["hierarchical", "hierarchical, simplex", "grid", "random", "bayesian", "ucb", "exact"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class RewardConfig:
 
     fluency_cap: float = 3.0
     """Perplexity at which fluency reaches 0: fluency = (cap - perplexity) / cap, clipped to [0, 1]."""
+    brevity_cap: int = 40
+    """Words at which brevity reaches 0: brevity = (cap - words) / cap, clipped to [0, 1]."""
     repeat_ngram: int = 4
     """Every reward is multiplied by the share of distinct n-grams of this length (1 for a reply without repetition)."""
     classifier_examples: int = 6000
@@ -110,7 +116,7 @@ class PPOConfig:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Hierarchical grid search (the paper, section 3.3)."""
+    """The search for the ensemble's weights: hierarchical grid search (the paper, section 3.3), or a rival."""
 
     levels: int = 5
     """Levels; the spacing halves at each, 1 / 2**levels at the last."""
@@ -118,6 +124,10 @@ class SearchConfig:
     """Points per axis at each level (the paper's 3)."""
     validation_prompts: int = 32
     """Size of the fixed validation set on which every point is scored."""
+    method: SearchMethod = "hierarchical"
+    """The paper's search; the same on the simplex; a grid on the simplex; random; Bayesian optimisation (EI, UCB); the exact optimum."""
+    evaluations: int = 135
+    """Most points that a rival of the published search may list."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from emorl_lite.errors import UserError
+from emorl_lite.metrics import words
 from emorl_lite.models import UNFINISHED, LanguageModel
 from emorl_lite.types import Reward
 
@@ -52,6 +53,17 @@ class Fluency:
 
     def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
         return ((self.cap - perplexity(self.lm, [""] * len(replies), replies)) / self.cap).clamp(0, 1)
+
+
+@dataclass
+class Brevity:
+    """(cap - words) / cap, clipped to [0, 1]: a counsellor says little. Pulls against diversity and reflection, which need words."""
+
+    cap: int
+
+    def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
+        """Scores [N]."""
+        return torch.tensor([max(0.0, 1 - len(words(reply)) / self.cap) for reply in replies])
 
 
 @dataclass

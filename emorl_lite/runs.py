@@ -12,12 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
-import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -33,40 +31,20 @@ from emorl_lite.classifiers import CrossEncoder, Labelled, classifier_steps, lab
 from emorl_lite.data import Dataset, check_lengths, load
 from emorl_lite.ensemble import EnsembleLM, Level
 from emorl_lite.errors import UserError
+from emorl_lite.evaluation import TreeEvaluation, confirm
+from emorl_lite.exact_map import exact_map
+from emorl_lite.metrics import Specificity, diversity_2
 from emorl_lite.models import LanguageModel
+from emorl_lite.optimum import exact_search
 from emorl_lite.ppo import PPOTrainer
-from emorl_lite.presets import PRESETS, Preset
-from emorl_lite.rewards import Fluency, Guarded, RewardSet, finished
+from emorl_lite.prefix_tree import PrefixTree
+from emorl_lite.presets import OBJECTIVES, PRESETS, Preset
+from emorl_lite.provenance import runs_root, save_table
+from emorl_lite.rewards import Brevity, Fluency, Guarded, RewardSet, finished
+from emorl_lite.rivals import find_weights
+from emorl_lite.scored_map import ScoredMap, scored_map
 from emorl_lite.search import SearchResult, hierarchical_grid_search
-from emorl_lite.small_world import data_root, grammar
-
-
-def runs_root() -> Path:
-    """Where runs are kept: $EMORL_RUNS, or `runs/` in the repository."""
-    return Path(os.environ.get("EMORL_RUNS") or data_root().parent / "runs")
-
-
-def provenance(**facts: Any) -> dict[str, Any]:
-    """What made a table: versions, commit, machine, and the facts given."""
-    versions = {name: __import__(name).__version__ for name in ("torch", "transformers", "peft")}
-    git = ["git", "-C", str(data_root().parent)]
-    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        **facts,
-        "commit": commit or None,
-        "python": platform.python_version(),
-        **versions,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "threads": torch.get_num_threads(),
-    }
-
-
-def save_table(table: pd.DataFrame, path: Path, **facts: Any) -> Path:
-    """Write a CSV and, beside it, a JSON with its provenance."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False)
-    path.with_suffix(".json").write_text(json.dumps(provenance(**facts), indent=1, default=str) + "\n", encoding="utf-8")
-    return path
+from emorl_lite.small_world import grammar
 
 
 @dataclass
@@ -142,12 +120,18 @@ class Experiment:
 
     @cached_property
     def rewards(self) -> RewardSet:
-        """The three rewards, guarded."""
+        """The rewards of the preset's objectives, guarded. Raises UserError for an objective that has none."""
         c = self.preset.rewards
-        scores: dict[str, Any] = {name: self.classifier(name).scores for name in self.preset.objectives if name != "fluency"}
-        if "fluency" in self.preset.objectives:
-            scores["fluency"] = Fluency(self.frozen, c.fluency_cap)
-        return RewardSet({name: Guarded(score, name, c.repeat_ngram) for name, score in scores.items()})
+        known: dict[str, Callable[[], Any]] = {
+            "reflection": lambda: self.classifier("reflection").scores,
+            "empathy": lambda: self.classifier("empathy").scores,
+            "fluency": lambda: Fluency(self.frozen, c.fluency_cap),
+            "brevity": lambda: Brevity(c.brevity_cap),
+            "specificity": lambda: Specificity(self.frozen),
+            "diversity": lambda: diversity_2,
+        }
+        require_objectives(self.preset.objectives, list(known))
+        return RewardSet({name: Guarded(known[name](), name, c.repeat_ngram) for name in self.preset.objectives})
 
     # -- training
 
@@ -242,25 +226,49 @@ class Experiment:
         ended = float(finished(replies).mean())
         return {"policy": policy, "seed": self.seed, **means, "mean": sum(means.values()) / len(means), "finished": ended}
 
+    def tree(self, prompts: Sequence[str], **options: Any) -> PrefixTree:
+        """A prefix tree of this experiment's adapters over some prompts."""
+        self.load_adapters()
+        return PrefixTree(self.lm, list(self.preset.objectives), prompts, **options)
+
+    def validation(self) -> list[str]:
+        """The fixed prompts that every point of a search is scored on."""
+        return self.dataset.prompts("validation")[: self.preset.search.validation_prompts]
+
+    def exact_map(self, prompts: Sequence[str] | None = None, row_cap: int | None = None, **options: Any) -> ScoredMap:
+        """The exact map of some prompts (the search's validation prompts by default), every distinct reply scored once."""
+        return scored_map(exact_map(self.tree(prompts or self.validation(), **options), row_cap), self.rewards.scores)
+
     def search(self, prompts: Sequence[str] | None = None) -> SearchResult:
-        """Hierarchical grid search over the ensemble's weights on the fixed validation set; resumes from its table."""
-        prompts = list(prompts or self.dataset.prompts("validation")[: self.preset.search.validation_prompts])
-        ensemble = self.ensemble()
-
-        def evaluate(weights: tuple[float, ...]) -> dict[str, float]:
-            return self.rewards.means(prompts, ensemble.reply(prompts, weights=weights))
-
-        result = hierarchical_grid_search(
-            evaluate,
-            self.preset.objectives,
-            self.preset.search,
-            table_path=self.folder / "search.csv",
-            progress=self.progress,
-            provenance={"adapters": self.adapter_hashes(), "prompts": _digest("\n".join(prompts).encode())},
-        )
-        weights = dict(zip(self.preset.objectives, result.best, strict=True))
-        (self.folder / "search.json").write_text(json.dumps({"weights": weights, "scores": result.best_scores}), encoding="utf-8")
+        """Search the ensemble's weights on the fixed validation set by the preset's method; a table that is there is resumed."""
+        prompts, config = list(prompts or self.validation()), self.preset.search
+        objectives, table_path = self.preset.objectives, self.folder / f"{self._search_stem()}.csv"
+        if config.method == "exact":
+            result = exact_search(self.exact_map(prompts))
+            save_table(result.table, table_path, **self.fingerprint())
+        else:
+            evaluate = TreeEvaluation(self.tree(prompts), self.rewards.scores)
+            more: dict[str, Any] = {"table_path": table_path, "progress": self.progress}
+            more |= {"provenance": {"adapters": self.adapter_hashes(), "prompts": _digest("\n".join(prompts).encode())}}
+            if config.method == "hierarchical":
+                result = hierarchical_grid_search(evaluate, objectives, config, by_direction=True, **more)
+            else:
+                result = find_weights(config.method, evaluate, objectives, config.evaluations, self.seed, **more)
+        found = {"weights": dict(zip(objectives, result.best, strict=True)), "scores": result.best_scores}
+        table_path.with_suffix(".json").write_text(json.dumps(found), encoding="utf-8")
         return result
+
+    def _search_stem(self) -> str:
+        """Name of a search's files: plain for the published method and the paper's objectives."""
+        own = "" if self.preset.objectives == OBJECTIVES else "-" + "-".join(self.preset.objectives)
+        method = self.preset.search.method
+        return "search" + own + ("" if method == "hierarchical" else "-" + method.replace(", ", "-"))
+
+    def confirm(self, result: SearchResult, prompts: Sequence[str] | None = None) -> pd.DataFrame:
+        """What a search promised beside what its weights score on fresh prompts (the test prompts by default), with intervals."""
+        prompts = list(prompts or self.dataset.prompts("test"))
+        replies = [row[0] for row in self.tree(prompts).replies(result.best)]
+        return confirm(result.best_scores, self.rewards.scores(prompts, replies))
 
     def adapter_hashes(self) -> dict[str, str]:
         """What tells these adapters from others."""
@@ -272,7 +280,7 @@ class Experiment:
 
     def found_weights(self) -> tuple[float, ...] | None:
         """The weights that the search found, if it was run."""
-        file = self.folder / "search.json"
+        file = self.folder / f"{self._search_stem()}.json"
         if not file.is_file():
             return None
         found = json.loads(file.read_text(encoding="utf-8"))["weights"]
@@ -330,7 +338,7 @@ def _digest(data: bytes) -> str:
 
 
 def require_objectives(names: Sequence[str], known: Sequence[str]) -> None:
-    """Raise UserError for an objective that the preset does not have."""
+    """Raise UserError for an objective that is not known."""
     for name in names:
         if name not in known:
             raise UserError(f"--objective {name!r} is unknown: expected one of {', '.join(known)}, all")

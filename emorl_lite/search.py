@@ -77,7 +77,7 @@ def hierarchical_grid_search(
         raise UserError(f"search levels: expected at least 1, got {config.levels}")
     _check_grid(p, space)
     name = "hierarchical" if space == "cube" else "hierarchical, simplex"
-    settings = {"search": name, "levels": config.levels, "points_per_axis": p}
+    settings: dict[str, Any] = {"search": name, "levels": config.levels, "points_per_axis": p}
     settings |= {"validation_prompts": config.validation_prompts, "provenance": dict(provenance or {})}
     listed = p**d if space == "cube" else len(compositions(d, p - 1))
     with tqdm(total=config.levels * listed, desc="search", disable=not progress) as bar:
@@ -130,7 +130,7 @@ def full_grid(
     """
     _check_grid(points_per_axis, space)
     d, k = len(objectives), points_per_axis - 1
-    settings = {"search": "full" if space == "cube" else "full, simplex", "points_per_axis": points_per_axis}
+    settings: dict[str, Any] = {"search": "full" if space == "cube" else "full, simplex", "points_per_axis": points_per_axis}
     settings |= {"provenance": dict(provenance or {})}
     listed = points_per_axis**d if space == "cube" else len(compositions(d, k))
     with tqdm(total=listed, desc="full grid", disable=not progress) as bar:

@@ -24,9 +24,9 @@ FLOORS = [  # imports point down this list, or stay on a floor without a cycle
     ["devices", "table_files", "small_world", "data", "models"],
     ["metrics", "classifiers", "rewards", "reward_checks", "warmstart"],
     ["ppo", "rollout", "checkpoint"],
-    ["ensemble", "stacked_lora", "averaging"],
-    ["search"],
-    ["runs"],
+    ["ensemble", "stacked_lora", "averaging", "tree_cache", "tree_model", "ragged", "prefix_tree", "polytopes", "exact_map"],
+    ["score_table", "simplex_grid", "search", "rivals", "evaluation", "pareto", "scored_map", "optimum", "overlay"],
+    ["provenance", "runs"],
     ["plots", "figures", "widgets", "checks", "search_plots", "reward_plots", "diagrams", "notebook", "tutorial"],
     ["__main__"],
 ]
