@@ -118,24 +118,25 @@ def speed(
     points = [point for level in levels for point in level]
     some = points[::every]
     by_tree(experiment, prompts, levels, tokens)  # warm
-    tree_times, map_times, cached_times = [], [], []
-    for _ in range(rounds):
+    times: dict[str, list[float]] = {"tree": [], "map": [], "cached": [], "reference": []}
+    slow: dict[tuple[float, ...], list[str]] = {}
+    for turn in range(rounds):  # in turns, so that a busy machine slows all sides alike
         took, (tree, leaves) = seconds(lambda: by_tree(experiment, prompts, levels, tokens))
-        tree_times.append(took)
+        times["tree"].append(took)
         took, found = seconds(lambda: exact_map(experiment.tree(prompts, max_new_tokens=tokens)))
-        map_times.append(took)
-        took, _ = seconds(lambda: [ensemble.reply(prompts, weights=w, max_new_tokens=tokens) for w in some[:: len(some) // 4 or 1]])
-        cached_times.append(took / len(some[:: len(some) // 4 or 1]) * len(points))
-    took, slow = seconds(lambda: [reference.replies(prompts, w, tokens) for w in some])
+        times["map"].append(took)
+        mine = some[turn::rounds]
+        took, _ = seconds(lambda mine=mine: [ensemble.reply(prompts, weights=w, max_new_tokens=tokens) for w in mine[:4]])
+        times["cached"].append(took / len(mine[:4]) * len(points))
+        took, texts = seconds(lambda mine=mine: {w: reference.replies(prompts, w, tokens) for w in mine})
+        times["reference"].append(took / len(mine) * len(points))
+        slow |= texts
     all_leaves = np.concatenate(leaves, 1)
     texts = dict(zip(np.unique(all_leaves).tolist(), tree.texts(np.unique(all_leaves)), strict=True))
-    ours = [[texts[leaf] for leaf in all_leaves[:, points.index(w)].tolist()] for w in some]
-    same = np.mean([a == b for mine, theirs in zip(ours, slow, strict=True) for a, b in zip(mine, theirs, strict=True)])
-    return {
-        "reference": took / len(some) * len(points),
-        "cached": statistics.median(cached_times),
-        "tree": statistics.median(tree_times),
-        "map": statistics.median(map_times),
+    same = np.mean(
+        [texts[leaf] == reply for w in some for leaf, reply in zip(all_leaves[:, points.index(w)].tolist(), slow[w], strict=True)]
+    )
+    return {side: statistics.median(own) for side, own in times.items()} | {
         "identical": float(same),
         "compared": len(some) * len(prompts),
         "rows": tree.rows_read,

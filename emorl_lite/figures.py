@@ -67,6 +67,16 @@ METHOD_STYLE: dict[str, Style] = {
     "probabilities": Style(_COLORS[4], "v", (0, (5, 1))),
     "uniform": Style(_COLORS[9], "h", (0, (3, 1, 1, 1, 1, 1))),
 }
+SEARCH_STYLE: dict[str, Style] = {
+    "hierarchical": Style(_COLORS[0], "o", "-"),
+    "hierarchical, simplex": Style(_COLORS[9], "h", (0, (5, 1))),
+    "grid": Style(_COLORS[7], "s", ":"),
+    "random": Style((0.2, 0.2, 0.2), "x", "--"),
+    "bayesian": Style(_COLORS[2], "^", "-."),
+    "ucb": Style(_COLORS[4], "v", (0, (3, 1, 1, 1))),
+    "exact map": Style(_COLORS[3], "*", (0, (8, 1.5))),
+    "full grid": Style(_COLORS[5], "P", (0, (1, 1))),
+}
 _ALIASES = {"hidden": "ensemble", "parameters (exact)": "parameters"}
 _SPARE = [
     Style((0.0, 0.4, 0.4), "p", (0, (1, 1))),
@@ -77,7 +87,7 @@ _SPARE = [
 
 def styles(names: Iterable[str]) -> dict[str, Style]:
     """The style of each name: fixed for the known objectives and methods, spare ones in order of appearance for others."""
-    known = OBJECTIVE_STYLE | METHOD_STYLE
+    known = OBJECTIVE_STYLE | METHOD_STYLE | SEARCH_STYLE
     chosen: dict[str, Style] = {}
     for name in dict.fromkeys(names):
         unknown = sum(n not in known and n not in _ALIASES for n in chosen)

@@ -17,11 +17,13 @@ from matplotlib.patches import Ellipse
 
 from emorl_lite.diagrams import framework
 from emorl_lite.figures import DATA_POINTS, THOUSANDS, name_axes, need, panels, readable, styles
+from emorl_lite.map_plots import achievable_scores, mean_map, prompt_map, regret_curves, search_costs, two_objective_map
 from emorl_lite.reward_plots import calibration, classifier_loss, perplexity_histogram, roc, roc_curves, shortcut_bars
 from emorl_lite.search import weight_columns
 from emorl_lite.search_plots import redundancy, search_levels, simplex_scatter, weight_cube
 
 __all__ = [
+    "achievable_scores",
     "calibration",
     "classifier_loss",
     "consumption_scatter",
@@ -29,15 +31,20 @@ __all__ = [
     "framework",
     "learning_curves",
     "level_comparison",
+    "mean_map",
     "perplexity_histogram",
+    "prompt_map",
     "redundancy",
+    "regret_curves",
     "reward_distributions",
     "roc",
     "roc_curves",
     "samples_table",
+    "search_costs",
     "search_levels",
     "shortcut_bars",
     "simplex_scatter",
+    "two_objective_map",
     "weight_cube",
     "wrap_samples",
 ]

@@ -158,17 +158,23 @@ class PrefixTree:
                 while len(items):
                     at = node_of(items)
                     nodes = np.unique(at)
-                    try:
-                        self._read(nodes[self._place[nodes] < 0])
-                    except _RowsFullError:
-                        self._drop_rows()
-                        if len(nodes) == 1:
-                            raise UserError(f"max_rows {self.max_rows}: too few for a single reply") from None
+                    if self._have_read(nodes):
+                        items = step(items)
+                    elif len(nodes) > 1:
                         first = at <= nodes[(len(nodes) - 1) // 2]
                         waiting.append(items[~first])
                         items = items[first]
-                    else:
-                        items = step(items)
+                    elif not self._have_read(nodes):  # alone, in an empty cache
+                        raise UserError(f"max_rows {self.max_rows}: too few for a single reply")
+
+    def _have_read(self, nodes: np.ndarray) -> bool:
+        """Read nodes of one depth that have not been read. If the cache is too full for them all, it is emptied."""
+        try:
+            self._read(nodes[self._place[nodes] < 0])
+        except _RowsFullError:
+            self._drop_rows()
+            return False
+        return True
 
     def choose(self, nodes: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """The next token [n] at each node under its weights [n, N]; of equal ones the first in the vocabulary."""

@@ -73,9 +73,9 @@ def simplex_scatter(table: pd.DataFrame, objectives: Sequence[str] | None = None
     """Mean score by direction of the weights: each point w is drawn at w / sum(w). Columns: w_<objective>, mean."""
     names = _three(table, objectives, "simplex_scatter")
     need(table, ["mean"], "simplex_scatter")
-    figure, axes = _triangle(names)
+    figure, axes = triangle(names)
     points = table[table[[f"w_{n}" for n in names]].sum(axis=1) > 0].sort_values("mean")  # the best on top
-    x, y = _project(points, names)
+    x, y = project(points[[f"w_{name}" for name in names]].to_numpy(dtype=float))
     dots = axes.scatter(x, y, c=points["mean"], cmap="cividis", s=80, edgecolor="black", linewidth=0.5)
     axes.scatter(x[-1:], y[-1:], **STAR)
     figure.colorbar(dots, ax=axes, label="mean score", shrink=0.8)
@@ -92,8 +92,8 @@ def redundancy(table: pd.DataFrame, objectives: Sequence[str] | None = None) -> 
     points = points[points.sum(axis=1) > 0]
     points = points.assign(ray=[str(direction(row)) for row in points.to_numpy().tolist()])
     rays = points.groupby("ray", sort=False).agg(**{c: (c, "first") for c in columns}, count=("ray", "size"))
-    figure, axes = _triangle(names)
-    x, y = _project(rays, names)
+    figure, axes = triangle(names)
+    x, y = project(rays[columns].to_numpy(dtype=float))
     axes.scatter(x, y, s=60 * rays["count"] + 40, color=sns.color_palette("colorblind")[9], edgecolor="black", linewidth=0.6)
     for a, b, count in zip(x, y, rays["count"], strict=True):
         if count > 1:
@@ -110,15 +110,15 @@ def _three(table: pd.DataFrame, objectives: Sequence[str] | None, figure: str) -
     return names
 
 
-def _project(table: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Weights as points of the triangle with corners (0, 0), (1, 0) and (1/2, sqrt(3)/2)."""
-    w = table[[f"w_{name}" for name in names]].to_numpy(dtype=float)
+def project(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [n, 3], divided by their sum, as points of the triangle with corners (0, 0), (1, 0) and (1/2, sqrt(3)/2)."""
     w = w / w.sum(axis=1, keepdims=True)
     return w[:, 1] + w[:, 2] / 2, w[:, 2] * np.sqrt(3) / 2
 
 
-def _triangle(names: Sequence[str]) -> tuple[Figure, Axes]:
-    figure, (axes,) = panels(1, width=5.6, height=4.8)
+def triangle(names: Sequence[str], width: float = 5.6) -> tuple[Figure, Axes]:
+    """An empty simplex of three objectives with its corners named."""
+    figure, (axes,) = panels(1, width=width, height=4.8)
     x, y = [0, 1, 0.5, 0], [0, 0, np.sqrt(3) / 2, 0]
     axes.plot(x, y, color="grey", linewidth=1, zorder=0)
     places = [(0, -26, "left"), (0, -26, "right"), (0, 16, "center")]

@@ -27,7 +27,19 @@ FLOORS = [  # imports point down this list, or stay on a floor without a cycle
     ["ensemble", "stacked_lora", "averaging", "tree_cache", "tree_model", "ragged", "prefix_tree", "polytopes", "exact_map"],
     ["score_table", "simplex_grid", "search", "rivals", "evaluation", "pareto", "scored_map", "optimum", "overlay"],
     ["provenance", "runs"],
-    ["plots", "figures", "widgets", "checks", "search_plots", "reward_plots", "diagrams", "notebook", "tutorial"],
+    [
+        "plots",
+        "figures",
+        "widgets",
+        "map_explorer",
+        "checks",
+        "search_plots",
+        "map_plots",
+        "reward_plots",
+        "diagrams",
+        "notebook",
+        "tutorial",
+    ],
     ["__main__"],
 ]
 

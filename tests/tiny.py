@@ -68,6 +68,12 @@ def language_model(kind: str = "llama", adapters: int = 0, seed: int = 0, **conf
     lm = LanguageModel(network(kind, seed), tokenizer(seq2seq), ModelConfig(path=f"tiny-{kind}", **options))
     for i, name in enumerate(ADAPTERS[:adapters]):
         lm.add_adapter(name, seed=seed + i)
+    return with_random_adapters(lm, seed)
+
+
+def with_random_adapters(lm: LanguageModel, seed: int = 0) -> LanguageModel:
+    """The same model; its adapters are the identity no more."""
+    for i, name in enumerate(lm.adapters):
         torch.manual_seed(100 + seed + i)
         for key, p in lm.model.named_parameters():
             if f"lora_B.{name}" in key:

@@ -1,0 +1,189 @@
+"""How good and how costly each search for the weights is, against the exact optimum.
+
+    python benchmarks/search_quality.py [--quick] [--runs FOLDER] [--out FOLDER]
+
+Three tables. search_regret.csv: on the validation prompts of each adapter seed, the best score so far of every search after every
+evaluation, below the exact optimum (every evaluation is a look-up in the exact map, which gives what decoding gives). search_choice.csv:
+what each search's choice promised, and what it scores on the test prompts. search_costs.csv: evaluations, distinct prefixes, replies
+scored, regions, seconds and best score of the published search and of the exact map as objectives, precision, tokens and prompts grow.
+Missing adapters are trained. `--quick` takes random adapters and small settings. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from search import quick_experiment
+
+from emorl_lite.evaluation import TreeEvaluation, interval
+from emorl_lite.optimum import best_weights
+from emorl_lite.presets import MORE_OBJECTIVES, OBJECTIVES, get_preset
+from emorl_lite.provenance import save_table
+from emorl_lite.rivals import SEARCHES, best_so_far, find_weights
+from emorl_lite.runs import Experiment
+from emorl_lite.scored_map import ScoredMap
+from emorl_lite.search import hierarchical_grid_search
+
+ALL = OBJECTIVES + MORE_OBJECTIVES
+LISTED = {"bayesian": 60, "ucb": 60}
+"""Points of the searches that take seconds to choose one; the others get the published 135."""
+
+
+def timed(call: Any) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = call()
+    return time.perf_counter() - start, result
+
+
+def regret(validation: ScoredMap, test: ScoredMap, adapters: int, seeds: Sequence[int], listed: int | None) -> tuple[list[Any], list[Any]]:
+    """Rows of search_regret and search_choice for one set of adapters."""
+    names, optimum = validation.map.objectives, best_weights(validation)
+    curves, choices = [], []
+
+    def chosen(search: str, seed: int, weights: Sequence[float], value: float, evaluations: int) -> dict[str, Any]:
+        scores = test.scores[test.map.locate(np.array(weights))[0]].mean(1)
+        mean, low, high = interval(scores)
+        w = np.array(weights) / sum(weights)
+        row = {"search": search, "adapters": adapters, "seed": seed, "evaluations": evaluations, "promised": value, "test": mean}
+        row |= {"test_low": low, "test_high": high, "regret": optimum.value - value}
+        return row | {f"w_{name}": x for name, x in zip(names, w.tolist(), strict=True)}
+
+    for search in SEARCHES:
+        for seed in seeds if search in ("random", "bayesian", "ucb") else seeds[:1]:
+            result = find_weights(search, validation.evaluate, names, listed or LISTED.get(search, 135), seed, progress=False)
+            curve = best_so_far(result.table)
+            run = f"{adapters}.{seed}"
+            curves += [
+                {"search": search, "run": run, "evaluation": i, "regret": optimum.value - best, "optimum": optimum.value}
+                for i, best in enumerate(curve.tolist(), 1)
+            ]
+            choices.append(chosen(search, seed, result.best, float(curve[-1]), result.evaluated))
+    choices.append(chosen("exact map", 0, optimum.weights, optimum.value, 0))
+    best_test = best_weights(test)
+    choices.append(chosen("exact map of the test prompts", 0, best_test.weights, validation.means(best_test.weights).mean(), 0))
+    return curves, choices
+
+
+def costs(
+    experiment: Experiment, varied: str, value: float, tokens: int, prompts: int, levels: int, point_seconds: float
+) -> list[dict[str, Any]]:
+    """One setting: the published search by prefix tree and, if it was decoded point by point, by formula; and the exact map."""
+    objectives, clients = experiment.preset.objectives, experiment.dataset.prompts("validation")[:prompts]
+    d = len(objectives)
+    evaluate = TreeEvaluation(experiment.tree(clients, max_new_tokens=tokens), experiment.rewards.scores)
+    config = replace(experiment.preset.search, levels=levels)
+    searching, result = timed(lambda: hierarchical_grid_search(evaluate, objectives, config, progress=False, by_direction=True))
+    mapping, scored = timed(lambda: experiment.exact_map(clients, max_new_tokens=tokens))
+    finding, optimum = timed(lambda: best_weights(scored))
+    about = {"varied": varied, "value": value, "d": d, "levels": levels, "tokens": tokens, "prompts": prompts}
+    tree = evaluate.tree
+    common = {"scored": evaluate.scores.scored, "rows": tree.rows_read, "seconds": searching, "best": float(result.table["mean"].max())}
+    found = {"scored": len({(r.row, r.reply) for r in scored.map.regions}), "rows": scored.map.rows_read, "seconds": mapping + finding}
+    full = (2**levels + 1) ** d
+    return [
+        about | {"search": "hierarchical", "listed": result.listed, "evaluations": result.evaluated, "regions": np.nan} | common,
+        about
+        | {"search": "exact map", "listed": np.nan, "evaluations": found["scored"] / prompts, "regions": len(scored.map.regions)}
+        | found
+        | {"best": optimum.value, "optimum_found": bool(optimum.value >= optimum.bound - 1e-9)},
+        about
+        | {
+            "search": "formula: hierarchical",
+            "listed": levels * 3**d,
+            "evaluations": levels * 3**d,
+            "seconds": levels * 3**d * point_seconds,
+        },
+        about | {"search": "formula: full grid", "listed": full, "evaluations": full, "seconds": full * point_seconds},
+    ]
+
+
+def enough(scored: ScoredMap, search: str, seeds: Sequence[int], listed: int) -> float:
+    """Evaluations until a search is within 1 % of the optimum, mean over seeds; a run that never is counts as its whole budget."""
+    optimum = best_weights(scored).value
+    needed = []
+    for seed in seeds:
+        curve = best_so_far(find_weights(search, scored.evaluate, scored.map.objectives, listed, seed, progress=False).table)
+        hits = np.flatnonzero(curve >= 0.99 * optimum)
+        needed.append(int(hits[0]) + 1 if len(hits) else len(curve))
+    return float(np.mean(needed))
+
+
+def point_cost(experiment: Experiment, prompts: int, tokens: int) -> float:
+    """Seconds of one evaluation by the ensemble with its ordinary cache, scoring included."""
+    ensemble, clients = experiment.ensemble(), experiment.dataset.prompts("validation")[:prompts]
+    rng, times = np.random.default_rng(0), []
+    for w in rng.dirichlet(np.ones(len(experiment.preset.objectives)), 4):
+        times.append(timed(lambda w=w: experiment.rewards.scores(clients, ensemble.reply(clients, weights=w, max_new_tokens=tokens)))[0])
+    return float(np.median(times))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--runs", type=Path, help="folder of the runs, if not the usual one")
+    parser.add_argument("--out", type=Path, help="folder for the three tables, with their provenance beside them")
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    preset = get_preset("tiny")
+    curves: list[Any] = []
+    choices: list[Any] = []
+    rows: list[Any] = []
+
+    def experiment(objectives: Sequence[str], seed: int = 0) -> Experiment:
+        if args.quick:
+            return quick_experiment()
+        made = Experiment(replace(preset, objectives=tuple(objectives)), seed, args.runs, progress=False)
+        made.load_adapters()
+        return made
+
+    for adapters in [0] if args.quick else [0, 1, 2]:
+        one = experiment(OBJECTIVES, adapters)
+        test = one.dataset.prompts("test")[:8] if args.quick else one.dataset.prompts("test")
+        more = regret(one.exact_map(), one.exact_map(test), adapters, [0] if args.quick else range(5), 30 if args.quick else None)
+        curves, choices = curves + more[0], choices + more[1]
+        print(f"regret: adapters of seed {adapters} done", flush=True)
+    sizes = [3] if args.quick else [2, 3, 4, 5, 6]
+    for d in sizes:
+        one = experiment(ALL[:d])
+        _ = one.rewards.scores(["x"], ["Warm up."])
+        rows += costs(one, "objectives d", d, 44, 16, 2 if args.quick else 5, point_cost(one, 16, 44))
+        for search in ("bayesian", "random"):
+            needed = enough(
+                one.exact_map(one.dataset.prompts("validation")[:16]), search, range(1 if args.quick else 3), 20 if args.quick else 80
+            )
+            rows.append(
+                {"varied": "objectives d", "value": d, "d": d, "search": f"{search}, to within 1% of the optimum", "evaluations": needed}
+            )
+        print(f"costs: d = {d} done", flush=True)
+    one = experiment(OBJECTIVES)
+    for levels in [1, 2] if args.quick else [1, 2, 3, 4, 5, 6, 7]:
+        rows += costs(one, "levels (last spacing 2^-level)", levels, 44, 16, levels, point_cost(one, 16, 44))
+    for tokens in [8] if args.quick else [8, 16, 24, 32, 44]:
+        rows += costs(one, "reply tokens", tokens, tokens, 16, 5 if not args.quick else 1, point_cost(one, 16, tokens))
+    for prompts in [4] if args.quick else [4, 8, 16, 32, 64]:
+        rows += costs(one, "prompts", prompts, 44, prompts, 5 if not args.quick else 1, point_cost(one, prompts, 44))
+    tables = {"search_regret": pd.DataFrame(curves), "search_choice": pd.DataFrame(choices), "search_costs": pd.DataFrame(rows)}
+    if args.out:
+        for name, table in tables.items():
+            save_table(
+                table.round(6), args.out / f"{name}.csv", command="python benchmarks/search_quality.py", preset="tiny", quick=args.quick
+            )
+    print(tables["search_costs"].to_string(index=False, float_format="%.3f"))
+    summary = tables["search_choice"].groupby("search", sort=False)[["promised", "test", "regret"]].mean()
+    print(summary.to_string(float_format="%.4f"))
+    print(json.dumps({f"regret {name}": round(float(row["regret"]), 5) for name, row in summary.iterrows()}))
+
+
+if __name__ == "__main__":
+    main()

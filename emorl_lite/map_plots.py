@@ -1,0 +1,189 @@
+"""Figures of exact maps: regions of the simplex as polygons, achievable scores, and what searches cost beside them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from emorl_lite.errors import UserError
+from emorl_lite.figures import name_axes, need, panels, readable, styles
+from emorl_lite.overlay import Overlay
+from emorl_lite.scored_map import ScoredMap
+from emorl_lite.search_plots import STAR, project, triangle
+
+
+@readable
+def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 52) -> Figure:
+    """The regions of one prompt: polygons coloured by the mean score of their reply, the `replies` largest numbered and spelled out.
+
+    Three objectives. `row`: prompt * samples + sample.
+    """
+    _objectives(scored.map.objectives, "prompt_map")
+    regions = scored.map.of(row)
+    order = sorted(range(len(regions)), key=lambda i: -regions[i].piece.measure)
+    figure, axes = triangle(scored.map.objectives, width=10.5)
+    colors = _painted(axes, [regions[i].piece.outline for i in order], scored.mean[scored.map._of[row]][order], edge="white")
+    lines = []
+    for number, i in enumerate(order[:replies], 1):
+        region = regions[i]
+        [x], [y] = project(region.piece.deepest[0][None])
+        axes.annotate(str(number), (x, y), ha="center", va="center", fontsize=10, fontweight="bold", bbox=LABEL)
+        share = f"{region.piece.measure:.0%}" if region.piece.measure >= 0.01 else "under 1%"
+        mean = scored.mean[scored.map._of[row][i]]
+        text = textwrap.fill(f"{number}.  {share}, mean {mean:.2f}:  {region.reply}", width, subsequent_indent="     ")
+        lines.append(text)
+    if len(order) > replies:
+        lines.append(f"… and {len(order) - replies} smaller regions")
+    axes.text(1.28, 0.5, "\n".join(lines), transform=axes.transAxes, va="center", fontsize=9.5)
+    figure.colorbar(colors, ax=axes, label="mean score of the reply", shrink=0.7, location="left")
+    return figure
+
+
+@readable
+def mean_map(cells: Overlay, points: pd.DataFrame | None = None, best: Sequence[float] | None = None) -> Figure:
+    """The mean score over all prompts at every weight vector of the simplex, exactly; a star marks the best.
+
+    `points`: a search's table, drawn as circles at w / sum(w), the search's best as a cross. `best`: the weights to star, those of the
+    best cell by default. Three objectives.
+    """
+    _objectives(cells.objectives, "mean_map")
+    figure, axes = triangle(cells.objectives, width=7.4)
+    colors = _painted(axes, cells.outlines, cells.scores.mean(1), edge="face")
+    if points is not None:
+        columns = [f"w_{name}" for name in cells.objectives]
+        need(points, [*columns, "mean"], "mean_map")
+        w = points[columns].to_numpy(dtype=float)
+        w, means = w[w.sum(1) > 0], points.loc[w.sum(1) > 0, "mean"].to_numpy(dtype=float)
+        axes.scatter(*project(w), s=26, facecolor="none", edgecolor="white", linewidth=1.0, label="points of the search")
+        axes.scatter(*project(w[[means.argmax()]]), marker="X", s=110, color="white", edgecolor="black", label="its best")
+    star = cells.weights[cells.best()] if best is None else np.asarray(best)
+    axes.scatter(*project(star[None]), **STAR, label="exact optimum")
+    axes.legend(loc="upper left", bbox_to_anchor=(-0.05, 1.0), facecolor="lightgrey", frameon=True, framealpha=1)
+    figure.colorbar(colors, ax=axes, label="mean score over objectives and prompts", shrink=0.8)
+    return figure
+
+
+@readable
+def two_objective_map(scored: ScoredMap, rows: Sequence[int] | None = None) -> Figure:
+    """Two objectives: one bar a prompt, cut where its reply changes, coloured by mean score; below, the mean over the prompts."""
+    if len(scored.map.objectives) != 2:
+        raise UserError(f"figure two_objective_map: drawn for 2 objectives, got {len(scored.map.objectives)}")
+    rows = list(range(len(scored.map.prompts) * scored.map.samples)) if rows is None else list(rows)
+    figure = Figure(figsize=(8.4, 1.9 + 0.28 * len(rows)), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[max(1, len(rows) / 5), 1])
+    norm, cmap = Normalize(scored.mean.min(), scored.mean.max()), colormaps["cividis"]
+    borders = {0.0, 1.0}
+    for place, row in enumerate(rows):
+        for i in scored.map._of[row]:
+            start, end = np.sort(scored.map.regions[i].piece.vertices[:, 1])
+            top.add_patch(Rectangle((start, place - 0.42), end - start, 0.84, facecolor=cmap(norm(scored.mean[i])), edgecolor="white"))
+            borders |= {float(start), float(end)}
+    top.set(ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)), yticklabels=[f"client {row + 1}" for row in rows])
+    top.grid(visible=False)
+    ends = np.array(sorted(borders))
+    t = (ends[:-1] + ends[1:]) / 2
+    means = scored.scores[scored.map.locate(np.stack([1 - t, t], 1))[:, rows]].mean((1, 2))
+    bottom.stairs(means, ends, baseline=None, color="black", linewidth=1.6)
+    best = int(means.argmax())
+    bottom.scatter([t[best]], [means[best]], **STAR)
+    figure.colorbar(ScalarMappable(norm, cmap), ax=top, label="mean score of the reply")
+    first, second = scored.map.objectives
+    name_axes(bottom, f"weight of {second} (that of {first} is the rest)", "mean score")
+    return figure
+
+
+@readable
+def achievable_scores(cells: Overlay) -> Figure:
+    """Every mean score vector that some weights achieve, two objectives at a time; those on the Pareto front (of all objectives) in
+    red, the best mean starred."""
+    names = cells.names
+    pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
+    figure, grid = panels(len(pairs), width=4.0, height=3.8)
+    best = cells.best()
+    for axes, (i, j) in zip(grid, pairs, strict=True):
+        axes.scatter(cells.scores[:, i], cells.scores[:, j], s=5, color="0.6", label="achievable", rasterized=True)
+        front = cells.scores[cells.pareto]
+        axes.scatter(front[:, i], front[:, j], s=14, marker="D", color="#d00000", alpha=0.5, label="Pareto front", rasterized=True)
+        axes.scatter(cells.scores[[best], i], cells.scores[[best], j], **STAR | {"edgecolor": "black"}, label="best mean")
+        name_axes(axes, f"mean {names[i]}", f"mean {names[j]}")
+    grid[0].legend()
+    return figure
+
+
+@readable
+def regret_curves(table: pd.DataFrame) -> Figure:
+    """How far each search's best so far is below the exact optimum, against evaluations: the mean over runs, and the range as a band.
+
+    Columns: search, run, evaluation (from 1), regret (mean score).
+    """
+    need(table, ["search", "run", "evaluation", "regret"], "regret_curves")
+    figure, (axes,) = panels(1, width=7.6, height=4.4)
+    look = styles(table["search"])
+    for name, runs in table.groupby("search", sort=False):
+        wide = runs.pivot_table(index="evaluation", columns="run", values="regret").ffill()
+        style = look[str(name)]
+        axes.fill_between(wide.index, wide.min(axis=1).clip(lower=1e-4), wide.max(axis=1).clip(lower=1e-4), color=style.color, alpha=0.12)
+        line: dict[str, Any] = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker, "markevery": 0.15}
+        axes.plot(wide.index, wide.mean(axis=1).clip(lower=1e-4), linewidth=2, label=f"{name} (n = {wide.shape[1]})", **line)
+    axes.set_yscale("log")
+    name_axes(axes, "evaluations (distinct directions decoded and scored)", "regret in mean score (log scale)")
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+@readable
+def search_costs(table: pd.DataFrame) -> Figure:
+    """What searches cost as objectives and precision grow (the paper's cost surfaces, measured): one panel a varied quantity and unit.
+
+    Columns: varied, value, search, unit, cost. A search named "formula: .." is drawn as a thin line without markers.
+    """
+    need(table, ["varied", "value", "search", "unit", "cost"], "search_costs")
+    kinds = list(dict.fromkeys(zip(table["varied"], table["unit"], strict=True)))
+    figure, grid = panels(len(kinds), width=4.3, height=4.2)
+    measured = [name for name in dict.fromkeys(table["search"]) if not str(name).startswith("formula: ")]
+    look = styles(measured)
+    for axes, (varied, unit) in zip(grid, kinds, strict=True):
+        for name, rows in table[(table["varied"] == varied) & (table["unit"] == unit)].groupby("search", sort=False):
+            rows = rows.sort_values("value")
+            if str(name).startswith("formula: "):
+                axes.plot(rows["value"], rows["cost"], color="0.5", linewidth=1, linestyle=":", label=name)
+                continue
+            style = look[str(name)]
+            axes.plot(
+                rows["value"], rows["cost"], color=style.color, linestyle=style.linestyle, marker=style.marker, linewidth=2, label=name
+            )
+        axes.set_yscale("log")
+        axes.set_xticks(sorted(table.loc[table["varied"] == varied, "value"].unique()))
+        name_axes(axes, str(varied), f"{unit} (log scale)")
+    handles: dict[str, Any] = {}
+    for axes in grid:
+        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3)
+    return figure
+
+
+LABEL: dict[str, Any] = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "black", "alpha": 0.85}
+
+
+def _objectives(names: Sequence[str], figure: str) -> None:
+    if len(names) != 3:
+        raise UserError(f"figure {figure}: drawn for 3 objectives, got {len(names)}: {', '.join(names)}")
+
+
+def _painted(axes: Axes, outlines: Sequence[np.ndarray], values: np.ndarray, edge: Any) -> PolyCollection:
+    shapes = [np.stack(project(outline), 1) for outline in outlines]
+    cells = PolyCollection(shapes, array=values, cmap="cividis", edgecolors=edge, linewidths=0.7 if edge == "white" else 0.3)
+    cells.set_rasterized(len(shapes) > 1000)
+    axes.add_collection(cells)
+    return cells

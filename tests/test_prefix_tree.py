@@ -1,0 +1,210 @@
+"""The prefix tree against decoding each weight vector on its own, on random llama, gpt2 and t5 models."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import product
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import ADAPTERS, PROMPTS
+
+from emorl_lite.ensemble import EnsembleLM
+from emorl_lite.errors import UserError
+from emorl_lite.prefix_tree import PrefixTree, not_dominated
+from emorl_lite.ragged import Ragged, first_best
+
+KINDS = ["llama", "gpt2", "t5"]
+GRID = [w for w in product((0.0, 0.5, 1.0), repeat=3) if any(w)]
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+@cache
+def double(kind: str):
+    lm = tiny.language_model(kind, adapters=3)
+    lm.model.double()
+    return lm
+
+
+@cache
+def one_by_one(kind: str, level: str = "hidden") -> list[list[str]]:
+    """[W][B], by transformers' generate()."""
+    ensemble = EnsembleLM(double(kind), ADAPTERS, level=level)
+    return [ensemble.reply(PROMPTS, weights=w) for w in GRID]
+
+
+def transposed(replies):
+    return [list(column) for column in zip(*replies, strict=True)]
+
+
+@kinds
+@pytest.mark.parametrize("level", ["hidden", "probabilities"])
+@pytest.mark.parametrize("engine", ["stacked", "peft"])
+def test_replies_are_those_of_one_by_one(kind, level, engine):
+    tree = PrefixTree(double(kind), ADAPTERS, PROMPTS, level=level, engine=engine)
+    assert transposed(tree.replies(GRID)) == one_by_one(kind, level)
+    assert len({reply for row in tree.replies(GRID) for reply in row}) > len(PROMPTS)  # else it would say nothing
+
+
+@kinds
+def test_every_distinct_prefix_is_read_once(kind):
+    lm = double(kind)
+    tree = PrefixTree(lm, ADAPTERS, PROMPTS)
+    leaves = tree.leaves(GRID)
+    whole = {(int(tree.prompt_of(np.array([leaf]))[0]), tuple(tree.tokens(leaf))) for leaf in np.unique(leaves)}
+    read = {(prompt, tokens[:i]) for prompt, tokens in whole for i in range(1, len(tokens))}
+    assert tree.rows_read == len(read)
+    prompt_rows = len(PROMPTS) if lm.seq2seq else int(lm.encode(PROMPTS).mask.sum())
+    assert tree.model.cache.used - 1 == tree.peak_rows == len(read) + prompt_rows
+    assert tree.passes <= lm.config.max_new_tokens * -(-len(read) // 32)
+    before = tree.passes
+    tree.leaves([[2 * x for x in w] for w in GRID])  # the same directions
+    assert tree.passes == before
+
+
+@kinds
+def test_points_asked_for_later_share_what_is_known(kind):
+    together = PrefixTree(double(kind), ADAPTERS, PROMPTS)
+    together.leaves(GRID)
+    level_by_level = PrefixTree(double(kind), ADAPTERS, PROMPTS)
+    parts = [level_by_level.replies(GRID[i : i + 7]) for i in range(0, len(GRID), 7)]
+    assert [[reply for part in rows for reply in part] for rows in zip(*parts, strict=True)] == transposed(one_by_one(kind))
+    assert level_by_level.rows_read == together.rows_read
+
+
+@kinds
+@pytest.mark.parametrize("rows", [17, 30, 60])
+def test_a_row_cap_splits_the_work(kind, rows):
+    tree = PrefixTree(double(kind), ADAPTERS, PROMPTS, max_rows=rows)
+    assert transposed(tree.replies(GRID)) == one_by_one(kind)
+    assert tree.peak_rows <= rows
+    assert tree.rows_read > PrefixTree(double(kind), ADAPTERS, PROMPTS).rows_read
+
+
+def test_a_cap_below_one_reply_is_refused():
+    with pytest.raises(UserError, match="max_rows 6: too few for a single reply"):
+        PrefixTree(double("llama"), ADAPTERS, PROMPTS, max_rows=6).leaves(GRID)
+
+
+@kinds
+def test_one_hot_weights_are_that_adapter(kind):
+    lm = double(kind)
+    replies = PrefixTree(lm, ADAPTERS, PROMPTS).replies(torch.eye(3))
+    for i, name in enumerate(ADAPTERS):
+        lm.use(name)
+        assert [row[i] for row in replies] == lm.reply(PROMPTS)
+
+
+def test_the_model_is_left_as_it_was():
+    lm = tiny.language_model("llama", adapters=3)
+    lm.use("empathy")
+    lm.model.train()
+    before = lm.reply(PROMPTS)
+    PrefixTree(lm, ADAPTERS, PROMPTS).leaves(GRID)
+    assert lm.model.training and lm.reply(PROMPTS) == before
+    assert "forward" not in vars(lm.head)
+
+
+# -- sampling
+
+
+@kinds
+def test_sampling_follows_the_mixture(kind):
+    lm = double(kind)
+    w, temperature, samples = [0.7, 0.6, 0.1], 1.3, 4000
+    tree = PrefixTree(lm, ADAPTERS, PROMPTS[:1], samples=samples, temperature=temperature, max_new_tokens=1, seed=3)
+    counts = np.bincount([tree.tokens(leaf)[0] for leaf in tree.leaves(w)[:, 0]], minlength=len(lm.tokenizer))
+    logits, _ = EnsembleLM(lm, ADAPTERS, w).forward_reply(
+        lm.encode(PROMPTS[:1]), torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1).long()
+    )
+    expected = (logits[0, 0] / temperature).softmax(-1).numpy()
+    assert np.abs(counts / samples - expected).max() < 4 * np.sqrt(0.25 / samples)
+
+
+def test_common_random_numbers():
+    """A weight vector's samples do not depend on what is decoded beside it; near weights agree more often than their own samples do."""
+    lm, options = double("llama"), {"samples": 40, "seed": 5, "temperature": 2.0}
+    alone = PrefixTree(lm, ADAPTERS, PROMPTS, **options).replies([0.5, 0.3, 0.2])
+    beside = PrefixTree(lm, ADAPTERS, PROMPTS, max_rows=100, **options).replies([[0.1, 0.1, 0.8], [0.5, 0.3, 0.2], [0.5, 0.31, 0.2]])
+    assert [row[0] for row in alone] == [row[1] for row in beside]
+    near = np.mean([row[1] == row[2] for row in beside])
+    own = np.mean([beside[i][1] == beside[i + 1][1] for i in range(39)])
+    assert near > 0.8 > own
+    assert PrefixTree(lm, ADAPTERS, PROMPTS, **options | {"seed": 6}).replies([0.5, 0.3, 0.2]) != alone
+
+
+def test_a_larger_weight_is_a_lower_temperature():
+    lm, w = double("llama"), [0.5, 0.3, 0.2]
+    one = PrefixTree(lm, ADAPTERS, PROMPTS, samples=5, temperature=0.5).replies(w)
+    two = PrefixTree(lm, ADAPTERS, PROMPTS, samples=5, temperature=1.0).replies([2 * x for x in w])
+    assert one == two
+
+
+# -- which tokens can win
+
+scores = st.integers(0, 2**32 - 1).map(lambda seed: torch.from_numpy(np.random.default_rng(seed).normal(size=(3, 4, 30)).round(1)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(scores, st.lists(st.floats(0, 1), min_size=4, max_size=4).filter(lambda w: sum(w) > 0.01))
+def test_no_token_that_can_win_is_left_out(z, w):
+    counts, tokens, kept = not_dominated(z)
+    for row, own in enumerate(np.split(np.arange(len(tokens)), np.cumsum(counts)[:-1])):
+        best = (torch.tensor(w).double() @ z[row]).argmax()
+        assert int(best) in tokens[own]
+        assert np.array_equal(kept[own], z[row][:, tokens[own]].T.numpy())
+        assert len(own) < 30 and (np.diff(tokens[own]) > 0).all()
+
+
+def test_ragged_lists():
+    lists = Ragged(2)
+    numbers = lists.append(np.array([2, 1]), np.array([5, 7, 9]), np.arange(6.0).reshape(3, 2))
+    more = lists.append(np.array([3]), np.array([1, 2, 3]), np.zeros((3, 2)))
+    assert numbers.tolist() == [0, 1] and more.tolist() == [2]
+    owner, entry = lists.entries(np.array([2, 0, 2]))
+    assert owner.tolist() == [0, 0, 0, 1, 1, 2, 2, 2] and lists.tokens[entry].tolist() == [1, 2, 3, 5, 7, 1, 2, 3]
+    assert first_best(np.array([1.0, 3.0, 3.0, 2.0, 2.0]), np.array([0, 0, 0, 1, 1]), 2).tolist() == [1, 3]
+    assert [(p.start, p.stop) for p in lists.parts(np.array([0, 1, 2]))] == [(0, 3)]
+
+
+# -- mistakes
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"level": "parameters"}, "level 'parameters'"),
+        ({"samples": -1}, "samples -1"),
+        ({"samples": 2, "temperature": 0.0}, "temperature 0.0"),
+        ({"samples": 2, "level": "probabilities"}, "level hidden only"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(UserError, match=message):
+        PrefixTree(double("llama"), ADAPTERS, PROMPTS, **options)
+
+
+@pytest.mark.parametrize(
+    ("w", "message"), [([0, 0, 0], "all zero"), ([1, -1, 1], "negative"), ([1, float("nan"), 1], "NaN"), ([1, 1], "3 numbers")]
+)
+def test_wrong_weights(w, message):
+    with pytest.raises(UserError, match=message):
+        PrefixTree(double("llama"), ADAPTERS, PROMPTS).leaves(w)
+
+
+def test_missing_adapters_and_prompts():
+    with pytest.raises(UserError, match="'warmth' is not loaded"):
+        PrefixTree(double("llama"), ["empathy", "warmth"], PROMPTS).leaves([1, 1])
+    with pytest.raises(UserError, match="no prompts"):
+        PrefixTree(double("llama"), ADAPTERS, [])
+
+
+def test_models_that_forget_are_refused(monkeypatch):
+    lm = tiny.language_model("llama", adapters=3)
+    monkeypatch.setattr(lm.base.config, "layer_types", ["full_attention", "sliding_attention"], raising=False)
+    with pytest.raises(UserError, match="do not attend to the whole text"):
+        PrefixTree(lm, ADAPTERS, PROMPTS)

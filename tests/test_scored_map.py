@@ -1,0 +1,232 @@
+"""Scores on exact maps: look-ups, the exact optimum, overlays, Pareto sets, and evaluations that do nothing twice."""
+
+from __future__ import annotations
+
+import zlib
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from tiny import PROMPTS
+
+from emorl_lite.ensemble import EnsembleLM
+from emorl_lite.errors import UserError
+from emorl_lite.evaluation import ReplyScores, TreeEvaluation, confirm, interval
+from emorl_lite.exact_map import exact_map
+from emorl_lite.optimum import best_weights, exact_search
+from emorl_lite.overlay import overlay
+from emorl_lite.pareto import non_dominated
+from emorl_lite.prefix_tree import PrefixTree
+from emorl_lite.scored_map import scored_map
+from emorl_lite.search import full_grid, hierarchical_grid_search
+
+NAMES = ["a0", "a1", "a2", "a3", "a4"]
+
+
+def score(prompts, replies):
+    """Any fixed score will do: a number in [0, 1) from prompt, reply and objective."""
+    made = {name: [zlib.crc32(f"{p}|{r}|{name}".encode()) / 2**32 for p, r in zip(prompts, replies, strict=True)] for name in NAMES[:3]}
+    return {name: torch.tensor(values, dtype=torch.float64) for name, values in made.items()}
+
+
+@cache
+def model(d: int):
+    lm = tiny.language_model("llama")
+    for i, name in enumerate(NAMES[:d]):
+        lm.add_adapter(name, seed=i)
+    lm = tiny.with_random_adapters(lm)
+    lm.model.double()
+    return lm
+
+
+def tree(d: int, **options) -> PrefixTree:
+    return PrefixTree(model(d), NAMES[:d], PROMPTS, max_new_tokens=4 if d > 3 else 8, **options)
+
+
+@cache
+def made(d: int):
+    return scored_map(exact_map(tree(d)), score)
+
+
+def weights(d: int, n: int = 400, seed: int = 0):
+    return np.random.default_rng(seed).dirichlet(np.ones(d), n)
+
+
+# -- look-ups
+
+
+def test_means_are_those_of_decoding():
+    ensemble = EnsembleLM(model(3), NAMES[:3])
+    for w in weights(3, 20):
+        means = {k: float(v.mean()) for k, v in score(PROMPTS, ensemble.reply(PROMPTS, weights=w)).items()}
+        assert made(3).evaluate(tuple(w)) == pytest.approx(means)
+
+
+def test_each_distinct_reply_is_scored_once():
+    calls = []
+
+    def counting(prompts, replies):
+        calls.extend(zip(prompts, replies, strict=True))
+        return score(prompts, replies)
+
+    found = exact_map(tree(3))
+    scores = ReplyScores(counting)
+    scored_map(found, scores)
+    again = scored_map(found, scores)
+    assert len(calls) == len(set(calls)) == scores.scored == len({(r.row, r.reply) for r in found.regions})
+    assert np.array_equal(again.scores, made(3).scores)
+
+
+def test_a_score_that_is_no_number_is_told():
+    with pytest.raises(UserError, match="objective a1: no finite score for the reply"):
+        scored_map(exact_map(tree(2)), lambda p, r: score(p, r) | {"a1": torch.full((len(p),), float("nan"))})
+    with pytest.raises(UserError, match="objective 'warmth': not scored"):
+        scored_map(exact_map(tree(2)), score, ["a0", "warmth"])
+
+
+def test_regions_and_expectation():
+    scored = made(3)
+    table = scored.regions(1)
+    assert table["share"].sum() == pytest.approx(1) and table["share"].is_monotonic_decreasing
+    assert table["mean"].to_numpy() == pytest.approx(table[["a0", "a1", "a2"]].mean(axis=1).to_numpy())
+    assert table.loc[table["pareto"], "mean"].max() == table["mean"].max()
+    assert len(scored.achievable(1)) == len(np.unique(table[["a0", "a1", "a2"]].to_numpy(), axis=0))
+    assert scored.expected() == pytest.approx(scored.means(weights(3, 40_000)).mean(0), abs=0.01)
+
+
+# -- the optimum
+
+
+@pytest.mark.parametrize("d", [2, 3, 4, 5])
+def test_nothing_beats_the_optimum(d):
+    scored = made(d)
+    found = best_weights(scored)
+    assert found.value == pytest.approx(found.bound)
+    assert scored.means(weights(d, 20_000)).mean(1).max() <= found.value + 1e-12
+    assert scored.means(found.weights).mean() == pytest.approx(found.value)
+    assert sum(found.scores.values()) / 3 == pytest.approx(found.value)
+    near = np.array(found.weights) + 0.9 * found.radius * np.array([[1, -1] + [0] * (d - 2), [-1, 1] + [0] * (d - 2)]) / np.sqrt(2)
+    assert np.array_equal(scored.map.locate(near)[0], scored.map.locate(found.weights)[0])
+    assert np.array_equal(scored.map.locate(near)[1], scored.map.locate(found.weights)[0])
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_branch_and_bound_and_overlay_agree(d):
+    cells = overlay(made(d))
+    assert best_weights(made(d)).value == pytest.approx(cells.scores.mean(1).max())
+    for utility in ({"a0": 1.0}, {"a0": 0.2, "a2": 0.8}, {"a0": 1.0, "a1": -1.0}):
+        vector = np.array([utility.get(name, 0.0) for name in NAMES[:3]])
+        assert best_weights(made(d), utility).value == pytest.approx((cells.scores @ vector).max())
+
+
+def test_a_search_cut_short_gives_a_bound():
+    scored = made(4)
+    whole = best_weights(scored)
+    for branches in (0, 1, 3):
+        short = best_weights(scored, branches=branches)
+        assert short.value <= whole.value + 1e-12 <= short.bound + 2e-12
+    warm = best_weights(scored, start=[whole.weights])
+    assert warm.value == pytest.approx(whole.value) and warm.branches <= whole.branches
+
+
+def test_exact_search_is_a_result_like_any_other():
+    result, found = exact_search(made(3)), best_weights(made(3))
+    assert result.best == found.weights and result.listed == result.evaluated == 1
+    assert result.table["mean"].iloc[0] == pytest.approx(found.value)
+
+
+def test_partial_maps_have_no_optimum():
+    part = scored_map(exact_map(tree(3), row_cap=60), score)
+    assert part.map.partial
+    for ask in (best_weights, overlay):
+        with pytest.raises(UserError, match="partial"):
+            ask(part)
+    with pytest.raises(UserError, match="no reply at some"):
+        part.means(weights(3))
+    with pytest.raises(UserError, match="'warmth' is unknown"):
+        best_weights(made(3), {"warmth": 1.0})
+
+
+# -- overlays
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_an_overlay_is_every_look_up(d):
+    cells, scored = overlay(made(d)), made(d)
+    assert cells.measure.sum() == pytest.approx(1, abs=1e-6)
+    assert scored.means(cells.weights) == pytest.approx(cells.scores)
+    looked_up = scored.means(weights(d, 3000)).round(9)
+    achieved = {tuple(line) for line in cells.achievable.round(9)}
+    assert sum(tuple(line) not in achieved for line in looked_up) == 0
+    assert (cells.measure[:, None] * cells.scores).sum(0) == pytest.approx(scored.expected(), abs=1e-6)
+    alone = overlay(scored, [1])
+    assert alone.achievable == pytest.approx(scored.achievable(1))
+    front = cells.scores[cells.pareto]
+    assert not any((other >= mine).all() and (other > mine).any() for mine in front for other in cells.scores[:50])
+
+
+def test_any_utility_on_an_overlay():
+    cells = overlay(made(3))
+    worst = cells.best(lambda s: s.min(1))
+    assert cells.scores[worst].min() == cells.scores.min(1).max()
+    with pytest.raises(UserError, match="finite numbers"):
+        cells.best(lambda s: s)
+    with pytest.raises(UserError, match="two or three objectives"):
+        overlay(made(4))
+    with pytest.raises(UserError, match="no rows"):
+        overlay(made(3), [])
+
+
+points = st.integers(0, 10**6).map(lambda seed: np.random.default_rng(seed).integers(0, 5, (25, 3)).astype(float))
+
+
+@settings(max_examples=50, deadline=None)
+@given(points)
+def test_dominance_by_brute_force(p):
+    brute = [not any((q >= x).all() and (q > x).any() for q in p) for x in p]
+    assert non_dominated(p).tolist() == brute
+
+
+# -- evaluations
+
+
+def test_tree_evaluation_is_the_plain_one():
+    ensemble = EnsembleLM(model(3), NAMES[:3])
+
+    def plain(w):
+        return {k: float(v.mean()) for k, v in score(PROMPTS, ensemble.reply(PROMPTS, weights=w, max_new_tokens=8)).items()}
+
+    fast = TreeEvaluation(tree(3), score)
+    ours = hierarchical_grid_search(fast, NAMES[:3], progress=False, by_direction=True)
+    theirs = hierarchical_grid_search(plain, NAMES[:3], progress=False)
+    columns = ["level", "point", "w_a0", "w_a1", "w_a2", "a0", "a1", "a2", "mean"]
+    pd.testing.assert_frame_equal(ours.table[columns], theirs.table[columns])
+    assert ours.best == theirs.best and ours.evaluated < theirs.evaluated
+    by_map = full_grid(made(3).evaluate, NAMES[:3], 9, progress=False, space="simplex")
+    by_tree = full_grid(fast, NAMES[:3], 9, progress=False, space="simplex")
+    assert by_map.table["mean"].to_numpy() == pytest.approx(by_tree.table["mean"].to_numpy())
+
+
+def test_intervals():
+    values = np.random.default_rng(0).normal(3, 2, 40)
+    mean, low, high = interval(values)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((expected.low, expected.high)) and mean == pytest.approx(values.mean())
+    with pytest.raises(UserError, match="at least 2 values"):
+        interval(np.ones(1))
+
+
+def test_confirmation_names_what_was_promised():
+    fresh = {"a0": torch.tensor([0.1, 0.3, 0.5]), "a1": torch.tensor([0.2, 0.2, 0.8])}
+    table = confirm({"a0": 0.6, "a1": 0.9}, fresh).set_index("objective")
+    assert list(table.index) == ["a0", "a1", "mean"]
+    assert table.loc["mean", "promised"] == pytest.approx(0.75) and table.loc["mean", "fresh"] == pytest.approx(0.35)
+    assert (table["low"] < table["fresh"]).all() and (table["fresh"] < table["high"]).all() and (table["n"] == 3).all()
+    with pytest.raises(UserError, match="no objective in common"):
+        confirm({"warmth": 1.0}, fresh)
