@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--runs", type=Path, help="folder of the runs, if not the usual one")
     parser.add_argument("--out", type=Path, help="folder for the three tables, with their provenance beside them")
+    parser.add_argument("--part", choices=["both", "regret", "costs"], default="both", help="regret and choices, costs, or both")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
@@ -147,42 +148,55 @@ def main() -> None:
         made.load_adapters()
         return made
 
-    for adapters in [0] if args.quick else [0, 1, 2]:
-        one = experiment(OBJECTIVES, adapters)
-        test = one.dataset.prompts("test")[:8] if args.quick else one.dataset.prompts("test")
-        more = regret(one.exact_map(), one.exact_map(test), adapters, [0] if args.quick else range(5), 30 if args.quick else None)
-        curves, choices = curves + more[0], choices + more[1]
-        print(f"regret: adapters of seed {adapters} done", flush=True)
-    sizes = [3] if args.quick else [2, 3, 4, 5, 6]
-    for d in sizes:
-        one = experiment(ALL[:d])
-        _ = one.rewards.scores(["x"], ["Warm up."])
-        rows += costs(one, "objectives d", d, 44, 16, 2 if args.quick else 5, point_cost(one, 16, 44))
-        for search in ("bayesian", "random"):
-            needed = enough(
-                one.exact_map(one.dataset.prompts("validation")[:16]), search, range(1 if args.quick else 3), 20 if args.quick else 80
-            )
-            rows.append(
-                {"varied": "objectives d", "value": d, "d": d, "search": f"{search}, to within 1% of the optimum", "evaluations": needed}
-            )
-        print(f"costs: d = {d} done", flush=True)
-    one = experiment(OBJECTIVES)
-    for levels in [1, 2] if args.quick else [1, 2, 3, 4, 5, 6, 7]:
-        rows += costs(one, "levels (last spacing 2^-level)", levels, 44, 16, levels, point_cost(one, 16, 44))
-    for tokens in [8] if args.quick else [8, 16, 24, 32, 44]:
-        rows += costs(one, "reply tokens", tokens, tokens, 16, 5 if not args.quick else 1, point_cost(one, 16, tokens))
-    for prompts in [4] if args.quick else [4, 8, 16, 32, 64]:
-        rows += costs(one, "prompts", prompts, 44, prompts, 5 if not args.quick else 1, point_cost(one, prompts, 44))
+    if args.part != "costs":
+        for adapters in [0] if args.quick else [0, 1, 2]:
+            one = experiment(OBJECTIVES, adapters)
+            test = one.dataset.prompts("test")[:8] if args.quick else one.dataset.prompts("test")
+            more = regret(one.exact_map(), one.exact_map(test), adapters, [0] if args.quick else range(5), 30 if args.quick else None)
+            curves, choices = curves + more[0], choices + more[1]
+            print(f"regret: adapters of seed {adapters} done", flush=True)
+    if args.part != "regret":
+        sizes = [3] if args.quick else [2, 3, 4, 5, 6]
+        for d in sizes:
+            one = experiment(ALL[:d])
+            _ = one.rewards.scores(["x"], ["Warm up."])
+            rows += costs(one, "objectives d", d, 44, 16, 2 if args.quick else 5, point_cost(one, 16, 44))
+            for search in ("bayesian", "random"):
+                needed = enough(
+                    one.exact_map(one.dataset.prompts("validation")[:16]), search, range(1 if args.quick else 3), 20 if args.quick else 80
+                )
+                rows.append(
+                    {
+                        "varied": "objectives d",
+                        "value": d,
+                        "d": d,
+                        "search": f"{search}, to within 1% of the optimum",
+                        "evaluations": needed,
+                    }
+                )
+            print(f"costs: d = {d} done", flush=True)
+        one = experiment(OBJECTIVES)
+        for levels in [1, 2] if args.quick else [1, 2, 3, 4, 5, 6, 7]:
+            rows += costs(one, "levels (last spacing 2^-level)", levels, 44, 16, levels, point_cost(one, 16, 44))
+        for tokens in [8] if args.quick else [8, 16, 24, 32, 44]:
+            rows += costs(one, "reply tokens", tokens, tokens, 16, 5 if not args.quick else 1, point_cost(one, 16, tokens))
+        for prompts in [4] if args.quick else [4, 8, 16, 32, 64]:
+            rows += costs(one, "prompts", prompts, 44, prompts, 5 if not args.quick else 1, point_cost(one, prompts, 44))
     tables = {"search_regret": pd.DataFrame(curves), "search_choice": pd.DataFrame(choices), "search_costs": pd.DataFrame(rows)}
-    if args.out:
-        for name, table in tables.items():
+    for name, table in tables.items():
+        if args.out and len(table):
             save_table(
                 table.round(6), args.out / f"{name}.csv", command="python benchmarks/search_quality.py", preset="tiny", quick=args.quick
             )
-    print(tables["search_costs"].to_string(index=False, float_format="%.3f"))
-    summary = tables["search_choice"].groupby("search", sort=False)[["promised", "test", "regret"]].mean()
-    print(summary.to_string(float_format="%.4f"))
-    print(json.dumps({f"regret {name}": round(float(row["regret"]), 5) for name, row in summary.iterrows()}))
+    facts: dict[str, Any] = {"quick": args.quick}
+    if rows:
+        print(tables["search_costs"].to_string(index=False, float_format="%.3f"))
+        facts |= {"settings": len(rows)}
+    if choices:
+        summary = tables["search_choice"].groupby("search", sort=False)[["promised", "test", "regret"]].mean()
+        print(summary.to_string(float_format="%.4f"))
+        facts |= {f"regret {name}": round(float(row["regret"]), 5) for name, row in summary.iterrows()}
+    print(json.dumps(facts))
 
 
 if __name__ == "__main__":

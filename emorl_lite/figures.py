@@ -69,7 +69,7 @@ METHOD_STYLE: dict[str, Style] = {
 }
 SEARCH_STYLE: dict[str, Style] = {
     "hierarchical": Style(_COLORS[0], "o", "-"),
-    "hierarchical, simplex": Style(_COLORS[9], "h", (0, (5, 1))),
+    "hierarchical-simplex": Style(_COLORS[9], "h", (0, (5, 1))),
     "grid": Style(_COLORS[7], "s", ":"),
     "random": Style((0.2, 0.2, 0.2), "x", "--"),
     "bayesian": Style(_COLORS[2], "^", "-."),

@@ -20,7 +20,7 @@ from emorl_lite.errors import UserError
 from emorl_lite.figures import name_axes, need, panels, readable, styles
 from emorl_lite.overlay import Overlay
 from emorl_lite.scored_map import ScoredMap
-from emorl_lite.search_plots import STAR, project, triangle
+from emorl_lite.search_plots import STAR, draw_triangle, project, triangle
 
 
 @readable
@@ -32,7 +32,8 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 5
     _objectives(scored.map.objectives, "prompt_map")
     regions = scored.map.of(row)
     order = sorted(range(len(regions)), key=lambda i: -regions[i].piece.measure)
-    figure, axes = triangle(scored.map.objectives, width=10.5)
+    figure, (axes, beside) = panels(2, width=5.6, height=4.8)
+    draw_triangle(axes, scored.map.objectives)
     colors = _painted(axes, [regions[i].piece.outline for i in order], scored.mean[scored.map._of[row]][order], edge="white")
     lines = []
     for number, i in enumerate(order[:replies], 1):
@@ -45,7 +46,8 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 5
         lines.append(text)
     if len(order) > replies:
         lines.append(f"… and {len(order) - replies} smaller regions")
-    axes.text(1.28, 0.5, "\n".join(lines), transform=axes.transAxes, va="center", fontsize=9.5)
+    beside.text(0, 0.5, "\n".join(lines), transform=beside.transAxes, va="center", fontsize=9.5)
+    beside.set_axis_off()
     figure.colorbar(colors, ax=axes, label="mean score of the reply", shrink=0.7, location="left")
     return figure
 
@@ -97,6 +99,7 @@ def two_objective_map(scored: ScoredMap, rows: Sequence[int] | None = None) -> F
     bottom.stairs(means, ends, baseline=None, color="black", linewidth=1.6)
     best = int(means.argmax())
     bottom.scatter([t[best]], [means[best]], **STAR)
+    bottom.margins(y=0.25)
     figure.colorbar(ScalarMappable(norm, cmap), ax=top, label="mean score of the reply")
     first, second = scored.map.objectives
     name_axes(bottom, f"weight of {second} (that of {first} is the rest)", "mean score")
@@ -117,7 +120,7 @@ def achievable_scores(cells: Overlay) -> Figure:
         axes.scatter(front[:, i], front[:, j], s=14, marker="D", color="#d00000", alpha=0.5, label="Pareto front", rasterized=True)
         axes.scatter(cells.scores[[best], i], cells.scores[[best], j], **STAR | {"edgecolor": "black"}, label="best mean")
         name_axes(axes, f"mean {names[i]}", f"mean {names[j]}")
-    grid[0].legend()
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
 

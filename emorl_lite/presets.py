@@ -13,7 +13,7 @@ OBJECTIVES = ("reflection", "empathy", "fluency")
 """The paper's objectives."""
 MORE_OBJECTIVES = ("brevity", "specificity", "diversity")
 """Objectives that need no classifier: few words, words about what the client said, few words said twice."""
-SearchMethod = Literal["hierarchical", "hierarchical, simplex", "grid", "random", "bayesian", "ucb", "exact"]
+SearchMethod = Literal["hierarchical", "hierarchical-simplex", "grid", "random", "bayesian", "ucb", "exact"]
 
 
 @dataclass(frozen=True)

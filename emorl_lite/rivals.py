@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -83,7 +85,8 @@ def bayesian_search(
         for number in range(evaluations):
             u = first[number] if number < len(first) else np.array([float(optimiser.suggest()[name]) for name in names])
             [mean] = scores.means(number + 1, [stick_breaking(u)])
-            optimiser.register(dict(zip(names, u.tolist(), strict=True)), mean)
+            with redirect_stdout(StringIO()):  # it prints when a point comes twice
+                optimiser.register(dict(zip(names, u.tolist(), strict=True)), mean)
         return scores.result([np.eye(len(objectives))])
 
 
@@ -99,7 +102,7 @@ def stick_breaking(u: np.ndarray) -> Weights:
 
 SEARCHES: dict[str, str] = {
     "hierarchical": "the paper's search of the cube",
-    "hierarchical, simplex": "the same on the simplex",
+    "hierarchical-simplex": "the same on the simplex",
     "grid": "a full grid on the simplex",
     "random": "uniform random weights",
     "bayesian": "Bayesian optimisation, expected improvement",
@@ -125,7 +128,7 @@ def find_weights(
     d = len(objectives)
     more: dict[str, Any] = {"table_path": table_path, "progress": progress, "provenance": provenance}
     _check_budget(evaluations)
-    if search in ("hierarchical", "hierarchical, simplex"):
+    if search in ("hierarchical", "hierarchical-simplex"):
         a_level = 3**d if search == "hierarchical" else len(compositions(d, 2))
         if evaluations < a_level:
             raise UserError(f"evaluations {evaluations}: one level of the {search} search has {a_level} points at d = {d}")

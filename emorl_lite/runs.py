@@ -262,7 +262,7 @@ class Experiment:
         """Name of a search's files: plain for the published method and the paper's objectives."""
         own = "" if self.preset.objectives == OBJECTIVES else "-" + "-".join(self.preset.objectives)
         method = self.preset.search.method
-        return "search" + own + ("" if method == "hierarchical" else "-" + method.replace(", ", "-"))
+        return "search" + own + ("" if method == "hierarchical" else f"-{method}")
 
     def confirm(self, result: SearchResult, prompts: Sequence[str] | None = None) -> pd.DataFrame:
         """What a search promised beside what its weights score on fresh prompts (the test prompts by default), with intervals."""

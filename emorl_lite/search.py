@@ -76,7 +76,7 @@ def hierarchical_grid_search(
     if config.levels < 1:
         raise UserError(f"search levels: expected at least 1, got {config.levels}")
     _check_grid(p, space)
-    name = "hierarchical" if space == "cube" else "hierarchical, simplex"
+    name = "hierarchical" if space == "cube" else "hierarchical-simplex"
     settings: dict[str, Any] = {"search": name, "levels": config.levels, "points_per_axis": p}
     settings |= {"validation_prompts": config.validation_prompts, "provenance": dict(provenance or {})}
     listed = p**d if space == "cube" else len(compositions(d, p - 1))

@@ -117,8 +117,14 @@ def project(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def triangle(names: Sequence[str], width: float = 5.6) -> tuple[Figure, Axes]:
-    """An empty simplex of three objectives with its corners named."""
+    """A figure of one empty triangle."""
     figure, (axes,) = panels(1, width=width, height=4.8)
+    draw_triangle(axes, names)
+    return figure, axes
+
+
+def draw_triangle(axes: Axes, names: Sequence[str]) -> None:
+    """An empty simplex of three objectives with its corners named."""
     x, y = [0, 1, 0.5, 0], [0, 0, np.sqrt(3) / 2, 0]
     axes.plot(x, y, color="grey", linewidth=1, zorder=0)
     places = [(0, -26, "left"), (0, -26, "right"), (0, 16, "center")]
@@ -126,4 +132,3 @@ def triangle(names: Sequence[str], width: float = 5.6) -> tuple[Figure, Axes]:
         axes.annotate(f"only {name}", (a, b), (dx, dy), textcoords="offset points", ha=align, va="center")
     axes.set(xlim=(-0.1, 1.1), ylim=(-0.12, 1.0), aspect="equal")
     axes.set_axis_off()
-    return figure, axes

@@ -186,7 +186,7 @@ def test_best_so_far_counts_evaluations():
         ("random", 0, "expected at least 1"),
         ("bayesian", 0, "expected at least 1"),
         ("hierarchical", 26, "one level of the hierarchical search has 27 points at d = 3"),
-        ("hierarchical, simplex", 5, "has 6 points"),
+        ("hierarchical-simplex", 5, "has 6 points"),
         ("grid", 5, "coarsest grid of the simplex has 6 points"),
         ("annealing", 10, "search 'annealing' is unknown"),
     ],

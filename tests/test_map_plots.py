@@ -1,0 +1,111 @@
+"""Figures of maps draw what the map holds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import PolyCollection
+from matplotlib.patches import Rectangle
+from test_scored_map import NAMES, made, score, tree
+
+from emorl_lite import plots
+from emorl_lite.errors import UserError
+from emorl_lite.evaluation import TreeEvaluation
+from emorl_lite.figures import figure_bytes
+from emorl_lite.optimum import best_weights
+from emorl_lite.overlay import overlay
+from emorl_lite.search import hierarchical_grid_search
+
+
+def polygons(axes) -> PolyCollection:
+    [found] = [c for c in axes.collections if isinstance(c, PolyCollection)]
+    return found
+
+
+def area(corners: np.ndarray) -> float:
+    x, y = corners.T
+    return abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+
+
+def test_prompt_map_draws_every_region():
+    scored = made(3)
+    figure = plots.prompt_map(scored, 1, replies=3)
+    drawn = polygons(figure.axes[0])
+    assert len(drawn.get_paths()) == len(scored.map.of(1))
+    whole = sum(area(path.vertices[:-1]) for path in drawn.get_paths())
+    assert whole == pytest.approx(np.sqrt(3) / 4, rel=1e-6)  # the whole triangle
+    assert sorted(drawn.get_array()) == pytest.approx(sorted(scored.mean[scored.map._of[1]]))
+    text = " ".join(t.get_text() for t in figure.axes[1].texts)
+    assert scored.regions(1)["reply"][0].split()[0] in text and "smaller regions" in text
+    assert {"1", "2", "3"} <= {t.get_text() for t in figure.axes[0].texts}
+
+
+def test_mean_map_stars_the_optimum():
+    scored, cells = made(3), overlay(made(3))
+    table = hierarchical_grid_search(TreeEvaluation(tree(3), score), NAMES[:3], progress=False).table
+    best = best_weights(scored).weights
+    figure = plots.mean_map(cells, table, best)
+    axes = figure.axes[0]
+    assert len(polygons(axes).get_paths()) == len(cells.weights)
+    points, cross, star = axes.collections[1:4]
+    assert len(points.get_offsets()) == (table[["w_a0", "w_a1", "w_a2"]].sum(axis=1) > 0).sum() and len(cross.get_offsets()) == 1
+    assert np.asarray(star.get_offsets()[0]) == pytest.approx([best[1] + best[2] / 2, best[2] * np.sqrt(3) / 2])
+    alone = plots.mean_map(cells)
+    w = cells.weights[cells.best()]
+    assert np.asarray(alone.axes[0].collections[1].get_offsets()[0]) == pytest.approx([w[1] + w[2] / 2, w[2] * np.sqrt(3) / 2])
+
+
+def test_two_objective_bars_fill_the_line():
+    scored = made(2)
+    top, bottom = plots.two_objective_map(scored).axes[:2]
+    bars = [p for p in top.patches if isinstance(p, Rectangle)]
+    assert len(bars) == len(scored.map.regions) and sum(bar.get_width() for bar in bars) == pytest.approx(4)
+    steps = bottom.patches[0].get_data()
+    t = (steps.edges[:-1] + steps.edges[1:]) / 2
+    assert steps.values == pytest.approx(scored.means(np.stack([1 - t, t], 1)).mean(1))
+
+
+def test_achievable_scores_show_all_and_the_front():
+    cells = overlay(made(3))
+    figure = plots.achievable_scores(cells)
+    assert len(figure.axes) == 3
+    everything, front, star = figure.axes[1].collections
+    assert len(everything.get_offsets()) == len(cells.scores) and len(front.get_offsets()) == cells.pareto.sum()
+    assert np.asarray(star.get_offsets()[0]) == pytest.approx(cells.scores[cells.best()][[0, 2]])
+
+
+def test_regret_curves_are_means_over_runs():
+    rows = [
+        ("random", "0.0", 1, 0.2),
+        ("random", "0.0", 2, 0.1),
+        ("random", "0.1", 1, 0.4),
+        ("random", "0.1", 2, 0.1),
+        ("grid", "0.0", 1, 0.3),
+    ]
+    table = pd.DataFrame(rows, columns=["search", "run", "evaluation", "regret"])
+    axes = plots.regret_curves(table).axes[0]
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
+    assert lines["random (n = 2)"] == pytest.approx([0.3, 0.1]) and lines["grid (n = 1)"] == pytest.approx([0.3])
+    assert axes.get_yscale() == "log"
+
+
+def test_costs_by_panel():
+    rows = [("d", v, s, "evaluations", c) for s in ("hierarchical", "formula: full grid") for v, c in ((2, 10.0), (3, 30.0))]
+    rows += [("d", 2, "hierarchical", "seconds", 1.0)]
+    figure = plots.search_costs(pd.DataFrame(rows, columns=["varied", "value", "search", "unit", "cost"]))
+    first, second = figure.axes
+    assert [line.get_label() for line in first.lines] == ["hierarchical", "formula: full grid"] and len(second.lines) == 1
+    assert first.lines[1].get_marker() in ("None", "", None) and first.lines[0].get_ydata() == pytest.approx([10, 30])
+
+
+def test_figures_repeat_and_refuse():
+    assert figure_bytes(plots.prompt_map(made(3)), "png") == figure_bytes(plots.prompt_map(made(3)), "png")
+    with pytest.raises(UserError, match="drawn for 3 objectives, got 4"):
+        plots.prompt_map(made(4))
+    with pytest.raises(UserError, match="drawn for 3 objectives, got 2"):
+        plots.mean_map(overlay(made(2)))
+    with pytest.raises(UserError, match="drawn for 2 objectives, got 3"):
+        plots.two_objective_map(made(3))
+    with pytest.raises(UserError, match="no column 'regret'"):
+        plots.regret_curves(pd.DataFrame({"search": [], "run": [], "evaluation": []}))
