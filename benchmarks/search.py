@@ -117,6 +117,13 @@ def speed(
     reference, ensemble = Reference(experiment.lm, list(experiment.preset.objectives)), experiment.ensemble()
     points = [point for level in levels for point in level]
     some = points[::every]
+
+    def cached(weights: list[tuple[float, ...]]) -> list[list[str]]:
+        return [ensemble.reply(prompts, weights=w, max_new_tokens=tokens) for w in weights]
+
+    def one_by_one(weights: list[tuple[float, ...]]) -> dict[tuple[float, ...], list[str]]:
+        return {w: reference.replies(prompts, w, tokens) for w in weights}
+
     by_tree(experiment, prompts, levels, tokens)  # warm
     times: dict[str, list[float]] = {"tree": [], "map": [], "cached": [], "reference": []}
     slow: dict[tuple[float, ...], list[str]] = {}
@@ -126,9 +133,9 @@ def speed(
         took, found = seconds(lambda: exact_map(experiment.tree(prompts, max_new_tokens=tokens)))
         times["map"].append(took)
         mine = some[turn::rounds]
-        took, _ = seconds(lambda mine=mine: [ensemble.reply(prompts, weights=w, max_new_tokens=tokens) for w in mine[:4]])
+        took, _ = seconds(partial(cached, mine[:4]))
         times["cached"].append(took / len(mine[:4]) * len(points))
-        took, texts = seconds(lambda mine=mine: {w: reference.replies(prompts, w, tokens) for w in mine})
+        took, texts = seconds(partial(one_by_one, mine))
         times["reference"].append(took / len(mine) * len(points))
         slow |= texts
     all_leaves = np.concatenate(leaves, 1)
@@ -151,7 +158,7 @@ def agreement(experiment: Experiment, found: ExactMap, prompts: list[str], token
     regions = found.locate(weights)[np.arange(n), rows]
     margins = np.array([found.regions[i].piece.margin(w) if i >= 0 else 0.0 for i, w in zip(regions, weights, strict=True)])
     ensemble = EnsembleLM(experiment.lm, list(experiment.preset.objectives))
-    decoded = ensemble.reply([prompts[i] for i in rows], weights=weights, batch_size=256, max_new_tokens=tokens)
+    decoded = ensemble.reply([prompts[i] for i in rows], weights=torch.from_numpy(weights), batch_size=256, max_new_tokens=tokens)
     same = np.array([found.regions[i].reply == text if i >= 0 else False for i, text in zip(regions, decoded, strict=True)])
     clear = margins > BORDER
     return {
