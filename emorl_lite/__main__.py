@@ -131,7 +131,7 @@ def run(command: Train | Search | Evaluate | Tutorial) -> int:
 
     preset = command.to_preset()
     if isinstance(command, Train) and command.objective != "all":
-        require_objectives([command.objective], preset.objectives)
+        require_objectives([command.objective], [*preset.objectives, "all"])
     experiment = Experiment(preset, command.seed, Path(command.runs) if command.runs else None, progress=not command.quiet)
     if isinstance(command, Train):
         if command.warm_start_steps:

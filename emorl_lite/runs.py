@@ -341,4 +341,4 @@ def require_objectives(names: Sequence[str], known: Sequence[str]) -> None:
     """Raise UserError for an objective that is not known."""
     for name in names:
         if name not in known:
-            raise UserError(f"--objective {name!r} is unknown: expected one of {', '.join(known)}, all")
+            raise UserError(f"objective {name!r} is unknown: expected one of {', '.join(known)}")

@@ -79,6 +79,11 @@ def test_train_search_evaluate_on_a_file(trained):
     assert "weights: reflection" in search.stdout
     folder = next(runs.glob("tiny/talk-seed0"))
     assert len(pd.read_csv(folder / "search.csv")) == 27
+    fast = ["--search.validation-prompts", "3"]
+    rival = run("search", *data, *SMALL, *PPO, *fast, "--search.method", "random", "--search.evaluations", "4", runs=runs)
+    assert rival.returncode == 0 and len(pd.read_csv(folder / "search-random.csv")) == 4, rival.stderr
+    exact = run("search", *data, *SMALL, *PPO, *fast, "--search.method", "exact", runs=runs)
+    assert exact.returncode == 0 and len(pd.read_csv(folder / "search-exact.csv")) == 1, exact.stderr
     out = runs / "table.csv"
     result = run("evaluate", *data, *SMALL, *PPO, "--out", str(out), runs=runs)
     assert result.returncode == 0, result.stderr
@@ -101,6 +106,7 @@ def test_evaluate_mistakes(trained, tmp_path):
 def test_mistakes_in_options(tmp_path):
     assert_one_line(run("train", "--preset", "huge"), "preset", "'huge'", "tiny")
     assert_one_line(run("train", "--objective", "kindness", runs=tmp_path), "objective", "'kindness'")
+    assert_one_line(run("search", "--objectives", "empathy", "kindness", runs=tmp_path), "objective", "'kindness'", "brevity")
     assert_one_line(run("train", "--model.path", str(tmp_path / "absent"), *SMALL, runs=tmp_path), "absent")
     assert not list(tmp_path.iterdir())
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from emorl_lite.errors import UserError
 from emorl_lite.models import UNFINISHED
-from emorl_lite.rewards import Fluency, Guarded, RewardSet, finished, perplexity, repetition_guard
+from emorl_lite.rewards import Brevity, Fluency, Guarded, RewardSet, finished, perplexity, repetition_guard
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=20)
 
@@ -34,6 +34,11 @@ def test_guard_is_the_share_of_distinct_ngrams(words):
 
 def test_guard_halves_a_phrase_said_twice_and_ignores_case():
     assert repetition_guard(["I am here. i AM here. I am here."])[0] < 0.7
+
+
+def test_brevity_counts_words():
+    reward = Guarded(Brevity(10), "brevity")
+    assert reward([""] * 4, ["Okay.", "I hear you.", "", " ".join("abcdefghijkl")]).tolist() == pytest.approx([0.9, 0.7, 0.0, 0.0])
 
 
 def test_unfinished_empty_and_looped_replies_earn_nothing_extra():

@@ -64,11 +64,55 @@ def test_search_table_belongs_to_its_adapters(experiment):
     assert experiment.found_weights() == result.best
     assert experiment.search().table.equals(result.table)
     settings = experiment.folder / "search.search.json"
-    facts = json.loads(settings.read_text())
+    good = settings.read_text()
+    facts = json.loads(good)
     facts["provenance"]["adapters"]["empathy"] = "another"
     settings.write_text(json.dumps(facts))
     with pytest.raises(UserError, match=r"search\.csv"):
         experiment.search()
+    settings.write_text(good)
+
+
+def test_rivals_and_the_exact_optimum_have_tables_of_their_own(experiment):
+    found = {}
+    for method in ("random", "hierarchical-simplex", "exact"):
+        search = replace(SMALL.search, method=method, evaluations=8)
+        other = Experiment(replace(SMALL, search=search), root=experiment.root, progress=False)
+        found[method] = max(other.search().table["mean"])
+        assert (experiment.folder / f"search-{method}.csv").is_file() and other.found_weights()
+    published = max(experiment.search().table["mean"])
+    assert max(found["random"], found["hierarchical-simplex"], published) <= found["exact"] + 1e-9
+
+
+def test_a_map_of_the_validation_prompts(experiment):
+    scored = experiment.exact_map()
+    assert scored.map.prompts == experiment.validation() and scored.names == list(SMALL.objectives)
+    assert scored.map.measure(0) == pytest.approx(1)
+    part = experiment.exact_map(experiment.dataset.prompts("test"), row_cap=5)
+    assert "row cap of 5" in part.map.partial
+
+
+def test_a_choice_is_confirmed_on_fresh_prompts(experiment):
+    result = experiment.search()
+    table = experiment.confirm(result).set_index("objective")
+    prompts = experiment.dataset.prompts("test")
+    means = experiment.rewards.means(prompts, experiment.ensemble(result.best).reply(prompts))
+    assert table["fresh"].drop("mean").to_dict() == pytest.approx(means, abs=1e-6)
+    assert table["promised"].drop("mean").to_dict() == pytest.approx(result.best_scores)
+    assert (table["n"] == len(prompts)).all() and (table["low"] <= table["fresh"]).all()
+
+
+def test_more_objectives_join_those_that_are_there(experiment):
+    more = Experiment(replace(SMALL, objectives=(*SMALL.objectives, "brevity", "diversity")), root=experiment.root, progress=False)
+    files = {p: p.stat().st_mtime_ns for p in (experiment.folder / "empathy").rglob("*.safetensors")}
+    more.load_adapters()
+    assert more.trained() == list(more.preset.objectives) and {p: p.stat().st_mtime_ns for p in files} == files
+    result = more.search()
+    assert len(result.best) == 5 and len(result.table) == 3**5
+    assert (experiment.folder / "search-reflection-empathy-fluency-brevity-diversity.csv").is_file()
+    assert experiment.found_weights() is None or len(experiment.found_weights()) == 3
+    with pytest.raises(UserError, match="objective 'warmth' is unknown: expected one of reflection"):
+        _ = Experiment(replace(SMALL, objectives=("empathy", "warmth")), root=experiment.root, progress=False).rewards
 
 
 def test_summary_scores_every_policy(experiment):
