@@ -2,9 +2,10 @@
 
     python benchmarks/search_quality.py [--quick] [--runs FOLDER] [--out FOLDER]
 
-Three tables. search_regret.csv: on the validation prompts of each adapter seed, the best score so far of every search after every
+Four tables. search_regret.csv: on the validation prompts of each adapter seed, the best score so far of every search after every
 evaluation, below the exact optimum (every evaluation is a look-up in the exact map, which gives what decoding gives). search_choice.csv:
-what each search's choice promised, and what it scores on the test prompts. search_costs.csv: evaluations, distinct prefixes, replies
+what each search's choice promised, and what it scores on the test prompts. search_clients.csv: the same for the published search and the
+exact optimum when they see more validation prompts. search_costs.csv: evaluations, distinct prefixes, replies
 scored, regions, seconds and best score of the published search and of the exact map as objectives, precision, tokens and prompts grow.
 Missing adapters are trained. `--quick` takes random adapters and small settings. The last line is one JSON object.
 """
@@ -17,6 +18,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ import pandas as pd
 import torch
 from search import quick_experiment
 
+from emorl_lite.data import load
 from emorl_lite.evaluation import TreeEvaluation, interval
 from emorl_lite.optimum import best_weights
 from emorl_lite.presets import MORE_OBJECTIVES, OBJECTIVES, get_preset
@@ -72,6 +75,25 @@ def regret(validation: ScoredMap, test: ScoredMap, adapters: int, seeds: Sequenc
     best_test = best_weights(test)
     choices.append(chosen("exact map of the test prompts", 0, best_test.weights, validation.means(best_test.weights).mean(), 0))
     return curves, choices
+
+
+def clients(experiment: Experiment, test: ScoredMap, sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """Rows of search_clients: what is found on more and more validation prompts, and what that scores on the test prompts."""
+    names = list(experiment.preset.objectives)
+    more = load(replace(experiment.preset.data, validation_prompts=max(sizes))).prompts("validation")
+    rows = []
+    for n in sizes:
+        took, scored = timed(partial(experiment.exact_map, more[:n]))
+        optimum = best_weights(scored)
+        published = find_weights("hierarchical", scored.evaluate, names, 135, progress=False)
+        for search, weights, value in (
+            ("exact map", optimum.weights, optimum.value),
+            ("hierarchical", published.best, float(published.table["mean"].max())),
+        ):
+            mean, low, high = interval(test.scores[test.map.locate(np.array(weights))[0]].mean(1))
+            about = {"search": search, "adapters": experiment.seed, "clients": n, "promised": value, "regret": optimum.value - value}
+            rows.append(about | {"test": mean, "test_low": low, "test_high": high, "map_seconds": took})
+    return rows
 
 
 def costs(
@@ -132,7 +154,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--runs", type=Path, help="folder of the runs, if not the usual one")
     parser.add_argument("--out", type=Path, help="folder for the three tables, with their provenance beside them")
-    parser.add_argument("--part", choices=["both", "regret", "costs"], default="both", help="regret and choices, costs, or both")
+    parser.add_argument("--part", choices=["all", "regret", "clients", "costs"], default="all", help="one of the parts")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
@@ -140,6 +162,7 @@ def main() -> None:
     curves: list[Any] = []
     choices: list[Any] = []
     rows: list[Any] = []
+    seen: list[Any] = []
 
     def experiment(objectives: Sequence[str], seed: int = 0) -> Experiment:
         if args.quick:
@@ -148,14 +171,20 @@ def main() -> None:
         made.load_adapters()
         return made
 
-    if args.part != "costs":
+    if args.part in ("all", "clients"):
+        for adapters in [0] if args.quick else [0, 1, 2]:
+            one = experiment(OBJECTIVES, adapters)
+            held_out = one.dataset.prompts("test")[: 8 if args.quick else None]
+            seen += clients(one, one.exact_map(held_out), [4, 8] if args.quick else [8, 16, 32, 64, 128, 192])
+            print(f"clients: adapters of seed {adapters} done", flush=True)
+    if args.part in ("all", "regret"):
         for adapters in [0] if args.quick else [0, 1, 2]:
             one = experiment(OBJECTIVES, adapters)
             test = one.dataset.prompts("test")[:8] if args.quick else one.dataset.prompts("test")
             more = regret(one.exact_map(), one.exact_map(test), adapters, [0] if args.quick else range(5), 30 if args.quick else None)
             curves, choices = curves + more[0], choices + more[1]
             print(f"regret: adapters of seed {adapters} done", flush=True)
-    if args.part != "regret":
+    if args.part in ("all", "costs"):
         sizes = [3] if args.quick else [2, 3, 4, 5, 6]
         for d in sizes:
             one = experiment(ALL[:d])
@@ -183,6 +212,7 @@ def main() -> None:
         for prompts in [4] if args.quick else [4, 8, 16, 32, 64]:
             rows += costs(one, "prompts", prompts, 44, prompts, 5 if not args.quick else 1, point_cost(one, prompts, 44))
     tables = {"search_regret": pd.DataFrame(curves), "search_choice": pd.DataFrame(choices), "search_costs": pd.DataFrame(rows)}
+    tables["search_clients"] = pd.DataFrame(seen)
     for name, table in tables.items():
         if args.out and len(table):
             save_table(
@@ -192,6 +222,9 @@ def main() -> None:
     if rows:
         print(tables["search_costs"].to_string(index=False, float_format="%.3f"))
         facts |= {"settings": len(rows)}
+    if seen:
+        summary = tables["search_clients"].groupby(["clients", "search"])[["promised", "test", "regret"]].mean()
+        print(summary.to_string(float_format="%.4f"))
     if choices:
         summary = tables["search_choice"].groupby("search", sort=False)[["promised", "test", "regret"]].mean()
         print(summary.to_string(float_format="%.4f"))
