@@ -30,6 +30,7 @@ from torch.profiler import ProfilerActivity, profile
 from emorl_lite.ensemble import EnsembleLM
 from emorl_lite.evaluation import TreeEvaluation
 from emorl_lite.exact_map import ExactMap, exact_map
+from emorl_lite.map_explorer import explore, map_svg
 from emorl_lite.models import LanguageModel
 from emorl_lite.prefix_tree import PrefixTree
 from emorl_lite.presets import MORE_OBJECTIVES, OBJECTIVES, get_preset
@@ -214,6 +215,15 @@ def six_objectives(root: Path | None) -> dict[str, Any]:
     return {"seconds": took, "listed": result.listed, "evaluated": result.evaluated, "rows": evaluate.tree.rows_read, "best": result.best}
 
 
+def explorer(experiment: Experiment, prompts: list[str]) -> float:
+    """Seconds of one answer of the map explorer, picture included."""
+    scored, rng = experiment.exact_map(prompts), np.random.default_rng(0)
+    times = []
+    for w in rng.dirichlet(np.ones(3), 30).tolist():
+        times.append(seconds(partial(explore, scored, 0, w))[0] + seconds(partial(map_svg, scored, 0, w))[0])
+    return statistics.median(times)
+
+
 def quick_experiment() -> Experiment:
     """Random adapters and rewards that need no classifier, on the tiny model."""
     preset = replace(get_preset("tiny"), objectives=("fluency", "brevity", "diversity"))
@@ -242,7 +252,7 @@ def main() -> None:
     else:
         experiment = Experiment(get_preset("tiny"), root=args.runs, progress=False)
         experiment.load_adapters()
-        prompts, levels_of_search, settings, weights = experiment.dataset.prompts("validation")[:PROMPTS], 5, [(TOKENS, 1), (64, 5)], 10_000
+        prompts, levels_of_search, settings, weights = experiment.dataset.prompts("validation")[:PROMPTS], 5, [(TOKENS, 1), (64, 8)], 10_000
     levels = points_of_search(experiment, prompts, levels_of_search)
     facts: dict[str, Any] = {"quick": args.quick, "points": sum(map(len, levels)), "prompts": len(prompts)}
     rows = []
@@ -271,6 +281,7 @@ def main() -> None:
     sizes = memory(experiment, prompts, levels, settings[0][0])
     facts["memory_over_base_and_rows"] = sizes["peak"] / sizes["base_and_rows"]
     facts |= {f"megabytes_{key}": value for key, value in sizes.items()}
+    facts["explorer_milliseconds"] = 1000 * explorer(experiment, prompts)
     if not args.quick:
         six = six_objectives(args.runs)
         facts |= {"d6_seconds": six["seconds"], "d6_listed": six["listed"], "d6_evaluated": six["evaluated"], "d6_rows": six["rows"]}

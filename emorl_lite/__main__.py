@@ -146,6 +146,9 @@ def run(command: Train | Search | Evaluate | Tutorial) -> int:
         result = experiment.search()
         print(result.table.sort_values("mean", ascending=False).head(5).to_string(index=False, float_format="%.3f"))
         print("weights: " + ", ".join(f"{k} {v:g}" for k, v in zip(preset.objectives, result.best, strict=True)))
+        if len(experiment.dataset.prompts("test")) > 1:
+            print("what the search promised, and what the weights score on test prompts (95 % interval):")
+            print(experiment.confirm(result).to_string(index=False, float_format="%.3f"))
         return 0
     table = experiment.evaluate(command.weights)
     if preset.name == "tiny" and preset.data.name != "small_world":

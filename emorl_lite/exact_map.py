@@ -19,12 +19,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from emorl_lite.errors import UserError
 from emorl_lite.polytopes import TOLERANCE, Piece, scaled, simplex
-from emorl_lite.prefix_tree import PrefixTree
-from emorl_lite.weights import check_weights
+from emorl_lite.prefix_tree import PrefixTree, ReadLimitError
+from emorl_lite.weights import weight_rows
 
 TOGETHER = 16
 """Prompts decoded side by side: enough to fill the forward passes, few enough to keep their prefixes in memory."""
@@ -50,6 +49,8 @@ class ExactMap:
     prompts: list[str]
     regions: list[Region]
     samples: int = 1
+    sampled: bool = False
+    """Whether the replies are sampled (with common random numbers) and not greedy: then weights must sum to 1."""
     partial: str = ""
     """Empty, or where the map stopped: the prompt, the token, and what was left."""
     rows_read: int = 0
@@ -70,8 +71,9 @@ class ExactMap:
     def locate(self, weights: Any) -> np.ndarray:
         """Which region (its index in `regions`) each weight vector falls into, [n, B * S]; -1 where the map has none.
 
-        Weights [n, d] or [d] of any size: only their direction counts. On a border between regions the first of them is taken.
-        Raises UserError for weights that are not finite, negative or all zero.
+        Weights [n, d] or [d] of any size: only their direction counts under greedy decoding. On a border either side may be taken.
+        Raises UserError for weights that are not finite, negative or all zero; for a sampled map, where the size is an inverse
+        temperature, also for weights that do not sum to 1.
         """
         w = self._on_simplex(weights)
         found = np.full((len(w), len(self._of)), -1)
@@ -117,59 +119,95 @@ class ExactMap:
         return table.sort_values(["prompt", "sample", "share"], ascending=[True, True, False], ignore_index=True)
 
     def _on_simplex(self, weights: Any) -> np.ndarray:
-        w = np.atleast_2d(torch.as_tensor(weights, dtype=torch.float64).numpy())
-        check_weights(torch.from_numpy(w), len(self.objectives))
-        return w / w.sum(1, keepdims=True)
+        w = weight_rows(weights, len(self.objectives))
+        size = w.sum(1, keepdims=True)
+        if self.sampled and np.abs(size - 1).max(initial=0.0) > 1e-6:
+            raise UserError(
+                f"weights: a sampled map is for weights that sum to 1, got a sum of {float(size[np.abs(size - 1).argmax()][0]):g}"
+            )
+        return np.asarray(w / size)
 
 
 def exact_map(tree: PrefixTree, row_cap: int | None = None) -> ExactMap:
     """The map of all prompts (and samples) of a tree, over the simplex of its adapters' weights, in the tree's order of adapters.
 
-    `row_cap`: the most new prefixes that may be read, in all. A map that needs more ends there: it holds the regions finished by then,
-    and `partial` says at which prompt and token it stopped. Regions cover the simplex, do not overlap, and agree with decoding point by
-    point but for weights closer to a border than rounding (`polytopes.TOLERANCE` here, about 1e-6 against a float32 model).
-    Raises UserError as the tree does, and for a row cap below 1.
+    `row_cap`: the most new prefixes that may be read, in all. A map that needs more ends before it reads them: it holds the regions
+    finished by then, and `partial` says at which prompt and token it stopped. Regions cover the simplex, do not overlap, and agree with
+    decoding point by point but for weights closer to a border than rounding (about 1e-6 for a float32 model; see PrefixTree for others).
+
+    Raises UserError as the tree does, for a row cap below 1, and if the regions should not fit together (`check_map`).
     """
     if row_cap is not None and row_cap < 1:
         raise UserError(f"row_cap: expected at least 1, got {row_cap}")
-    whole, before = simplex(len(tree.adapters)), tree.rows_read
-    pieces: list[Piece] = []
-    nodes: list[int] = []
-    ended: list[int] = []
-    stopped = ""
+    builder = _Builder(tree)
+    before, tree.read_limit = tree.rows_read, None if row_cap is None else tree.rows_read + row_cap
+    samples, stopped = max(1, tree.samples), ""
+    try:
+        for start in range(0, len(tree.prompts) * samples, TOGETHER):
+            builder.follow(np.arange(start, min(start + TOGETHER, len(tree.prompts) * samples)))
+    except ReadLimitError as limit:
+        stopped = builder.where(limit.nodes, row_cap)
+    finally:
+        tree.read_limit = None
+    regions = sorted(builder.regions(), key=lambda region: region.row)
+    found = ExactMap(list(tree.adapters), tree.prompts, regions, samples, tree.samples > 0, stopped, tree.rows_read - before)
+    if not stopped:
+        check_map(found)
+    return found
 
-    def step(items: np.ndarray) -> np.ndarray:
-        nonlocal stopped
-        if row_cap is not None and tree.rows_read - before > row_cap:
-            stopped = stopped or _where(tree, np.array([nodes[i] for i in items]), row_cap)
-            return items[:0]
+
+class _Builder:
+    """Pieces of the simplex on their way from the roots of a tree to its leaves."""
+
+    def __init__(self, tree: PrefixTree):
+        self.tree = tree
+        self.pieces: list[Piece] = []
+        self.nodes: list[int] = []
+        self.ended: list[int] = []
+        self.open: set[int] = set()
+        """Pieces whose replies have not ended."""
+
+    def follow(self, roots: np.ndarray) -> None:
+        """Split the simplex of each root until all replies have ended."""
+        items = self._add(roots, [simplex(len(self.tree.adapters))] * len(roots))
+        self.tree.run(items, lambda own: np.array([self.nodes[i] for i in own]), self._step)
+
+    def _add(self, nodes: np.ndarray, pieces: Sequence[Piece]) -> np.ndarray:
+        items = np.arange(len(self.nodes), len(self.nodes) + len(nodes))
+        self.nodes.extend(nodes.tolist())
+        self.pieces.extend(pieces)
+        leaves = self.tree.is_leaf(nodes)
+        self.ended.extend(items[leaves].tolist())
+        self.open.update(items[~leaves].tolist())
+        return items[~leaves]
+
+    def _step(self, items: np.ndarray) -> np.ndarray:
+        """One more token: every piece goes on as a whole, or in parts."""
+        nodes, pieces = [self.nodes[i] for i in items], [self.pieces[i] for i in items]
         going = []
-        for item, tokens in zip(items, _vertex_choices(tree, [nodes[i] for i in items], [pieces[i] for i in items]), strict=True):
-            parts = {tokens[0]: pieces[item]} if (tokens == tokens[0]).all() else _split(tree, nodes[item], pieces[item], tokens)
-            for token, piece in parts.items():
-                going.append((nodes[item], token, piece))
-        at = tree.children(np.array([g[0] for g in going]), np.array([g[1] for g in going]))
-        new = np.arange(len(nodes), len(nodes) + len(at))
-        nodes.extend(at.tolist())
-        pieces.extend(piece for _, _, piece in going)
-        leaves = tree.is_leaf(at)
-        ended.extend(new[leaves].tolist())
-        return new[~leaves]
+        for node, piece, tokens in zip(nodes, pieces, _vertex_choices(self.tree, nodes, pieces), strict=True):
+            parts = {tokens[0]: piece} if (tokens == tokens[0]).all() else _split(self.tree, node, piece, tokens)
+            going += [(node, token, part) for token, part in parts.items()]
+        self.open.difference_update(items.tolist())
+        children = self.tree.children(np.array([g[0] for g in going]), np.array([g[1] for g in going]))
+        return self._add(children, [part for _, _, part in going])
 
-    samples = max(1, tree.samples)
-    for start in range(0, len(tree.prompts) * samples, TOGETHER):
-        roots = np.arange(start, min(start + TOGETHER, len(tree.prompts) * samples))
-        if stopped:
-            break
-        first = len(nodes)
-        nodes.extend(roots.tolist())
-        pieces.extend([whole] * len(roots))
-        tree.run(np.arange(first, len(nodes)), lambda items: np.array([nodes[i] for i in items]), step)
-    texts = tree.texts([nodes[i] for i in ended])
-    rows = tree.root_of(np.array([nodes[i] for i in ended], dtype=np.int64))
-    regions = [Region(int(r), t, pieces[i], len(tree.tokens(nodes[i]))) for r, t, i in zip(rows, texts, ended, strict=True)]
-    regions.sort(key=lambda region: region.row)
-    return ExactMap(list(tree.adapters), tree.prompts, regions, samples, stopped, tree.rows_read - before)
+    def regions(self) -> list[Region]:
+        """One for each piece whose reply has ended."""
+        nodes = np.array([self.nodes[i] for i in self.ended], dtype=np.int64)
+        rows, texts = self.tree.root_of(nodes), self.tree.texts(nodes)
+        return [
+            Region(int(row), text, self.pieces[i], len(self.tree.tokens(int(node))))
+            for row, text, i, node in zip(rows, texts, self.ended, nodes, strict=True)
+        ]
+
+    def where(self, nodes: np.ndarray, cap: int | None) -> str:
+        """What to say of a map that would have had to read these nodes next."""
+        begun = self.tree.prompt_of(np.array([self.nodes[i] for i in self.open], dtype=np.int64))
+        later = len(self.tree.prompts) - 1 - int(self.tree.prompt_of(np.array(self.nodes)).max())
+        prompt, token = int(self.tree.prompt_of(nodes).min()) + 1, len(self.tree.tokens(int(nodes[0]))) + 1
+        left = f"{len(self.open)} pieces left open, {len(np.unique(begun)) + later} of {len(self.tree.prompts)} prompts unfinished"
+        return f"row cap of {cap} reached at token {token} of prompt {prompt}: {left}"
 
 
 def _vertex_choices(tree: PrefixTree, nodes: list[int], pieces: list[Piece]) -> list[np.ndarray]:
@@ -207,16 +245,8 @@ def _split(tree: PrefixTree, node: int, piece: Piece, chosen: np.ndarray) -> dic
         rivals += joined
 
 
-def _where(tree: PrefixTree, nodes: np.ndarray, cap: int) -> str:
-    """The message of a map that was cut off at these nodes."""
-    prompt, token = int(tree.prompt_of(nodes).min()), len(tree.tokens(int(nodes[0]))) + 1
-    left = f"{len(nodes)} pieces left open, {len(tree.prompts) - prompt} prompts unfinished"
-    return f"row cap of {cap} reached at token {token} of prompt {prompt + 1}: {left}"
-
-
 def check_map(found: ExactMap, tolerance: float = 1e-6) -> None:
     """Raise UserError if a map that should be whole leaves a hole or overlaps itself, judged by the measure of each prompt's regions."""
-    rows: Sequence[int] = range(len(found.prompts) * found.samples)
-    for row in rows:
+    for row in range(len(found.prompts) * found.samples):
         if abs(found.measure(row) - 1) > tolerance:
             raise UserError(f"map of prompt {row // found.samples + 1}: covers {found.measure(row):.9f} of the simplex")

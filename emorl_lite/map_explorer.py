@@ -38,7 +38,7 @@ class MapPoint:
     share: float
     """How much of the simplex gives this reply."""
     margin: float
-    """How far the weights can move in any direction before the reply changes; infinite if it never does."""
+    """The weights can move at least this far in any direction before the reply changes; infinite if it never does."""
 
     def html(self) -> str:
         """The same as HTML, everything escaped."""
@@ -48,7 +48,7 @@ class MapPoint:
         )
         weights = ", ".join(f"{name} {w:.3f}" for name, w in self.weights.items())
         where = (
-            f"{self.share:.2%} of the simplex gives this reply; it changes {self.margin:.3f} away"
+            f"{self.share:.2%} of the simplex gives this reply; it stays for at least {self.margin:.3f} in any direction"
             if np.isfinite(self.margin)
             else ("every weight vector gives this reply")
         )
@@ -85,8 +85,7 @@ def explore(scored: ScoredMap, prompt: int, weights: Sequence[float], sample: in
 
 def map_svg(scored: ScoredMap, prompt: int, weights: Sequence[float] | None = None, sample: int = 0) -> str:
     """The regions of one prompt as an SVG picture; each names its reply when pointed at. The region at `weights` is outlined."""
-    if len(scored.map.objectives) != 3:
-        raise UserError(f"map explorer: drawn for 3 objectives, got {len(scored.map.objectives)}")
+    _three(scored)
     at = None if weights is None else explore(scored, prompt, weights, sample)
     shapes, chosen = [], ""
     for index, points, color in _drawn(scored, prompt * scored.map.samples + sample):
@@ -135,6 +134,7 @@ def map_page(scored: ScoredMap, prompts: Sequence[int] | None = None) -> str:
 
     `prompts` (from 0): which of them, all by default. Greedy maps of three objectives. Show it with IPython.display.HTML, or save it.
     """
+    _three(scored)
     chosen = list(range(len(scored.map.prompts))) if prompts is None else list(prompts)
     data = []
     for prompt in chosen:
@@ -143,8 +143,11 @@ def map_page(scored: ScoredMap, prompts: Sequence[int] | None = None) -> str:
             region = scored.map.regions[index]
             scores = [round(float(s), 3) for s in scored.scores[index]]
             regions.append({"p": points, "c": color, "r": region.reply, "s": scores, "m": round(region.piece.measure, 4)})
-        data.append({"client": scored.map.prompts[prompt], "regions": regions})
-    facts = json.dumps({"names": scored.names, "maps": data}, ensure_ascii=False).replace("<", "\\u003c")  # no text may end the script
+        data.append({"client": f"{prompt + 1}. {scored.map.prompts[prompt]}", "regions": regions})
+    drawing = {"edge": EDGE, "size": SIZE, "objectives": scored.map.objectives}
+    facts = json.dumps(drawing | {"names": scored.names, "maps": data}, ensure_ascii=False).replace(
+        "<", "\\u003c"
+    )  # no text may end the script
     frame = _svg("<g class='regions'></g><circle class='here' r='6' fill='none' stroke='#d00000' stroke-width='3'/>", scored.map.objectives)
     return PAGE.replace("@FRAME", frame).replace("@FACTS", facts)
 
@@ -157,13 +160,21 @@ PAGE = """<div class="emorl-map" style="font-family:sans-serif;display:flex;flex
   const select = root.querySelector("select"), group = root.querySelector(".regions");
   const here = root.querySelector(".here"), answer = root.querySelector(".answer"), svg = root.querySelector("svg");
   const add = (parent, tag, text) => { const e = document.createElement(tag); e.textContent = text; parent.appendChild(e); return e; };
-  facts.maps.forEach((m, i) => { add(select, "option", (i + 1) + ". " + m.client).value = i; });
-  function tell(region, event) {
+  facts.maps.forEach((m, i) => { add(select, "option", m.client).value = i; });
+  function tell(shape, region, event) {
     const box = svg.getBoundingClientRect(), scale = svg.viewBox.baseVal.width / box.width;
-    here.setAttribute("cx", (event.clientX - box.left) * scale);
-    here.setAttribute("cy", (event.clientY - box.top) * scale);
+    const x = (event.clientX - box.left) * scale, y = (event.clientY - box.top) * scale;
+    const third = 1 - (y - facts.edge) / (facts.size * Math.sqrt(3) / 2), second = (x - facts.edge) / facts.size - third / 2;
+    const weights = [1 - second - third, second, third];
+    here.setAttribute("cx", x);
+    here.setAttribute("cy", y);
+    group.querySelectorAll("polygon").forEach((p) => { p.setAttribute("stroke", "white"); p.setAttribute("stroke-width", 1); });
+    shape.setAttribute("stroke", "#d00000");
+    shape.setAttribute("stroke-width", 3);
+    group.appendChild(shape);
     answer.textContent = "";
-    add(answer, "p", "Client: " + facts.maps[select.value].client);
+    add(answer, "p", "Client " + facts.maps[select.value].client);
+    add(answer, "p", "Weights: " + facts.objectives.map((name, k) => name + " " + weights[k].toFixed(3)).join(", "));
     add(answer, "p", "Reply: " + region.r).style.fontWeight = "bold";
     facts.names.forEach((name, k) => add(answer, "div", name + " " + region.s[k].toFixed(3)));
     add(answer, "p", (100 * region.m).toFixed(2) + " % of all weights give this reply.");
@@ -175,13 +186,18 @@ PAGE = """<div class="emorl-map" style="font-family:sans-serif;display:flex;flex
     for (const region of facts.maps[select.value].regions) {
       const shape = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
       for (const [key, value] of [["points", region.p], ["fill", region.c], ["stroke", "white"]]) shape.setAttribute(key, value);
-      shape.addEventListener("click", (event) => tell(region, event));
+      shape.addEventListener("click", (event) => tell(shape, region, event));
       group.appendChild(shape);
     }
   }
   select.addEventListener("change", draw);
   draw();
 })();</script></div>"""
+
+
+def _three(scored: ScoredMap) -> None:
+    if len(scored.map.objectives) != 3:
+        raise UserError(f"map explorer: drawn for 3 objectives, got {len(scored.map.objectives)}")
 
 
 def _drawn(scored: ScoredMap, row: int) -> list[tuple[int, str, str]]:

@@ -81,6 +81,8 @@ def two_objective_map(scored: ScoredMap, rows: Sequence[int] | None = None) -> F
     """Two objectives: one bar a prompt, cut where its reply changes, coloured by mean score; below, the mean over the prompts."""
     if len(scored.map.objectives) != 2:
         raise UserError(f"figure two_objective_map: drawn for 2 objectives, got {len(scored.map.objectives)}")
+    if scored.map.partial:
+        raise UserError(f"figure two_objective_map: the map is partial ({scored.map.partial})")
     rows = list(range(len(scored.map.prompts) * scored.map.samples)) if rows is None else list(rows)
     figure = Figure(figsize=(8.4, 1.9 + 0.28 * len(rows)), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[max(1, len(rows) / 5), 1])
@@ -91,7 +93,7 @@ def two_objective_map(scored: ScoredMap, rows: Sequence[int] | None = None) -> F
             start, end = np.sort(scored.map.regions[i].piece.vertices[:, 1])
             top.add_patch(Rectangle((start, place - 0.42), end - start, 0.84, facecolor=cmap(norm(scored.mean[i])), edgecolor="white"))
             borders |= {float(start), float(end)}
-    top.set(ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)), yticklabels=[f"client {row + 1}" for row in rows])
+    top.set(ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)), yticklabels=[f"client {row // scored.map.samples + 1}" for row in rows])
     top.grid(visible=False)
     ends = np.array(sorted(borders))
     t = (ends[:-1] + ends[1:]) / 2
@@ -128,6 +130,8 @@ def achievable_scores(cells: Overlay) -> Figure:
 def regret_curves(table: pd.DataFrame) -> Figure:
     """How far each search's best so far is below the exact optimum, against evaluations: the mean over runs, and the range as a band.
 
+    Regrets below 0.0001, zero included, are drawn at 0.0001.
+
     Columns: search, run, evaluation (from 1), regret (mean score).
     """
     need(table, ["search", "run", "evaluation", "regret"], "regret_curves")
@@ -140,7 +144,7 @@ def regret_curves(table: pd.DataFrame) -> Figure:
         line: dict[str, Any] = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker, "markevery": 0.15}
         axes.plot(wide.index, wide.mean(axis=1).clip(lower=1e-4), linewidth=2, label=f"{name} (n = {wide.shape[1]})", **line)
     axes.set_yscale("log")
-    name_axes(axes, "evaluations (distinct directions decoded and scored)", "regret in mean score (log scale)")
+    name_axes(axes, "evaluations (distinct directions decoded and scored)", "regret in mean score (log scale, from 0.0001)")
     figure.legend(loc="outside right upper")
     return figure
 

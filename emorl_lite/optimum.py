@@ -7,6 +7,7 @@ branch fixes the regions of some prompts; its bound takes for every other prompt
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -57,12 +58,12 @@ def best_weights(scored: ScoredMap, utility: Mapping[str, float] | None = None, 
     whole = simplex(len(scored.map.objectives))
     queue: list[tuple[float, int, Piece, dict[int, int]]] = [(-finder.bound(whole, {})[0], next(order), whole, {})] if finder.rows else []
     seen = 0
-    while queue and -queue[0][0] > best + 1e-12 and seen < branches:
+    slack = 1e-12 * max(1.0, float(np.abs(worth).max()))  # rounding is no improvement
+    while queue and -queue[0][0] > best + slack and seen < branches:
         _, _, piece, fixed = heapq.heappop(queue)
         seen += 1
         _, open_rows = finder.bound(piece, fixed)
-        if not open_rows:
-            best, cell = finder.value(fixed), piece
+        if not open_rows:  # nothing left to decide
             continue
         row, regions = max(open_rows.items(), key=lambda item: np.ptp(worth[item[1]]) / len(item[1]))
         for region in regions:
@@ -71,7 +72,7 @@ def best_weights(scored: ScoredMap, utility: Mapping[str, float] | None = None, 
                 continue
             chosen = fixed | {row: region}
             bound, left = finder.bound(part, chosen)
-            if bound > best + 1e-12:
+            if bound > best + slack:
                 if not left:
                     best, cell = bound, part
                 else:
@@ -83,11 +84,14 @@ def best_weights(scored: ScoredMap, utility: Mapping[str, float] | None = None, 
 
 
 def exact_search(scored: ScoredMap, utility: Mapping[str, float] | None = None) -> SearchResult:
-    """The exact optimum in the shape of a search's result: a table of one row."""
+    """The exact optimum in the shape of a search's result: a table of one row. Its note tells if branch and bound was cut short."""
+    began = time.perf_counter()
     found = best_weights(scored, utility)
+    proven = found.bound <= found.value + 1e-9
     row: dict[str, Any] = {"level": 1, "point": 1}
     row |= {f"w_{name}": w for name, w in zip(scored.map.objectives, found.weights, strict=True)} | found.scores
-    row |= {"mean": float(np.mean(list(found.scores.values()))), "seconds": 0.0, "note": ""}
+    row |= {"mean": float(np.mean(list(found.scores.values()))), "seconds": time.perf_counter() - began}
+    row["note"] = "" if proven else f"not proven: at most {found.bound:.6f}"
     return SearchResult(pd.DataFrame([row]), found.weights, found.scores, [np.eye(len(found.weights))])
 
 
@@ -110,9 +114,6 @@ class _Finder:
         self.rows = [row for row, own in enumerate(scored.map._of) if len(own)]
         self.row_of = np.array([region.row for region in self.regions])
         self.count = len(self.rows)
-
-    def value(self, fixed: Mapping[int, int]) -> float:
-        return float(sum(self.worth[region] for region in fixed.values())) / self.count
 
     def touching(self, piece: Piece) -> np.ndarray:
         """Which regions could meet a piece, [G]: none of their facets has the whole piece on its outside. A superset."""

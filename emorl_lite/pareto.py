@@ -12,12 +12,10 @@ def non_dominated(points: np.ndarray) -> np.ndarray:
     """
     points = np.asarray(points, dtype=np.float64)
     distinct, back = np.unique(points, axis=0, return_inverse=True)
-    order = distinct.sum(1).argsort()[::-1]  # whoever dominates a point has a larger sum, so comes before it
     front: list[int] = []
-    for i in order:
-        rivals = distinct[front]
-        if not ((rivals >= distinct[i]).all(1)).any():
-            front.append(int(i))
+    for i in reversed(range(len(distinct))):  # np.unique sorts: whoever dominates a point comes after it
+        if not (distinct[front] >= distinct[i]).all(1).any():
+            front.append(i)
     keep = np.zeros(len(distinct), dtype=bool)
     keep[front] = True
     return keep[back.ravel()]

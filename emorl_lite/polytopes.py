@@ -16,7 +16,9 @@ from scipy.optimize import linprog
 from scipy.spatial import ConvexHull, QhullError
 
 TOLERANCE = 1e-9
-"""Lengths in weight space: a vertex this close to a border is on it; what is no thicker is dropped."""
+"""Lengths in weight space: a piece that is no thicker is dropped, a cut that would take no more is not made."""
+ON = 1e-12
+"""A vertex this close to a border lies on it: rounding, and far below any thickness, so that near borders stay apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +45,12 @@ class Piece:
             return self
         if distance.max() <= TOLERANCE:
             return None
-        inside, outside = np.flatnonzero(distance > TOLERANCE), np.flatnonzero(distance < -TOLERANCE)
+        inside, outside = np.flatnonzero(distance > ON), np.flatnonzero(distance < -ON)
         a, b, shared = self._edges(inside, outside)
         share = (distance[a] / (distance[a] - distance[b]))[:, None]
-        kept = distance >= -TOLERANCE
+        kept = distance >= -ON
         vertices = np.vstack([self.vertices[kept], self.vertices[a] + share * (self.vertices[b] - self.vertices[a])])
-        on_border = np.append(distance[kept] <= TOLERANCE, np.ones(len(a), dtype=bool))
+        on_border = np.append(distance[kept] <= ON, np.ones(len(a), dtype=bool))
         incidence = np.hstack([np.vstack([self.incidence[kept], shared]), on_border[:, None]])
         facets = np.vstack([self.facets, normal])
         used = incidence.sum(0) >= facets.shape[1] - 1  # a facet of a (d-1)-dimensional piece has at least d-1 vertices
@@ -106,7 +108,10 @@ class Piece:
         return found.x[:-1], float(found.x[-1])
 
     def margin(self, w: np.ndarray) -> float:
-        """How far weights w [d] can move within the simplex, in any direction, before they leave this piece; negative outside."""
+        """Weights w [d] can move at least this far within the simplex, in any direction, without leaving this piece; negative outside.
+
+        The distance from the nearest facet's hyperplane, which is exact unless the simplex ends first.
+        """
         distance = self.facets @ w
         inner = distance[~_is_bound(self.facets)]
         if distance.min() < -TOLERANCE:

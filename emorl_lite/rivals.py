@@ -60,7 +60,8 @@ def bayesian_search(
 ) -> SearchResult:
     """Bayesian optimisation of the mean score: after FIRST random points, each next one maximises the acquisition function.
 
-    A level is one evaluation. Resumes from its table: the points there are replayed to the Gaussian process.
+    A level is one evaluation. Resumes from its table on the same machine and versions: points are chosen anew from the scores there, and
+    must come out as they were.
     Raises UserError for fewer than one evaluation, an unknown acquisition function, or a missing library.
     """
     _check_budget(evaluations)

@@ -243,13 +243,15 @@ class Experiment:
         """Search the ensemble's weights on the fixed validation set by the preset's method; a table that is there is resumed."""
         prompts, config = list(prompts or self.validation()), self.preset.search
         objectives, table_path = self.preset.objectives, self.folder / f"{self._search_stem()}.csv"
+        made_of = {"adapters": self.adapter_hashes(), "prompts": _digest("\n".join(prompts).encode())}
         if config.method == "exact":
             result = exact_search(self.exact_map(prompts))
-            save_table(result.table, table_path, **self.fingerprint())
+            result.table.to_csv(table_path, index=False)
+            made_by = json.dumps({"search": "exact", "objectives": list(objectives), "provenance": made_of}, indent=1)
+            table_path.with_suffix(".search.json").write_text(made_by + "\n", encoding="utf-8")
         else:
             evaluate = TreeEvaluation(self.tree(prompts), self.rewards.scores)
-            more: dict[str, Any] = {"table_path": table_path, "progress": self.progress}
-            more |= {"provenance": {"adapters": self.adapter_hashes(), "prompts": _digest("\n".join(prompts).encode())}}
+            more: dict[str, Any] = {"table_path": table_path, "progress": self.progress, "provenance": made_of}
             if config.method == "hierarchical":
                 result = hierarchical_grid_search(evaluate, objectives, config, by_direction=True, **more)
             else:

@@ -103,7 +103,7 @@ class ScoreTable:
         self.on_disk: list[dict[str, Any]] = []
         self.first_seen: dict[tuple[float, ...], dict[str, Any]] = {}
         if self.path:
-            self._open(self.path, dict(settings) | {"objectives": self.objectives} | ({"by_direction": True} if by_direction else {}))
+            self._open(self.path, dict(settings) | {"objectives": self.objectives})
 
     def means(self, level: int, points: Sequence[Weights]) -> np.ndarray:
         """The mean scores [n] of a level's points, each replayed from disk, known from another point, or evaluated now. Adds their rows."""

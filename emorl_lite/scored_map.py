@@ -67,7 +67,9 @@ class ScoredMap:
         return np.unique(self.scores[self.map._of[row]], axis=0)
 
     def expected(self) -> np.ndarray:
-        """Mean scores [K] of weights drawn uniformly from the simplex: regions count by their share."""
+        """Mean scores [K] of weights drawn uniformly from the simplex: regions count by their share. Raises UserError for a partial map."""
+        if self.map.partial:
+            raise UserError(f"expected scores: the map is partial ({self.map.partial})")
         shares = np.array([region.piece.measure for region in self.map.regions])
         rows = len(self.map.prompts) * self.map.samples
         return np.asarray((shares[:, None] * self.scores).sum(0) / rows)
@@ -76,9 +78,11 @@ class ScoredMap:
 def scored_map(found: ExactMap, score: Score | ReplyScores, objectives: Sequence[str] | None = None) -> ScoredMap:
     """Score every distinct reply of a map once. `objectives`: which of the scores to keep, all by default.
 
-    Raises UserError for an objective that `score` does not give.
+    Raises UserError for an objective that `score` does not give, and for a partial map without any region.
     """
     scores = score if isinstance(score, ReplyScores) else ReplyScores(score)
+    if not found.regions:
+        raise UserError(f"scored map: the map has no regions ({found.partial})")
     prompts = [found.prompts[region.row // found.samples] for region in found.regions]
     table = scores(prompts, [region.reply for region in found.regions])
     names = list(objectives or scores.names)

@@ -39,7 +39,7 @@ class _Layer(CacheLayerMixin):
             self.lazy_initialization(key_states, value_states)
         self.keys = self._kept(self.keys, key_states)
         self.values = self._kept(self.values, value_states)
-        if key_states.shape[2] > 1:  # prompts: nothing came before them
+        if self.tree.at_prompts:  # nothing came before them
             return key_states, value_states
         return self._read(self.keys), self._read(self.values)
 
@@ -50,7 +50,7 @@ class _Layer(CacheLayerMixin):
             grown[:1] = 0  # padding is masked, but nothing masks a NaN
             store = grown
         rows = states.unflatten(0, (-1, self.tree.adapters)).permute(0, 3, 1, 2, 4)  # [R, T, N, H, head size]
-        store[self.tree.new_rows] = rows[self.tree.new_places] if rows.shape[1] > 1 else rows[:, 0]
+        store[self.tree.new_rows] = rows[self.tree.new_places] if self.tree.at_prompts else rows[:, 0]
         return store
 
     def _read(self, store: Tensor) -> Tensor:
@@ -68,11 +68,12 @@ class _Layer(CacheLayerMixin):
 
 
 class TreeCache(Cache):
-    """The cache of one model: `layers` attention layers whose rows are handed out by `reserve` and all dropped by `clear`."""
+    """The cache of one model's attention layers: rows, `max_rows` at most, are handed out by `reserve` and all dropped by `clear`."""
 
-    def __init__(self, layers: int, adapters: int):
+    def __init__(self, layers: int, adapters: int, max_rows: int):
         super().__init__(layers=[_Layer(self) for _ in range(layers)])
-        self.adapters = adapters
+        self.adapters, self.max_rows = adapters, max_rows
+        self.at_prompts = False  # whether the next pass reads prompts or single tokens
         self.used = 1  # row 0 stands for padding: masked wherever a path has it
         self.capacity = 0
         self.path_length = 1
@@ -83,7 +84,7 @@ class TreeCache(Cache):
         taken = range(self.used, self.used + rows)
         self.used = taken.stop
         if self.used > self.capacity:
-            self.capacity = max(self.used, int(self.capacity * GROWTH))
+            self.capacity = max(self.used, min(int(self.capacity * GROWTH), self.max_rows + 1))
         return taken
 
     def clear(self) -> None:
@@ -94,12 +95,12 @@ class TreeCache(Cache):
 
     def read_prompts(self, rows: Tensor, places: Tensor) -> None:
         """The next forward pass reads prompts [R, T]: keep the tokens at `places` [R, T] (a mask, row by row) as the cache's `rows`."""
-        self.new_rows, self.new_places, self.path_length = rows, places, 1
+        self.at_prompts, self.new_rows, self.new_places, self.path_length = True, rows, places, 1
 
     def read_tokens(self, rows: Tensor, paths: Tensor) -> None:
         """The next pass reads one token per prefix: keep it in `rows` [R]; its path [R, L] ends with that row."""
         n = torch.arange(self.adapters, device=paths.device)
-        self.new_rows, self.path_length = rows, paths.shape[1]
+        self.at_prompts, self.new_rows, self.path_length = False, rows, paths.shape[1]
         self.flat_paths = (paths[:, None, :] * self.adapters + n[:, None]).flatten()
 
     def row_bytes(self) -> int:

@@ -24,7 +24,16 @@ from emorl_lite.tree_cache import TreeCache
 class TreeModel:
     """One language model and N of its adapters, reading prefixes of given prompts. `lm` is borrowed only inside `reading()`."""
 
-    def __init__(self, lm: LanguageModel, adapters: Sequence[str], prompts: Sequence[str], engine: Engine = "stacked"):
+    def __init__(
+        self,
+        lm: LanguageModel,
+        adapters: Sequence[str],
+        prompts: Sequence[str],
+        engine: Engine = "stacked",
+        max_rows: int | None = None,
+        memory: int = 2**31,
+    ):
+        """`max_rows`: most cache rows at a time; as many as fit into `memory` bytes if None."""
         self.lm, self.adapters, self.engine = lm, list(adapters), engine
         self.prompts = lm.encode(prompts)
         self.prompt_tokens = self.prompts.mask.sum(1).cpu().numpy()  # [B]
@@ -32,8 +41,8 @@ class TreeModel:
         if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()):
             raise UserError(f"{lm.config.path}: some of its layers do not attend to the whole text; a tree of prefixes needs that")
         layers = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
-        self.cache = TreeCache(layers, len(self.adapters))
         self.row_bytes = self._row_bytes(config, layers)
+        self.cache = TreeCache(layers, len(self.adapters), max_rows or max(1024, memory // self.row_bytes))
         self.passes = 0
         self._seen: list[Tensor] = []
         self._encoded: dict[int, list[tuple[Tensor, Tensor]]] = {}  # of a prompt: keys and values [N, H, P, head size] of every layer
@@ -70,9 +79,10 @@ class TreeModel:
     def read_prompts(self, which: np.ndarray, rows: Tensor) -> Tensor:
         """Read prompts `which` [B'] into the cache rows `rows` (in order, without padding); hidden states [B', N, d] at their ends."""
         if self.lm.seq2seq:
-            return self._read_encoder(which, rows)
+            return self._read_starts(which, rows)
         batch = self.prompts[torch.as_tensor(which, device=self.lm.device)]
         batch = batch[:, int((batch.mask.sum(0) == 0).sum()) :]  # columns that are padding in all of them
+        self.passes += 1
         self.cache.read_prompts(rows, batch.mask.bool())
         positions = (batch.mask.cumsum(1) - 1).clamp(min=0)
         return self._run(
@@ -88,6 +98,7 @@ class TreeModel:
         `which` [R]: their prompts; `positions` [R]; `paths` [R, L]: the cache rows of the whole prefix, the new one last, 0 where none.
         """
         where = self.lm.device
+        self.passes += 1
         self.cache.read_tokens(torch.as_tensor(rows, device=where), torch.as_tensor(paths, device=where))
         ids = self._copies(torch.as_tensor(tokens, device=where)[:, None])
         mask = torch.zeros(paths.shape, dtype=self.lm.base.dtype, device=where)
@@ -108,7 +119,6 @@ class TreeModel:
         else:
             inputs.setdefault("past_key_values", self.cache)
         self.lm.base(use_cache=True, **inputs)
-        self.passes += 1
         return self._seen.pop().unflatten(0, (-1, len(self.adapters)))
 
     def _copies(self, x: Tensor) -> Tensor:
@@ -117,23 +127,26 @@ class TreeModel:
 
     # -- encoder-decoder models: the encoder reads a prompt once per adapter, the decoder's keys and values of it are kept
 
-    def _read_encoder(self, which: np.ndarray, rows: Tensor) -> Tensor:
-        batch = self.prompts[torch.as_tensor(which, device=self.lm.device)]
-        mask = self._copies(batch.mask)
-        start = torch.full((len(mask), 1), self.lm.base.config.decoder_start_token_id, device=self.lm.device)
+    def _read_starts(self, which: np.ndarray, rows: Tensor) -> Tensor:
+        """Encode prompts that have not been encoded, and read the decoder's start token after each prompt."""
+        new = np.array([prompt for prompt in which.tolist() if prompt not in self._encoded], dtype=np.int64)
+        if len(new):
+            self._encode(new)
+        starts = np.full(len(which), self.lm.base.config.decoder_start_token_id)
+        numbers = rows.cpu().numpy()
+        return self.read_tokens(which, starts, np.zeros(len(which), dtype=np.int64), numbers[:, None], numbers)
+
+    def _encode(self, prompts: np.ndarray) -> None:
+        """Keep each prompt's keys and values for the decoder. They are not counted in `max_rows`."""
+        batch = self.prompts[torch.as_tensor(prompts, device=self.lm.device)]
+        mask, cross = self._copies(batch.mask), DynamicCache()
         encoded = self.lm.base.get_encoder()(input_ids=self._copies(batch.ids), attention_mask=mask)
-        self.cache.read_tokens(rows, rows[:, None])
-        cross = DynamicCache()
-        hidden = self._run(
-            encoder_outputs=encoded,
-            attention_mask=mask,
-            decoder_input_ids=start,
-            past_key_values=EncoderDecoderCache(self.cache, cross),
-        )
-        for i, prompt in enumerate(which.tolist()):
+        start = torch.full((len(mask), 1), self.lm.base.config.decoder_start_token_id, device=self.lm.device)
+        inputs = {"encoder_outputs": encoded, "attention_mask": mask, "decoder_input_ids": start}
+        self._run(past_key_values=EncoderDecoderCache(DynamicCache(), cross), **inputs)  # a decoder pass fills `cross`
+        for i, prompt in enumerate(prompts.tolist()):
             own = slice(i * len(self.adapters), (i + 1) * len(self.adapters))
             self._encoded[prompt] = [(layer.keys[own].clone(), layer.values[own].clone()) for layer in cross.layers]  # type: ignore[index]
-        return hidden
 
     def _crossed(self, which: np.ndarray) -> tuple[DynamicCache, Tensor]:
         """What the decoder needs of the prompts of R prefixes: keys and values for cross-attention, and the mask [R * N, P]."""

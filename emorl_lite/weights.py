@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,6 +31,13 @@ def check_weights(weights: Sequence[float] | Tensor, n: int) -> Tensor:
             raise UserError(f"{where}: {row} holds a negative number")
         if not any(row):
             raise UserError(f"{where}: all zero, which gives every word the same score")
+    return w
+
+
+def weight_rows(weights: Any, n: int) -> np.ndarray:
+    """Checked weights as rows [W, n] in double precision, from one vector [n] or rows [W, n] of any kind."""
+    w = np.atleast_2d(torch.as_tensor(weights, dtype=torch.float64).detach().cpu().numpy())
+    check_weights(torch.from_numpy(w), n)
     return w
 
 

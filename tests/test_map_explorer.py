@@ -50,8 +50,9 @@ def test_sliders_show_what_explore_says():
 def test_sliders_without_a_picture():
     _, *sliders, shown = map_explorer(made(4)).children
     assert len(sliders) == 4 and shown.children[0].value == "" and "Reply" in shown.children[1].value
-    with pytest.raises(UserError, match="drawn for 3 objectives"):
-        map_svg(made(4), 0)
+    for draw in (lambda: map_svg(made(4), 0), lambda: map_page(made(2))):
+        with pytest.raises(UserError, match="drawn for 3 objectives"):
+            draw()
 
 
 def test_the_picture_marks_the_region():
@@ -71,7 +72,7 @@ def test_the_page_holds_the_map():
     scored = made(3)
     page = map_page(scored, [0, 3])
     facts = json.loads(re.search(r"facts = (\{.*\});", page).group(1))
-    assert facts["names"] == scored.names and [m["client"] for m in facts["maps"]] == [scored.map.prompts[i] for i in (0, 3)]
+    assert facts["names"] == scored.names and [m["client"] for m in facts["maps"]] == [f"{i + 1}. {scored.map.prompts[i]}" for i in (0, 3)]
     for w in weights(3, 40):
         x, y = 40 + 420 * (w[1] + w[2] / 2), 40 + 420 * np.sqrt(3) / 2 * (1 - w[2])
         hits = [region["r"] for region in facts["maps"][1]["regions"] if inside(region["p"], x, y)]

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import HalfspaceIntersection
 
+from emorl_lite.exact_map import _split
 from emorl_lite.polytopes import TOLERANCE, scaled, simplex
 
 
@@ -81,6 +82,36 @@ def test_known_measures(d):
 def test_the_largest_ball():
     centre, radius = simplex(3).deepest
     assert centre == pytest.approx([1 / 3] * 3, abs=1e-6) and radius == pytest.approx(math.sqrt(2) / (2 * math.sqrt(3)))
+
+
+class Words:
+    """Stands in for a tree: one decision with these scores."""
+
+    samples = 0
+
+    def __init__(self, scores):
+        self.scores = scores
+
+    def candidates(self, node):
+        return np.arange(len(self.scores)), self.scores
+
+
+@pytest.mark.parametrize("d", [3, 4, 5, 6])
+@pytest.mark.parametrize("noise", [0.0, 1e-10, 1e-9, 3e-9, 1e-8, 1e-7])
+def test_borders_that_nearly_coincide(d, noise):
+    """Decision after decision on small integers plus noise: borders meet, repeat, and nearly repeat; nothing may be lost."""
+    for seed in range(4):
+        rng, pieces = np.random.default_rng(seed), [simplex(d)]
+        for _ in range(4 if d < 5 else 3):
+            parts = []
+            for piece in pieces:
+                z = rng.integers(-2, 3, (6, d)) + noise * rng.normal(size=(6, d))
+                chosen = (piece.vertices @ z.T).argmax(1)
+                parts += [piece] if (chosen == chosen[0]).all() else _split(Words(z), 0, piece, chosen).values()
+            pieces = parts
+        assert sum(piece.measure for piece in pieces) == pytest.approx(1, abs=1e-7)
+        w = rng.dirichlet(np.ones(d), 300)
+        assert (np.array([piece.contains(w, -1e-6) for piece in pieces]).sum(0) <= 1).all()
 
 
 @pytest.mark.parametrize("d", [2, 3, 5])

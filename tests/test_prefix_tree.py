@@ -82,7 +82,57 @@ def test_a_row_cap_splits_the_work(kind, rows):
     tree = PrefixTree(double(kind), ADAPTERS, PROMPTS, max_rows=rows)
     assert transposed(tree.replies(GRID)) == one_by_one(kind)
     assert tree.peak_rows <= rows
-    assert tree.rows_read > PrefixTree(double(kind), ADAPTERS, PROMPTS).rows_read
+    free = PrefixTree(double(kind), ADAPTERS, PROMPTS)
+    free.leaves(GRID)
+    assert tree.rows_read == free.rows_read and tree.rows_read_again > 0 and free.rows_read_again == 0
+    assert tree.model.cache.capacity <= rows + 1
+    assert len(tree.model._encoded) == (len(PROMPTS) if kind == "t5" else 0)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("max_rows", [None, 12])
+def test_prompts_of_one_token(kind, max_rows):
+    lm = tiny.language_model(kind, adapters=3, template="{prompt}")
+    lm.model.double()
+    for prompts in (["w1"], ["w1", "w2", "w3"], ["w1", "w2 w3 w4"]):
+        tree = PrefixTree(lm, ADAPTERS, prompts, max_rows=max_rows)
+        ensemble = EnsembleLM(lm, ADAPTERS)
+        assert transposed(tree.replies(GRID)) == [ensemble.reply(prompts, weights=w) for w in GRID]
+
+
+@kinds
+def test_a_head_wider_than_the_tokenizer(kind):
+    """As of models whose embedding is padded: ids above the tokenizer's must not be taken for another prefix's."""
+    lm = double(kind)
+    leaves = PrefixTree(lm, ADAPTERS, PROMPTS).leaves(GRID)
+
+    class Short:
+        def __init__(self, tokenizer):
+            self.tokenizer = tokenizer
+
+        def __len__(self):
+            return 40
+
+        def __getattr__(self, name):
+            return getattr(self.tokenizer, name)
+
+        def __call__(self, *args, **kwargs):
+            return self.tokenizer(*args, **kwargs)
+
+    short = type(lm)(lm.model, Short(lm.tokenizer), lm.config)
+    tree = PrefixTree(short, ADAPTERS, PROMPTS)
+    again = tree.leaves(GRID)
+    assert np.array_equal(again, leaves)
+    assert np.array_equal(tree.prompt_of(again), np.repeat(np.arange(len(PROMPTS))[:, None], len(GRID), 1))
+
+
+def test_half_precision_differs_only_near_ties():
+    lm = tiny.language_model("llama", adapters=3)
+    lm.model.to(torch.bfloat16)
+    ours = transposed(PrefixTree(lm, ADAPTERS, PROMPTS).replies(GRID))
+    theirs = [EnsembleLM(lm, ADAPTERS).reply(PROMPTS, weights=w) for w in GRID]
+    same = np.mean([a == b for mine, other in zip(ours, theirs, strict=True) for a, b in zip(mine, other, strict=True)])
+    assert same > 0.8
 
 
 def test_a_cap_below_one_reply_is_refused():
@@ -123,6 +173,21 @@ def test_sampling_follows_the_mixture(kind):
     )
     expected = (logits[0, 0] / temperature).softmax(-1).numpy()
     assert np.abs(counts / samples - expected).max() < 4 * np.sqrt(0.25 / samples)
+
+
+def test_positions_are_sampled_independently():
+    """Two tokens: the second one's noise is not the first one's."""
+    lm, samples = double("llama"), 4000
+    tree = PrefixTree(lm, ADAPTERS, PROMPTS[:1], samples=samples, max_new_tokens=2, temperature=3.0)
+    seen = [tree.tokens(leaf) for leaf in tree.leaves([0.4, 0.3, 0.3])[:, 0]]
+    first = max({tokens[0] for tokens in seen}, key=lambda token: sum(tokens[0] == token for tokens in seen))
+    seconds = [tokens[1] for tokens in seen if tokens[0] == first]
+    ensemble = EnsembleLM(lm, ADAPTERS, [0.4, 0.3, 0.3])
+    given_first = torch.tensor([[first, first]])
+    logits, _ = ensemble.forward_reply(lm.encode(PROMPTS[:1]), given_first, torch.ones(1, 2).long())
+    expected = (logits[0, 1] / 3.0).softmax(-1).numpy()
+    counts = np.bincount(seconds, minlength=len(expected)) / len(seconds)
+    assert len(seconds) > 100 and np.abs(counts - expected).max() < 4 * np.sqrt(0.25 / len(seconds))
 
 
 def test_common_random_numbers():
@@ -181,6 +246,9 @@ def test_ragged_lists():
         ({"samples": -1}, "samples -1"),
         ({"samples": 2, "temperature": 0.0}, "temperature 0.0"),
         ({"samples": 2, "level": "probabilities"}, "level hidden only"),
+        ({"max_new_tokens": 0}, "max_new_tokens 0"),
+        ({"max_new_tokens": 64}, "max_new_tokens 64: the model reads 64 tokens"),
+        ({"seed": -1}, "seed: expected 0 or more"),
     ],
 )
 def test_wrong_options(options, message):
@@ -198,7 +266,10 @@ def test_wrong_weights(w, message):
 
 def test_missing_adapters_and_prompts():
     with pytest.raises(UserError, match="'warmth' is not loaded"):
-        PrefixTree(double("llama"), ["empathy", "warmth"], PROMPTS).leaves([1, 1])
+        PrefixTree(double("llama"), ["empathy", "warmth"], PROMPTS)
+    for adapters in (["empathy"], ["empathy", "empathy"]):
+        with pytest.raises(UserError, match="at least 2 different ones"):
+            PrefixTree(double("llama"), adapters, PROMPTS)
     with pytest.raises(UserError, match="no prompts"):
         PrefixTree(double("llama"), ADAPTERS, [])
 
