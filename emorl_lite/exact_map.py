@@ -6,8 +6,10 @@ is split wherever its vertices disagree about the next token. Where all vertices
 w.z_u is linear, and not negative at the vertices, hence not inside. With common random numbers (`samples` of the tree) w.z_v / t + g_v
 is linear on the simplex as well, so sampled replies have an exact map too.
 
-Its kin is minimum error rate training (Och 2003; for lattices Macherey et al. 2008), which follows the upper envelope of linear scores
-over fixed hypotheses; here the envelope is over the decisions of greedy decoding.
+Its kin: minimum error rate training (Och 2003; for lattices Macherey et al. 2008) follows the upper envelope of linear scores over fixed
+hypotheses, here the envelope is over the decisions of greedy decoding. Linear support (Cheng 1988, for POMDPs; Roijers et al. 2015, for
+several objectives) also asks only the corners of a region and stops where they agree; convex hull value iteration (Barrett and Narayanan
+2008) also solves for all weights at once, by values instead of decisions.
 Shapes: B prompts, S samples, d objectives, G regions, n weight vectors, c tokens, m vertices.
 """
 

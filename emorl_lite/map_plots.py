@@ -150,6 +150,31 @@ def regret_curves(table: pd.DataFrame) -> Figure:
 
 
 @readable
+def promise_and_test(table: pd.DataFrame) -> Figure:
+    """What a search's choice promised on n validation clients (dashed, hollow), and what it scores on the test clients (solid), over n.
+
+    Means over adapters, with their range as a band. Columns: search, adapters, clients, promised, test.
+    """
+    need(table, ["search", "adapters", "clients", "promised", "test"], "promise_and_test")
+    searches = list(dict.fromkeys(table["search"]))
+    look = styles(searches)
+    figure, grid = panels(len(searches), width=4.4, sharey=True)
+    for axes, name in zip(grid, searches, strict=True):
+        style, rows = look[name], table[table["search"] == name].groupby("clients")
+        for column, line, face in (("promised", "--", "white"), ("test", "-", style.color)):
+            values = rows[column]
+            axes.fill_between(values.min().index, values.min(), values.max(), color=style.color, alpha=0.12)
+            shape: dict[str, Any] = {"linestyle": line, "marker": style.marker, "markerfacecolor": face, "linewidth": 2}
+            axes.plot(values.mean().index, values.mean(), color=style.color, label=column, **shape)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sorted(table["clients"].unique()), [str(n) for n in sorted(table["clients"].unique())])
+        axes.set_title(name)
+        name_axes(axes, "validation clients", "mean score" if axes is grid[0] else "")
+        axes.legend()
+    return figure
+
+
+@readable
 def search_costs(table: pd.DataFrame) -> Figure:
     """What searches cost as objectives and precision grow (the paper's cost surfaces, measured): one panel a varied quantity and unit.
 

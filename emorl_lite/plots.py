@@ -17,7 +17,7 @@ from matplotlib.patches import Ellipse
 
 from emorl_lite.diagrams import framework
 from emorl_lite.figures import DATA_POINTS, THOUSANDS, name_axes, need, panels, readable, styles
-from emorl_lite.map_plots import achievable_scores, mean_map, prompt_map, regret_curves, search_costs, two_objective_map
+from emorl_lite.map_plots import achievable_scores, mean_map, promise_and_test, prompt_map, regret_curves, search_costs, two_objective_map
 from emorl_lite.reward_plots import calibration, classifier_loss, perplexity_histogram, roc, roc_curves, shortcut_bars
 from emorl_lite.search import weight_columns
 from emorl_lite.search_plots import redundancy, search_levels, simplex_scatter, weight_cube
@@ -33,6 +33,7 @@ __all__ = [
     "level_comparison",
     "mean_map",
     "perplexity_histogram",
+    "promise_and_test",
     "prompt_map",
     "redundancy",
     "regret_curves",

@@ -92,6 +92,14 @@ def test_regret_curves_are_means_over_runs():
     assert axes.get_yscale() == "log"
 
 
+def test_promise_and_test_are_means_over_adapters():
+    rows = [("exact map", a, n, 0.7 + 0.1 * a, 0.5 + 0.1 * a + n / 100) for a in (0, 1) for n in (8, 16)]
+    figure = plots.promise_and_test(pd.DataFrame(rows, columns=["search", "adapters", "clients", "promised", "test"]))
+    promised, test = figure.axes[0].lines
+    assert promised.get_ydata() == pytest.approx([0.75, 0.75]) and test.get_ydata() == pytest.approx([0.63, 0.71])
+    assert promised.get_linestyle() == "--" and list(test.get_xdata()) == [8, 16]
+
+
 def test_costs_by_panel():
     rows = [("d", v, s, "evaluations", c) for s in ("hierarchical", "formula: full grid") for v, c in ((2, 10.0), (3, 30.0))]
     rows += [("d", 2, "hierarchical", "seconds", 1.0)]
