@@ -10,8 +10,6 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 from tiny import PROMPTS
 
@@ -21,7 +19,6 @@ from emorl_lite.evaluation import ReplyScores, TreeEvaluation, confirm, interval
 from emorl_lite.exact_map import exact_map
 from emorl_lite.optimum import best_weights, exact_search
 from emorl_lite.overlay import overlay
-from emorl_lite.pareto import non_dominated
 from emorl_lite.prefix_tree import PrefixTree
 from emorl_lite.scored_map import scored_map
 from emorl_lite.search import full_grid, hierarchical_grid_search
@@ -184,16 +181,6 @@ def test_any_utility_on_an_overlay():
         overlay(made(4))
     with pytest.raises(UserError, match="no rows"):
         overlay(made(3), [])
-
-
-points = st.integers(0, 10**6).map(lambda seed: np.random.default_rng(seed).integers(0, 5, (25, 3)).astype(float))
-
-
-@settings(max_examples=50, deadline=None)
-@given(points)
-def test_dominance_by_brute_force(p):
-    brute = [not any((q >= x).all() and (q > x).any() for q in p) for x in p]
-    assert non_dominated(p).tolist() == brute
 
 
 # -- evaluations
