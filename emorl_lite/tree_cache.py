@@ -41,7 +41,7 @@ class _Layer(CacheLayerMixin):
         self.values = self._kept(self.values, value_states)
         if self.tree.at_prompts:  # nothing came before them
             return key_states, value_states
-        return self._read(self.keys), self._read(self.values)
+        return self._read("keys"), self._read("values")
 
     def _kept(self, store: Any, states: Tensor) -> Tensor:
         if len(store) < self.tree.capacity:
@@ -53,8 +53,10 @@ class _Layer(CacheLayerMixin):
         store[self.tree.new_rows] = rows[self.tree.new_places] if self.tree.at_prompts else rows[:, 0]
         return store
 
-    def _read(self, store: Tensor) -> Tensor:
-        found = store.flatten(0, 1).index_select(0, self.tree.flat_paths)
+    def _read(self, kind: str) -> Tensor:
+        store = getattr(self, kind).flatten(0, 1)
+        found = self.tree.buffer(kind, store, len(self.tree.flat_paths))
+        torch.index_select(store, 0, self.tree.flat_paths, out=found)
         return found.unflatten(0, (-1, self.tree.path_length)).transpose(1, 2)
 
     def get_seq_length(self) -> int:
@@ -77,6 +79,7 @@ class TreeCache(Cache):
         self.used = 1  # row 0 stands for padding: masked wherever a path has it
         self.capacity = 0
         self.path_length = 1
+        self._buffers: dict[str, Tensor] = {}
         self.new_rows = self.flat_paths = self.new_places = torch.empty(0, dtype=torch.long)
 
     def reserve(self, rows: int) -> range:
@@ -90,6 +93,7 @@ class TreeCache(Cache):
     def clear(self) -> None:
         """Forget every row, and give its memory back."""
         self.used, self.capacity = 1, 0
+        self._buffers.clear()
         for layer in self.layers:
             layer.is_initialized, layer.keys, layer.values = False, None, None
 
@@ -103,7 +107,9 @@ class TreeCache(Cache):
         self.at_prompts, self.new_rows, self.path_length = False, rows, paths.shape[1]
         self.flat_paths = (paths[:, None, :] * self.adapters + n[:, None]).flatten()
 
-    def row_bytes(self) -> int:
-        """Bytes of one row; 0 before the first pass."""
-        stores = [store for layer in self.layers for store in (layer.keys, layer.values) if store is not None]
-        return sum(store[0].numel() * store.element_size() for store in stores if len(store))
+    def buffer(self, kind: str, like: Tensor, rows: int) -> Tensor:
+        """Room for that many rows of a layer's store. All layers use the same room: each is done with it before the next one begins."""
+        room = self._buffers.get(kind)
+        if room is None or len(room) < rows or (room.dtype, room.shape[1:]) != (like.dtype, like.shape[1:]):
+            room = self._buffers[kind] = like.new_empty(rows, *like.shape[1:])
+        return room[:rows]
