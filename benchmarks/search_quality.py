@@ -209,7 +209,7 @@ def main() -> None:
             rows += costs(one, "levels (last spacing 2^-level)", levels, 44, 16, levels, point_cost(one, 16, 44))
         for tokens in [8] if args.quick else [8, 16, 24, 32, 44]:
             rows += costs(one, "reply tokens", tokens, tokens, 16, 5 if not args.quick else 1, point_cost(one, 16, tokens))
-        for prompts in [4] if args.quick else [4, 8, 16, 32, 64]:
+        for prompts in [4] if args.quick else [4, 8, 16, 32]:
             rows += costs(one, "prompts", prompts, 44, prompts, 5 if not args.quick else 1, point_cost(one, prompts, 44))
     tables = {"search_regret": pd.DataFrame(curves), "search_choice": pd.DataFrame(choices), "search_costs": pd.DataFrame(rows)}
     tables["search_clients"] = pd.DataFrame(seen)

@@ -168,6 +168,7 @@ PAGE = """<div class="emorl-map" style="font-family:sans-serif;display:flex;flex
     const weights = [1 - second - third, second, third];
     here.setAttribute("cx", x);
     here.setAttribute("cy", y);
+    here.setAttribute("visibility", "visible");
     group.querySelectorAll("polygon").forEach((p) => { p.setAttribute("stroke", "white"); p.setAttribute("stroke-width", 1); });
     shape.setAttribute("stroke", "#d00000");
     shape.setAttribute("stroke-width", 3);
@@ -181,7 +182,7 @@ PAGE = """<div class="emorl-map" style="font-family:sans-serif;display:flex;flex
   }
   function draw() {
     group.textContent = "";
-    here.removeAttribute("cx");
+    here.setAttribute("visibility", "hidden");
     answer.textContent = "Click on the triangle.";
     for (const region of facts.maps[select.value].regions) {
       const shape = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
