@@ -243,6 +243,8 @@ class Experiment:
         """Search the ensemble's weights on the fixed validation set by the preset's method; a table that is there is resumed."""
         prompts, config = list(prompts or self.validation()), self.preset.search
         objectives, table_path = self.preset.objectives, self.folder / f"{self._search_stem()}.csv"
+        score = self.rewards.scores  # an unknown objective is told before anything is trained
+        self.load_adapters()
         made_of = {"adapters": self.adapter_hashes(), "prompts": _digest("\n".join(prompts).encode())}
         if config.method == "exact":
             result = exact_search(self.exact_map(prompts))
@@ -250,7 +252,7 @@ class Experiment:
             made_by = json.dumps({"search": "exact", "objectives": list(objectives), "provenance": made_of}, indent=1)
             table_path.with_suffix(".search.json").write_text(made_by + "\n", encoding="utf-8")
         else:
-            evaluate = TreeEvaluation(self.tree(prompts), self.rewards.scores)
+            evaluate = TreeEvaluation(self.tree(prompts), score)
             more: dict[str, Any] = {"table_path": table_path, "progress": self.progress, "provenance": made_of}
             if config.method == "hierarchical":
                 result = hierarchical_grid_search(evaluate, objectives, config, by_direction=True, **more)
