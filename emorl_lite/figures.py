@@ -18,6 +18,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from PIL import Image
 
 from emorl_lite.errors import UserError
 
@@ -141,7 +142,15 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # keep this layout: laid out again, it would move a little
         figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)  # type: ignore[arg-type]
-    return buffer.getvalue()
+    return _with_palette(buffer) if kind == "png" else buffer.getvalue()
+
+
+def _with_palette(png: BytesIO) -> bytes:
+    """The picture with 256 colours: a third of the size, and no difference that one sees."""
+    small = BytesIO()
+    with Image.open(png) as picture:
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    return small.getvalue()
 
 
 def figures_root() -> Path:
