@@ -128,7 +128,7 @@ def achievable_scores(cells: Overlay) -> Figure:
 
 @readable
 def regret_curves(table: pd.DataFrame) -> Figure:
-    """How far each search's best so far is below the exact optimum, against evaluations: the mean over runs, and the range as a band.
+    """How far each search's best so far is below the exact optimum, against evaluations: the mean over runs, and the middle half as a band.
 
     Regrets below 0.0001, zero included, are drawn at 0.0001.
 
@@ -140,7 +140,8 @@ def regret_curves(table: pd.DataFrame) -> Figure:
     for name, runs in table.groupby("search", sort=False):
         wide = runs.pivot_table(index="evaluation", columns="run", values="regret").ffill()
         style = look[str(name)]
-        axes.fill_between(wide.index, wide.min(axis=1).clip(lower=1e-4), wide.max(axis=1).clip(lower=1e-4), color=style.color, alpha=0.12)
+        low, high = (wide.quantile(q, axis=1).clip(lower=1e-4) for q in (0.25, 0.75))
+        axes.fill_between(wide.index, low, high, color=style.color, alpha=0.12)
         line: dict[str, Any] = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker, "markevery": 0.15}
         axes.plot(wide.index, wide.mean(axis=1).clip(lower=1e-4), linewidth=2, label=f"{name} (n = {wide.shape[1]})", **line)
     axes.set_yscale("log")
@@ -184,12 +185,14 @@ def search_costs(table: pd.DataFrame) -> Figure:
     kinds = list(dict.fromkeys(zip(table["varied"], table["unit"], strict=True)))
     figure, grid = panels(len(kinds), width=4.3, height=4.2)
     measured = [name for name in dict.fromkeys(table["search"]) if not str(name).startswith("formula: ")]
+    formulas = [name for name in dict.fromkeys(table["search"]) if name not in measured]
     look = styles(measured)
     for axes, (varied, unit) in zip(grid, kinds, strict=True):
         for name, rows in table[(table["varied"] == varied) & (table["unit"] == unit)].groupby("search", sort=False):
             rows = rows.sort_values("value")
             if str(name).startswith("formula: "):
-                axes.plot(rows["value"], rows["cost"], color="0.5", linewidth=1, linestyle=":", label=name)
+                dashes: Any = FORMULA_LINES[formulas.index(str(name)) % len(FORMULA_LINES)]
+                axes.plot(rows["value"], rows["cost"], color="0.35", linewidth=1, linestyle=dashes, label=name)
                 continue
             style = look[str(name)]
             axes.plot(
@@ -205,6 +208,7 @@ def search_costs(table: pd.DataFrame) -> Figure:
     return figure
 
 
+FORMULA_LINES = [":", (0, (5, 3)), (0, (8, 2, 1, 2))]
 LABEL: dict[str, Any] = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "black", "alpha": 0.85}
 
 
