@@ -25,7 +25,8 @@ from emorl_lite.search_plots import STAR, draw_triangle, project, triangle
 
 @readable
 def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 52) -> Figure:
-    """The regions of one prompt: polygons coloured by the mean score of their reply, the `replies` largest numbered and spelled out.
+    """The regions of one prompt: polygons coloured by the mean score of their reply; the `replies` largest and the best are numbered and
+    spelled out.
 
     Three objectives. `row`: prompt * samples + sample.
     """
@@ -35,17 +36,19 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 5
     figure, (axes, beside) = panels(2, width=5.6, height=4.8)
     draw_triangle(axes, scored.map.objectives)
     colors = _painted(axes, [regions[i].piece.outline for i in order], scored.mean[scored.map._of[row]][order], edge="white")
+    means = scored.mean[scored.map._of[row]]
+    best = int(means.argmax())
+    shown = order[:replies] if best in order[:replies] else [*order[: replies - 1], best]
     lines = []
-    for number, i in enumerate(order[:replies], 1):
+    for number, i in enumerate(shown, 1):
         region = regions[i]
         [x], [y] = project(region.piece.deepest[0][None])
         axes.annotate(str(number), (x, y), ha="center", va="center", fontsize=10, fontweight="bold", bbox=LABEL)
         share = f"{region.piece.measure:.0%}" if region.piece.measure >= 0.01 else "under 1%"
-        mean = scored.mean[scored.map._of[row][i]]
-        text = textwrap.fill(f"{number}.  {share}, mean {mean:.2f}:  {region.reply}", width, subsequent_indent="     ")
+        text = textwrap.fill(f"{number}.  {share}, mean {means[i]:.2f}:  {region.reply}", width, subsequent_indent="     ")
         lines.append(text)
     if len(order) > replies:
-        lines.append(f"… and {len(order) - replies} smaller regions")
+        lines.append(f"… and {len(order) - replies} other regions")
     beside.text(0, 0.5, "\n".join(lines), transform=beside.transAxes, va="center", fontsize=9.5)
     beside.set_axis_off()
     figure.colorbar(colors, ax=axes, label="mean score of the reply", shrink=0.7, location="left")
