@@ -57,18 +57,27 @@ class ExactMap:
     """Empty, or where the map stopped: the prompt, the token, and what was left."""
     rows_read: int = 0
     """Distinct prefixes that needed a forward pass."""
-    _of: list[np.ndarray] = field(init=False, repr=False)
+    indices: list[np.ndarray] = field(init=False, repr=False)
+    """Of each row (prompt and sample) its regions' positions in `regions`."""
 
     def __post_init__(self) -> None:
         rows = np.array([region.row for region in self.regions], dtype=np.int64)
-        self._of = [np.flatnonzero(rows == row) for row in range(len(self.prompts) * self.samples)]
+        self.indices = [np.flatnonzero(rows == row) for row in range(len(self.prompts) * self.samples)]
         facets = [region.piece.facets for region in self.regions]
         self._facets = np.concatenate(facets) if facets else np.empty((0, len(self.objectives)))
         self._start = np.cumsum([0, *map(len, facets)])[:-1]
 
     def of(self, row: int) -> list[Region]:
         """The regions of one prompt (and sample)."""
-        return [self.regions[i] for i in self._of[row]]
+        return [self.regions[i] for i in self.indices[row]]
+
+    def touching(self, vertices: np.ndarray) -> np.ndarray:
+        """Which regions could meet a piece with these vertices [m, d], [G]: none of their facets has all of them on its outside.
+
+        A superset of those that do.
+        """
+        highest = (vertices @ self._facets.T).max(0)  # [F]
+        return np.asarray(np.minimum.reduceat(highest, self._start) > TOLERANCE)
 
     def locate(self, weights: Any) -> np.ndarray:
         """Which region (its index in `regions`) each weight vector falls into, [n, B * S]; -1 where the map has none.
@@ -78,13 +87,13 @@ class ExactMap:
         temperature, also for weights that do not sum to 1.
         """
         w = self._on_simplex(weights)
-        found = np.full((len(w), len(self._of)), -1)
+        found = np.full((len(w), len(self.indices)), -1)
         if not self.regions:
             return found
         for start in range(0, len(w), 2048):
             part = slice(start, start + 2048)
             inside = np.minimum.reduceat(w[part] @ self._facets.T, self._start, axis=1)  # [n, G]: distance from the nearest facet
-            for row, own in enumerate(self._of):
+            for row, own in enumerate(self.indices):
                 if len(own):
                     deepest = own[inside[:, own].argmax(1)]
                     near = inside[np.arange(len(deepest)), deepest] >= -10 * TOLERANCE
@@ -105,7 +114,7 @@ class ExactMap:
 
     def measure(self, row: int) -> float:
         """Share of the simplex that one prompt's regions cover: 1 for a whole map."""
-        return float(sum(self.regions[i].piece.measure for i in self._of[row]))
+        return float(sum(self.regions[i].piece.measure for i in self.indices[row]))
 
     def shares(self) -> pd.DataFrame:
         """One row per region, the largest of each prompt first: prompt (from 1), sample, share of the simplex, reply, tokens."""

@@ -19,6 +19,8 @@ from matplotlib.colors import Normalize, to_hex
 
 from emorl_lite.errors import UserError
 from emorl_lite.scored_map import ScoredMap
+from emorl_lite.search_plots import project
+from emorl_lite.widgets import score_bars
 
 SIZE, EDGE = 420, 40
 """Width of the drawn triangle and the space around it, in pixels."""
@@ -42,10 +44,6 @@ class MapPoint:
 
     def html(self) -> str:
         """The same as HTML, everything escaped."""
-        bars = "".join(
-            f"<tr><td>{html.escape(name)}</td><td><meter min='0' max='1' value='{score:.4f}'></meter></td><td>{score:.3f}</td></tr>"
-            for name, score in self.scores.items()
-        )
         weights = ", ".join(f"{name} {w:.3f}" for name, w in self.weights.items())
         where = (
             f"{self.share:.2%} of the simplex gives this reply; it stays for at least {self.margin:.3f} in any direction"
@@ -54,7 +52,7 @@ class MapPoint:
         )
         return (
             f"<p><b>Client:</b> {html.escape(self.prompt)}</p><p><b>Reply:</b> {html.escape(self.reply)}</p>"
-            f"<table>{bars}</table><p>{html.escape(weights)}<br>{where}</p>"
+            f"<table>{score_bars(self.scores)}</table><p>{html.escape(weights)}<br>{where}</p>"
         )
 
 
@@ -204,7 +202,7 @@ def _three(scored: ScoredMap) -> None:
 def _drawn(scored: ScoredMap, row: int) -> list[tuple[int, str, str]]:
     """(index, SVG points, colour) of each region of a row, the largest first. Colours span the whole map's mean scores."""
     norm, cmap = Normalize(float(scored.mean.min()), float(scored.mean.max())), colormaps["cividis"]
-    order = sorted(scored.map._of[row].tolist(), key=lambda i: -scored.map.regions[i].piece.measure)
+    order = sorted(scored.map.indices[row].tolist(), key=lambda i: -scored.map.regions[i].piece.measure)
     found = []
     for index in order:
         points = " ".join(f"{x:.2f},{y:.2f}" for x, y in _pixels(scored.map.regions[index].piece.outline))
@@ -214,8 +212,8 @@ def _drawn(scored: ScoredMap, row: int) -> list[tuple[int, str, str]]:
 
 def _pixels(w: np.ndarray) -> np.ndarray:
     """Weights [n, 3] as pixels [n, 2]: the first objective at the lower left, the second at the lower right, the third on top."""
-    height = SIZE * np.sqrt(3) / 2
-    return np.stack([EDGE + SIZE * (w[:, 1] + w[:, 2] / 2), EDGE + height * (1 - w[:, 2])], 1)
+    x, y = project(w)
+    return np.stack([EDGE + SIZE * x, EDGE + SIZE * (np.sqrt(3) / 2 - y)], 1)
 
 
 def _svg(inside: str, objectives: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 
 from emorl_lite.errors import UserError
 from emorl_lite.figures import name_axes, need, panels, readable, styles
-from emorl_lite.overlay import Overlay
+from emorl_lite.overlay import Overlay, overlay
 from emorl_lite.scored_map import ScoredMap
 from emorl_lite.search_plots import STAR, draw_triangle, project, triangle
 
@@ -32,11 +32,11 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 5
     """
     _objectives(scored.map.objectives, "prompt_map")
     regions = scored.map.of(row)
+    means = scored.mean[scored.map.indices[row]]
     order = sorted(range(len(regions)), key=lambda i: -regions[i].piece.measure)
     figure, (axes, beside) = panels(2, width=5.6, height=4.8)
     draw_triangle(axes, scored.map.objectives)
-    colors = _painted(axes, [regions[i].piece.outline for i in order], scored.mean[scored.map._of[row]][order], edge="white")
-    means = scored.mean[scored.map._of[row]]
+    colors = _painted(axes, [regions[i].piece.outline for i in order], means[order], edge="white")
     best = int(means.argmax())
     shown = order[:replies] if best in order[:replies] else [*order[: replies - 1], best]
     lines = []
@@ -90,20 +90,17 @@ def two_objective_map(scored: ScoredMap, rows: Sequence[int] | None = None) -> F
     figure = Figure(figsize=(8.4, 1.9 + 0.28 * len(rows)), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[max(1, len(rows) / 5), 1])
     norm, cmap = Normalize(scored.mean.min(), scored.mean.max()), colormaps["cividis"]
-    borders = {0.0, 1.0}
     for place, row in enumerate(rows):
-        for i in scored.map._of[row]:
+        for i in scored.map.indices[row]:
             start, end = np.sort(scored.map.regions[i].piece.vertices[:, 1])
             top.add_patch(Rectangle((start, place - 0.42), end - start, 0.84, facecolor=cmap(norm(scored.mean[i])), edgecolor="white"))
-            borders |= {float(start), float(end)}
     top.set(ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)), yticklabels=[f"client {row // scored.map.samples + 1}" for row in rows])
     top.grid(visible=False)
-    ends = np.array(sorted(borders))
-    t = (ends[:-1] + ends[1:]) / 2
-    means = scored.scores[scored.map.locate(np.stack([1 - t, t], 1))[:, rows]].mean((1, 2))
+    cells = overlay(scored, rows)
+    means, best = cells.scores.mean(1), cells.best()
+    ends = [0.0, *(outline[1, 1] for outline in cells.outlines)]
     bottom.stairs(means, ends, baseline=None, color="black", linewidth=1.6)
-    best = int(means.argmax())
-    bottom.scatter([t[best]], [means[best]], **STAR)
+    bottom.scatter([cells.weights[best, 1]], [means[best]], **STAR)
     bottom.margins(y=0.25)
     figure.colorbar(ScalarMappable(norm, cmap), ax=top, label="mean score of the reply")
     first, second = scored.map.objectives

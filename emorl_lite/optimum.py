@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from emorl_lite.errors import UserError
-from emorl_lite.polytopes import TOLERANCE, Piece, simplex
+from emorl_lite.polytopes import Piece, simplex
 from emorl_lite.score_table import SearchResult
 from emorl_lite.scored_map import ScoredMap
 
@@ -56,27 +56,27 @@ def best_weights(scored: ScoredMap, utility: Mapping[str, float] | None = None, 
     best, cell = finder.climb(start)
     order = count()
     whole = simplex(len(scored.map.objectives))
-    queue: list[tuple[float, int, Piece, dict[int, int]]] = [(-finder.bound(whole, {})[0], next(order), whole, {})] if finder.rows else []
+    queue: list[tuple[float, int, Piece, dict[int, int], dict[int, Sequence[int]]]] = []
+    bound, undecided = finder.bound(whole, {})
+    if undecided:
+        queue.append((-bound, next(order), whole, {}, undecided))
     seen = 0
     slack = 1e-12 * max(1.0, float(np.abs(worth).max()))  # rounding is no improvement
     while queue and -queue[0][0] > best + slack and seen < branches:
-        _, _, piece, fixed = heapq.heappop(queue)
+        _, _, piece, fixed, open_rows = heapq.heappop(queue)
         seen += 1
-        _, open_rows = finder.bound(piece, fixed)
-        if not open_rows:  # nothing left to decide
-            continue
         row, regions = max(open_rows.items(), key=lambda item: np.ptp(worth[item[1]]) / len(item[1]))
         for region in regions:
             part = piece.cut(scored.map.regions[region].piece.facets)
             if part is None:
                 continue
             chosen = fixed | {row: region}
-            bound, left = finder.bound(part, chosen)
+            bound, undecided = finder.bound(part, chosen)
             if bound > best + slack:
-                if not left:
+                if not undecided:
                     best, cell = bound, part
                 else:
-                    heapq.heappush(queue, (-bound, next(order), part, chosen))
+                    heapq.heappush(queue, (-bound, next(order), part, chosen, undecided))
     bound = max(best, -queue[0][0]) if queue else best
     weights, radius = cell.deepest
     scores = dict(zip(scored.names, scored.means(weights)[0].tolist(), strict=True))
@@ -111,20 +111,15 @@ class _Finder:
     def __init__(self, scored: ScoredMap, worth: np.ndarray):
         self.scored, self.worth = scored, worth
         self.regions = scored.map.regions
-        self.rows = [row for row, own in enumerate(scored.map._of) if len(own)]
+        self.rows = [row for row, own in enumerate(scored.map.indices) if len(own)]
         self.row_of = np.array([region.row for region in self.regions])
         self.count = len(self.rows)
 
-    def touching(self, piece: Piece) -> np.ndarray:
-        """Which regions could meet a piece, [G]: none of their facets has the whole piece on its outside. A superset."""
-        highest = (piece.vertices @ self.scored.map._facets.T).max(0)  # [F]
-        return np.asarray(np.minimum.reduceat(highest, self.scored.map._start) > TOLERANCE)
-
     def bound(self, piece: Piece, fixed: Mapping[int, int]) -> tuple[float, dict[int, Sequence[int]]]:
         """No weights in the piece are worth more; and the rows that are still open, with the regions that they could take."""
-        candidates = np.flatnonzero(self.touching(piece))
+        candidates = np.flatnonzero(self.scored.map.touching(piece.vertices))
         rows = self.row_of[candidates]
-        best = np.full(len(self.scored.map._of), -np.inf)
+        best = np.full(len(self.scored.map.indices), -np.inf)
         np.maximum.at(best, rows, self.worth[candidates])
         open_rows: dict[int, Sequence[int]] = {}
         for row in self.rows:

@@ -7,7 +7,7 @@ border points; for three they are the faces of all border lines together (by sha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -18,7 +18,10 @@ import shapely
 from emorl_lite.errors import UserError
 from emorl_lite.pareto import non_dominated
 from emorl_lite.polytopes import TOLERANCE
-from emorl_lite.scored_map import ScoredMap, Utility
+from emorl_lite.scored_map import ScoredMap
+
+Utility = Callable[[np.ndarray], np.ndarray]
+"""Mean score vectors [n, K] -> how good they are [n]."""
 
 
 @dataclass(frozen=True)

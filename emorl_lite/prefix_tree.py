@@ -114,8 +114,9 @@ class PrefixTree:
     def replies(self, weights: Any) -> list[list[str]]:
         """Texts [B * S][W]: the reply to every prompt (and sample) under every weight vector, [W, N] or one [N]."""
         leaves = self.leaves(weights)
-        texts = {leaf: text for leaf, text in zip(np.unique(leaves), self.texts(np.unique(leaves)), strict=True)}
-        return [[texts[leaf] for leaf in row] for row in leaves]
+        distinct, back = np.unique(leaves, return_inverse=True)
+        texts = self.texts(distinct)
+        return [[texts[i] for i in row] for row in back.reshape(leaves.shape)]
 
     def leaves(self, weights: Any) -> np.ndarray:
         """The leaf [B * S, W] of every prompt (and sample) under every weight vector. Equal leaves are equal replies.

@@ -5,7 +5,7 @@ Shapes: B prompts, S samples, G regions, K scored objectives, n weight vectors, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,9 +18,6 @@ from emorl_lite.evaluation import ReplyScores, Score
 from emorl_lite.exact_map import ExactMap
 from emorl_lite.pareto import non_dominated
 from emorl_lite.score_table import Weights
-
-Utility = Callable[[np.ndarray], np.ndarray]
-"""Mean score vectors [n, K] -> how good they are [n]."""
 
 
 @dataclass
@@ -55,7 +52,7 @@ class ScoredMap:
     def regions(self, row: int) -> pd.DataFrame:
         """The regions of one prompt (and sample), the largest first: share of the simplex, reply, scores, mean, and whether its scores
         are on the prompt's Pareto front."""
-        own = self.map._of[row]
+        own = self.map.indices[row]
         table = pd.DataFrame({"share": [self.map.regions[i].piece.measure for i in own], "reply": [self.map.regions[i].reply for i in own]})
         table[self.names] = self.scores[own]
         table["mean"] = self.mean[own]
@@ -64,7 +61,7 @@ class ScoredMap:
 
     def achievable(self, row: int) -> np.ndarray:
         """The distinct score vectors [n, K] that some weights achieve on one prompt (and sample)."""
-        return np.unique(self.scores[self.map._of[row]], axis=0)
+        return np.unique(self.scores[self.map.indices[row]], axis=0)
 
     def expected(self) -> np.ndarray:
         """Mean scores [K] of weights drawn uniformly from the simplex: regions count by their share. Raises UserError for a partial map."""

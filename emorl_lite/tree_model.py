@@ -20,6 +20,9 @@ from emorl_lite.models import LanguageModel
 from emorl_lite.stacked_lora import Engine, adapters_in_rows, swapped_forward
 from emorl_lite.tree_cache import TreeCache
 
+MEMORY = 2**31
+"""Bytes that the cache rows may take if no number of rows is given."""
+
 
 class TreeModel:
     """One language model and N of its adapters, reading prefixes of given prompts. `lm` is borrowed only inside `reading()`."""
@@ -31,9 +34,8 @@ class TreeModel:
         prompts: Sequence[str],
         engine: Engine = "stacked",
         max_rows: int | None = None,
-        memory: int = 2**31,
     ):
-        """`max_rows`: most cache rows at a time; as many as fit into `memory` bytes if None."""
+        """`max_rows`: most cache rows at a time; as many as fit into MEMORY bytes if None."""
         self.lm, self.adapters, self.engine = lm, list(adapters), engine
         self.prompts = lm.encode(prompts)
         self.prompt_tokens = self.prompts.mask.sum(1).cpu().numpy()  # [B]
@@ -42,7 +44,7 @@ class TreeModel:
             raise UserError(f"{lm.config.path}: some of its layers do not attend to the whole text; a tree of prefixes needs that")
         layers = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
         self.row_bytes = self._row_bytes(config, layers)
-        self.cache = TreeCache(layers, len(self.adapters), max_rows or max(1024, memory // self.row_bytes))
+        self.cache = TreeCache(layers, len(self.adapters), max_rows or max(1024, MEMORY // self.row_bytes))
         self.passes = 0
         self._seen: list[Tensor] = []
         self._encoded: dict[int, list[tuple[Tensor, Tensor]]] = {}  # of a prompt: keys and values [N, H, P, head size] of every layer

@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import ipywidgets
-from torch import Tensor
 
 from emorl_lite.errors import UserError
-
-Score = Callable[[list[str], list[str]], Mapping[str, Tensor]]
-"""Prompts and replies -> scores [N] of every objective."""
+from emorl_lite.evaluation import Score
 
 ALL_ZERO = "All weights are zero: every word gets the same score, so there is no reply. Raise a weight."
 
@@ -46,13 +43,17 @@ class Explored:
         """The same as HTML, everything escaped; scores also as bars with their numbers."""
         if not any(self.weights.values()):
             return f"<p>{html.escape(ALL_ZERO)}</p>"
-        rows = "".join(
-            f"<tr><td>{html.escape(name)}</td><td><meter min='0' max='1' value='{score:.4f}'></meter></td><td>{score:.3f}</td></tr>"
-            for name, score in self.scores.items()
-        )
         client = f"<p><b>Client:</b> {html.escape(self.prompt)}</p>"
         reply = f"<p><b>Reply:</b> {html.escape(self.reply)}</p>"
-        return f"{client}{reply}<table><tr><th>objective</th><th colspan='2'>score</th></tr>{rows}</table>"
+        return f"{client}{reply}<table><tr><th>objective</th><th colspan='2'>score</th></tr>{score_bars(self.scores)}</table>"
+
+
+def score_bars(scores: Mapping[str, float]) -> str:
+    """Scores in [0, 1] by objective as rows of an HTML table: name (escaped), bar, number."""
+    return "".join(
+        f"<tr><td>{html.escape(name)}</td><td><meter min='0' max='1' value='{score:.4f}'></meter></td><td>{score:.3f}</td></tr>"
+        for name, score in scores.items()
+    )
 
 
 def render(ensemble: Replies, score: Score, prompt: str, weights: Mapping[str, float]) -> Explored:

@@ -37,7 +37,7 @@ def test_prompt_map_draws_every_region():
     assert len(drawn.get_paths()) == len(scored.map.of(1))
     whole = sum(area(path.vertices[:-1]) for path in drawn.get_paths())
     assert whole == pytest.approx(np.sqrt(3) / 4, rel=1e-6)  # the whole triangle
-    assert sorted(drawn.get_array()) == pytest.approx(sorted(scored.mean[scored.map._of[1]]))
+    assert sorted(drawn.get_array()) == pytest.approx(sorted(scored.mean[scored.map.indices[1]]))
     text = " ".join(t.get_text() for t in figure.axes[1].texts)
     assert scored.regions(1)["reply"][0].split()[0] in text and "other regions" in text
     assert {"1", "2", "3"} <= {t.get_text() for t in figure.axes[0].texts}

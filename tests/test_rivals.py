@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 from scipy import stats
 
 from emorl_lite.errors import UserError
-from emorl_lite.presets import SearchConfig
+from emorl_lite.presets import SearchConfig, SearchMethod
 from emorl_lite.rivals import SEARCHES, bayesian_search, best_so_far, find_weights, random_search, stick_breaking
 from emorl_lite.score_table import EvaluationError
 from emorl_lite.search import full_grid, hierarchical_grid_search
@@ -172,6 +173,10 @@ def test_stick_breaking_is_uniform(d):
     assert w.sum(1) == pytest.approx(np.ones(4000)) and (w >= 0).all()
     for column in w.T:  # every coordinate of a uniform simplex point follows Beta(1, d - 1)
         assert stats.kstest(column, stats.beta(1, d - 1).cdf).pvalue > 1e-3
+
+
+def test_the_presets_name_every_search():
+    assert set(get_args(SearchMethod)) == {*SEARCHES, "exact"}
 
 
 def test_best_so_far_counts_evaluations():
