@@ -1,4 +1,4 @@
-"""The command line: `python -m emorl_lite train|search|evaluate|tutorial`, made from the same dataclasses as the notebooks."""
+"""The command line: `python -m emorl_lite train|search|evaluate|study|tutorial`, made from the same dataclasses as the notebooks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from emorl_lite.errors import UserError
-from emorl_lite.presets import DataConfig, ModelConfig, PPOConfig, Preset, RewardConfig, SearchConfig, get_preset
+from emorl_lite.presets import DataConfig, ModelConfig, PPOConfig, Preset, RewardConfig, SearchConfig, StudyConfig, get_preset
 
 
 @dataclass
@@ -87,24 +87,52 @@ class Tutorial:
     """Run these alone, by number: --only 02 03."""
 
 
+@dataclass
+class StudyRun:
+    """Compare all methods over several seeds, on one footing. Goes on where it was stopped."""
+
+    preset: str = "tiny"
+    """Named preset that the other options start from."""
+    seeds: int = 5
+    """Seeds 0 .. seeds - 1."""
+    methods: tuple[str, ...] = ()
+    """Some of the methods (default: all)."""
+    workers: int = 0
+    """Processes (0: two on a CPU with two cores, else one)."""
+    runs: str = ""
+    """Folder of the runs (default: $EMORL_RUNS or runs/ in the repository)."""
+    out: str = ""
+    """Folder for the tables, methods.csv and its fellows (default: <runs>/<preset>/study)."""
+    quiet: bool = False
+    """No progress bar."""
+    study: StudyConfig = field(default_factory=StudyConfig)
+    """Budget and prompts."""
+
+
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Search, tyro.conf.subcommand("search")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[StudyRun, tyro.conf.subcommand("study")]
     | Annotated[Tutorial, tyro.conf.subcommand("tutorial")]
 )
 
 
-def parse(argv: list[str]) -> Train | Search | Evaluate | Tutorial:
+AnyCommand = Train | Search | Evaluate | StudyRun | Tutorial
+
+
+def parse(argv: list[str]) -> AnyCommand:
     """Parse the command line; defaults come from the preset that `--preset` names."""
-    kinds: dict[str, Any] = {"train": Train, "search": Search, "evaluate": Evaluate, "tutorial": Tutorial}
+    kinds: dict[str, Any] = {"train": Train, "search": Search, "evaluate": Evaluate, "study": StudyRun, "tutorial": Tutorial}
     if argv and argv[0] in kinds and argv[0] != "tutorial":
         name = next((a.split("=", 1)[1] for a in argv if a.startswith("--preset=")), None)
         if "--preset" in argv[:-1]:
             name = argv[argv.index("--preset") + 1]
         preset = get_preset(name or "tiny")
         kind = kinds[argv[0]]
-        parts = {k: getattr(preset, k) for k in ("data", "model", "rewards", "ppo", "search") if k in {f.name for f in fields(kind)}}
+        parts = {
+            k: getattr(preset, k) for k in ("data", "model", "rewards", "ppo", "search", "study") if k in {f.name for f in fields(kind)}
+        }
         return tyro.cli(kind, args=argv[1:], default=kind(preset=preset.name, **parts), prog=f"python -m emorl_lite {argv[0]}")
     return tyro.cli(Command, args=argv, prog="python -m emorl_lite")  # type: ignore[call-overload, no-any-return]
 
@@ -121,12 +149,14 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def run(command: Train | Search | Evaluate | Tutorial) -> int:
+def run(command: AnyCommand) -> int:
     if isinstance(command, Tutorial):
         from emorl_lite.tutorial import run_tutorial
 
         return run_tutorial(list(command.only) or None)
     warnings.filterwarnings("ignore", category=FutureWarning)
+    if isinstance(command, StudyRun):
+        return run_study(command)
     from emorl_lite.runs import Experiment, require_objectives, save_table
 
     preset = command.to_preset()
@@ -156,6 +186,22 @@ def run(command: Train | Search | Evaluate | Tutorial) -> int:
     print(table.to_string(index=False, float_format="%.3f"))
     if command.out:
         save_table(table, Path(command.out), **experiment.fingerprint())
+    return 0
+
+
+def run_study(command: StudyRun) -> int:
+    """Do what is missing, write the tables, print the main one."""
+    from emorl_lite.study import Study
+
+    preset = replace(get_preset(command.preset), study=command.study)
+    root = Path(command.runs) if command.runs else None
+    study = Study(preset, command.seeds, command.methods, root, progress=not command.quiet)
+    rows = study.run(command.workers or None)["rows"]
+    folder = Path(command.out) if command.out else study.folder
+    for path in study.save(folder, f"python -m emorl_lite study --preset {preset.name} --seeds {command.seeds}"):
+        print(os.path.relpath(path))
+    means = rows.groupby(["method", "choice"], sort=False)[["data_points", "calls_per_token", "mean", "sampled_mean"]].mean()
+    print(means.to_string(float_format="%.3f"))
     return 0
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from emorl_lite.errors import UserError
@@ -26,6 +26,8 @@ from emorl_lite.types import Reward, reward_name
 
 COUNTERS = ("steps", "episodes", "samples", "seconds", "order", "validation_means")
 """What a checkpoint holds besides tensors."""
+EXTRA = "extra.safetensors"
+"""File of a finished run's trained parameters beside the adapter."""
 
 
 def check_writable(folder: Path) -> None:
@@ -188,6 +190,10 @@ class ResumableRun:
     random: dict[str, Tensor]
     log: Table
     samples_table: Table
+    extra: nn.Module
+    """Trained parameters that are no part of the adapter."""
+    counters: tuple[str, ...] = COUNTERS
+    """Attributes that a checkpoint keeps as JSON."""
 
     def __init__(self) -> None:
         self.steps = self.episodes = self.samples = 0
@@ -213,10 +219,11 @@ class ResumableRun:
         parts = {
             "adapter": get_peft_model_state_dict(self.lm.model, adapter_name=self.adapter),
             "value_head": self.value_head.state_dict(),
+            "extra": self.extra.state_dict(),
             "optimizer": optimizer_tensors(self.optimizer),
             "random": self.random,
         }
-        state = {name: getattr(self, name) for name in COUNTERS} | {"identity": self.identity(), "base": self.lm.base_probe()}
+        state = {name: getattr(self, name) for name in self.counters} | {"identity": self.identity(), "base": self.lm.base_probe()}
         save_state(self.checkpoint_file(), {f"{part}/{k}": v for part, tensors in parts.items() for k, v in tensors.items()}, state)
 
     def checkpoint_file(self) -> Path:
@@ -241,6 +248,8 @@ class ResumableRun:
                 check_identity(done, record["identity"], self.identity() | watched)
                 if self.episodes != record["episodes"]:  # else it was trained by this very object
                     self.lm.load_adapter(self.folder, self.adapter)
+                    if self.extra.state_dict():
+                        self.extra.load_state_dict(load_file(self.folder / EXTRA))
                     for name in ("steps", "episodes", "samples", "seconds"):
                         setattr(self, name, record[name])
             elif file.is_file():
@@ -250,9 +259,10 @@ class ResumableRun:
                     raise UserError(f"{file}: made with another base model than {self.lm.config.path}; use another folder, or resume=False")
                 set_peft_model_state_dict(self.lm.model, under("adapter", tensors), adapter_name=self.adapter)
                 self.value_head.load_state_dict(under("value_head", tensors))
+                self.extra.load_state_dict(under("extra", tensors))
                 load_optimizer_tensors(self.optimizer, under("optimizer", tensors))
                 self.random = under("random", tensors)
-                for name in COUNTERS:
+                for name in self.counters:
                     setattr(self, name, state[name])
         if not finished:
             self.log.rewind(self.steps)
@@ -264,6 +274,8 @@ class ResumableRun:
         if self.folder is None:
             return
         self.lm.save_adapter(self.adapter, self.folder)
+        if self.extra.state_dict():
+            save_file({name: x.detach().cpu().contiguous() for name, x in self.extra.state_dict().items()}, self.folder / EXTRA)
         done = {"seconds": round(self.seconds, 3), "steps": self.steps, "episodes": self.episodes, "samples": self.samples}
         write_atomically(self.folder / "done.json", json.dumps(done | {"stopped": reason, "identity": self.identity()}, indent=1))
         if self.checkpoint_file().is_file():

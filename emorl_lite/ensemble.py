@@ -56,7 +56,8 @@ class EnsembleLM:
     All adapters read the same prefix, at every level:
     "hidden" (the paper) mixes last hidden states, "logits" mixes after the head (the same up to rounding), "probabilities" mixes
     distributions. Weights are non-negative and need not sum to one: under greedy decoding w and c·w give the same text; under sampling
-    at level "hidden" or "logits" their size acts as an inverse temperature.
+    at level "hidden" or "logits" their size acts as an inverse temperature. `signed` allows negative weights: with base and policy as the
+    two members they extrapolate beyond the policy (DeRa).
 
     `lm` is borrowed only while a method runs, and can train or reply on its own in between; adapters are read anew at every call.
 
@@ -70,6 +71,7 @@ class EnsembleLM:
         weights: Sequence[float] | Tensor | None = None,
         level: Level = "hidden",
         engine: Engine = "stacked",
+        signed: bool = False,
     ):
         self.lm, self.adapters, self.level, self.engine = lm, list(adapters), level, engine
         if len(self.adapters) < 2:
@@ -82,7 +84,10 @@ class EnsembleLM:
             raise UserError(f"engine {engine!r}: choose {', '.join(get_args(Engine))}")
         check_adapters(lm, self.adapters)
         n = len(self.adapters)
-        self.weights = check_weights([1 / n] * n if weights is None else weights, n)
+        if signed and level == "probabilities":
+            raise UserError("level 'probabilities': a mixture of distributions has no negative weights")
+        self.signed = signed
+        self.weights = check_weights([1 / n] * n if weights is None else weights, n, signed)
 
     # -- replies
 
@@ -126,7 +131,7 @@ class EnsembleLM:
 
     def _rows_of_weights(self, weights: Sequence[Any] | Tensor | None, B: int) -> Tensor:
         """Checked weights as [B, N]."""
-        w = self.weights if weights is None else check_weights(weights, len(self.adapters))
+        w = self.weights if weights is None else check_weights(weights, len(self.adapters), self.signed)
         if w.dim() == 2 and len(w) != B:
             raise UserError(f"weights: {len(w)} rows for {B} prompts; give one row a prompt, or {len(self.adapters)} numbers for all")
         return w.expand(B, -1).to(self.lm.device)

@@ -46,8 +46,8 @@ class ReplyScores:
 class TreeEvaluation:
     """Evaluates weights for a search by a prefix tree: a level's points are decoded together, and known prefixes are not read again."""
 
-    def __init__(self, tree: PrefixTree, score: Score):
-        self.tree, self.scores = tree, ReplyScores(score)
+    def __init__(self, tree: PrefixTree, score: Score | ReplyScores):
+        self.tree, self.scores = tree, score if isinstance(score, ReplyScores) else ReplyScores(score)
         self._means: dict[Weights, dict[str, float]] = {}
 
     def prepare(self, points: Sequence[Weights]) -> None:

@@ -225,12 +225,18 @@ class LanguageModel:
 
     # -- adapters
 
-    def add_adapter(self, name: str, seed: int = 0) -> None:
-        """Add a fresh LoRA adapter on every linear layer but the head, and make it the active one. It starts as the identity (B = 0)."""
+    def add_adapter(self, name: str, seed: int = 0, rank: int | None = None, ranks: dict[str, int] | None = None) -> None:
+        """Add a fresh LoRA adapter on every linear layer but the head, and make it the active one. It starts as the identity (B = 0).
+
+        `rank`: another one than the configured, with the same scale; `ranks`: of single layers, by a regular expression for their names.
+        """
         c = self.config
+        rank, ranks = rank or c.lora_r, ranks or {}
         lora = LoraConfig(
-            r=c.lora_r,
-            lora_alpha=c.lora_alpha,
+            r=rank,
+            lora_alpha=c.lora_alpha * rank // c.lora_r,
+            rank_pattern=ranks,
+            alpha_pattern={layer: c.lora_alpha * r // c.lora_r for layer, r in ranks.items()},
             lora_dropout=c.lora_dropout,
             target_modules="all-linear",
             task_type="SEQ_2_SEQ_LM" if self.seq2seq else "CAUSAL_LM",

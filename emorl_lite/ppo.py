@@ -121,7 +121,7 @@ class PPOTrainer(ResumableRun):
         progress: bool = True,
     ):
         super().__init__()
-        check_config(config, bool(len(validation_prompts)))
+        config.check(bool(len(validation_prompts)))
         self.lm, self.adapter, self.reward, self.config, self.seed, self.progress = lm, adapter, reward, config, seed, progress
         self.watch = dict(watch or {})
         if taken := [key for key in self.watch if key in COLUMNS]:
@@ -133,18 +133,61 @@ class PPOTrainer(ResumableRun):
         if self.folder is not None:
             check_writable(self.folder)
         if adapter not in lm.adapters:
-            lm.add_adapter(adapter, seed)
+            self.make_adapter()
         lm.use(adapter)
-        self.parameters = [p for p in lm.model.parameters() if p.requires_grad]
-        self.value_head = nn.Linear(lm.width, 1, device=lm.device)
+        self.extra = self.make_extra().to(lm.device)
+        self.parameters = [*(p for p in lm.model.parameters() if p.requires_grad), *self.extra.parameters()]
+        self.value_head = nn.Linear(lm.width, self.values_per_state, device=lm.device)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
         groups = [{"params": self.parameters, "lr": config.lr}, {"params": list(self.value_head.parameters()), "lr": config.value_lr}]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=lm.device.type in ("cpu", "cuda"))
         self.random = random_states(lm.device, seed)
         self.last_samples: list[dict[str, Any]] = []
-        self.log = Table(self.folder and self.folder / "log.csv", [*COLUMNS, *self.watch])
+        self.log = Table(self.folder and self.folder / "log.csv", [*COLUMNS, *self.watch, *self.more_columns])
         self.samples_table = Table(self.folder and self.folder / "samples.csv", ["step", "prompt", "reply", "score"])
+
+    # -- what another kind of policy changes (see methods/)
+
+    values_per_state = 1
+    """Outputs of the value head."""
+    more_columns: Sequence[str] = ()
+    """Further columns of the log."""
+
+    def more(self) -> dict[str, float]:
+        """Their values after a step."""
+        return {}
+
+    def make_adapter(self) -> None:
+        """Add the adapter to be trained."""
+        self.lm.add_adapter(self.adapter, self.seed)
+
+    def make_extra(self) -> nn.Module:
+        """Trained parameters beside the adapter: none."""
+        return nn.Module()
+
+    def rollout(self, rows: Tensor, k: int) -> Rollout:
+        """Sample k replies to each of these training prompts."""
+        return collect(self.lm, self.encoded[rows], k, self.config.temperature, self.config.minibatch_size)
+
+    def scores(self, prompts: list[str], replies: list[str]) -> Tensor:
+        """The reward [N] of a rollout's replies."""
+        return score(self.reward, prompts, replies)
+
+    def kl_coef(self) -> float | Tensor:
+        """Weight of the KL penalty, one for all replies or one a reply [N, 1]."""
+        return self.config.kl_coef
+
+    def values(self, features: Tensor, rows: Tensor) -> Tensor:
+        """The critic's values [n, T] at features [n, T, d] of these rows of the rollout."""
+        return self.value_head(features).squeeze(-1)
+
+    def policy_logits(self, rollout: Rollout, rows: Tensor, T: int) -> Tensor:
+        """The policy's logits [n, T, V] for the first T tokens of these rows of the rollout, with gradients."""
+        return self.lm.forward_reply(trim(rollout.prompts[rows]), rollout.tokens[rows, :T], rollout.mask[rows, :T])[0]
+
+    def after_step(self) -> None:
+        """Called at the end of every step, with the trainer's own randomness."""
 
     # -- one step
 
@@ -160,8 +203,8 @@ class PPOTrainer(ResumableRun):
         with self._own_randomness():
             rows = self._next_prompts(min(config.batch_size, max(1, config.episodes - self.episodes)))
             prompts = [self.prompts[row] for row in rows for _ in range(k)]
-            rollout = collect(self.lm, self.encoded[torch.tensor(rows)], k, config.temperature, config.minibatch_size)
-            scores = score(self.reward, prompts, rollout.texts)
+            rollout = self.rollout(torch.tensor(rows), k)
+            scores = self.scores(prompts, rollout.texts)
             watched = {
                 key: float((scores if other is self.reward else score(other, prompts, rollout.texts, key)).mean())
                 for key, other in self.watch.items()
@@ -176,14 +219,15 @@ class PPOTrainer(ResumableRun):
             {"step": self.steps, "prompt": prompts[i], "reply": rollout.texts[i], "score": float(scores[i])}
             for i in range(min(config.log_samples, len(rollout)))
         ]
-        kl = float(kl_per_token(rollout.logp, rollout.ref_logp, rollout.mask).sum(1).mean())
+        kl_per_reply = kl_per_token(rollout.logp, rollout.ref_logp, rollout.mask).sum(1)
+        kl = float(kl_per_reply.mean())
         ended = (rollout.tokens == self.lm.tokenizer.eos_token_id) & rollout.mask.bool()
         row = {
             "step": self.steps,
             "episodes": self.episodes,
             "samples": self.samples,
             "reward": float(scores.mean()),
-            "objective": float(scores.mean()) - config.kl_coef * kl,
+            "objective": float(scores.mean() - (self.kl_coef() * kl_per_reply[:, None]).mean()),
             "kl": kl,
             "entropy": float(masked_mean(rollout.entropy, rollout.mask)),
             **updated,
@@ -191,34 +235,41 @@ class PPOTrainer(ResumableRun):
             "finished": float(ended.any(1).float().mean()),
             "validation": math.nan,
             **watched,
+            **self.more(),
         }
         if self.validation_prompts and config.validate_every and self.steps % config.validate_every == 0:
             row["validation"] = self.validate()
             self.validation_means.append(row["validation"])
+        with self._own_randomness():
+            self.after_step()
         self.seconds += time.perf_counter() - started
         return row | {"seconds": round(self.seconds, 3)}
 
     @torch.no_grad()
     def validate(self) -> float:
         """Mean reward of greedy replies to the validation prompts."""
+        return float(score(self.reward, self.validation_prompts, self.validation_replies()).mean())
+
+    def validation_replies(self) -> list[str]:
+        """Greedy replies to the validation prompts."""
         assert self.encoded_validation is not None
         texts: list[str] = []
         with folded(self.lm):
             for rows in torch.arange(len(self.validation_prompts)).split(64):
                 texts += self.lm.decode(self.lm.generate(trim(self.encoded_validation[rows])))
-        return float(score(self.reward, self.validation_prompts, texts).mean())
+        return texts
 
     def _advantages(self, rollout: Rollout, scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """(advantages, returns, values) [N, T] of a rollout: the score comes at a reply's last token, the KL penalty at every token."""
         config, mask = self.config, rollout.mask
-        penalty = config.kl_coef * kl_per_token(rollout.logp, rollout.ref_logp, mask)
+        penalty = self.kl_coef() * kl_per_token(rollout.logp, rollout.ref_logp, mask)
         if config.estimator == "rloo":
             nothing = torch.zeros_like(mask)
             return leave_one_out(scores - penalty.sum(1), k)[:, None] * mask, nothing, nothing
         rewards = -penalty
         rewards[torch.arange(len(rewards), device=mask.device), mask.sum(1).long() - 1] += scores
         with torch.no_grad():
-            values = self.value_head(rollout.features).squeeze(-1) * mask
+            values = self.values(rollout.features, torch.arange(len(rollout), device=mask.device)) * mask
         advantages, returns = gae(rewards, values, mask, config.gamma, config.lam)
         return whiten(advantages, mask), returns, values
 
@@ -237,7 +288,7 @@ class PPOTrainer(ResumableRun):
                 for rows in self._chunks(group, rollout.mask):
                     T = int(rollout.mask[rows].sum(1).max())
                     mask, tokens, old_logp, advantage = (x[rows, :T] for x in (rollout.mask, rollout.tokens, rollout.logp, advantages))
-                    logits, _ = self.lm.forward_reply(trim(rollout.prompts[rows]), tokens, mask)
+                    logits = self.policy_logits(rollout, rows, T)
                     logp = token_logprobs(logits, tokens, config.temperature) * mask
                     if rloo:
                         share = len(rows) / len(group)
@@ -245,7 +296,7 @@ class PPOTrainer(ResumableRun):
                     else:
                         share = float(mask.sum() / group_tokens)  # chunks weigh as one batch of their tokens
                         pg = policy_loss(logp, old_logp, advantage, mask, config.clip)
-                        values = self.value_head(rollout.features[rows, :T]).squeeze(-1)
+                        values = self.values(rollout.features[rows, :T], rows)
                         vf = value_loss(values, old_values[rows, :T], returns[rows, :T], mask, config.value_clip)
                     (share * (pg + config.vf_coef * vf)).backward()
                     with torch.no_grad():
@@ -322,17 +373,3 @@ class PPOTrainer(ResumableRun):
         if config.early_stop and converged(self.validation_means, config.patience, config.tolerance):
             return "converged"
         return "episodes" if self.episodes >= config.episodes else ""
-
-
-def check_config(config: PPOConfig, validation: bool) -> None:
-    """Raise UserError for options that make no sense."""
-    positive = ("episodes", "batch_size", "minibatch_size", "epochs", "gradient_accumulation", "temperature", "max_grad_norm")
-    for name in positive:
-        if not getattr(config, name) > 0:
-            raise UserError(f"--ppo.{name.replace('_', '-')} {getattr(config, name)}: must be positive")
-    if config.estimator not in ("ppo", "rloo"):
-        raise UserError(f"--ppo.estimator {config.estimator!r}: expected ppo or rloo")
-    if config.estimator == "rloo" and config.k < 2:
-        raise UserError(f"--ppo.k {config.k}: the leave-one-out baseline needs at least 2 samples a prompt")
-    if config.early_stop and not (validation and config.validate_every):
-        raise UserError("--ppo.early-stop: needs validation prompts and --ppo.validate-every above 0")

@@ -113,6 +113,19 @@ class PPOConfig:
     log_samples: int = 2
     """Replies of each step that go into the samples table."""
 
+    def check(self, validation: bool) -> None:
+        """Raise UserError for options that make no sense. `validation`: whether there are validation prompts."""
+        positive = ("episodes", "batch_size", "minibatch_size", "epochs", "gradient_accumulation", "temperature", "max_grad_norm")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise UserError(f"--ppo.{name.replace('_', '-')} {getattr(self, name)}: must be positive")
+        if self.estimator not in ("ppo", "rloo"):
+            raise UserError(f"--ppo.estimator {self.estimator!r}: expected ppo or rloo")
+        if self.estimator == "rloo" and self.k < 2:
+            raise UserError(f"--ppo.k {self.k}: the leave-one-out baseline needs at least 2 samples a prompt")
+        if self.early_stop and not (validation and self.validate_every):
+            raise UserError("--ppo.early-stop: needs validation prompts and --ppo.validate-every above 0")
+
 
 @dataclass(frozen=True)
 class SearchConfig:
@@ -128,6 +141,34 @@ class SearchConfig:
     """The paper's search; the same on the simplex; a grid on the simplex; random; Bayesian optimisation (EI, UCB); the exact optimum."""
     evaluations: int = 135
     """Most points that a rival of the published search may list."""
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """The comparison of all methods, each with the same budget."""
+
+    budget: int = 2304
+    """Training prompts of a method, over all its runs."""
+    batch_size: int = 32
+    """Replies in one rollout."""
+    validate_every: int = 4
+    """Steps between validations."""
+    weight_steps: int = 5
+    """The sweep's weights are the grid of spacing 1 / weight_steps on the simplex."""
+    level_steps: int = 4
+    """The same for the comparison of aggregation levels."""
+    test_prompts: int = 192
+    """Test prompts that chosen settings are scored on."""
+    sweep_prompts: int = 64
+    """Test prompts that every setting of a sweep is scored on."""
+    patience: int = 7
+    """Validations that the paper's convergence rule looks at: the same share of a run as in its code."""
+
+    def check(self) -> None:
+        """Raise UserError for options that make no sense."""
+        for name in ("budget", "batch_size", "validate_every", "weight_steps", "level_steps", "test_prompts", "sweep_prompts", "patience"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--study.{name.replace('_', '-')} {getattr(self, name)}: must be positive")
 
 
 @dataclass(frozen=True)
@@ -161,6 +202,7 @@ class Preset:
     ppo: PPOConfig = field(default_factory=PPOConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    study: StudyConfig = field(default_factory=StudyConfig)
     kl_coef: dict[str, float] = field(default_factory=lambda: {"fluency": 0.06})
     """KL weights of single objectives, where they differ from `ppo.kl_coef`."""
 

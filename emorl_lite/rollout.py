@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +39,13 @@ class Rollout:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+
+class RowPolicy(Protocol):
+    """A policy that differs from row to row of a rollout: it must be told which rows the next forward passes hold."""
+
+    def use(self, rows: Tensor | None) -> None:
+        """Rows of the rollout in the order of the batch; None: all of them."""
 
 
 @contextmanager
@@ -110,7 +117,7 @@ def draw(logp: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def sample(lm: LanguageModel, prompts: Prompts, k: int, temperature: float) -> tuple[Tensor, Measured]:
+def sample(lm: LanguageModel, prompts: Prompts, k: int, temperature: float, policy: RowPolicy | None = None) -> tuple[Tensor, Measured]:
     """Sample k replies for each of B prompts from a decoder-only model: tokens [B k, T], padded after EOS, and what the model said of them.
 
     The plain loop that generate() is at heart. It reads each prompt once for all k replies, drops replies as they end, and keeps the
@@ -123,6 +130,8 @@ def sample(lm: LanguageModel, prompts: Prompts, k: int, temperature: float) -> t
     mask = prompts.mask
     inputs, positions = prompts.ids, (mask.cumsum(1) - 1).clamp(min=0)
     rows = torch.arange(N, device=lm.device)  # the replies that have not ended
+    if policy is not None:
+        policy.use(rows[::k])
     for t in range(limit):
         out = model(
             input_ids=inputs,
@@ -146,6 +155,8 @@ def sample(lm: LanguageModel, prompts: Prompts, k: int, temperature: float) -> t
         if len(going) < len(rows):
             cache.batch_select_indices(going)
             rows, drawn, mask = rows[going], drawn[going], mask[going]
+        if policy is not None:
+            policy.use(rows)
         mask = F.pad(mask, (0, 1), value=1)
         inputs, positions = drawn[:, None], mask.sum(1, keepdim=True) - 1
     T = t + 1
@@ -153,22 +164,34 @@ def sample(lm: LanguageModel, prompts: Prompts, k: int, temperature: float) -> t
 
 
 @torch.no_grad()
-def collect(lm: LanguageModel, prompts: Prompts, k: int, temperature: float, batch_size: int) -> Rollout:
+def collect(
+    lm: LanguageModel,
+    prompts: Prompts,
+    k: int,
+    temperature: float,
+    batch_size: int,
+    policy: RowPolicy | None = None,
+    reference: Prompts | None = None,
+) -> Rollout:
     """Sample k replies for each of B prompts from the active adapter: N = B k rows, the k replies of a prompt adjacent.
 
-    Forward passes take `batch_size` rows at a time, rows of similar length together.
+    Forward passes take `batch_size` rows at a time, rows of similar length together. `policy`: an adapter that is another one for every
+    row, and therefore cannot be folded. `reference`: the prompts that the base model reads, if they are not the policy's.
     """
     prompts = trim(prompts)
     measured = None
-    with folded(lm):
+    with folded(lm) if policy is None else nullcontext():
         if lm.seq2seq:
             options = {"temperature": temperature} if temperature != 1.0 else {}
+            if policy is not None:
+                policy.use(None)
             tokens = lm.generate(prompts, do_sample=True, num_return_sequences=k, **options)
         else:
-            tokens, measured = sample(lm, prompts, k, temperature)
+            tokens, measured = sample(lm, prompts, k, temperature, policy)
     mask = lm.reply_mask(tokens)
     tokens = tokens.masked_fill(mask == 0, lm.tokenizer.pad_token_id)
-    repeated = prompts[torch.arange(len(prompts), device=tokens.device).repeat_interleave(k)]
+    copies = torch.arange(len(prompts), device=tokens.device).repeat_interleave(k)
+    repeated, ref_prompts = prompts[copies], (prompts if reference is None else reference)[copies]
     # in half precision a folded weight is rounded, so that the policy's own numbers come from the unfolded adapter
     remeasure = measured is None or next(lm.base.parameters()).dtype != torch.float32
     if measured is None:
@@ -179,11 +202,13 @@ def collect(lm: LanguageModel, prompts: Prompts, k: int, temperature: float, bat
         T = int(lengths[rows].max())
         batch, y, m, at = trim(repeated[rows]), tokens[rows, :T], mask[rows, :T], (rows[:, None], torch.arange(T, device=rows.device))
         if remeasure:
+            if policy is not None:
+                policy.use(rows)
             logits, hidden = lm.forward_reply(batch, y, m, hidden=True)
             assert hidden is not None
             measured.write(at, torch.log_softmax(logits.float() / temperature, -1), hidden, y)
         with lm.without_adapters():
-            logits, _ = lm.forward_reply(batch, y, m)
+            logits, _ = lm.forward_reply(batch if reference is None else trim(ref_prompts[rows]), y, m)
         ref_logp[at] = token_logprobs(logits, y, temperature)
     keep = mask.float()
     logp, entropy, features = measured.logp * keep, measured.entropy * keep, measured.features * keep[..., None]

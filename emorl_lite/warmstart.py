@@ -64,7 +64,7 @@ def warm_start(
     student.base.requires_grad_(False)
     student.add_adapter("warmstart", seed=seed)
     if steps > 0:
-        _train(student, rows, steps, batch_size, lr, seed)
+        supervise(student, rows, steps, batch_size, lr, seed)
     merged = student.model.merge_and_unload().eval()
     config = lm.config if folder is None else replace(lm.config, path=str(folder))
     if folder is not None:
@@ -74,13 +74,15 @@ def warm_start(
     return LanguageModel(merged, lm.tokenizer, config)
 
 
-def _train(student: LanguageModel, rows: list[dict[str, list[int]]], steps: int, batch_size: int, lr: float, seed: int) -> None:
+def supervise(student: LanguageModel, rows: list[dict[str, list[int]]], steps: int, batch_size: int, lr: float, seed: int) -> None:
+    """Train the active adapter on tokenised examples with TRL's SFTTrainer, loss on the replies; `lr` is the peak of a cosine schedule."""
     try:
-        from datasets import Dataset
+        from datasets import Dataset, disable_progress_bars
         from transformers import PrinterCallback
         from trl import SFTConfig, SFTTrainer
     except ImportError as error:
-        raise UserError("the warm start needs TRL: pip install trl") from error
+        raise UserError("supervised fine-tuning needs TRL: pip install trl") from error
+    disable_progress_bars()
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # TRL and transformers rename each other's options
         config = SFTConfig(

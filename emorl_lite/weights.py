@@ -14,10 +14,11 @@ from torch import Tensor
 from emorl_lite.errors import UserError
 
 
-def check_weights(weights: Sequence[float] | Tensor, n: int) -> Tensor:
+def check_weights(weights: Sequence[float] | Tensor, n: int, signed: bool = False) -> Tensor:
     """Weights as a float32 tensor [n] (or [B, n], one row an example).
 
-    They must be finite, not negative and not all zero. They need not sum to one: under greedy decoding w and c·w give the same text.
+    They must be finite, not all zero and, unless `signed`, not negative. They need not sum to one: under greedy decoding w and c·w give
+    the same text.
     """
     w = torch.as_tensor(weights, dtype=torch.float32)
     if w.dim() not in (1, 2) or w.shape[-1] != n:
@@ -27,7 +28,7 @@ def check_weights(weights: Sequence[float] | Tensor, n: int) -> Tensor:
         where = f"weights, row {i + 1}" if w.dim() == 2 else "weights"
         if any(not math.isfinite(x) for x in row):
             raise UserError(f"{where}: {row} holds a NaN or an infinity")
-        if any(x < 0 for x in row):
+        if not signed and any(x < 0 for x in row):
             raise UserError(f"{where}: {row} holds a negative number")
         if not any(row):
             raise UserError(f"{where}: all zero, which gives every word the same score")

@@ -1,0 +1,44 @@
+"""Every way to serve several objectives, side by side. A method is one file here and its line in the registry."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from emorl_lite.errors import UserError
+from emorl_lite.methods.base import Bench, Cost, Method
+
+REGISTRY = {
+    "base": "base_model:BaseModel",
+    "uniform": "uniform:Uniform",
+    "uniform-wide": "uniform:UniformWide",
+    "dynaopt": "dynaopt:DynaOpt",
+    "c-dynaopt": "c_dynaopt:CDynaOpt",
+    "grpo": "grpo:GRPO",
+    "emorl": "emorl:EMORL",
+    "mod-reverse": "mod:MODReverse",
+    "mod-forward": "mod:MODForward",
+    "exact-average": "rewarded_soups:ExactAverage",
+    "rewarded-soups": "rewarded_soups:RewardedSoups",
+    "personalized-soups": "personalized_soups:PersonalizedSoups",
+    "dera": "dera:DeRa",
+    "prompted": "prompted:Prompted",
+    "clp-full": "clp:FullCLP",
+    "clp-attention": "clp:AttentionCLP",
+    "clp-logit": "clp:LogitCLP",
+    "clp-kl": "clp_kl:CLPOverKL",
+    "panacea": "panacea:Panacea",
+    "panacea-tchebycheff": "panacea:PanaceaTchebycheff",
+    "rewards-in-context": "rewards_in_context:RewardsInContext",
+}
+"""Name of each method, its file and its class; imported when asked for, because some need optional packages."""
+
+__all__ = ["REGISTRY", "Bench", "Cost", "Method", "method_class"]
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of this method. Raises UserError for an unknown name."""
+    if name not in REGISTRY:
+        raise UserError(f"method {name!r} is unknown: expected one of {', '.join(REGISTRY)}")
+    file, cls = REGISTRY[name].split(":")
+    found: type[Method] = getattr(import_module(f"emorl_lite.methods.{file}"), cls)
+    return found

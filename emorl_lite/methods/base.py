@@ -1,0 +1,254 @@
+"""What all methods have in common: what they are given, what they must tell, and how their replies are asked for.
+
+A method is trained (or loaded) once by `prepare`, and then replies: `reply(prompts, setting)`. Its setting is its own knob: objective
+weights for a method that can be steered, a strength for DeRa, nothing for a policy that is trained for one trade-off.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from emorl_lite.errors import UserError
+from emorl_lite.evaluation import ReplyScores
+from emorl_lite.models import LanguageModel, Prompts
+from emorl_lite.ppo import PPOTrainer
+from emorl_lite.presets import PPOConfig, SearchConfig
+from emorl_lite.rewards import RewardSet
+from emorl_lite.scored_map import ScoredMap
+from emorl_lite.simplex_grid import compositions
+from emorl_lite.types import Reward
+
+Family = Literal["single policy", "merging", "decoding", "steerable"]
+Knob = Literal["none", "weights", "subset", "strength"]
+Setting = Sequence[float] | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What training took. Runs that know nothing of each other may go on side by side: sums count all of them, `parallel` the longest."""
+
+    data_points: int = 0
+    """Training prompts answered, over all runs: the paper's count."""
+    parallel: int = 0
+    """Training prompts answered by the longest run."""
+    samples: int = 0
+    """Replies generated and scored in training, over all runs."""
+    trainable: int = 0
+    """Trained parameters of the policy, over all runs (critics left out)."""
+    seconds: float = 0.0
+    """Training time, over all runs."""
+
+    def __add__(self, other: Cost) -> Cost:
+        """Of two runs that may go on side by side."""
+        summed = {name: getattr(self, name) + getattr(other, name) for name in ("data_points", "samples", "trainable", "seconds")}
+        return Cost(parallel=max(self.parallel, other.parallel), **summed)
+
+
+class Policy(Protocol):
+    """A language model as decoding sees it: `LanguageModel` and `EnsembleLM` are both."""
+
+    def reply(self, prompts: Sequence[str], **options: Any) -> list[str]:
+        """Reply texts, greedy by default; options go to generate()."""
+
+    def generate(self, prompts: Prompts, **options: Any) -> Tensor:
+        """Reply tokens."""
+
+    def forward_reply(self, prompts: Prompts, reply: Tensor, reply_mask: Tensor) -> tuple[Tensor, Any]:
+        """Logits [B, T, V] that predict each token of given replies."""
+
+
+class Objectives:
+    """All objectives of replies at once, each distinct reply to a prompt scored once."""
+
+    def __init__(self, rewards: RewardSet):
+        self.names = list(rewards)
+        self.scores = ReplyScores(rewards.scores)
+
+    def __call__(self, prompts: Sequence[str], replies: Sequence[str]) -> Tensor:
+        """Scores [N, d] as float32."""
+        return torch.from_numpy(self.scores(prompts, replies)).float()
+
+    def watch(self) -> dict[str, Reward]:
+        """Each objective as a reward of its own, for a trainer's log."""
+
+        def column(i: int) -> Reward:
+            return lambda prompts, replies: self(prompts, replies)[:, i]
+
+        return {name: column(i) for i, name in enumerate(self.names)}
+
+
+class WeightedSum:
+    """The scalarised reward sum_i w_i r_i; `weights` may be set anew while a policy trains."""
+
+    def __init__(self, objectives: Objectives, weights: Sequence[float]):
+        self.objectives, self.weights = objectives, list(weights)
+        self.name = "weighted sum"
+
+    def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
+        """Scores [N]."""
+        return self.objectives(prompts, replies) @ torch.tensor(self.weights)
+
+
+@dataclass
+class Bench:
+    """What a method is given: one base model, the rewards, the prompts, a budget and a folder of its own seed."""
+
+    lm: LanguageModel
+    rewards: RewardSet
+    train_prompts: Sequence[str]
+    validation_prompts: Sequence[str]
+    ppo: PPOConfig
+    """`episodes` is the whole budget of a method in training prompts, over all its runs."""
+    kl_coefs: Mapping[str, float]
+    """KL weight of each objective's own run; a policy for weights w gets their w-mean, so that all maximise the same trade-off."""
+    folder: Path | None = None
+    seed: int = 0
+    progress: bool = False
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """The published search's levels."""
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.rewards)
+
+    @cached_property
+    def objectives(self) -> Objectives:
+        return Objectives(self.rewards)
+
+    @property
+    def uniform(self) -> tuple[float, ...]:
+        return (1 / len(self.rewards),) * len(self.rewards)
+
+    def kl_coef(self, weights: Sequence[float]) -> float:
+        """KL weight of a policy for these weights."""
+        return sum(w * self.kl_coefs[name] for w, name in zip(weights, self.names, strict=True))
+
+    def place(self, name: str) -> Path | None:
+        """Folder of one run."""
+        return None if self.folder is None else self.folder / name
+
+    def options(self, name: str) -> dict[str, Any]:
+        """What every trainer of this bench is called with."""
+        own = {"folder": self.place(name), "seed": self.seed, "progress": self.progress}
+        return own | {"validation_prompts": self.validation_prompts}
+
+    def train(self, name: str, reward: Reward, config: PPOConfig, trainer: type[PPOTrainer] = PPOTrainer, **options: Any) -> Cost:
+        """Train (finish, load) the adapter `name` with PPO on a reward."""
+        made = trainer(self.lm, name, reward, self.train_prompts, config, **self.options(name), watch=self.objectives.watch(), **options)
+        made.train()
+        return cost_of(made)
+
+    def train_objectives(self) -> Cost:
+        """One adapter per objective, each on its own reward alone, the budget divided evenly: what EMORL and all mergers start from."""
+        episodes = self.ppo.episodes // len(self.names)
+        costs = [self.train_objective(name, episodes) for name in self.names]
+        return sum(costs[1:], costs[0])
+
+    def train_objective(self, name: str, episodes: int | None = None) -> Cost:
+        """The adapter of one objective."""
+        episodes = episodes or self.ppo.episodes // len(self.names)
+        config = replace(self.ppo, episodes=episodes, kl_coef=self.kl_coefs[name])
+        reward = Column(self.objectives, name)
+        return self.train(name, reward, config)
+
+
+class Column:
+    """One objective as a reward."""
+
+    def __init__(self, objectives: Objectives, name: str):
+        self.objectives, self.name = objectives, name
+
+    def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
+        """Scores [N]."""
+        return self.objectives(prompts, replies)[:, self.objectives.names.index(self.name)]
+
+
+def cost_of(trainer: PPOTrainer) -> Cost:
+    """What a finished run took."""
+    trainable = sum(p.numel() for p in trainer.parameters)
+    return Cost(trainer.episodes, trainer.episodes, trainer.samples, trainable, round(trainer.seconds, 1))
+
+
+class Method(ABC):
+    """One way to serve several objectives."""
+
+    name: ClassVar[str]
+    family: ClassVar[Family]
+    knob: Knob
+    reference: ClassVar[str]
+    """Where it comes from."""
+    trains: ClassVar[str]
+    """What is trained, in a few words."""
+    decodes: ClassVar[str]
+    """What a reply needs, in a few words."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Methods whose trained parts this one uses ("objectives": the single-objective adapters)."""
+
+    def __init__(self, bench: Bench):
+        self.bench = bench
+
+    @abstractmethod
+    def prepare(self) -> Cost:
+        """Train what is missing, load what is there. Returns what training took, also if it was loaded."""
+
+    @abstractmethod
+    def policy(self, setting: Setting = None) -> AbstractContextManager[Policy]:
+        """The policy at a setting of the knob, while the block lasts. None: the knob's default."""
+
+    def encode(self, prompts: Sequence[str], setting: Setting = None) -> Prompts:
+        """The policy's inputs for these prompts."""
+        return self.bench.lm.encode(prompts)
+
+    def own_choices(self, prompts: Sequence[str]) -> dict[str, tuple[float, ...]]:
+        """Settings that the method's own searches choose on validation prompts, by the search's name."""
+        return {}
+
+    def exact_map(self, prompts: Sequence[str]) -> ScoredMap | None:
+        """The replies at every setting, if the method allows to know them."""
+        return None
+
+    @property
+    def calls(self) -> int:
+        """Forward passes of the language model for each generated token."""
+        return 1
+
+    def reply(self, prompts: Sequence[str], setting: Setting = None, **options: Any) -> list[str]:
+        """Reply texts, one a prompt; greedy unless the options to generate() say otherwise. `setting`: objective weights, or the knob."""
+        if setting is not None:
+            self.check(setting)
+        with self.policy(setting) as policy:
+            return policy.reply(prompts, **options)
+
+    def settings(self, steps: int) -> list[tuple[float, ...]]:
+        """The knob's settings that a comparison goes through; one empty setting for a method without a knob."""
+        if self.knob == "weights":
+            return [tuple(step / steps for step in point) for point in compositions(len(self.bench.names), steps)]
+        return [()]
+
+    def check(self, setting: Sequence[float]) -> None:
+        """Raise UserError for a setting that this method cannot have."""
+        d = len(self.bench.names)
+        if self.knob == "none" and len(setting):
+            raise UserError(f"method {self.name}: is trained for one trade-off and takes no weights")
+        if self.knob in ("weights", "subset") and (len(setting) != d or min(setting) < 0 or sum(setting) <= 0):
+            raise UserError(f"method {self.name}: expected {d} weights, not negative and not all zero, got {list(setting)}")
+
+
+@contextmanager
+def active(lm: LanguageModel, adapter: str) -> Iterator[LanguageModel]:
+    """The model with this adapter active; afterwards the one that was."""
+    before = lm.model.active_adapter
+    lm.use(adapter)
+    try:
+        yield lm
+    finally:
+        lm.use(before)

@@ -1,0 +1,109 @@
+"""Conditional language policies: parameters that are a mixture of experts' parameters, all trained together (CLP, arXiv 2407.15762)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from emorl_lite.methods.conditioning import Conditioning, Gate, GatedLoRA
+from emorl_lite.methods.steerable import Steerable
+from emorl_lite.models import LanguageModel
+from emorl_lite.stacked_lora import swapped_forward
+
+
+class MixedExperts(GatedLoRA):
+    """W(w) = W0 + s B_0 A_0 + s sum_i w_i B_i A_i: gates 1 on the shared block's r ranks, w_i on those of expert i."""
+
+    def __init__(self, lm: LanguageModel, adapter: str, d: int, chosen: Callable[[str], bool] = lambda name: True):
+        self.r = lm.config.lora_r
+        super().__init__(lm, adapter, d, self.r * (1 + d), chosen)
+
+    def gate(self, layer: int) -> Gate:
+        """1 for the shared block, then each weight r times."""
+        return lambda w: torch.cat([w.new_ones(len(w), self.r), w.repeat_interleave(self.r, 1)], 1)
+
+
+class MixedHead(Conditioning):
+    """A plain shared adapter on all layers, and experts on the LM head alone: logits = head(h) + s sum_i w_i B_i A_i h."""
+
+    folds = False
+
+    def extra(self) -> nn.Module:
+        """A of all experts one below the other [d r, width], B side by side [V, d r], 0 at first."""
+        r, (words, width) = self.lm.config.lora_r, self.lm.head.weight.shape
+        A = torch.empty(self.d * r, int(width))
+        for start in range(0, len(A), r):
+            nn.init.kaiming_uniform_(A[start : start + r], a=5**0.5)  # as peft does for each adapter
+        experts = nn.Module()
+        experts.A, experts.B = nn.Parameter(A), nn.Parameter(torch.zeros(int(words), self.d * r))
+        return experts
+
+    def attach(self, extra: nn.Module) -> None:
+        """Use these experts."""
+        self.experts = extra
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Inside, the head adds the mixed experts."""
+        head, config = self.lm.head.forward, self.lm.config
+
+        def forward(hidden: Tensor) -> Tensor:
+            logits: Tensor = head(hidden)
+            if self.resting():
+                return logits
+            A, B = self.experts.A, self.experts.B
+            gates = self.current(len(hidden)).repeat_interleave(config.lora_r, 1)[:, None]
+            low = linear(hidden.to(A.dtype), A) * gates  # type: ignore[arg-type]
+            return logits + (linear(low, B) * (config.lora_alpha / config.lora_r)).to(logits.dtype)  # type: ignore[arg-type]
+
+        with swapped_forward(self.lm.head, forward):
+            yield
+
+
+class FullCLP(Steerable):
+    """max E_{w ~ Dirichlet(1)} E[sum_i w_i r_i - beta(w) KL(pi_w || base)], theta(w) = theta_0 + sum_i w_i theta_i on every layer.
+
+    Differs from the paper: LoRA experts (rank r each, and a shared one) instead of copies of the layers; PPO; and instead of
+    (1 - alpha) R - alpha KL the KL weight is the w-mean of the single objectives' own (`clp-kl` varies it).
+    """
+
+    name = "clp-full"
+    reference = "arXiv 2407.15762"
+    trains = "a shared adapter and one expert per objective, on every layer"
+    decodes = "one adapter, mixed anew for every weight vector"
+
+    def make_conditioning(self) -> Conditioning:
+        """Experts on every layer."""
+        return MixedExperts(self.bench.lm, self.name, len(self.bench.names))
+
+
+class AttentionCLP(FullCLP):
+    """Experts on the attention layers alone; the others have the shared adapter."""
+
+    name = "clp-attention"
+    trains = "a shared adapter everywhere, one expert per objective on attention"
+
+    def make_conditioning(self) -> Conditioning:
+        """Experts on attention."""
+        return MixedExperts(self.bench.lm, self.name, len(self.bench.names), is_attention)
+
+
+class LogitCLP(FullCLP):
+    """Experts on the output layer alone; every other layer has the shared adapter."""
+
+    name = "clp-logit"
+    trains = "a shared adapter everywhere, one expert per objective on the LM head"
+
+    def make_conditioning(self) -> Conditioning:
+        """Experts on the head."""
+        return MixedHead(self.bench.lm, self.name, len(self.bench.names))
+
+
+def is_attention(name: str) -> bool:
+    """Whether a layer belongs to an attention block, by its name in Llama, GPT-2, T5 and their like."""
+    return re.search(r"\.\w*attn\.|\.\w*attention\.", "." + name.lower()) is not None

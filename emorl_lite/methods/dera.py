@@ -1,0 +1,75 @@
+"""DeRa: change the strength of an aligned policy's KL regularisation while it decodes (arXiv 2402.02992)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from emorl_lite.ensemble import EnsembleLM
+from emorl_lite.errors import UserError
+from emorl_lite.methods.base import Bench, Cost, Knob, Method, Setting
+from emorl_lite.methods.uniform import Uniform
+
+REFERENCE = "reference"
+"""Adapter with B = 0, which is the base model: it lets base and policy share one forward pass of two rows."""
+
+
+class DeRa(Method):
+    """z = z_ref + lambda (z_aligned - z_ref), which stands for a policy trained with the KL coefficient beta / lambda.
+
+    lambda = 0 is the base, 1 the aligned policy, above 1 extrapolates. The aligned policy is the uniformly weighted one: DeRa's knob is
+    how much to align, not to what, so it has no objective weights. Two model calls a token.
+    """
+
+    name = "dera"
+    family = "decoding"
+    knob: Knob = "strength"
+    reference = "arXiv 2402.02992"
+    trains = "nothing beyond the uniform policy"
+    decodes = "base and policy at every token"
+    needs = ("uniform",)
+
+    def __init__(self, bench: Bench):
+        super().__init__(bench)
+        self.aligned = Uniform(bench)
+
+    def prepare(self) -> Cost:
+        """Train or load the aligned policy."""
+        cost = self.aligned.prepare()
+        if REFERENCE not in self.bench.lm.adapters:
+            add_reference(self.bench)
+        return cost
+
+    @property
+    def calls(self) -> int:
+        """Base and policy."""
+        return 2
+
+    def settings(self, steps: int) -> list[tuple[float, ...]]:
+        """Strengths from none to twice the trained one."""
+        return [(x / 4,) for x in range(9)]
+
+    def check(self, setting: Setting) -> None:
+        """Raise UserError unless the setting is one finite number, not negative."""
+        values = list(setting or ())
+        if len(values) != 1 or not 0 <= values[0] < float("inf"):
+            raise UserError(f"method {self.name}: expected one strength, not negative, got {values}")
+
+    @contextmanager
+    def policy(self, setting: Setting = None) -> Iterator[EnsembleLM]:
+        """The policy at this strength (lambda), the trained one by default."""
+        strength = float(setting[0]) if setting else 1.0
+        names = [REFERENCE, self.aligned.name]
+        yield EnsembleLM(self.bench.lm, names, weights=(1 - strength, strength), level="logits", signed=True)
+
+
+def add_reference(bench: Bench) -> None:
+    """Add an adapter that changes nothing; the active adapter stays active."""
+    lm = bench.lm
+    before = lm.model.active_adapter
+    state = torch.get_rng_state()
+    lm.add_adapter(REFERENCE)
+    torch.set_rng_state(state)
+    lm.use(before)

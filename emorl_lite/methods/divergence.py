@@ -1,0 +1,41 @@
+"""How far a policy has gone from the base model: KL(policy || base) of its own sampled replies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from emorl_lite.methods.base import Method, Setting
+
+
+@torch.no_grad()
+def sampled_replies(
+    method: Method, prompts: Sequence[str], setting: Setting = None, seed: int = 0, batch_size: int = 32
+) -> tuple[list[str], Tensor]:
+    """(a reply sampled at temperature 1 for each of B prompts, KL(policy || base) along it [B], in nats).
+
+    KL of a reply is the sum over its tokens t of sum_v pi(v | y_<t) [log pi(v | y_<t) - log pi_base(v | y_<t)]: exact over the words v,
+    sampled over replies only. The base reads the prompt alone, whatever the policy reads. torch's random state is left as it was.
+    """
+    lm, texts, divergences = method.bench.lm, [], []
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        for start in range(0, len(prompts), batch_size):
+            batch = list(prompts[start : start + batch_size])
+            read, plain = method.encode(batch, setting), lm.encode(batch)
+            with method.policy(setting) as policy:
+                tokens = policy.generate(read, do_sample=True)
+                mask = lm.reply_mask(tokens)
+                tokens = tokens.masked_fill(mask == 0, lm.tokenizer.pad_token_id)
+                logp = policy.forward_reply(read, tokens, mask)[0].float().log_softmax(-1)
+            with lm.without_adapters():
+                base = lm.forward_reply(plain, tokens, mask)[0].float().log_softmax(-1)
+            terms = torch.where(logp.isinf(), 0.0, logp.exp() * (logp - base))
+            divergences.append((terms.sum(-1) * mask).sum(1).cpu())
+            texts += lm.decode(tokens)
+    finally:
+        torch.set_rng_state(state)
+    return texts, torch.cat(divergences)

@@ -1,0 +1,88 @@
+"""DynaOpt: two Exp3 bandits change the reward weights while one policy trains (Min et al. 2024, arXiv 2403.13578)."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+from emorl_lite.methods.bandits import Exp3
+from emorl_lite.methods.base import Cost, Knob, Method, Setting, WeightedSum, active
+from emorl_lite.methods.dynamic_weights import DynamicWeightsPPO
+from emorl_lite.models import LanguageModel
+
+GAMMA = 0.07
+"""Exploration of both bandits (DynaOpt's code)."""
+
+
+class DynaOptPPO(DynamicWeightsPPO):
+    """A controller draws an arm: raise the weight of objective a, or (the last arm) leave the weights.
+
+    Raising is an update of a second bandit with arm a and reward 1, whose weights, divided by their sum, are the reward weights. At the
+    next validation the controller's reward is the mean improvement over the objectives.
+    """
+
+    counters = (*DynamicWeightsPPO.counters, "controller_weights", "arm", "raised_weights")
+
+    def __init__(self, lm: Any, adapter: str, reward: WeightedSum, *args: Any, **options: Any):
+        d = len(reward.weights)
+        self.controller, self.raised = Exp3(d + 1, GAMMA), Exp3(d, GAMMA)
+        self.arm = d
+        super().__init__(lm, adapter, reward, *args, **options)
+
+    @property
+    def controller_weights(self) -> list[float]:
+        """State of the controller."""
+        return self.controller.weights
+
+    @controller_weights.setter
+    def controller_weights(self, weights: list[float]) -> None:
+        self.controller.weights = weights
+
+    @property
+    def raised_weights(self) -> list[float]:
+        """State of the bandit that holds the objectives' weights."""
+        return self.raised.weights
+
+    @raised_weights.setter
+    def raised_weights(self, weights: list[float]) -> None:
+        self.raised.weights = weights
+
+    def learn(self, improvements: list[float]) -> None:
+        """Tell the controller what its last arm brought."""
+        self.controller.update(self.arm, sum(improvements) / len(improvements))
+
+    def choose(self, improvements: list[float]) -> None:
+        """Draw an arm and raise its objective's weight, once."""
+        self.arm = self.controller.draw()
+        if self.arm < len(self.weights):
+            self.raised.update(self.arm, 1.0)
+            self.weights = [w / sum(self.raised.weights) for w in self.raised.weights]
+
+
+class DynaOpt(Method):
+    """One policy on sum_i w_i r_i, with w chosen anew at every validation by Exp3.
+
+    p_a = (1 - gamma) v_a / sum(v) + gamma / K; after a reward r of arm a, v_a <- v_a exp(gamma r / (K p_a)); gamma = .07.
+    Differs from its code: PPO with LoRA; the weights start at 1/d each instead of 1 (the same direction, and the KL weight then means
+    the same at every step); validation comes every `validate_every` steps of this package's larger batches instead of every 10.
+    The port in the EMORL code forgets to reset the chosen arm and so raises a weight eight times; here it is raised once.
+    """
+
+    name = "dynaopt"
+    family = "single policy"
+    knob: Knob = "none"
+    reference = "arXiv 2403.13578"
+    trains = "one adapter on a weighted reward, weights by bandits"
+    decodes = "one adapter"
+    trainer: type[DynamicWeightsPPO] = DynaOptPPO
+
+    def prepare(self) -> Cost:
+        """Train or load the adapter."""
+        bench = self.bench
+        config = replace(bench.ppo, kl_coef=bench.kl_coef(bench.uniform))
+        return bench.train(self.name, WeightedSum(bench.objectives, bench.uniform), config, self.trainer)
+
+    def policy(self, setting: Setting = None) -> AbstractContextManager[LanguageModel]:
+        """The adapter."""
+        return active(self.bench.lm, self.name)

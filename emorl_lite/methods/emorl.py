@@ -1,0 +1,61 @@
+"""EMORL: one adapter per objective, their last hidden states mixed at every token (arXiv 2505.02579)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from emorl_lite.ensemble import EnsembleLM, Level
+from emorl_lite.evaluation import TreeEvaluation
+from emorl_lite.exact_map import exact_map
+from emorl_lite.methods.base import Cost, Knob, Method, Setting
+from emorl_lite.optimum import exact_search
+from emorl_lite.prefix_tree import PrefixTree
+from emorl_lite.scored_map import ScoredMap, scored_map
+from emorl_lite.search import hierarchical_grid_search
+
+
+class EMORL(Method):
+    """logits = head(sum_i w_i h_i), h_i the last hidden state of adapter i, all adapters reading the same prefix.
+
+    The weights are found by hierarchical grid search on validation prompts, or all at once by the exact map. Differs from the paper: PPO
+    instead of k-SCST; weights on the simplex (under greedy decoding only their direction matters).
+    """
+
+    name = "emorl"
+    family = "decoding"
+    knob: Knob = "weights"
+    reference = "arXiv 2505.02579"
+    trains = "one adapter per objective, each on its own reward"
+    decodes = "all d adapters at every token"
+    needs = ("objectives",)
+    level: Level = "hidden"
+
+    def prepare(self) -> Cost:
+        """Train or load the adapters of the objectives."""
+        return self.bench.train_objectives()
+
+    @property
+    def calls(self) -> int:
+        """One a objective."""
+        return len(self.bench.names)
+
+    def tree(self, prompts: Sequence[str]) -> PrefixTree:
+        """Decodes many weights at once."""
+        return PrefixTree(self.bench.lm, self.bench.names, prompts, level="probabilities" if self.level == "probabilities" else "hidden")
+
+    def exact_map(self, prompts: Sequence[str]) -> ScoredMap:
+        """The replies at every weight vector."""
+        return scored_map(exact_map(self.tree(prompts)), self.bench.objectives.scores)
+
+    def own_choices(self, prompts: Sequence[str]) -> dict[str, tuple[float, ...]]:
+        """The published search's weights, and the exact optimum."""
+        evaluate = TreeEvaluation(self.tree(prompts), self.bench.objectives.scores)
+        published = hierarchical_grid_search(evaluate, self.bench.names, self.bench.search, by_direction=True, progress=False)
+        optimum = exact_search(self.exact_map(prompts))
+        return {"published search": tuple(published.best), "exact optimum": tuple(optimum.best)}
+
+    @contextmanager
+    def policy(self, setting: Setting = None) -> Iterator[EnsembleLM]:
+        """The ensemble at these weights, uniform by default."""
+        yield EnsembleLM(self.bench.lm, self.bench.names, weights=setting or self.bench.uniform, level=self.level)

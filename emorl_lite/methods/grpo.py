@@ -1,0 +1,137 @@
+"""GRPO with several rewards: TRL's GRPOTrainer and its `reward_weights`."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+from emorl_lite.checkpoint import check_identity, write_atomically
+from emorl_lite.errors import UserError
+from emorl_lite.methods.base import Cost, Knob, Method, Setting, active
+from emorl_lite.models import LanguageModel
+
+GROUP = 4
+"""Replies to one prompt that are compared with each other."""
+
+
+class GRPO(Method):
+    """Group-relative policy optimisation (arXiv 2402.03300) on sum_i w_i r_i, w = 1/d, by the `trl` library.
+
+    A reply's advantage is its reward less the mean of its group of 4 replies to the same prompt, over their standard deviation. The KL
+    term stands in the loss instead of the reward. The budget is counted in replies: GRPO answers a quarter of the prompts, four times
+    each. Runs are short and start again if they are stopped. Decoder-only models only (TRL).
+    """
+
+    name = "grpo"
+    family = "single policy"
+    knob: Knob = "none"
+    reference = "arXiv 2402.03300, TRL"
+    trains = "one adapter on the mean reward, groups of 4 replies"
+    decodes = "one adapter"
+
+    def prepare(self) -> Cost:
+        """Train or load the adapter."""
+        bench, folder = self.bench, self.bench.place(self.name)
+        c = bench.ppo
+        steps = max(1, c.episodes // c.batch_size)
+        identity = {"budget": c.episodes, "batch_size": c.batch_size, "group": GROUP, "lr": c.lr, "epochs": c.epochs, "clip": c.clip}
+        identity |= {"kl_coef": bench.kl_coef(bench.uniform), "seed": bench.seed}
+        if folder and (folder / "done.json").is_file():
+            record = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+            check_identity(folder / "done.json", record["identity"], identity)
+            if self.name not in bench.lm.adapters:
+                bench.lm.load_adapter(folder, self.name)
+            return Cost(**record["cost"])
+        if bench.lm.seq2seq:
+            raise UserError(
+                f"method {self.name}: TRL's GRPO trainer takes decoder-only models, {bench.lm.config.path} is an encoder-decoder"
+            )
+        bench.lm.add_adapter(self.name, bench.seed)
+        began = time.perf_counter()
+        self._train(steps)
+        samples = steps * c.batch_size
+        trainable = sum(p.numel() for n, p in bench.lm.model.named_parameters() if f".{self.name}." in n)
+        cost = Cost(samples // GROUP, samples // GROUP, samples, trainable, round(time.perf_counter() - began, 1))
+        if folder:
+            bench.lm.save_adapter(self.name, folder)
+            write_atomically(folder / "done.json", json.dumps({"identity": identity, "cost": vars(cost)}, indent=1))
+        return cost
+
+    def policy(self, setting: Setting = None) -> AbstractContextManager[LanguageModel]:
+        """The adapter."""
+        return active(self.bench.lm, self.name)
+
+    def _train(self, steps: int) -> None:
+        try:
+            from datasets import Dataset, disable_progress_bars
+            from transformers import PrinterCallback
+            from trl import GRPOConfig, GRPOTrainer
+        except ImportError as error:
+            raise UserError("method grpo needs TRL: pip install trl") from error
+        bench, c = self.bench, self.bench.ppo
+        lm = bench.lm
+        disable_progress_bars()
+        # the trainer's own reference handling wants a model that it made itself: it gets a plain copy of the base
+        base = copy.deepcopy(lm.model).unload()
+        rows = [{"prompt": lm.config.template.format(prompt=p), "client": p} for p in bench.train_prompts]
+        d = len(bench.names)
+        with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TRL and transformers rename each other's options
+            config = GRPOConfig(
+                output_dir=scratch,
+                max_steps=steps * c.epochs,
+                num_iterations=c.epochs,
+                per_device_train_batch_size=c.batch_size,
+                num_generations=GROUP,
+                max_completion_length=lm.config.max_new_tokens,
+                learning_rate=c.lr,
+                lr_scheduler_type="linear",
+                beta=bench.kl_coef(bench.uniform),
+                epsilon=c.clip,
+                temperature=c.temperature,
+                max_grad_norm=c.max_grad_norm,
+                reward_weights=[1 / d] * d,
+                weight_decay=0.0,
+                gradient_checkpointing=False,
+                bf16=lm.base.dtype == torch.bfloat16,
+                use_cpu=lm.device.type == "cpu",
+                seed=bench.seed,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+                logging_strategy="no",
+            )
+            trainer = GRPOTrainer(
+                base,
+                [self._reward(name) for name in bench.names],
+                config,
+                train_dataset=Dataset.from_list(rows),
+                processing_class=copy.deepcopy(lm.tokenizer),  # the trainer may change its padding side
+                peft_config=copy.deepcopy(lm.model.peft_config[self.name]),
+            )
+            trainer.remove_callback(PrinterCallback)
+            trainer.train()
+        set_peft_model_state_dict(lm.model, get_peft_model_state_dict(trainer.model), adapter_name=self.name)
+        lm.model.eval()
+
+    def _reward(self, name: str) -> Callable[..., list[float]]:
+        """One objective as TRL calls it."""
+        bench, column = self.bench, self.bench.names.index(name)
+
+        def reward(completion_ids: list[list[int]], client: list[str], **_: Any) -> list[float]:
+            width = max(map(len, completion_ids))
+            pad = bench.lm.tokenizer.pad_token_id
+            tokens = torch.tensor([ids + [pad] * (width - len(ids)) for ids in completion_ids])
+            return bench.objectives(client, bench.lm.decode(tokens))[:, column].tolist()
+
+        reward.__name__ = name
+        return reward

@@ -1,0 +1,150 @@
+"""Rewards-in-Context: fine-tune on prompts that carry the reply's rewards, then ask for high ones (RiC, arXiv 2402.10207)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from emorl_lite.checkpoint import check_identity, write_atomically
+from emorl_lite.methods.base import Bench, Cost, Knob, Method, Policy, Setting, active
+from emorl_lite.methods.conditioning import WeightsAsText
+from emorl_lite.methods.steerable import Steered
+from emorl_lite.models import UNFINISHED, Prompts
+from emorl_lite.rollout import folded
+from emorl_lite.simplex_grid import compositions
+from emorl_lite.warmstart import supervise, tokenise_examples
+
+ROUNDS = 2
+"""Online rounds; half of the budget is offline, the rest is theirs."""
+PASSES = 3
+"""Passes of fine-tuning over the data, at each stage."""
+
+
+class RewardsAsText(WeightsAsText):
+    """Each reward as a word for its quantile among the base model's replies: "most reflection, no empathy, some fluency." """
+
+    def __init__(self, *args: object):
+        super().__init__(*args)  # type: ignore[arg-type]
+        self.offline = torch.zeros(0, self.d)
+
+    def levels(self, scores: Tensor) -> Tensor:
+        """Scores [N, d] -> the share of offline replies that score less, and half of those that score the same, [N, d]."""
+        below = (self.offline[None] < scores[:, None]).float().mean(1)
+        same = (self.offline[None] == scores[:, None]).float().mean(1)
+        return below + same / 2
+
+
+class RewardsInContext(Method):
+    """Minimise -log p(y | rewards r(x, y) as text, x) over replies y of the base, then of the model itself; ask for r(w) at inference.
+
+    A preference w asks objective i for level min(1, d w_i): the highest as soon as its weight is average (the paper's mapping for two
+    objectives, carried over to d). Online rounds keep the better half of replies by sum_i w_i r_i at the weights they were asked with
+    (the paper: those near the front). Differs from the paper: quantiles as words instead of normalised numbers; no data set of human
+    replies, only the base model's; small rounds. No PPO and no KL term.
+    """
+
+    name = "rewards-in-context"
+    family = "steerable"
+    knob: Knob = "weights"
+    reference = "arXiv 2402.10207"
+    trains = "one adapter, supervised on its own scored replies"
+    decodes = "one adapter, a longer prompt"
+
+    def __init__(self, bench: Bench):
+        super().__init__(bench)
+        self.conditioning = RewardsAsText(bench.lm, self.name, bench.names)
+
+    def prepare(self) -> Cost:
+        """Train or load the adapter."""
+        bench, folder = self.bench, self.bench.place(self.name)
+        identity = {"budget": bench.ppo.episodes, "rounds": ROUNDS, "passes": PASSES, "lr": bench.ppo.lr, "seed": bench.seed}
+        if folder and (folder / "done.json").is_file():
+            record = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+            check_identity(folder / "done.json", record["identity"], identity)
+            if self.name not in bench.lm.adapters:
+                bench.lm.load_adapter(folder, self.name)
+            return Cost(**record["cost"])
+        began = time.perf_counter()
+        cost = self._train()
+        cost = Cost(**(vars(cost) | {"seconds": round(time.perf_counter() - began, 1)}))
+        if folder:
+            bench.lm.save_adapter(self.name, folder)
+            write_atomically(folder / "done.json", json.dumps({"identity": identity, "cost": vars(cost)}, indent=1))
+        return cost
+
+    @contextmanager
+    def policy(self, setting: Setting = None) -> Iterator[Policy]:
+        """The policy asked for the rewards of these weights, uniform by default."""
+        with active(self.bench.lm, self.name):
+            yield Steered(self.bench.lm, self.conditioning, self.wanted(torch.tensor([list(setting or self.bench.uniform)])))
+
+    def encode(self, prompts: Sequence[str], setting: Setting = None) -> Prompts:
+        """The policy's inputs: prompts that ask for rewards."""
+        wanted = self.wanted(torch.tensor([list(setting or self.bench.uniform)]))
+        return self.bench.lm.encode(self.conditioning.inputs(prompts, wanted))
+
+    def wanted(self, weights: Tensor) -> Tensor:
+        """The reward levels [n, d] to ask for, given weights [n, d]."""
+        return (weights / weights.sum(1, keepdim=True) * weights.shape[1]).clamp(max=1)
+
+    def _train(self) -> Cost:
+        bench, lm = self.bench, self.bench.lm
+        budget, d = bench.ppo.episodes, len(bench.names)
+        torch.manual_seed(bench.seed)
+        lm.add_adapter(self.name, bench.seed)
+        prompts = _take(bench.train_prompts, budget // 2)
+        with lm.without_adapters():
+            replies = lm.reply(prompts, do_sample=True)
+        scores = bench.objectives(prompts, replies)
+        self.conditioning.offline = scores
+        data = self._examples(prompts, replies, self.conditioning.levels(scores))
+        self._fine_tune(data, bench.seed)
+        grid = torch.tensor(compositions(d, 5)) / 5
+        for number in range(1, ROUNDS + 1):
+            torch.manual_seed(bench.seed * 1000 + number)
+            asked = grid[torch.randint(len(grid), (budget // 2 // ROUNDS,))]
+            prompts = _take(bench.train_prompts, len(asked))
+            with active(lm, self.name), folded(lm):
+                replies = lm.reply(self.conditioning.inputs(prompts, self.wanted(asked)), do_sample=True)
+            scores = bench.objectives(prompts, replies)
+            utility = (scores * asked).sum(1)
+            kept = _better_half(utility, asked).tolist()
+            data += self._examples([prompts[i] for i in kept], [replies[i] for i in kept], self.conditioning.levels(scores[kept]))
+            self._fine_tune(data, bench.seed + number)
+        trainable = sum(p.numel() for n, p in lm.model.named_parameters() if f".{self.name}." in n)
+        samples = budget // 2 + budget // 2 // ROUNDS * ROUNDS
+        return Cost(samples, samples, samples, trainable)
+
+    def _examples(self, prompts: Sequence[str], replies: Sequence[str], levels: Tensor) -> list[tuple[str, str]]:
+        """(prompt with levels, reply) of the replies that ended."""
+        read = self.conditioning.inputs(prompts, levels)
+        return [(text, reply) for text, reply in zip(read, replies, strict=True) if not reply.endswith(UNFINISHED) and reply]
+
+    def _fine_tune(self, data: list[tuple[str, str]], seed: int) -> None:
+        lm, c = self.bench.lm, self.bench.ppo
+        lm.use(self.name)
+        rows = tokenise_examples(lm, data)
+        supervise(lm, rows, max(1, PASSES * len(rows) // c.batch_size), c.batch_size, c.lr, seed)
+        lm.model.eval()
+
+
+def _take(prompts: Sequence[str], n: int) -> list[str]:
+    """n prompts in random order, again from the start when they run out."""
+    order: list[int] = []
+    while len(order) < n:
+        order += torch.randperm(len(prompts)).tolist()
+    return [prompts[i] for i in order[:n]]
+
+
+def _better_half(utility: Tensor, asked: Tensor) -> Tensor:
+    """Of the replies asked with the same weights, the better half: row numbers."""
+    groups: dict[tuple[float, ...], list[int]] = {}
+    for i, w in enumerate(asked.tolist()):
+        groups.setdefault(tuple(w), []).append(i)
+    kept = [sorted(rows, key=lambda i: -float(utility[i]))[: (len(rows) + 1) // 2] for rows in groups.values()]
+    return torch.tensor([i for rows in kept for i in rows])

@@ -1,0 +1,296 @@
+"""The study: every method on one footing, over several seeds. `python -m emorl_lite study`.
+
+    runs/<preset>/study/seed<k>/<run>/             what was trained: adapter, log.csv, done.json
+    runs/<preset>/study/seed<k>/results/<method>/  rows.csv, sweep.csv, front.csv, and result.json, written last
+
+One job is one method of one seed. Jobs run side by side, each in a process of its own; whatever is finished is kept, a training run that
+was stopped goes on from its checkpoint, so the same command continues after any interruption.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from emorl_lite.checkpoint import check_identity, write_atomically
+from emorl_lite.errors import UserError
+from emorl_lite.methods import REGISTRY, Bench, Cost, Method, method_class
+from emorl_lite.methods.divergence import sampled_replies
+from emorl_lite.methods.levels import level_scores
+from emorl_lite.pareto import non_dominated
+from emorl_lite.presets import Preset
+from emorl_lite.provenance import save_table
+from emorl_lite.runs import Experiment
+from emorl_lite.simplex_grid import compositions
+
+OBJECTIVES_JOB, LEVELS_JOB = "objectives", "levels"
+FRONT_STEPS = 40
+"""Spacing 1/40 of the weights at which an exact map is asked for its front."""
+TABLES = ("rows", "sweep", "front")
+
+
+@dataclass
+class Study:
+    """All methods of a preset over seeds 0 .. seeds - 1. Raises UserError for an unknown method or options that make no sense."""
+
+    preset: Preset
+    seeds: int = 5
+    methods: Sequence[str] = ()
+    """Names of the registry; all of them if empty."""
+    root: Path | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise UserError(f"--seeds {self.seeds}: must be positive")
+        self.preset.study.check()
+        self.methods = list(self.methods or REGISTRY)
+        for name in self.methods:
+            method_class(name)
+
+    @property
+    def folder(self) -> Path:
+        """Where the study's runs lie, a folder a seed."""
+        return Experiment(self.preset, 0, self.root).home / "study"
+
+    def run(self, workers: int | None = None) -> dict[str, pd.DataFrame]:
+        """Do what is missing and return the tables (see `tables`). `workers`: processes (default: two on a CPU with two cores)."""
+        lab = Experiment(self.preset, 0, self.root, progress=self.progress)
+        if workers is None:
+            workers = min(2, os.cpu_count() or 1) if lab.lm.device.type == "cpu" else 1
+        _ = lab.rewards  # the classifiers, once, before the workers load them
+        jobs = [(seed, name) for seed in range(self.seeds) for name in self._order()]
+        todo = [job for job in jobs if not self._finished(*job)]
+        with tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="job", file=sys.stdout, disable=not self.progress) as bar:
+            if workers == 1:
+                for seed, name in todo:
+                    run_job(self.preset, seed, name, self.root)
+                    bar.update()
+            else:
+                self._side_by_side(todo, workers, bar)
+        return self.tables()
+
+    def _order(self) -> list[str]:
+        """Jobs of one seed, each after what it needs."""
+        needed = [need for name in self.methods for need in method_class(name).needs if need in REGISTRY]
+        names = sorted(dict.fromkeys([*needed, *self.methods]), key=lambda name: name not in needed)
+        shared = any(OBJECTIVES_JOB in method_class(name).needs for name in names)
+        return [*([OBJECTIVES_JOB] if shared else []), *names, *([LEVELS_JOB] if shared else [])]
+
+    def _needs(self, name: str) -> tuple[str, ...]:
+        if name == OBJECTIVES_JOB:
+            return ()
+        return (OBJECTIVES_JOB,) if name == LEVELS_JOB else method_class(name).needs
+
+    def _side_by_side(self, todo: list[tuple[int, str]], workers: int, bar: Any) -> None:
+        """Run jobs in processes; a job starts when those it needs have ended."""
+        waiting = list(todo)
+        running: dict[Future[None], tuple[int, str]] = {}
+        job: Callable[..., None] = partial(run_job, self.preset)
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            while waiting or running:
+                blocked = {*waiting, *running.values()}
+                ready = [(s, n) for s, n in waiting if not any((s, need) in blocked for need in self._needs(n))]
+                for seed, name in ready[: workers - len(running)]:
+                    future = pool.submit(job, seed, name, self.root)
+                    running[future] = (seed, name)
+                    waiting.remove((seed, name))
+                ended, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    seed, name = running.pop(future)
+                    try:
+                        future.result()
+                    except BaseException:
+                        for other in running:
+                            other.cancel()
+                        raise
+                    bar.set_postfix_str(f"seed {seed}: {name}")
+                    bar.update()
+
+    def _finished(self, seed: int, name: str) -> bool:
+        """Whether this job's result is there. Raises UserError if it was made with other options."""
+        file = results_folder(Experiment(self.preset, seed, self.root), name) / "result.json"
+        if not file.is_file():
+            return False
+        check_identity(file, json.loads(file.read_text(encoding="utf-8"))["identity"], identity(self.preset))
+        return True
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """rows: a line per method, chosen setting and seed, with costs and scores; sweep: a line per setting; front: the exact maps'
+        fronts; levels: mean scores by aggregation level; convergence: when the paper's rule would have stopped each training run."""
+        found: dict[str, list[pd.DataFrame]] = {name: [] for name in (*TABLES, "levels", "convergence")}
+        for seed in range(self.seeds):
+            lab = Experiment(self.preset, seed, self.root)
+            for name in self._order():
+                for table in (*TABLES, "levels"):
+                    file = results_folder(lab, name) / f"{table}.csv"
+                    if self._finished(seed, name) and file.is_file():
+                        found[table].append(pd.read_csv(file))
+            found["convergence"].append(convergence(study_folder(lab), seed, self.preset))
+        return {name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for name, parts in found.items()}
+
+    def save(self, folder: Path, command: str) -> list[Path]:
+        """Write every table as methods_<name>.csv (the rows: methods.csv) with its provenance."""
+        written = []
+        for name, table in self.tables().items():
+            if len(table):
+                path = folder / ("methods.csv" if name == "rows" else f"methods_{name}.csv")
+                facts = {"command": command, "preset": self.preset.name, "seeds": self.seeds, "study": asdict(self.preset.study)}
+                written.append(save_table(table.round(6), path, **facts, ppo=asdict(self.preset.ppo)))
+        return written
+
+
+def study_folder(lab: Experiment) -> Path:
+    """Where one seed of the study lies."""
+    return lab.home / "study" / lab.folder.name
+
+
+def results_folder(lab: Experiment, name: str) -> Path:
+    """Where one job's tables lie."""
+    return study_folder(lab) / "results" / name
+
+
+def identity(preset: Preset) -> dict[str, Any]:
+    """What makes results comparable."""
+    parts = {part: asdict(getattr(preset, part)) for part in ("study", "ppo", "rewards", "data", "search")}
+    shape = {key: getattr(preset.model, key) for key in ("path", "template", "max_new_tokens", "lora_r", "lora_alpha")}
+    return {"objectives": list(preset.objectives), "model": shape, "kl_coef": dict(preset.kl_coef), **parts}
+
+
+def make_bench(lab: Experiment) -> Bench:
+    """What the methods of one seed are given."""
+    preset, study = lab.preset, lab.preset.study
+    return Bench(
+        lm=lab.lm,
+        rewards=lab.rewards,
+        train_prompts=lab.dataset.prompts("train"),
+        validation_prompts=lab.validation(),
+        ppo=replace(preset.ppo, episodes=study.budget, batch_size=study.batch_size, validate_every=study.validate_every),
+        kl_coefs={name: preset.kl_coef.get(name, preset.ppo.kl_coef) for name in preset.objectives},
+        folder=study_folder(lab),
+        seed=lab.seed,
+        progress=False,
+        search=preset.search,
+    )
+
+
+def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> None:
+    """One job, in whatever process this is."""
+    warnings.filterwarnings("ignore", category=FutureWarning)  # deprecations inside the libraries, not ours
+    began = time.perf_counter()
+    lab = Experiment(preset, seed, root, progress=False)
+    bench = make_bench(lab)
+    folder = results_folder(lab, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    test = lab.dataset.prompts("test")
+    if name == OBJECTIVES_JOB:
+        tables, cost = {}, bench.train_objectives()
+    elif name == LEVELS_JOB:
+        cost = bench.train_objectives()
+        tables = {"levels": level_scores(bench, test[: preset.study.sweep_prompts], preset.study.level_steps)}
+    else:
+        tables, cost = examine(method_class(name)(bench), test, preset)
+    for table, frame in tables.items():
+        frame.insert(0, "seed", seed)
+        frame.to_csv(folder / f"{table}.csv", index=False)
+    result = {"cost": asdict(cost), "seconds": round(time.perf_counter() - began, 1), "identity": identity(preset)}
+    write_atomically(folder / "result.json", json.dumps(result, indent=1) + "\n")
+
+
+def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[str, pd.DataFrame], Cost]:
+    """Train a method and measure it: (tables rows, sweep and perhaps front, its training cost)."""
+    bench, study = method.bench, preset.study
+    cost = method.prepare()
+    few, many = test[: study.sweep_prompts], test[: study.test_prompts]
+    sweep: list[dict[str, Any]] = []
+    for setting in method.settings(study.weight_steps):
+        row = {"method": method.name, **_columns(method, setting)}
+        row |= {f"validation_{k}": v for k, v in _greedy(method, setting, bench.validation_prompts).items()}
+        row |= _greedy(method, setting, few)
+        if method.knob == "strength":
+            row |= _sampled(method, setting, few)
+        sweep.append(row)
+    best = int(np.argmax([row["validation_mean"] for row in sweep]))
+    default = bench.uniform if method.knob in ("weights", "subset") else ()
+    chosen: dict[str, tuple[float, ...]] = {"default": default}
+    if method.knob != "none":
+        chosen["grid"] = method.settings(study.weight_steps)[best]
+    chosen |= method.own_choices(bench.validation_prompts)
+    rows = []
+    for choice, setting in chosen.items():
+        row = {"method": method.name, "family": method.family, "choice": choice, **_columns(method, setting)}
+        row |= asdict(cost) | {"calls_per_token": method.calls, "n": len(many)}
+        rows.append(row | _greedy(method, setting, many) | _sampled(method, setting, few))
+    tables = {"rows": pd.DataFrame(rows), "sweep": pd.DataFrame(sweep)}
+    if (front := exact_front(method, few)) is not None:
+        tables["front"] = front
+    return tables, cost
+
+
+def exact_front(method: Method, prompts: Sequence[str]) -> pd.DataFrame | None:
+    """The Pareto front of a method whose replies are known at every weight vector: its map, asked at spacing 1/40."""
+    scored = method.exact_map(prompts)
+    if scored is None:
+        return None
+    names = method.bench.names
+    weights = [tuple(step / FRONT_STEPS for step in point) for point in compositions(len(names), FRONT_STEPS)]
+    scores = scored.means(weights)
+    _, first = np.unique(scores.round(12), axis=0, return_index=True)  # many weights give the same replies: one of them will do
+    kept = first[non_dominated(scores[first].round(12))]
+    columns = {f"w_{name}": [weights[i][k] for i in kept] for k, name in enumerate(names)}
+    return pd.DataFrame({"method": method.name, **columns, **{name: scores[kept, k] for k, name in enumerate(scored.names)}})
+
+
+def _columns(method: Method, setting: Sequence[float]) -> dict[str, float]:
+    """A setting as columns."""
+    if method.knob == "strength":
+        return {"strength": setting[0]} if setting else {}
+    return {f"w_{name}": w for name, w in zip(method.bench.names, setting, strict=False)}
+
+
+def _means(method: Method, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, float]:
+    scores = method.bench.objectives(prompts, replies).double().mean(0)
+    return {**dict(zip(method.bench.names, scores.tolist(), strict=True)), "mean": float(scores.mean())}
+
+
+def _greedy(method: Method, setting: Sequence[float], prompts: Sequence[str]) -> dict[str, float]:
+    """Mean scores of greedy replies."""
+    return _means(method, prompts, method.reply(prompts, setting or None))
+
+
+def _sampled(method: Method, setting: Sequence[float], prompts: Sequence[str]) -> dict[str, float]:
+    """Mean score of replies sampled at temperature 1, and their KL to the base in nats a reply."""
+    replies, divergence = sampled_replies(method, prompts, setting or None, seed=method.bench.seed)
+    return {"sampled_mean": _means(method, prompts, replies)["mean"], "kl": float(divergence.mean())}
+
+
+def convergence(folder: Path, seed: int, preset: Preset) -> pd.DataFrame:
+    """For every training run with a log: the data points at which the paper's rule (std / mean of the last validations below a
+    tolerance) first holds; the whole run's if it never does."""
+    from emorl_lite.ppo import converged
+
+    rows = []
+    for file in sorted(folder.glob("*/log.csv")):
+        log = pd.read_csv(file)
+        seen = log.dropna(subset=["validation"])
+        means = seen["validation"].tolist()
+        held = [i for i in range(len(means)) if converged(means[: i + 1], preset.study.patience, preset.ppo.tolerance)]
+        at = int(seen["episodes"].iloc[held[0]]) if held else int(log["episodes"].iloc[-1])
+        validation = means[held[0]] if held else (means[-1] if means else torch.nan)
+        rows.append({"seed": seed, "run": file.parent.name, "data_points": at, "converged": bool(held), "validation": validation})
+    return pd.DataFrame(rows)
