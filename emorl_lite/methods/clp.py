@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -35,12 +36,13 @@ class MixedHead(Conditioning):
 
     def extra(self) -> nn.Module:
         """A of all experts one below the other [d r, width], B side by side [V, d r], 0 at first."""
-        r, (words, width) = self.lm.config.lora_r, self.lm.head.weight.shape
-        A = torch.empty(self.d * r, int(width))
+        r, weight = self.lm.config.lora_r, cast(Tensor, self.lm.head.weight)
+        words, width = weight.shape
+        A = torch.empty(self.d * r, width)
         for start in range(0, len(A), r):
             nn.init.kaiming_uniform_(A[start : start + r], a=5**0.5)  # as peft does for each adapter
         experts = nn.Module()
-        experts.A, experts.B = nn.Parameter(A), nn.Parameter(torch.zeros(int(words), self.d * r))
+        experts.A, experts.B = nn.Parameter(A), nn.Parameter(torch.zeros(words, self.d * r))
         return experts
 
     def attach(self, extra: nn.Module) -> None:
