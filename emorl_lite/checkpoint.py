@@ -7,7 +7,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -281,3 +282,14 @@ class ResumableRun:
         if self.checkpoint_file().is_file():
             self.checkpoint_file().unlink()
             self.checkpoint_file().parent.rmdir()
+
+    @contextmanager
+    def own_randomness(self) -> Iterator[None]:
+        """Draw from the trainer's own random state, so that nothing else in the process changes the run, nor the run anything else."""
+        outside = random_states(self.lm.device)
+        set_random_states(self.random, self.lm.device)
+        try:
+            yield
+        finally:
+            self.random = random_states(self.lm.device)
+            set_random_states(outside, self.lm.device)

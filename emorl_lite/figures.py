@@ -67,6 +67,22 @@ METHOD_STYLE: dict[str, Style] = {
     "parameters": Style(_COLORS[5], "P", (0, (6, 1, 1, 1))),
     "probabilities": Style(_COLORS[4], "v", (0, (5, 1))),
     "uniform": Style(_COLORS[9], "h", (0, (3, 1, 1, 1, 1, 1))),
+    "uniform-wide": Style(_COLORS[9], "H", (0, (1, 1))),
+    "dynaopt": Style(_COLORS[8], ">", "-."),
+    "c-dynaopt": Style(_COLORS[8], "<", ":"),
+    "grpo": Style((0.0, 0.4, 0.4), "p", "--"),
+    "mod-reverse": Style(_COLORS[3], "x", (0, (1, 1))),
+    "soup": Style(_COLORS[5], "d", (0, (3, 1))),
+    "personalized-soups": Style(_COLORS[5], "^", (0, (1, 2))),
+    "dera": Style((0.45, 0.1, 0.1), "s", "--"),
+    "prompted": Style(_COLORS[2], "v", (0, (4, 1, 1, 1))),
+    "clp-full": Style(_COLORS[0], "o", "-"),
+    "clp-attention": Style(_COLORS[0], "s", "--"),
+    "clp-logit": Style(_COLORS[0], "^", ":"),
+    "clp-kl": Style(_COLORS[0], "D", "-"),
+    "panacea": Style(_COLORS[1], "P", "-."),
+    "panacea-tchebycheff": Style(_COLORS[1], "X", (0, (3, 1, 1, 1))),
+    "rewards-in-context": Style((0.5, 0.5, 0.0), "d", (0, (6, 2))),
 }
 SEARCH_STYLE: dict[str, Style] = {
     "hierarchical": Style(_COLORS[0], "o", "-"),
@@ -78,11 +94,21 @@ SEARCH_STYLE: dict[str, Style] = {
     "exact map": Style(_COLORS[3], "*", (0, (8, 1.5))),
     "full grid": Style(_COLORS[5], "P", (0, (1, 1))),
 }
-_ALIASES = {"hidden": "ensemble", "parameters (exact)": "parameters"}
+_ALIASES = {
+    "hidden": "ensemble",
+    "emorl": "ensemble",
+    "emorl, exact map": "exact map",
+    "parameters (exact)": "parameters",
+    "exact-average": "parameters",
+    "mod-forward": "probabilities",
+    "rewarded-soups": "soup",
+}
 _SPARE = [
     Style((0.0, 0.4, 0.4), "p", (0, (1, 1))),
     Style((0.45, 0.1, 0.1), "<", (0, (4, 2, 1, 2))),
     Style((0.5, 0.5, 0.0), ">", (0, (6, 2))),
+    Style((0.3, 0.3, 0.6), "8", (0, (2, 1))),
+    Style((0.6, 0.3, 0.5), "1", (0, (5, 2, 1, 1))),
 ]
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from emorl_lite.checkpoint import ResumableRun, Table, check_writable, random_states, set_random_states
+from emorl_lite.checkpoint import ResumableRun, Table, check_writable, random_states
 from emorl_lite.errors import UserError
 from emorl_lite.models import LanguageModel
 from emorl_lite.presets import PPOConfig
@@ -200,7 +199,7 @@ class PPOTrainer(ResumableRun):
         left = max(0.0, 1 - self.episodes / config.episodes) if config.anneal_lr else 1.0
         for group, rate in zip(self.optimizer.param_groups, (config.lr, config.value_lr), strict=True):
             group["lr"] = rate * left
-        with self._own_randomness():
+        with self.own_randomness():
             rows = self._next_prompts(min(config.batch_size, max(1, config.episodes - self.episodes)))
             prompts = [self.prompts[row] for row in rows for _ in range(k)]
             rollout = self.rollout(torch.tensor(rows), k)
@@ -240,7 +239,7 @@ class PPOTrainer(ResumableRun):
         if self.validation_prompts and config.validate_every and self.steps % config.validate_every == 0:
             row["validation"] = self.validate()
             self.validation_means.append(row["validation"])
-        with self._own_randomness():
+        with self.own_randomness():
             self.after_step()
         self.seconds += time.perf_counter() - started
         return row | {"seconds": round(self.seconds, 3)}
@@ -328,17 +327,6 @@ class PPOTrainer(ResumableRun):
             self.order += torch.randperm(len(self.prompts)).tolist()
         rows, self.order = self.order[:n], self.order[n:]
         return rows
-
-    @contextmanager
-    def _own_randomness(self) -> Iterator[None]:
-        """Draw from the trainer's own random state, so that nothing else in the process changes the run, nor the run anything else."""
-        outside = random_states(self.lm.device)
-        set_random_states(self.random, self.lm.device)
-        try:
-            yield
-        finally:
-            self.random = random_states(self.lm.device)
-            set_random_states(outside, self.lm.device)
 
     # -- a whole run
 

@@ -24,9 +24,21 @@ FLOORS = [  # imports point down this list, or stay on a floor without a cycle
     ["devices", "table_files", "small_world", "data", "models"],
     ["metrics", "classifiers", "rewards", "reward_checks", "warmstart"],
     ["ppo", "rollout", "checkpoint"],
-    ["ensemble", "stacked_lora", "averaging", "tree_cache", "tree_model", "ragged", "prefix_tree", "polytopes", "exact_map"],
+    [
+        "ensemble",
+        "layer_ensemble",
+        "stacked_lora",
+        "averaging",
+        "tree_cache",
+        "tree_model",
+        "ragged",
+        "prefix_tree",
+        "polytopes",
+        "exact_map",
+    ],
     ["score_table", "simplex_grid", "search", "rivals", "evaluation", "pareto", "scored_map", "optimum", "overlay"],
-    ["provenance", "runs"],
+    ["methods"],
+    ["provenance", "runs", "study", "comparison", "claims"],
     [
         "plots",
         "figures",
@@ -34,6 +46,7 @@ FLOORS = [  # imports point down this list, or stay on a floor without a cycle
         "map_explorer",
         "checks",
         "search_plots",
+        "method_plots",
         "map_plots",
         "reward_plots",
         "diagrams",
@@ -221,7 +234,7 @@ def test_forbidden_code_is_found(code):
     assert forbidden(ast.parse(code))
 
 
-@pytest.mark.parametrize("name", ["trl", "nbclient", "psutil", "jupyterlab", "sklearn", "pytest"])
+@pytest.mark.parametrize("name", ["trl", "vowpalwabbit", "pymoo", "nbclient", "psutil", "jupyterlab", "sklearn", "pytest"])
 def test_optional_packages_are_imported_where_they_are_used(name):
     """A machine with the plain dependencies (Colab has no trl) must be able to import every module."""
     for path in modules():

@@ -6,6 +6,7 @@ Shapes: n rows of a batch, d weights, r rank of the configured adapter, R rank o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from transformers.pytorch_utils import Conv1D
 
 from emorl_lite.errors import UserError
 from emorl_lite.models import LanguageModel
@@ -68,11 +70,11 @@ class Conditioning:
         if len(self.weights) == 1:
             return self.weights
         w = self.weights if self.rows is None else self.weights[self.rows]
-        if len(w) != n:  # generate() repeats rows for several samples or beams
-            if n % len(w):
-                raise UserError(f"weights: {len(w)} rows for a batch of {n}")
-            w = w.repeat_interleave(n // len(w), 0)
-        return w
+        if len(w) > n and len(w) % n == 0:  # an encoder reads each prompt once for all its samples
+            return w[:: len(w) // n]
+        if n % len(w):
+            raise UserError(f"weights: {len(w)} rows for a batch of {n}")
+        return w.repeat_interleave(n // len(w), 0)  # generate() repeats rows for several samples or beams
 
     def resting(self) -> bool:
         """Whether the adapters are switched off, or another one is active: the base must not be changed then."""
@@ -95,22 +97,19 @@ class GatedLoRA(Conditioning):
 
     def add(self, seed: int) -> None:
         """Add the adapter; gated layers have their own rank."""
-        names = {name.rsplit(".", 1)[-1] for name, module in self._linear() if self.chosen(name)}
-        plain = {name.rsplit(".", 1)[-1] for name, module in self._linear() if not self.chosen(name)}
-        if not plain:
+        names = [name for name in self._linear() if self.chosen(name)]
+        if len(names) == len(self._linear()):
             self.lm.add_adapter(self.adapter, seed, rank=self.rank)
-        elif names & plain:
-            raise UserError(f"adapter {self.adapter!r}: the layers {', '.join(sorted(names & plain))} are meant to be gated and plain")
         else:
-            self.lm.add_adapter(self.adapter, seed, ranks=dict.fromkeys(sorted(names), self.rank))
+            self.lm.add_adapter(self.adapter, seed, ranks={re.escape(name): self.rank for name in names})
 
-    def _linear(self) -> list[tuple[str, nn.Module]]:
-        """The layers that carry LoRA or will."""
+    def _linear(self) -> list[str]:
+        """Names of the layers that carry LoRA or will."""
         head = self.lm.head
         return [
-            (name.removesuffix(".base_layer"), module)
+            name.removesuffix(".base_layer")
             for name, module in self.lm.base.named_modules()
-            if isinstance(module, nn.Linear) and module is not head and "lora_" not in name
+            if isinstance(module, nn.Linear | Conv1D) and module is not head and "lora_" not in name
         ]
 
     def layers(self) -> list[Any]:

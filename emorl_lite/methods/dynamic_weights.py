@@ -28,7 +28,7 @@ class DynamicWeightsPPO(PPOTrainer):
         self.improvements: list[float] | None = None
         self.more_columns = [f"w_{name}" for name in reward.objectives.names]
         super().__init__(lm, adapter, reward, *args, **options)
-        with self._own_randomness():
+        with self.own_randomness():
             self.choose([0.0] * len(self.weights))
 
     @property

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from emorl_lite.checkpoint import check_identity, write_atomically
+from emorl_lite.errors import UserError
 from emorl_lite.methods.base import Bench, Cost, Knob, Method, Policy, Setting, active
 from emorl_lite.methods.conditioning import WeightsAsText
 from emorl_lite.methods.steerable import Steered
@@ -127,6 +128,9 @@ class RewardsInContext(Method):
 
     def _fine_tune(self, data: list[tuple[str, str]], seed: int) -> None:
         lm, c = self.bench.lm, self.bench.ppo
+        if not data:
+            limit = lm.config.max_new_tokens
+            raise UserError(f"method {self.name}: no reply ended within {limit} tokens, so there is nothing to learn from")
         lm.use(self.name)
         rows = tokenise_examples(lm, data)
         supervise(lm, rows, max(1, PASSES * len(rows) // c.batch_size), c.batch_size, c.lr, seed)

@@ -1,0 +1,165 @@
+"""The papers' claims put to the test: each a number, its 95 % interval over seeds, and what the interval says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from emorl_lite.comparison import (
+    best_by_level,
+    consumption,
+    difference,
+    dominated_share,
+    front_metrics,
+    objectives_of,
+    representative,
+    spread_ratio,
+)
+from emorl_lite.evaluation import interval
+
+Numbers = dict[str, float]
+
+
+@dataclass
+class Evidence:
+    """The study's tables (rows, sweep, front, levels, convergence) and what the claims need of them."""
+
+    tables: Mapping[str, pd.DataFrame]
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """One row per method and seed."""
+        return representative(self.tables["rows"])
+
+    @cached_property
+    def spent(self) -> pd.DataFrame:
+        """Data points until convergence."""
+        return consumption(self.tables["convergence"], self.tables["rows"], objectives_of(self.tables["sweep"]))
+
+    @cached_property
+    def fronts(self) -> pd.DataFrame:
+        """Pareto metrics."""
+        return front_metrics(self.tables["sweep"], self.tables["front"])
+
+    @cached_property
+    def levels(self) -> pd.DataFrame:
+        """Best and average score by aggregation level."""
+        return best_by_level(self.tables["levels"])
+
+    def saved(self, method: str, accounting: str) -> Numbers:
+        """Data points that EMORL needs less than a method until the rule holds."""
+        return difference(self.spent, method, f"emorl ({accounting})", "data_points")
+
+    def score(self, first: str, second: str) -> Numbers:
+        """Difference of mean scores on test prompts."""
+        return difference(self.rows, first, second)
+
+    def front(self, first: str, second: str, column: str) -> Numbers:
+        """Difference of a Pareto metric."""
+        return difference(self.fronts, first, second, column)
+
+    def level(self, first: str, second: str, column: str) -> Numbers:
+        """Difference between aggregation levels."""
+        return difference(self.levels, first, second, column, "level")
+
+    def sampled_against_greedy(self, sampled: str, greedy: str) -> Numbers:
+        """first - second, the first sampled at temperature 1 and the second decoded greedily."""
+        drawn = self.rows["method"] == sampled
+        return difference(self.rows.assign(mean=self.rows["mean"].mask(drawn, self.rows["sampled_mean"])), sampled, greedy)
+
+    def flattery(self, method: str) -> Numbers:
+        """Greedy score less sampled score."""
+        own = self.rows[self.rows["method"] == method]
+        return _interval(own["mean"] - own["sampled_mean"])
+
+    def dominated(self, first: str, second: str) -> Numbers:
+        """Share of the second's front that the first dominates."""
+        return _interval(dominated_share(self.tables["sweep"], first, second)["share"])
+
+    def calls(self, first: str, second: str) -> Numbers:
+        """Ratio of model calls a token: no interval, it is exact."""
+        calls = self.rows.groupby("method")["calls_per_token"].first()
+        return dict.fromkeys(("mean", "low", "high"), float(calls[first] / calls[second]))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something that a paper says, as a number that should be above `nothing`."""
+
+    source: str
+    text: str
+    measure: str
+    value: Callable[[Evidence], Numbers]
+    nothing: float = 0.0
+
+
+EMORL, DYNAOPT, CLP, DERA, OURS = "EMORL", "DynaOpt", "CLP", "DeRa", "(ours)"
+SCORE = "mean score"
+STD = "ratio of standard deviations"
+
+CLAIMS = [
+    Claim(EMORL, "EMORL consumes less than uniform", "data points saved, sum of its runs", lambda e: e.saved("uniform", "sum of runs")),
+    Claim(EMORL, "EMORL consumes less than uniform", "data points saved, its longest run", lambda e: e.saved("uniform", "longest run")),
+    Claim(EMORL, "EMORL consumes less than DynaOpt", "data points saved, sum of its runs", lambda e: e.saved("dynaopt", "sum of runs")),
+    Claim(EMORL, "EMORL consumes less than DynaOpt", "data points saved, its longest run", lambda e: e.saved("dynaopt", "longest run")),
+    Claim(EMORL, "EMORL varies less than uniform", f"{STD} of the score", lambda e: spread_ratio(e.rows, "uniform", "emorl"), 1.0),
+    Claim(EMORL, "EMORL varies less than DynaOpt", f"{STD} of the score", lambda e: spread_ratio(e.rows, "dynaopt", "emorl"), 1.0),
+    Claim(EMORL, "uniform scores higher than EMORL", SCORE, lambda e: e.score("uniform", "emorl")),
+    Claim(OURS, "… with as many trained parameters as EMORL", SCORE, lambda e: e.score("uniform-wide", "emorl")),
+    Claim(OURS, "… sampled, against EMORL greedy (the paper's code)", SCORE, lambda e: e.sampled_against_greedy("uniform", "emorl")),
+    Claim(OURS, "greedy decoding flatters a policy", f"{SCORE} of uniform, greedy less sampled", lambda e: e.flattery("uniform")),
+    Claim(EMORL, "hidden states beat parameters", f"{SCORE}, best weights", lambda e: e.level("last hidden state", "parameters", "best")),
+    Claim(EMORL, "hidden states beat parameters", f"{SCORE}, all weights", lambda e: e.level("last hidden state", "parameters", "average")),
+    Claim(EMORL, "parameters beat probabilities", f"{SCORE}, best weights", lambda e: e.level("parameters", "probabilities", "best")),
+    Claim(EMORL, "parameters beat probabilities", f"{SCORE}, all weights", lambda e: e.level("parameters", "probabilities", "average")),
+    Claim(EMORL, "model soups are worse than EMORL", SCORE, lambda e: e.score("emorl", "rewarded-soups")),
+    Claim(OURS, "… also when B A is averaged exactly", SCORE, lambda e: e.score("emorl", "exact-average")),
+    Claim(DYNAOPT, "DynaOpt beats uniform", SCORE, lambda e: e.score("dynaopt", "uniform")),
+    Claim(CLP, "CLP dominates Rewarded Soups", "hypervolume", lambda e: e.front("clp-full", "rewarded-soups", "hypervolume")),
+    Claim(CLP, "CLP dominates Rewarded Soups", "share of their front dominated", lambda e: e.dominated("clp-full", "rewarded-soups"), 0.5),
+    Claim(OURS, "… and exactly averaged parameters", "hypervolume", lambda e: e.front("clp-full", "exact-average", "hypervolume")),
+    Claim(CLP, "CLP steers better than prompting", "E[w·p(w)]", lambda e: e.front("clp-full", "prompted", "steered")),
+    Claim(CLP, "CLP steers better than prompting", "controllability", lambda e: e.front("clp-full", "prompted", "controllability")),
+    Claim(
+        CLP,
+        "attention-CLP is the best trade",
+        "hypervolume, less full",
+        lambda e: e.front("clp-attention", "clp-full", "hypervolume"),
+    ),
+    Claim(
+        CLP,
+        "attention-CLP is the best trade",
+        "hypervolume, less logit",
+        lambda e: e.front("clp-attention", "clp-logit", "hypervolume"),
+    ),
+    Claim(DERA, "DeRa costs twice CLP's model calls", "ratio of calls a token", lambda e: e.calls("dera", "clp-kl"), 1.0),
+]
+
+
+def verdict(found: Mapping[str, float], nothing: float = 0.0) -> str:
+    """What an interval says of "more than nothing": holds, refuted, or open."""
+    if found["low"] > nothing:
+        return "holds"
+    return "refuted" if found["high"] < nothing else "open"
+
+
+def examined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Every claim with its number: source, claim, measure, nothing, mean, low, high, verdict.
+
+    "refuted" and "open" are said of this small world at this budget: other models and data may differ.
+    """
+    evidence, found = Evidence(tables), []
+    for claim in CLAIMS:
+        value = claim.value(evidence)
+        row: dict[str, Any] = {"source": claim.source, "claim": claim.text, "measure": claim.measure, "nothing": claim.nothing}
+        found.append(row | {key: value[key] for key in ("mean", "low", "high")} | {"verdict": verdict(value, claim.nothing)})
+    return pd.DataFrame(found)
+
+
+def _interval(values: pd.Series[Any]) -> Numbers:
+    return dict(zip(("mean", "low", "high"), interval(np.asarray(values, dtype=np.float64)), strict=True))

@@ -1,0 +1,213 @@
+"""Figures that compare methods, each from a table of the study. Intervals are 95 % over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from emorl_lite.comparison import best_by_level, objectives_of, with_intervals
+from emorl_lite.errors import UserError
+from emorl_lite.figures import name_axes, need, panels, readable, styles
+from emorl_lite.pareto import non_dominated
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table."""
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+@readable
+def forest(table: pd.DataFrame, column: str, label: str, by: str = "method") -> Figure:
+    """Mean and interval of a column for every method, the highest on top; small marks are the seeds.
+
+    Columns: `by`, seed, and the column drawn.
+    """
+    need(table, [by, "seed", column], "forest")
+    kept = table.dropna(subset=[column])
+    found = with_intervals(kept, column, [by]).sort_values("mean")
+    names = found[by].tolist()
+    look = styles(table[by])
+    figure, (axes,) = panels(1, width=7.0, height=0.32 * len(names) + 1.0)
+    for place, row in enumerate(_records(found)):
+        style = look[names[place]]
+        seeds = kept.loc[kept[by] == names[place], column]
+        axes.scatter(seeds, [place] * len(seeds), marker="|", s=60, color=style.color, alpha=0.7)
+        axes.plot([row["low"], row["high"]], [place, place], color=style.color, linewidth=2.5, alpha=0.6)
+        axes.scatter(row["mean"], place, marker=style.marker, s=75, color=style.color, edgecolor="black", zorder=5)
+    axes.set_yticks(range(len(names)), names)
+    name_axes(axes, label, "")
+    axes.grid(axis="y", alpha=0.15)
+    return figure
+
+
+@readable
+def fronts(sweep: pd.DataFrame, methods: Sequence[str], exact: pd.DataFrame | None = None, seed: int = 0) -> Figure:
+    """What each method can reach, two objectives at a time, for one seed: all settings of the sweep, and their Pareto front as a line.
+
+    Columns: method, seed, w_<objective>, <objective>. `exact`: the exact map's front of EMORL, drawn as small stars.
+    """
+    names = objectives_of(sweep)
+    need(sweep, ["method", "seed", *names], "fronts")
+    sweep = sweep[(sweep["seed"] == seed) & sweep["method"].isin(methods)]
+    need(sweep, [], "fronts")
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    look = styles(methods)
+    figure, grid = panels(len(pairs), width=4.3, height=4.0)
+    for axes, (a, b) in zip(grid, pairs, strict=True):
+        if exact is not None and len(exact):
+            own = exact[(exact["method"] == "emorl") & (exact["seed"] == seed)]
+            axes.scatter(own[a], own[b], marker="*", s=14, color="0.55", label="emorl, exact map" if axes is grid[0] else None)
+        for method in methods:
+            points = sweep.loc[sweep["method"] == method, [a, b]].to_numpy()
+            if not len(points):
+                continue
+            style = look[method]
+            front = np.unique(points[non_dominated(points)], axis=0)
+            label = method if axes is grid[0] else None
+            axes.plot(front[:, 0], front[:, 1], color=style.color, linestyle=style.linestyle, linewidth=1.5, alpha=0.8)
+            axes.scatter(points[:, 0], points[:, 1], color=style.color, marker=style.marker, s=28, alpha=0.75, label=label)
+        name_axes(axes, f"{a} score", f"{b} score")
+    figure.legend(loc="outside upper center", ncols=min(5, len(methods) + 1))
+    return figure
+
+
+@readable
+def decoding_cost(rows: pd.DataFrame) -> Figure:
+    """Model calls a generated token against the mean score: one marker a method, with its interval over seeds.
+
+    Columns: method, seed, calls_per_token, mean. Methods with equal calls are spread a little sideways.
+    """
+    need(rows, ["method", "seed", "calls_per_token", "mean"], "decoding_cost")
+    found = with_intervals(rows, "mean", ["method", "calls_per_token"])
+    look = styles(rows["method"])
+    figure, (axes,) = panels(1, width=8.2, height=4.6)
+    for calls, group in found.groupby("calls_per_token"):
+        ordered = group.sort_values("mean")
+        spread = np.linspace(-0.3, 0.3, len(ordered)) if len(ordered) > 1 else np.zeros(1)
+        for shift, row in zip(spread, _records(ordered), strict=True):
+            style = look[row["method"]]
+            x = float(np.asarray(calls)) + shift
+            axes.plot([x, x], [row["low"], row["high"]], color=style.color, linewidth=2)
+            axes.scatter(x, row["mean"], color=style.color, marker=style.marker, s=90, edgecolor="black", label=row["method"], zorder=5)
+    axes.set_xticks(sorted({int(c) for c in found["calls_per_token"]}))
+    name_axes(axes, "model calls for each generated token", "mean score over objectives")
+    figure.legend(loc="outside right upper", fontsize=9)
+    return figure
+
+
+@readable
+def aggregation_levels(levels: pd.DataFrame) -> Figure:
+    """Where adapters are mixed, from the parameters to the probabilities: the best weights' mean score, and the mean over all weights.
+
+    Columns: level, seed, w_<objective>, mean. Thin lines are the seeds, bars the intervals.
+    """
+    need(levels, ["level", "seed", "mean"], "aggregation_levels")
+    table = best_by_level(levels)
+    order = list(dict.fromkeys(table["level"]))
+    figure, grid = panels(2, width=5.2, height=4.4, sharey=True)
+    for axes, column, title in zip(grid, ("best", "average"), ("best weights of the grid", "mean over all weights"), strict=True):
+        for _, own in table.groupby("seed"):
+            values = own.set_index("level")[column].reindex(order)
+            axes.plot(range(len(order)), values, color="0.7", linewidth=1, marker=".", markersize=4)
+        found = with_intervals(table, column, ["level"])
+        error: Any = [found["mean"] - found["low"], found["high"] - found["mean"]]
+        options: Any = {"fmt": "o", "color": styles(["ensemble"])["ensemble"].color, "capsize": 3, "zorder": 5}
+        axes.errorbar(range(len(order)), found["mean"], yerr=error, **options)
+        axes.set_xticks(range(len(order)), order, rotation=40, ha="right")
+        axes.set_title(title)
+        name_axes(axes, "", "mean score over objectives" if axes is grid[0] else "")
+    return figure
+
+
+@readable
+def weight_sweep(sweep: pd.DataFrame, methods: Sequence[str]) -> Figure:
+    """Does more weight give more? Each objective's score against its own weight, averaged over the other weights and the seeds.
+
+    Columns: method, seed, w_<objective>, <objective>. Bands are the intervals over seeds.
+    """
+    names = objectives_of(sweep)
+    need(sweep, ["method", "seed", *names], "weight_sweep")
+    look = styles(methods)
+    figure, grid = panels(len(names), width=4.2, height=3.8)
+    for axes, name in zip(grid, names, strict=True):
+        for method in methods:
+            own = sweep[sweep["method"] == method]
+            own = own.assign(weight=own[f"w_{name}"].round(6))
+            means = own.groupby(["seed", "weight"])[name].mean().reset_index()
+            found = with_intervals(means, name, ["weight"]).sort_values("weight")
+            style = look[method]
+            axes.fill_between(found["weight"], found["low"], found["high"], color=style.color, alpha=0.12, linewidth=0)
+            label = method if axes is grid[0] else None
+            axes.plot(found["weight"], found["mean"], color=style.color, marker=style.marker, linestyle=style.linestyle, label=label)
+        name_axes(axes, f"weight of {name}", f"{name} score")
+    figure.legend(loc="outside upper center", ncols=min(5, len(methods)))
+    return figure
+
+
+@readable
+def kl_trade_off(sweep: pd.DataFrame, rows: pd.DataFrame | None = None, points: Sequence[str] = ()) -> Figure:
+    """Mean score of sampled replies against their distance from the base model, along each method's strength; means over seeds.
+
+    Columns of `sweep`: method, seed, strength, kl (nats a reply), sampled_mean. `rows`: single policies to mark, by the names in `points`.
+    """
+    need(sweep, ["method", "seed", "strength", "kl", "sampled_mean"], "kl_trade_off")
+    known = sweep.dropna(subset=["strength", "kl"])
+    if known.empty:
+        raise UserError("figure kl_trade_off: no method with a strength in the table")
+    methods = list(dict.fromkeys(known["method"]))
+    look = styles([*methods, *points])
+    figure, (axes,) = panels(1, width=6.6, height=4.4)
+    for method in methods:
+        own = known[known["method"] == method].groupby("strength")[["kl", "sampled_mean"]]
+        style, mean = look[method], own.mean()
+        axes.plot(mean["kl"], mean["sampled_mean"], color=style.color, marker=style.marker, linestyle=style.linestyle, label=method)
+        _crosses(axes, mean, own.sem() if known["seed"].nunique() > 1 else None, style.color)
+    for name in points:
+        own_rows = rows[rows["method"] == name] if rows is not None else pd.DataFrame()
+        if len(own_rows):
+            style = look[name]
+            at = own_rows[["kl", "sampled_mean"]].mean()
+            axes.scatter(
+                at["kl"], at["sampled_mean"], color=style.color, marker=style.marker, s=110, edgecolor="black", label=name, zorder=5
+            )
+    name_axes(axes, "KL(policy || base), nats a reply", "mean score of sampled replies")
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def _crosses(axes: Axes, mean: pd.DataFrame, error: pd.DataFrame | None, color: Any) -> None:
+    """One standard error each way."""
+    if error is not None:
+        options: Any = {"fmt": "none", "ecolor": color, "alpha": 0.4}
+        axes.errorbar(mean["kl"], mean["sampled_mean"], xerr=error["kl"], yerr=error["sampled_mean"], **options)
+
+
+@readable
+def claims_figure(table: pd.DataFrame) -> Figure:
+    """Each claim's number and interval, in units of the interval's half-width, against the line where it would say nothing.
+
+    Columns: claim, measure, nothing, mean, low, high, verdict.
+    """
+    need(table, ["claim", "measure", "nothing", "mean", "low", "high", "verdict"], "claims")
+    colors = {"holds": styles(["fluency"])["fluency"], "open": styles(["base"])["base"], "refuted": styles(["empathy"])["empathy"]}
+    figure, (axes,) = panels(1, width=9.5, height=0.3 * len(table) + 1.0)
+    for place, row in enumerate(_records(table[::-1])):
+        reach = max(row["high"] - row["low"], 1e-9) / 2
+        style = colors[row["verdict"]]
+        at = float(np.clip((row["mean"] - row["nothing"]) / reach, -6, 6))
+        axes.plot([at - 1, at + 1], [place, place], color=style.color, linewidth=2.5, alpha=0.6)
+        axes.scatter(at, place, marker=style.marker, color=style.color, edgecolor="black", s=60, zorder=5)
+    axes.axvline(0, color="black", linewidth=1)
+    labels = [f"{row['claim']}  [{row['measure']}]" for row in _records(table[::-1])]
+    axes.set_yticks(range(len(table)), labels, fontsize=9)
+    axes.set_xlim(-7.2, 7.2)
+    for name, style in colors.items():
+        axes.scatter([], [], marker=style.marker, color=style.color, edgecolor="black", s=60, label=name)
+    name_axes(axes, "distance from “no difference”, in half-widths of the 95 % interval (cut at 6)", "")
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure

@@ -1,0 +1,619 @@
+"""Every method by an identity of its own, on random tiny models; and that all train, reply and are loaded again."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from emorl_lite.averaging import average_parameters
+from emorl_lite.ensemble import EnsembleLM
+from emorl_lite.errors import UserError
+from emorl_lite.layer_ensemble import LayerEnsemble, blocks
+from emorl_lite.methods import REGISTRY, Bench, Cost, method_class
+from emorl_lite.methods.bandits import Exp3
+from emorl_lite.methods.base import Objectives, WeightedSum
+from emorl_lite.methods.c_dynaopt import ContextualBandit
+from emorl_lite.methods.clp import is_attention
+from emorl_lite.methods.conditioning import WeightsAsText
+from emorl_lite.methods.divergence import sampled_replies
+from emorl_lite.methods.dynamic_weights import improvements
+from emorl_lite.methods.levels import level_scores, levels
+from emorl_lite.methods.rewards_in_context import RewardsInContext, _better_half
+from emorl_lite.methods.steerable import SteerablePPO
+from emorl_lite.presets import PPOConfig, SearchConfig
+from emorl_lite.rewards import RewardSet
+from emorl_lite.stacked_lora import lora_layers
+
+QUICK = PPOConfig(episodes=24, batch_size=8, minibatch_size=4, epochs=2, lr=5e-3, validate_every=2, checkpoint_every=1)
+STEERABLE = ["prompted", "clp-full", "clp-attention", "clp-logit", "clp-kl", "panacea", "panacea-tchebycheff"]
+GATED = ["clp-full", "clp-attention", "clp-logit", "panacea"]
+ADAPTERS = tiny.ADAPTERS
+
+
+def share(low: int, high: int):
+    """Share of a reply's eight words that are among these of the vocabulary."""
+    words = {f"w{i}" for i in range(low, high)}
+    return lambda prompts, replies: torch.tensor([sum(word in words for word in reply.split()) / 8 for reply in replies])
+
+
+REWARDS = {"reflection": share(0, 25), "empathy": share(15, 40), "fluency": share(30, 59)}
+
+
+def bench(lm=None, folder=None, config=QUICK, seed=0, trained=0) -> Bench:
+    prompts = [f"w{i} w{i + 1}" for i in range(12)]
+    return Bench(
+        lm or tiny.language_model("llama", trained),
+        RewardSet(dict(REWARDS)),
+        prompts,
+        prompts[:3],
+        config,
+        {"reflection": 0.03, "empathy": 0.03, "fluency": 0.06},
+        folder,
+        seed,
+        search=SearchConfig(levels=1),
+    )
+
+
+def with_weights(method):
+    """The method with its adapter made and random, as if it had been trained."""
+    lm, conditioning = method.bench.lm, method.conditioning
+    conditioning.add(0)
+    conditioning.attach(conditioning.extra())
+    tiny.with_random_adapters(lm)
+    extra = getattr(conditioning, "experts", None) or getattr(conditioning, "diagonal", None)
+    torch.manual_seed(5)
+    for p in extra.parameters() if extra is not None else ():
+        torch.nn.init.normal_(p, mean=0.5, std=0.5)
+    return method
+
+
+def logits(method, setting, reply="w1 w2 w3 w4", prompts=tiny.PROMPTS):
+    lm = method.bench.lm
+    ids, mask = lm.encode_replies([reply] * len(prompts))
+    with torch.no_grad(), method.policy(setting) as policy:
+        return policy.forward_reply(method.encode(prompts, setting), ids, mask)[0]
+
+
+# -- all of them
+
+
+def test_the_registry_tells_what_each_method_is():
+    for name in REGISTRY:
+        cls = method_class(name)
+        assert cls.name == name and cls.reference and cls.trains and cls.decodes and cls.__doc__
+        assert all(need == "objectives" or need in REGISTRY for need in cls.needs)
+    with pytest.raises(UserError, match="method 'ppo' is unknown: expected one of base, uniform"):
+        method_class("ppo")
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_method_trains_replies_and_is_loaded_again(name, tmp_path):
+
+    def made():
+        lm = tiny.language_model("llama", max_new_tokens=40 if name == "rewards-in-context" else 8)
+        if name == "rewards-in-context":  # it needs replies that end: a flatter distribution says EOS now and then
+            lm.base.get_input_embeddings().weight.data *= 0.1
+        return method_class(name)(bench(lm, folder=tmp_path))
+
+    method = made()
+    cost = method.prepare()
+    setting = method.settings(2)[0] or None
+    replies = method.reply(tiny.PROMPTS, setting)
+    assert len(replies) == len(tiny.PROMPTS) and all(isinstance(reply, str) for reply in replies)
+    if name != "base":
+        assert 0 < cost.parallel <= cost.data_points <= cost.samples == QUICK.episodes and cost.trainable > 0 and cost.seconds > 0
+    again = made()
+    assert again.prepare() == cost
+    assert again.reply(tiny.PROMPTS, setting) == replies
+    tokens = sampled_replies(again, tiny.PROMPTS, setting)
+    assert len(tokens[0]) == len(tiny.PROMPTS) and (tokens[1] >= -1e-5).all()
+
+
+@pytest.mark.parametrize("name", ["uniform", "dynaopt", "c-dynaopt", "clp-full", "clp-logit", "panacea", "prompted"])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(name, tmp_path, monkeypatch):
+    """Also bandits, experts and the diagonal come back from the checkpoint."""
+    whole = method_class(name)(bench(folder=tmp_path / "whole"))
+    whole.prepare()
+    from emorl_lite.ppo import PPOTrainer
+
+    step = PPOTrainer.step
+
+    def killed(self):
+        if self.steps == 2:
+            raise KeyboardInterrupt
+        return step(self)
+
+    monkeypatch.setattr(PPOTrainer, "step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        method_class(name)(bench(folder=tmp_path / "killed")).prepare()
+    monkeypatch.setattr(PPOTrainer, "step", step)
+    resumed = method_class(name)(bench(folder=tmp_path / "killed"))
+    resumed.prepare()
+    for file in ("adapter_model.safetensors", "extra.safetensors"):
+        if (tmp_path / "whole" / name / file).exists():
+            assert (tmp_path / "whole" / name / file).read_bytes() == (tmp_path / "killed" / name / file).read_bytes()
+    assert resumed.reply(tiny.PROMPTS) == whole.reply(tiny.PROMPTS)
+
+
+def test_bad_settings_are_told_in_one_line():
+    for name, setting, message in [
+        ("uniform", (1.0, 0.0, 0.0), "takes no weights"),
+        ("emorl", (1.0, 0.0), "expected 3 weights"),
+        ("clp-full", (1.0, -0.5, 0.5), "not negative"),
+        ("rewarded-soups", (0.0, 0.0, 0.0), "not all zero"),
+        ("dera", (-1.0,), "expected one strength"),
+        ("clp-kl", (2.0,), "expected one KL weight from 0.01 to 1.0"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            method_class(name)(bench(trained=3)).reply(tiny.PROMPTS, setting)
+
+
+def test_costs_add_as_side_by_side_runs():
+    assert Cost(10, 10, 30, 5, 2.0) + Cost(20, 20, 20, 5, 1.0) == Cost(30, 20, 50, 10, 3.0)
+
+
+# -- single policies
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.floats(0.01, 0.5))
+def test_exp3_by_its_formulas(arms, gamma):
+    bandit, weights = Exp3(4, gamma), [1.0] * 4
+    for turn, arm in enumerate(arms):
+        p = [(1 - gamma) * w / sum(weights) + gamma / 4 for w in weights]
+        assert_close(bandit.probabilities(), p)
+        assert math.isclose(sum(p), 1)
+        reward = (-1) ** turn * 0.3
+        weights[arm] *= math.exp(gamma / 4 * reward / p[arm])
+        bandit.update(arm, reward)
+    assert_close(bandit.weights, weights)
+
+
+def test_dynaopts_weights_after_a_given_arm_sequence_by_hand(monkeypatch):
+    """Arm 0, arm 0, "leave", arm 2: each raise is one Exp3 update with reward 1; the reward weights are the normalised arm weights."""
+    arms = iter([0, 0, 3, 2])
+    from emorl_lite.methods.dynaopt import DynaOptPPO
+
+    made = bench()
+    monkeypatch.setattr(Exp3, "draw", lambda self: next(arms))
+    trainer = DynaOptPPO(made.lm, "dynaopt", WeightedSum(made.objectives, made.uniform), made.train_prompts, QUICK, progress=False)
+    w = [1.0, 1.0, 1.0]
+
+    def raised(w, a):
+        p = 0.93 * w[a] / sum(w) + 0.07 / 3
+        return [x * math.exp(0.07 / 3 / p) if i == a else x for i, x in enumerate(w)]
+
+    for arm in (0, 0, None, 2):
+        w = w if arm is None else raised(w, arm)
+        assert_close(trainer.weights, [x / sum(w) for x in w])
+        if arm != 2:
+            trainer.choose([0.0] * 3)
+    before = trainer.controller.probabilities()
+    trainer.learn([0.3, -0.1, 0.1])  # the mean improvement is .1; the last arm was 2
+    assert_close(trainer.controller.weights, [1.0, 1.0, math.exp(0.07 / 4 * 0.1 / before[2]), 1.0])
+
+
+def test_improvements_are_against_the_history():
+    assert improvements(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), []) == [0.0, 0.0]
+    assert_close(improvements(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), [[0.0, 1.0], [0.5, 0.0]]), [0.25, -0.5])
+
+
+def test_dynaopt_logs_its_weights_and_they_move(tmp_path):
+    config = replace(QUICK, validate_every=1, episodes=64)
+    method = method_class("dynaopt")(bench(folder=tmp_path, config=config))
+    method.prepare()
+    import pandas as pd
+
+    log = pd.read_csv(tmp_path / "dynaopt" / "log.csv")
+    table = log[[f"w_{name}" for name in ADAPTERS]]
+    assert_close(table.sum(axis=1).to_numpy(), torch.ones(len(table)).double().numpy())
+    assert table.nunique().max() > 1
+    assert_close(log.reward.to_numpy(), (log[ADAPTERS].to_numpy() * table.to_numpy()).sum(1), atol=1e-4, rtol=0)
+
+
+def test_a_contextual_bandit_is_rebuilt_from_what_it_has_seen():
+    bandit = ContextualBandit(4)
+    for turn in range(20):
+        bandit.learn([0.3, 0.3, 0.4], turn % 4, 1.0 if turn % 4 else -1.0, 0.25)
+    again = ContextualBandit(4)
+    for seen in bandit.seen:
+        again.learn(*seen)
+    p = bandit.probabilities([0.3, 0.3, 0.4])
+    assert_close(again.probabilities([0.3, 0.3, 0.4]), p)
+    assert sum(p) == pytest.approx(1) and max(p) == p[0]  # arm 0 was the one that paid
+
+
+def test_grpo_reads_the_prompts_that_we_read(tmp_path, monkeypatch):
+    from trl import GRPOTrainer
+
+    seen = []
+    tokenise = GRPOTrainer._tokenize_prompts
+
+    def spy(self, prompts):
+        found = tokenise(self, prompts)
+        seen.extend(found[0])
+        return found
+
+    monkeypatch.setattr(GRPOTrainer, "_tokenize_prompts", spy)
+    made = bench()
+    method_class("grpo")(made).prepare()
+    ours = {tuple(line) for line in made.lm.prompt_ids(made.train_prompts)}
+    assert seen and {tuple(line) for line in seen} <= ours
+
+
+def test_grpo_and_t5_is_one_clear_line():
+    with pytest.raises(UserError, match="decoder-only"):
+        method_class("grpo")(bench(tiny.language_model("t5"))).prepare()
+
+
+# -- merging and decoding
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "t5"])
+def test_mod_is_emorl_for_weights_that_sum_to_one(kind):
+    made = bench(tiny.language_model(kind, 3))
+    emorl, mod = method_class("emorl")(made), method_class("mod-reverse")(made)
+    for w in ([0.2, 0.5, 0.3], [1, 0, 0], [0.5, 0.5, 0]):
+        assert_close(logits(mod, w), logits(emorl, w), atol=1e-4, rtol=1e-4)
+        assert mod.reply(tiny.PROMPTS, w) == emorl.reply(tiny.PROMPTS, w)
+    assert mod.reply(tiny.PROMPTS, [2, 5, 3]) == emorl.reply(tiny.PROMPTS, [2, 5, 3])  # greedy: only the direction matters
+    with pytest.raises(AssertionError):
+        assert_close(logits(mod, [2, 5, 3]), logits(emorl, [2, 5, 3]))  # but EMORL's logits are not normalised
+
+
+def test_mod_is_the_normalised_product_of_the_policies():
+    made, w = bench(trained=3), [0.2, 0.5, 0.3]
+    each = [logits(method_class("emorl")(made), [float(i == j) for j in range(3)]).log_softmax(-1) for i in range(3)]
+    product = sum(x * logp for x, logp in zip(w, each, strict=True)).log_softmax(-1)
+    assert_close(logits(method_class("mod-reverse")(made), w).log_softmax(-1), product, atol=1e-4, rtol=1e-4)
+    mixture = sum(x * logp.exp() for x, logp in zip(w, each, strict=True))
+    assert_close(logits(method_class("mod-forward")(made), w).exp(), mixture, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["rewarded-soups", "exact-average", "personalized-soups", "emorl", "mod-reverse", "mod-forward"])
+def test_one_hot_weights_give_that_objectives_adapter(name):
+    made = bench(trained=3)
+    for i, adapter in enumerate(ADAPTERS):
+        made.lm.use(adapter)
+        assert method_class(name)(made).reply(tiny.PROMPTS, [float(i == j) for j in range(3)]) == made.lm.reply(tiny.PROMPTS)
+
+
+def test_personalized_soups_only_know_who_is_chosen():
+    made = bench(trained=3)
+    personal, soup = method_class("personalized-soups")(made), method_class("rewarded-soups")(made)
+    assert_close(logits(personal, [0.9, 0.1, 0]), logits(soup, [0.5, 0.5, 0]))
+    assert_close(logits(personal, None), logits(soup, None))
+    assert sorted(personal.settings(5)) == sorted({tuple(x / sum(s) for x in s) for s in [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0),
+                                                                                         (1, 0, 1), (0, 1, 1), (1, 1, 1)]})  # fmt: skip
+
+
+def test_a_merging_method_leaves_the_active_adapter():
+    made = bench(trained=3)
+    made.lm.use("empathy")
+    for name in ("rewarded-soups", "exact-average", "emorl"):
+        method_class(name)(made).reply(tiny.PROMPTS, [0.5, 0.3, 0.2])
+        assert made.lm.model.active_adapter == "empathy"
+
+
+@pytest.mark.parametrize("kind", ["llama", "t5"])
+def test_dera_at_0_is_the_base_and_at_1_the_aligned_policy(kind):
+    made = bench(tiny.language_model(kind))
+    dera = method_class("dera")(made)
+    dera.prepare()
+    tiny.with_random_adapters(made.lm)
+    for key, p in made.lm.model.named_parameters():
+        if "lora_B.reference" in key:
+            torch.nn.init.zeros_(p)
+    base, uniform = method_class("base")(made), method_class("uniform")(made)
+    assert dera.reply(tiny.PROMPTS, [0.0]) == base.reply(tiny.PROMPTS)
+    assert dera.reply(tiny.PROMPTS, [1.0]) == dera.reply(tiny.PROMPTS) == uniform.reply(tiny.PROMPTS)
+    ref, aligned = logits(base, None), logits(uniform, None)
+    for strength in (0.5, 2.0):
+        assert_close(logits(dera, [strength]), ref + strength * (aligned - ref), atol=1e-4, rtol=1e-4)
+    assert dera.calls == 2
+
+
+def test_negative_weights_are_for_those_who_ask():
+    lm = tiny.language_model("llama", 3)
+    with pytest.raises(UserError, match="negative"):
+        EnsembleLM(lm, ADAPTERS, [1.5, -0.5, 0])
+    assert EnsembleLM(lm, ADAPTERS, [1.5, -0.5, 0], signed=True).reply(tiny.PROMPTS)
+    with pytest.raises(UserError, match="no negative weights"):
+        EnsembleLM(lm, ADAPTERS, level="probabilities", signed=True)
+
+
+# -- where to aggregate
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_layer_0_is_averaged_parameters_and_one_hot_weights_are_the_adapter(kind):
+    lm, w = tiny.language_model(kind, 3), [0.5, 0.3, 0.2]
+    average_parameters(lm, ADAPTERS, w, name="average")
+    ids, mask = lm.encode_replies(["w1 w2 w3"] * 4)
+    lm.use("average")
+    with torch.no_grad():
+        averaged, _ = lm.forward_reply(lm.encode(tiny.PROMPTS), ids, mask)
+    assert_close(LayerEnsemble(lm, ADAPTERS, 0, w).forward_reply(lm.encode(tiny.PROMPTS), ids, mask)[0], averaged, atol=1e-4, rtol=1e-4)
+    count = len(blocks(lm)[0])
+    for layer in range(count + 1):
+        for scale in (1.0, 3.0):
+            one_hot = LayerEnsemble(lm, ADAPTERS, layer, [0, scale, 0]).reply(tiny.PROMPTS)
+            lm.use("empathy")
+            assert one_hot == lm.reply(tiny.PROMPTS)
+
+
+def test_before_the_final_norm_is_the_norm_of_the_mixed_streams():
+    lm, w = tiny.language_model("llama", 3), [0.5, 0.3, 0.2]
+    layers, norm = blocks(lm)
+    streams = []
+    hook = norm.register_forward_pre_hook(lambda module, inputs: streams.append(inputs[0].detach()))
+    ids, mask = lm.encode_replies(["w1 w2 w3"] * 4)
+    encoded = lm.encode(tiny.PROMPTS)
+    for name in ADAPTERS:
+        lm.use(name)
+        with torch.no_grad():
+            lm.forward_reply(encoded, ids, mask)
+    hook.remove()
+    with torch.no_grad():
+        expected = lm.head(norm(sum(x * s for x, s in zip(w, streams, strict=True))))[:, -ids.shape[1] :]
+    assert_close(LayerEnsemble(lm, ADAPTERS, len(layers), w).forward_reply(encoded, ids, mask)[0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_layer_ensembles_refuse_what_they_cannot_do():
+    lm = tiny.language_model("llama", 3)
+    with pytest.raises(UserError, match="layer 3: the model has 2"):
+        LayerEnsemble(lm, ADAPTERS, 3)
+    with pytest.raises(UserError, match="one weight vector"):
+        LayerEnsemble(lm, ADAPTERS, 1).reply(tiny.PROMPTS[:2], [[1, 0, 0], [0, 1, 0]])
+    with pytest.raises(UserError, match="decoder-only"):
+        LayerEnsemble(tiny.language_model("t5", 3), ADAPTERS, 1)
+
+
+def test_level_scores_have_a_row_for_every_level_and_weight():
+    made = bench(trained=3)
+    table = level_scores(made, tiny.PROMPTS, 2)
+    names = list(levels(made))
+    assert names[0] == "soup of A and B" and names[-2:] == ["last hidden state", "probabilities"] and "after layer 1" in names
+    assert len(table) == len(names) * 6
+    corners = table[table[[f"w_{n}" for n in ADAPTERS]].max(axis=1) == 1]
+    assert corners.groupby("w_empathy")["mean"].agg(lambda x: x.round(6).nunique()).max() <= 2  # at a corner every level is that adapter
+
+
+# -- steerable
+
+
+@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "t5"])
+def test_rows_with_weights_of_their_own_are_as_one_by_one(name, kind):
+    method = with_weights(method_class(name)(bench(tiny.language_model(kind))))
+    lm, rows = method.bench.lm, [(1.0, 0.0, 0.0), (0.2, 0.3, 0.5), (0.0, 0.0, 1.0), (0.5, 0.5, 0.0)]
+    ids, mask = lm.encode_replies(["w1 w2 w3"] * 4)
+    with torch.no_grad(), method.policy() as policy:
+        method.conditioning.set(torch.tensor(rows))
+        together = policy.forward_reply(lm.encode(tiny.PROMPTS), ids, mask)[0]
+        method.conditioning.use(torch.tensor([2, 0]))
+        some = policy.forward_reply(lm.encode(tiny.PROMPTS)[torch.tensor([2, 0])], ids[:2], mask[:2])[0]
+    assert_close(some, together[[2, 0]], atol=1e-4, rtol=1e-4)
+    for i, w in enumerate(rows):
+        assert_close(together[i], logits(method, w, "w1 w2 w3")[i], atol=1e-4, rtol=1e-4)
+    spread = (logits(method, rows[0]) - logits(method, rows[2])).abs().max()
+    assert spread > 0.01  # the weights do make a difference
+
+
+def changed(method, w):
+    """Change of each adapted matrix at weights w, from the adapter's parts: s B diag(gates) A."""
+    conditioning, lm = method.conditioning, method.bench.lm
+    gated = conditioning.layers() if hasattr(conditioning, "layers") else []
+    found = {}
+    for layer in lora_layers(lm):
+        A, B = layer.lora_A[method.name].weight, layer.lora_B[method.name].weight
+        gates = torch.ones(len(A))
+        if layer in gated:
+            gates = conditioning.gate(gated.index(layer))(torch.tensor([list(w)]).float())[0]
+        found[layer] = layer.scaling[method.name] * B @ torch.diag(gates) @ A
+    return found
+
+
+@pytest.mark.parametrize("name", ["clp-full", "clp-attention", "panacea"])
+def test_a_gated_policy_is_the_model_with_its_changes_folded_in(name):
+    method = with_weights(method_class(name)(bench()))
+    lm, w = method.bench.lm, (0.2, 0.3, 0.5)
+    expected = logits(method, w)
+    with torch.no_grad():
+        for layer, delta in changed(method, w).items():
+            layer.base_layer.weight += delta
+    ids, mask = lm.encode_replies(["w1 w2 w3 w4"] * 4)
+    with torch.no_grad(), lm.without_adapters():
+        folded, _ = lm.forward_reply(lm.encode(tiny.PROMPTS), ids, mask)
+    assert_close(folded, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_clp_at_w_is_the_mixture_of_its_adapters():
+    """change(w) = shared + sum_i w_i expert_i on every layer."""
+    method = with_weights(method_class("clp-full")(bench()))
+    zero = changed(method, (0, 0, 0))
+    experts = [changed(method, [float(i == j) for j in range(3)]) for i in range(3)]
+    mixed = changed(method, (0.2, 0.3, 0.5))
+    for layer, delta in mixed.items():
+        parts = sum(x * (expert[layer] - zero[layer]) for x, expert in zip((0.2, 0.3, 0.5), experts, strict=True))
+        assert_close(delta, zero[layer] + parts, atol=1e-5, rtol=1e-4)
+        assert torch.linalg.matrix_rank(zero[layer]) == method.bench.lm.config.lora_r
+
+
+def test_attention_clp_changes_attention_alone():
+    method = with_weights(method_class("clp-attention")(bench()))
+    one, other = changed(method, (1, 0, 0)), changed(method, (0, 0, 1))
+    names = {module: name for name, module in method.bench.lm.base.named_modules()}
+    for layer in one:
+        assert torch.equal(one[layer], other[layer]) == (".self_attn." not in names[layer])
+        assert layer.r[method.name] == (16 if ".self_attn." in names[layer] else 4)
+    for name in ("model.layers.0.self_attn.q_proj", "transformer.h.1.attn.c_proj", "decoder.block.0.layer.0.SelfAttention.q"):
+        assert is_attention(name)
+    assert not is_attention("model.layers.0.mlp.up_proj") and not is_attention("transformer.h.1.mlp.c_proj")
+    assert is_attention("decoder.block.0.layer.1.EncDecAttention.k")
+
+
+def test_logit_clp_mixes_experts_on_the_head_alone():
+    method = with_weights(method_class("clp-logit")(bench()))
+    lm, experts = method.bench.lm, method.conditioning.experts
+    ids, mask = lm.encode_replies(["w1 w2 w3 w4"] * 4)
+    lm.use(method.name)
+    with torch.no_grad():
+        plain, hidden = lm.forward_reply(lm.encode(tiny.PROMPTS), ids, mask, hidden=True)
+    for w in [(1, 0, 0), (0.2, 0.3, 0.5)]:
+        low = hidden @ experts.A.T * torch.tensor(w).repeat_interleave(4)
+        assert_close(logits(method, w), plain + 2 * low @ experts.B.T, atol=1e-4, rtol=1e-4)
+    with method.policy((1, 0, 0)), lm.without_adapters(), torch.no_grad():
+        base, _ = lm.forward_reply(lm.encode(tiny.PROMPTS), ids, mask)
+    assert_close(base, logits(method_class("base")(method.bench), None))
+
+
+def test_panaceas_weights_change_only_its_diagonal():
+    method = with_weights(method_class("panacea")(bench()))
+    conditioning, r = method.conditioning, method.bench.lm.config.lora_r
+    for i, layer in enumerate(conditioning.layers()):
+        one, other = (conditioning.gate(i)(torch.tensor([w]))[0] for w in ([1.0, 0, 0], [0.2, 0.3, 0.5]))
+        assert len(one) == r + 3 == layer.r[method.name]
+        assert torch.equal(one[:r], other[:r]) and torch.equal(one[:r], conditioning.diagonal.sigma[i])
+        assert_close(other[r:], conditioning.diagonal.s[i] * torch.tensor([0.2, 0.3, 0.5]))
+    one, other = changed(method, (1, 0, 0)), changed(method, (0, 1, 0))
+    assert all(torch.linalg.matrix_rank(one[layer] - other[layer], atol=1e-4) <= 2 for layer in one)
+
+
+@pytest.mark.parametrize("name", STEERABLE)
+def test_the_first_update_starts_at_ratio_one_and_all_parts_learn(name, tmp_path):
+    """The policy that is trained is the policy that sampled, row by row."""
+    method = method_class(name)(bench(folder=tmp_path, config=replace(QUICK, lr=0.02)))
+    before = copy.deepcopy(list(method.conditioning.extra().state_dict().values())) if name == "clp-logit" else []
+    method.prepare()
+    import pandas as pd
+
+    log = pd.read_csv(tmp_path / name / "log.csv")
+    assert log.first_ratio.max() < 1e-4
+    lm = method.bench.lm
+    B = [p for key, p in lm.model.named_parameters() if f"lora_B.{name}" in key]
+    assert all((p.abs().sum(0) > 0).all() for p in B)  # every rank, so every expert
+    if name.startswith("panacea"):
+        assert (method.conditioning.diagonal.sigma != 1).any() and (method.conditioning.diagonal.s != 1).any()
+    if before:
+        assert (method.conditioning.experts.B.abs().sum(0) > 0).all()
+
+
+def test_scalarisations():
+    made = bench()
+    scores, w = torch.tensor([[0.5, 1.0, 0.0], [0.5, 1.0, 0.0]]), torch.tensor([[1.0, 0, 0], [0.25, 0.25, 0.5]])
+    assert_close(method_class("clp-full")(made).utility(scores, w), torch.tensor([0.5, 0.375]))
+    assert_close(method_class("panacea-tchebycheff")(made).utility(scores, w), torch.tensor([-0.5, -1.0]))
+    assert_close(method_class("clp-kl")(made).utility(scores, torch.tensor([[1.0, 0], [0, 1]])), torch.tensor([0.5, 0.5]))
+    assert_close(method_class("clp-full")(made).kl_weights(w), torch.tensor([0.03, 0.045]))
+    kl = method_class("clp-kl")(made)
+    assert_close(kl.kl_weights(torch.tensor([[1.0, 0], [0.5, 0.5], [0, 1]])), torch.tensor([0.01, 0.1, 1.0]))
+    assert_close(kl.condition((0.1,)), torch.tensor([[0.5, 0.5]]))
+
+
+def test_drawn_weights_lie_on_the_simplex():
+    torch.manual_seed(0)
+    for name in STEERABLE:
+        w = method_class(name)(bench()).draw(200)
+        assert (w >= 0).all() and torch.allclose(w.sum(1), torch.ones(200)) and w.std(0).min() > 0.15
+    grid = method_class("prompted")(bench()).draw(200) * 5
+    assert_close(grid, grid.round())
+
+
+def test_weights_in_words():
+    text = WeightsAsText(tiny.language_model("llama"), "x", ["reflection", "empathy", "fluency"])
+    assert text.text([0.6, 0.4, 0.0]) == "much reflection, some empathy, no fluency."
+    assert text.inputs(["w1", "w2"], torch.tensor([[1.0, 0, 0]])) == ["all reflection, no empathy, no fluency. " + p for p in ("w1", "w2")]
+    assert len({text.text([a / 5, b / 5, (5 - a - b) / 5]) for a in range(6) for b in range(6 - a)}) == 21
+
+
+def test_the_prompted_policys_reference_does_not_read_the_weights():
+    made = bench()
+    method = method_class("prompted")(made)
+    trainer = SteerablePPO(made.lm, "prompted", method, made.train_prompts, QUICK, progress=False)
+    rollout = trainer.rollout(torch.arange(4), 1)
+    with made.lm.without_adapters(), torch.no_grad():
+        plain = made.lm.logprobs(made.lm.encode(made.train_prompts[:4]), rollout.tokens, rollout.mask)
+        read = made.lm.logprobs(rollout.prompts, rollout.tokens, rollout.mask)
+    assert_close(rollout.ref_logp, plain, atol=1e-4, rtol=1e-4)
+    assert (plain - read).abs().max() > 0.01
+
+
+def test_rewards_in_context():
+    method = RewardsInContext(bench())
+    assert_close(
+        method.wanted(torch.tensor([[1 / 3, 1 / 3, 1 / 3], [1, 0, 0], [0.1, 0.6, 0.3]])),
+        torch.tensor([[1, 1, 1], [1, 0, 0], [0.3, 1, 0.9]]),
+    )
+    with pytest.raises(UserError, match="no reply ended within 8 tokens"):
+        method._fine_tune([], 0)
+    method.conditioning.offline = torch.tensor([[0.0, 0, 0], [0.5, 0, 0], [0.5, 0, 1], [1.0, 0, 1]])
+    found = method.conditioning.levels(torch.tensor([[0.5, 0.0, 1.0], [2.0, -1.0, 0.5]]))
+    assert_close(found, torch.tensor([[0.5, 0.5, 0.75], [1.0, 0.0, 0.5]]))
+    kept = _better_half(torch.tensor([0.1, 0.9, 0.5, 0.3]), torch.tensor([[1.0, 0], [1, 0], [1, 0], [0, 1]]))
+    assert sorted(kept.tolist()) == [1, 2, 3]
+
+
+# -- what all are measured by
+
+
+def test_divergence_from_the_base_is_zero_for_the_base_and_exact_for_one_token():
+    made = bench(tiny.language_model("llama", 3, max_new_tokens=1))
+    assert_close(sampled_replies(method_class("base")(made), tiny.PROMPTS)[1], torch.zeros(4), atol=1e-5, rtol=0)
+    emorl = method_class("emorl")(made)
+    ids, mask = made.lm.encode_replies(["w1"] * 4)
+    logp = logits(emorl, [0.5, 0.3, 0.2], "w1")[:, 0].log_softmax(-1)
+    with made.lm.without_adapters(), torch.no_grad():
+        base = made.lm.forward_reply(made.lm.encode(tiny.PROMPTS), ids, mask)[0][:, 0].log_softmax(-1)
+    assert_close(sampled_replies(emorl, tiny.PROMPTS, [0.5, 0.3, 0.2])[1], (logp.exp() * (logp - base)).sum(-1), atol=1e-4, rtol=1e-3)
+
+
+def test_sampling_leaves_the_random_state():
+    made = bench(trained=3)
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    first = sampled_replies(method_class("emorl")(made), tiny.PROMPTS, seed=4)
+    assert torch.equal(torch.rand(3), expected)
+    assert sampled_replies(method_class("emorl")(made), tiny.PROMPTS, seed=4)[0] == first[0]
+
+
+def test_objectives_are_scored_once():
+    calls = []
+
+    def counted(prompts, replies):
+        calls.append(len(replies))
+        return torch.ones(len(replies))
+
+    objectives = Objectives(RewardSet({"a": counted, "b": share(0, 9)}))
+    watch = objectives.watch()
+    assert_close(watch["a"](["p"], ["w1 w2"]), torch.ones(1))
+    assert_close(watch["b"](["p"], ["w1 w2"]), torch.tensor([0.25]))
+    assert calls == [1]
+
+
+def test_own_choices_and_exact_map_agree_with_decoding():
+    made = bench(trained=3)
+    emorl = method_class("emorl")(made)
+    scored = emorl.exact_map(tiny.PROMPTS)
+    for w in ([0.2, 0.5, 0.3], [0.61, 0.2, 0.19]):
+        expected = made.objectives(tiny.PROMPTS, emorl.reply(tiny.PROMPTS, w)).double().mean(0)
+        assert_close(torch.from_numpy(scored.means(w)[0]), expected, atol=1e-6, rtol=0)
+    chosen = emorl.own_choices(tiny.PROMPTS)
+    assert set(chosen) == {"published search", "exact optimum"}
+    values = {k: float(scored.means(w).mean()) for k, w in chosen.items()}
+    assert values["exact optimum"] >= values["published search"] - 1e-9
+
+
+def test_every_method_names_its_source():
+    papers = {re.search(r"arXiv \d{4}\.\d{5}", method_class(name).reference) for name in REGISTRY}
+    assert len([p for p in papers if p]) >= len(REGISTRY) - 1
