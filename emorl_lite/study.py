@@ -30,6 +30,7 @@ from tqdm import tqdm
 from emorl_lite.checkpoint import check_identity, write_atomically
 from emorl_lite.errors import UserError
 from emorl_lite.methods import REGISTRY, Bench, Cost, Method, method_class
+from emorl_lite.methods.base import Runs
 from emorl_lite.methods.divergence import sampled_replies
 from emorl_lite.methods.levels import level_scores
 from emorl_lite.pareto import non_dominated
@@ -38,7 +39,10 @@ from emorl_lite.provenance import save_table
 from emorl_lite.runs import Experiment
 from emorl_lite.simplex_grid import compositions
 
-OBJECTIVES_JOB, LEVELS_JOB = "objectives", "levels"
+RUNS: dict[str, Runs] = {"objectives": "objectives", "objectives-long": "objectives-long"}
+"""Jobs that train single-objective adapters for several methods."""
+LEVELS: dict[str, Runs] = {"levels": "objectives", "levels-long": "objectives-long"}
+"""Jobs that compare aggregation levels, on these adapters."""
 FRONT_STEPS = 40
 """Spacing 1/40 of the weights at which an exact map is asked for its front."""
 TABLES = ("rows", "sweep", "front")
@@ -89,13 +93,13 @@ class Study:
         """Jobs of one seed, each after what it needs."""
         needed = [need for name in self.methods for need in method_class(name).needs if need in REGISTRY]
         names = sorted(dict.fromkeys([*needed, *self.methods]), key=lambda name: name not in needed)
-        shared = any(OBJECTIVES_JOB in method_class(name).needs for name in names)
-        return [*([OBJECTIVES_JOB] if shared else []), *names, *([LEVELS_JOB] if shared else [])]
+        runs = [run for run in RUNS if any(run in method_class(name).needs for name in names)]
+        return [*runs, *names, *(job for job, run in LEVELS.items() if run in runs)]
 
     def _needs(self, name: str) -> tuple[str, ...]:
-        if name == OBJECTIVES_JOB:
+        if name in RUNS:
             return ()
-        return (OBJECTIVES_JOB,) if name == LEVELS_JOB else method_class(name).needs
+        return (LEVELS[name],) if name in LEVELS else method_class(name).needs
 
     def _side_by_side(self, todo: list[tuple[int, str]], workers: int, bar: Any) -> None:
         """Run jobs in processes; a job starts when those it needs have ended."""
@@ -198,11 +202,11 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
     folder = results_folder(lab, name)
     folder.mkdir(parents=True, exist_ok=True)
     test = lab.dataset.prompts("test")
-    if name == OBJECTIVES_JOB:
-        tables, cost = {}, bench.train_objectives()
-    elif name == LEVELS_JOB:
-        cost = bench.train_objectives()
-        tables = {"levels": level_scores(bench, test[: preset.study.sweep_prompts], preset.study.level_steps)}
+    if name in RUNS:
+        tables, cost = {}, bench.train_objectives(RUNS[name])
+    elif name in LEVELS:
+        cost = bench.train_objectives(LEVELS[name])
+        tables = {"levels": level_scores(bench, test[: preset.study.sweep_prompts], preset.study.level_steps, LEVELS[name])}
     else:
         tables, cost = examine(method_class(name)(bench), test, preset)
     for table, frame in tables.items():

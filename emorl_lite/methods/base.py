@@ -30,6 +30,8 @@ from emorl_lite.types import Reward
 Family = Literal["single policy", "merging", "decoding", "steerable"]
 Knob = Literal["none", "weights", "subset", "strength"]
 Setting = Sequence[float] | None
+Runs = Literal["objectives", "objectives-long"]
+"""The single-objective runs that share the budget, or those that have all of it each."""
 
 
 @dataclass(frozen=True)
@@ -147,18 +149,22 @@ class Bench:
         made.train()
         return cost_of(made)
 
-    def train_objectives(self) -> Cost:
-        """One adapter per objective, each on its own reward alone, the budget divided evenly: what EMORL and all mergers start from."""
-        episodes = self.ppo.episodes // len(self.names)
-        costs = [self.train_objective(name, episodes) for name in self.names]
-        return sum(costs[1:], costs[0])
+    def adapters(self, runs: Runs = "objectives") -> list[str]:
+        """Names of the single-objective adapters of these runs."""
+        return [name + runs.removeprefix("objectives") for name in self.names]
 
-    def train_objective(self, name: str, episodes: int | None = None) -> Cost:
-        """The adapter of one objective."""
-        episodes = episodes or self.ppo.episodes // len(self.names)
-        config = replace(self.ppo, episodes=episodes, kl_coef=self.kl_coefs[name])
-        reward = Column(self.objectives, name)
-        return self.train(name, reward, config)
+    def train_objectives(self, runs: Runs = "objectives") -> Cost:
+        """One adapter per objective, each on its own reward alone: what EMORL and all mergers start from.
+
+        "objectives" divides the budget evenly, so that the sum of the runs is another method's one run; "objectives-long" gives each the
+        whole budget, so that its runs, side by side, take as long as another method's one.
+        """
+        episodes = self.ppo.episodes // (len(self.names) if runs == "objectives" else 1)
+        costs = []
+        for name, adapter in zip(self.names, self.adapters(runs), strict=True):
+            config = replace(self.ppo, episodes=episodes, kl_coef=self.kl_coefs[name])
+            costs.append(self.train(adapter, Column(self.objectives, name), config))
+        return sum(costs[1:], costs[0])
 
 
 class Column:
@@ -191,7 +197,7 @@ class Method(ABC):
     decodes: ClassVar[str]
     """What a reply needs, in a few words."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """Methods whose trained parts this one uses ("objectives": the single-objective adapters)."""
+    """What else must be trained: methods, or single-objective runs ("objectives", "objectives-long")."""
 
     def __init__(self, bench: Bench):
         self.bench = bench

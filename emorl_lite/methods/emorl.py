@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import ClassVar
 
 from emorl_lite.ensemble import EnsembleLM, Level
 from emorl_lite.evaluation import TreeEvaluation
 from emorl_lite.exact_map import exact_map
-from emorl_lite.methods.base import Cost, Knob, Method, Setting
+from emorl_lite.methods.base import Cost, Knob, Method, Runs, Setting
 from emorl_lite.optimum import exact_search
 from emorl_lite.prefix_tree import PrefixTree
 from emorl_lite.scored_map import ScoredMap, scored_map
@@ -28,12 +29,18 @@ class EMORL(Method):
     reference = "arXiv 2505.02579"
     trains = "one adapter per objective, each on its own reward"
     decodes = "all d adapters at every token"
-    needs = ("objectives",)
+    needs: ClassVar[tuple[str, ...]] = ("objectives",)
+    runs: Runs = "objectives"
     level: Level = "hidden"
 
     def prepare(self) -> Cost:
         """Train or load the adapters of the objectives."""
-        return self.bench.train_objectives()
+        return self.bench.train_objectives(self.runs)
+
+    @property
+    def adapters(self) -> list[str]:
+        """The objectives' adapters."""
+        return self.bench.adapters(self.runs)
 
     @property
     def calls(self) -> int:
@@ -42,7 +49,7 @@ class EMORL(Method):
 
     def tree(self, prompts: Sequence[str]) -> PrefixTree:
         """Decodes many weights at once."""
-        return PrefixTree(self.bench.lm, self.bench.names, prompts, level="probabilities" if self.level == "probabilities" else "hidden")
+        return PrefixTree(self.bench.lm, self.adapters, prompts, level="probabilities" if self.level == "probabilities" else "hidden")
 
     def exact_map(self, prompts: Sequence[str]) -> ScoredMap:
         """The replies at every weight vector."""
@@ -58,4 +65,13 @@ class EMORL(Method):
     @contextmanager
     def policy(self, setting: Setting = None) -> Iterator[EnsembleLM]:
         """The ensemble at these weights, uniform by default."""
-        yield EnsembleLM(self.bench.lm, self.bench.names, weights=setting or self.bench.uniform, level=self.level)
+        yield EnsembleLM(self.bench.lm, self.adapters, weights=setting or self.bench.uniform, level=self.level)
+
+
+class EMORLLong(EMORL):
+    """EMORL whose runs each have the whole budget: side by side they take as long as another method's one run, and d times the data."""
+
+    name = "emorl-long"
+    trains = "one adapter per objective, each with the whole budget"
+    needs = ("objectives-long",)
+    runs = "objectives-long"

@@ -25,7 +25,7 @@ class MODReverse(EMORL):
         """The mixture at these weights, divided by their sum; uniform by default."""
         weights = setting or self.bench.uniform
         shares = [w / sum(weights) for w in weights]
-        yield EnsembleLM(self.bench.lm, self.bench.names, weights=shares, level="logits")
+        yield EnsembleLM(self.bench.lm, self.adapters, weights=shares, level="logits")
 
 
 class MODForward(EMORL):
