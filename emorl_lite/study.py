@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -106,7 +107,7 @@ class Study:
         waiting = list(todo)
         running: dict[Future[None], tuple[int, str]] = {}
         job: Callable[..., None] = partial(run_job, self.preset)
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with, initargs=(os.getpid(),)) as pool:
             while waiting or running:
                 blocked = {*waiting, *running.values()}
                 ready = [(s, n) for s, n in waiting if not any((s, need) in blocked for need in self._needs(n))]
@@ -157,6 +158,17 @@ class Study:
                 facts = {"command": command, "preset": self.preset.name, "seeds": self.seeds, "study": asdict(self.preset.study)}
                 written.append(save_table(table.round(6), path, **facts, ppo=asdict(self.preset.ppo)))
         return written
+
+
+def end_with(parent: int) -> None:
+    """End this process when its parent does, however that was killed: an orphan would go on writing beside a study that was started again."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def study_folder(lab: Experiment) -> Path:
