@@ -147,8 +147,8 @@ class SearchConfig:
 class StudyConfig:
     """The comparison of all methods, each with the same budget."""
 
-    budget: int = 2304
-    """Training prompts of a method, over all its runs."""
+    budget: int = 1536
+    """Training prompts of a method, over all its runs (those called "long" have d times as many)."""
     batch_size: int = 32
     """Replies in one rollout."""
     validate_every: int = 4
@@ -161,7 +161,7 @@ class StudyConfig:
     """Test prompts that chosen settings are scored on."""
     sweep_prompts: int = 64
     """Test prompts that every setting of a sweep is scored on."""
-    patience: int = 7
+    patience: int = 4
     """Validations that the paper's convergence rule looks at: the same share of a run as in its code."""
 
     def check(self) -> None:

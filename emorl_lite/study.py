@@ -42,8 +42,8 @@ from emorl_lite.simplex_grid import compositions
 
 RUNS: dict[str, Runs] = {"objectives": "objectives", "objectives-long": "objectives-long"}
 """Jobs that train single-objective adapters for several methods."""
-LEVELS: dict[str, Runs] = {"levels": "objectives", "levels-long": "objectives-long"}
-"""Jobs that compare aggregation levels, on these adapters."""
+LEVELS: dict[str, Runs] = {"levels": "objectives-long"}
+"""The job that compares aggregation levels, and its adapters."""
 FRONT_STEPS = 40
 """Spacing 1/40 of the weights at which an exact map is asked for its front."""
 TABLES = ("rows", "sweep", "front")
@@ -161,7 +161,7 @@ class Study:
 
 
 def end_with(parent: int) -> None:
-    """End this process when its parent does, however that was killed: an orphan would go on writing beside a study that was started again."""
+    """End this process when its parent does, however that was killed: an orphan would write beside a study that was started again."""
 
     def watch() -> None:
         while os.getppid() == parent:
