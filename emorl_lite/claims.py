@@ -67,7 +67,11 @@ class Evidence:
         """Difference between aggregation levels."""
         return difference(self.levels, first, second, column, "level")
 
-    def sampled_against_greedy(self, sampled: str, greedy: str) -> Numbers:
+    def spread(self, first: str, second: str) -> Numbers:
+        """Ratio of the scores' standard deviations over seeds."""
+        return spread_ratio(self.rows, first, second)
+
+    def confounded(self, sampled: str, greedy: str) -> Numbers:
         """first - second, the first sampled at temperature 1 and the second decoded greedily."""
         drawn = self.rows["method"] == sampled
         return difference(self.rows.assign(mean=self.rows["mean"].mask(drawn, self.rows["sampled_mean"])), sampled, greedy)
@@ -101,28 +105,39 @@ class Claim:
 EMORL, DYNAOPT, CLP, DERA, OURS = "EMORL", "DynaOpt", "CLP", "DeRa", "(ours)"
 SCORE = "mean score"
 STD = "ratio of standard deviations"
+LONGEST = "equal longest runs"
 
 CLAIMS = [
     Claim(EMORL, "EMORL consumes less than uniform", "data points saved, sum of its runs", lambda e: e.saved("uniform", "sum of runs")),
     Claim(EMORL, "EMORL consumes less than uniform", "data points saved, its longest run", lambda e: e.saved("uniform", "longest run")),
     Claim(EMORL, "EMORL consumes less than DynaOpt", "data points saved, sum of its runs", lambda e: e.saved("dynaopt", "sum of runs")),
     Claim(EMORL, "EMORL consumes less than DynaOpt", "data points saved, its longest run", lambda e: e.saved("dynaopt", "longest run")),
-    Claim(EMORL, "EMORL varies less than uniform", f"{STD} of the score", lambda e: spread_ratio(e.rows, "uniform", "emorl"), 1.0),
-    Claim(EMORL, "EMORL varies less than DynaOpt", f"{STD} of the score", lambda e: spread_ratio(e.rows, "dynaopt", "emorl"), 1.0),
-    Claim(EMORL, "uniform scores higher than EMORL", SCORE, lambda e: e.score("uniform", "emorl")),
-    Claim(OURS, "… with as many trained parameters as EMORL", SCORE, lambda e: e.score("uniform-wide", "emorl")),
-    Claim(OURS, "… sampled, against EMORL greedy (the paper's code)", SCORE, lambda e: e.sampled_against_greedy("uniform", "emorl")),
+    Claim(EMORL, "EMORL's score varies less than uniform's", f"{STD}, {LONGEST}", lambda e: e.spread("uniform", "emorl-long"), 1.0),
+    Claim(EMORL, "EMORL's score varies less than DynaOpt's", f"{STD}, {LONGEST}", lambda e: e.spread("dynaopt", "emorl-long"), 1.0),
+    Claim(EMORL, "uniform scores higher than EMORL", f"{SCORE}, equal sums of data", lambda e: e.score("uniform", "emorl")),
+    Claim(EMORL, "uniform scores higher than EMORL", f"{SCORE}, equal sums, d budgets", lambda e: e.score("uniform-long", "emorl-long")),
+    Claim(EMORL, "uniform scores higher than EMORL", f"{SCORE}, {LONGEST}", lambda e: e.score("uniform", "emorl-long")),
+    Claim(OURS, "… with as many trained parameters as EMORL", f"{SCORE}, {LONGEST}", lambda e: e.score("uniform-wide", "emorl-long")),
+    Claim(OURS, "… sampled, EMORL greedy (the paper's code)", f"{SCORE}, {LONGEST}", lambda e: e.confounded("uniform", "emorl-long")),
     Claim(OURS, "greedy decoding flatters a policy", f"{SCORE} of uniform, greedy less sampled", lambda e: e.flattery("uniform")),
     Claim(EMORL, "hidden states beat parameters", f"{SCORE}, best weights", lambda e: e.level("last hidden state", "parameters", "best")),
     Claim(EMORL, "hidden states beat parameters", f"{SCORE}, all weights", lambda e: e.level("last hidden state", "parameters", "average")),
     Claim(EMORL, "parameters beat probabilities", f"{SCORE}, best weights", lambda e: e.level("parameters", "probabilities", "best")),
     Claim(EMORL, "parameters beat probabilities", f"{SCORE}, all weights", lambda e: e.level("parameters", "probabilities", "average")),
-    Claim(EMORL, "model soups are worse than EMORL", SCORE, lambda e: e.score("emorl", "rewarded-soups")),
-    Claim(OURS, "… also when B A is averaged exactly", SCORE, lambda e: e.score("emorl", "exact-average")),
+    Claim(EMORL, "model soups are worse than EMORL", SCORE, lambda e: e.score("emorl-long", "rewarded-soups-long")),
+    Claim(EMORL, "model soups are worse than EMORL", f"{SCORE}, shared budget", lambda e: e.score("emorl", "rewarded-soups")),
+    Claim(OURS, "… also when B A is averaged exactly", SCORE, lambda e: e.score("emorl-long", "exact-average-long")),
     Claim(DYNAOPT, "DynaOpt beats uniform", SCORE, lambda e: e.score("dynaopt", "uniform")),
     Claim(CLP, "CLP dominates Rewarded Soups", "hypervolume", lambda e: e.front("clp-full", "rewarded-soups", "hypervolume")),
     Claim(CLP, "CLP dominates Rewarded Soups", "share of their front dominated", lambda e: e.dominated("clp-full", "rewarded-soups"), 0.5),
-    Claim(OURS, "… and exactly averaged parameters", "hypervolume", lambda e: e.front("clp-full", "exact-average", "hypervolume")),
+    Claim(OURS, "… also soups with d times the data", "hypervolume", lambda e: e.front("clp-full", "rewarded-soups-long", "hypervolume")),
+    Claim(
+        OURS,
+        "… also averages with d times the data",
+        "hypervolume",
+        lambda e: e.front("clp-full", "exact-average-long", "hypervolume"),
+    ),
+    Claim(OURS, "… also EMORL with d times the data", "hypervolume", lambda e: e.front("clp-full", "emorl-long", "hypervolume")),
     Claim(CLP, "CLP steers better than prompting", "E[w·p(w)]", lambda e: e.front("clp-full", "prompted", "steered")),
     Claim(CLP, "CLP steers better than prompting", "controllability", lambda e: e.front("clp-full", "prompted", "controllability")),
     Claim(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,21 @@ from emorl_lite.pareto import (
     non_dominated,
     steerability,
 )
+from emorl_lite.small_world import data_root
 
 PREFERRED = ("published search", "grid", "default")
 """Which of a method's chosen settings stands for it: its own published way to choose, else the best of the sweep on validation."""
+
+
+def study_tables(folder: Path | None = None) -> dict[str, pd.DataFrame]:
+    """The study's tables by name (rows, sweep, front, levels, convergence), from `data/results` by default."""
+    folder, found = Path(folder or data_root() / "results"), {}
+    for name in ("rows", "sweep", "front", "levels", "convergence"):
+        path = folder / ("methods.csv" if name == "rows" else f"methods_{name}.csv")
+        if not path.is_file():
+            raise UserError(f"{path}: no such table; python -m emorl_lite study makes it")
+        found[name] = pd.read_csv(path)
+    return found
 
 
 def representative(rows: pd.DataFrame) -> pd.DataFrame:
@@ -115,15 +128,16 @@ def dominated_share(sweep: pd.DataFrame, first: str, second: str) -> pd.DataFram
 def consumption(convergence: pd.DataFrame, rows: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
     """Data points until the paper's rule holds, in both accountings, beside the score at the full budget: method, seed, data_points, mean.
 
-    EMORL appears twice: the sum of its runs, and the longest of them (they can go on side by side).
+    EMORL appears twice, with the sum of its long runs and with the longest of them (they can go on side by side): like every other
+    method's one run, each of them had a whole budget to converge in.
     """
     stops = convergence.pivot(index="seed", columns="run", values="data_points")
     scores: dict[Any, Any] = {(row.method, row.seed): row.mean for row in representative(rows).itertuples()}
     found = []
     for seed, line in stops.iterrows():
-        runs = line[list(objectives)]
-        counted = {"emorl": {"emorl (sum of runs)": runs.sum(), "emorl (longest run)": runs.max()}}
-        counted |= {name: {name: line[name]} for name in line.index if name not in objectives}
+        runs = line[[f"{name}-long" for name in objectives]]
+        counted = {"emorl-long": {"emorl (sum of runs)": runs.sum(), "emorl (longest run)": runs.max()}}
+        counted |= {name: {name: line[name]} for name in line.index if name.removesuffix("-long") not in objectives}
         for method, counts in counted.items():
             if (method, seed) in scores:
                 values = {"seed": seed, "mean": scores[method, seed]}

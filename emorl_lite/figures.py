@@ -116,9 +116,12 @@ def styles(names: Iterable[str]) -> dict[str, Style]:
     """The style of each name: fixed for the known objectives and methods, spare ones in order of appearance for others."""
     known = OBJECTIVE_STYLE | METHOD_STYLE | SEARCH_STYLE
     chosen: dict[str, Style] = {}
+    unknown = 0
     for name in dict.fromkeys(names):
-        unknown = sum(n not in known and n not in _ALIASES for n in chosen)
-        chosen[name] = known.get(_ALIASES.get(name, name)) or _SPARE[unknown % len(_SPARE)]
+        stem = name.removesuffix("-long")  # a method with more data is still the same method
+        style = known.get(_ALIASES.get(name, name)) or known.get(_ALIASES.get(stem, stem))
+        chosen[name] = style or _SPARE[unknown % len(_SPARE)]
+        unknown += style is None
     return chosen
 
 

@@ -46,10 +46,12 @@ def forest(table: pd.DataFrame, column: str, label: str, by: str = "method") -> 
 
 
 @readable
-def fronts(sweep: pd.DataFrame, methods: Sequence[str], exact: pd.DataFrame | None = None, seed: int = 0) -> Figure:
+def fronts(
+    sweep: pd.DataFrame, methods: Sequence[str], exact: pd.DataFrame | None = None, exact_of: str = "emorl", seed: int = 0
+) -> Figure:
     """What each method can reach, two objectives at a time, for one seed: all settings of the sweep, and their Pareto front as a line.
 
-    Columns: method, seed, w_<objective>, <objective>. `exact`: the exact map's front of EMORL, drawn as small stars.
+    Columns: method, seed, w_<objective>, <objective>. `exact`: fronts of exact maps; that of `exact_of` is drawn as small stars.
     """
     names = objectives_of(sweep)
     need(sweep, ["method", "seed", *names], "fronts")
@@ -60,8 +62,8 @@ def fronts(sweep: pd.DataFrame, methods: Sequence[str], exact: pd.DataFrame | No
     figure, grid = panels(len(pairs), width=4.3, height=4.0)
     for axes, (a, b) in zip(grid, pairs, strict=True):
         if exact is not None and len(exact):
-            own = exact[(exact["method"] == "emorl") & (exact["seed"] == seed)]
-            axes.scatter(own[a], own[b], marker="*", s=14, color="0.55", label="emorl, exact map" if axes is grid[0] else None)
+            own = exact[(exact["method"] == exact_of) & (exact["seed"] == seed)]
+            axes.scatter(own[a], own[b], marker="*", s=14, color="0.55", label=f"{exact_of}, exact map" if axes is grid[0] else None)
         for method in methods:
             points = sweep.loc[sweep["method"] == method, [a, b]].to_numpy()
             if not len(points):
