@@ -71,7 +71,7 @@ METHOD_STYLE: dict[str, Style] = {
     "dynaopt": Style(_COLORS[8], ">", "-."),
     "c-dynaopt": Style(_COLORS[8], "<", ":"),
     "grpo": Style((0.0, 0.4, 0.4), "p", "--"),
-    "mod-reverse": Style(_COLORS[3], "x", (0, (1, 1))),
+    "mod-reverse": Style(_COLORS[3], "8", (0, (1, 1))),
     "soup": Style(_COLORS[5], "d", (0, (3, 1))),
     "personalized-soups": Style(_COLORS[5], "^", (0, (1, 2))),
     "dera": Style((0.45, 0.1, 0.1), "s", "--"),
@@ -108,7 +108,7 @@ _SPARE = [
     Style((0.45, 0.1, 0.1), "<", (0, (4, 2, 1, 2))),
     Style((0.5, 0.5, 0.0), ">", (0, (6, 2))),
     Style((0.3, 0.3, 0.6), "8", (0, (2, 1))),
-    Style((0.6, 0.3, 0.5), "1", (0, (5, 2, 1, 1))),
+    Style((0.6, 0.3, 0.5), "H", (0, (5, 2, 1, 1))),
 ]
 
 

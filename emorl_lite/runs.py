@@ -16,10 +16,9 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +44,7 @@ from emorl_lite.rivals import find_weights
 from emorl_lite.scored_map import ScoredMap, scored_map
 from emorl_lite.search import SearchResult, hierarchical_grid_search
 from emorl_lite.small_world import grammar
+from emorl_lite.workers import processes
 
 
 @dataclass
@@ -176,7 +176,7 @@ class Experiment:
             for name in self.preset.objectives:
                 _ = self.rewards[name]  # the classifiers, once, before the workers load them
             job = partial(_train_one, self.preset, self.seed, self.root)
-            with ProcessPoolExecutor(min(workers, len(missing)), mp_context=get_context("spawn")) as pool:
+            with processes(min(workers, len(missing))) as pool:
                 self._follow([pool.submit(job, name) for name in missing], missing)
         return pd.concat([self.train(name) for name in self.preset.objectives], ignore_index=True)
 

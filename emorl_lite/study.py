@@ -12,14 +12,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +37,7 @@ from emorl_lite.presets import Preset
 from emorl_lite.provenance import save_table
 from emorl_lite.runs import Experiment
 from emorl_lite.simplex_grid import compositions
+from emorl_lite.workers import processes
 
 RUNS: dict[str, Runs] = {"objectives": "objectives", "objectives-long": "objectives-long"}
 """Jobs that train single-objective adapters for several methods."""
@@ -107,7 +106,7 @@ class Study:
         waiting = list(todo)
         running: dict[Future[None], tuple[int, str]] = {}
         job: Callable[..., None] = partial(run_job, self.preset)
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with, initargs=(os.getpid(),)) as pool:
+        with processes(workers) as pool:
             while waiting or running:
                 blocked = {*waiting, *running.values()}
                 ready = [(s, n) for s, n in waiting if not any((s, need) in blocked for need in self._needs(n))]
@@ -158,17 +157,6 @@ class Study:
                 facts = {"command": command, "preset": self.preset.name, "seeds": self.seeds, "study": asdict(self.preset.study)}
                 written.append(save_table(table.round(6), path, **facts, ppo=asdict(self.preset.ppo)))
         return written
-
-
-def end_with(parent: int) -> None:
-    """End this process when its parent does, however that was killed: an orphan would write beside a study that was started again."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def study_folder(lab: Experiment) -> Path:

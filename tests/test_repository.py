@@ -21,7 +21,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 FLOORS = [  # imports point down this list, or stay on a floor without a cycle
     ["errors", "types", "weights", "presets"],
-    ["devices", "table_files", "small_world", "data", "models"],
+    ["devices", "workers", "table_files", "small_world", "data", "models"],
     ["metrics", "classifiers", "rewards", "reward_checks", "warmstart"],
     ["ppo", "rollout", "checkpoint"],
     [

@@ -1,0 +1,372 @@
+"""The study: resumable, one table, open to new methods; and what is computed from its tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from emorl_lite import method_plots, methods, study
+from emorl_lite.claims import CLAIMS, Evidence, examined, verdict
+from emorl_lite.comparison import (
+    best_by_level,
+    consumption,
+    difference,
+    dominated_share,
+    front_metrics,
+    objectives_of,
+    representative,
+    spread_ratio,
+    study_tables,
+    with_intervals,
+)
+from emorl_lite.errors import UserError
+from emorl_lite.figures import figure_bytes
+from emorl_lite.methods.base_model import BaseModel
+from emorl_lite.pareto import expected_utility, hypervolume
+from emorl_lite.presets import get_preset
+from emorl_lite.simplex_grid import compositions
+from emorl_lite.study import Study, convergence, run_job
+
+TINY = get_preset("tiny")
+SMALL = replace(
+    TINY,
+    rewards=replace(TINY.rewards, classifier_examples=256, classifier_epochs=1),
+    ppo=replace(TINY.ppo, minibatch_size=16, epochs=1, checkpoint_every=1),
+    model=replace(TINY.model, max_new_tokens=10),
+    search=replace(TINY.search, levels=1, validation_prompts=2),
+    data=replace(TINY.data, train_prompts=32, validation_prompts=4, test_prompts=6),
+    study=replace(
+        TINY.study, budget=48, batch_size=16, validate_every=1, weight_steps=1, level_steps=1, test_prompts=4, sweep_prompts=3, patience=2
+    ),
+)
+NAMES = list(TINY.objectives)
+
+
+class Newcomer(BaseModel):
+    """A method that nobody outside the registry has heard of."""
+
+    name = "newcomer"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Study:
+    made = Study(SMALL, 2, ["uniform", "emorl", "dera", "emorl-long"], tmp_path_factory.mktemp("study"), progress=False)
+    made.run(workers=1)
+    return made
+
+
+# -- running
+
+
+def test_a_study_has_a_row_for_every_choice_and_seed(small):
+    tables = small.tables()
+    rows = tables["rows"]
+    found = {(m, s): set(g["choice"]) for (m, s), g in rows.groupby(["method", "seed"])}
+    for seed in range(2):
+        assert found["uniform", seed] == {"default"}
+        assert found["emorl", seed] == {"default", "grid", "published search", "exact optimum"}
+        assert found["dera", seed] == {"default", "grid"}
+    assert (
+        rows[["data_points", "parallel", "samples", "trainable", "seconds", "calls_per_token", "mean", "sampled_mean", "kl"]]
+        .notna()
+        .all()
+        .all()
+    )
+    cost = rows.drop_duplicates("method").set_index("method")
+    assert cost.loc["emorl", ["data_points", "parallel"]].tolist() == [48, 16]
+    assert cost.loc["emorl-long", ["data_points", "parallel"]].tolist() == [144, 48]
+    assert cost["calls_per_token"].to_dict() == {"uniform": 1, "emorl": 3, "dera": 2, "emorl-long": 3}
+    sweep = tables["sweep"].groupby("method").size() / 2
+    assert sweep.to_dict() == {"uniform": 1, "emorl": 3, "dera": 9, "emorl-long": 3}
+    assert set(tables["front"]["method"]) == {"emorl", "emorl-long"}
+    assert tables["levels"]["level"].nunique() == 8 and (tables["levels"]["runs"] == "objectives-long").all()
+    runs = {"uniform", *NAMES, *(f"{n}-long" for n in NAMES)}
+    assert set(tables["convergence"]["run"]) == runs
+    at = rows[(rows["method"] == "emorl") & (rows["choice"] == "exact optimum")]
+    best = rows[(rows["method"] == "emorl") & (rows["choice"] == "published search")]
+    assert len(at) == len(best) == 2
+
+
+def test_dera_at_its_default_is_the_uniform_policy(small):
+    rows = small.tables()["rows"].set_index(["method", "choice", "seed"])
+    for seed in range(2):
+        for name in (*NAMES, "mean"):
+            assert rows.loc[("dera", "default", seed), name] == pytest.approx(rows.loc[("uniform", "default", seed), name])
+
+
+def test_only_what_is_missing_is_done_again(small, monkeypatch):
+    before = small.tables()
+    done = []
+    monkeypatch.setattr(study, "run_job", lambda preset, seed, name, root: done.append((seed, name)) or run_job(preset, seed, name, root))
+    small.run(workers=1)
+    assert done == []
+    result = small.folder / "seed1" / "results" / "emorl" / "result.json"
+    result.unlink()
+    small.run(workers=1)
+    assert done == [(1, "emorl")]
+    after = small.tables()
+    for name in before:
+        assert before[name].equals(after[name]) or np.allclose(before[name].select_dtypes("number"), after[name].select_dtypes("number"))
+
+
+def test_other_options_are_told_from_these(small):
+    other = Study(replace(SMALL, study=replace(SMALL.study, budget=64)), 2, ["uniform"], small.root, progress=False)
+    with pytest.raises(UserError, match=r"made with study = .*use another folder"):
+        other.run(workers=1)
+    with pytest.raises(UserError, match="method 'sarsa' is unknown"):
+        Study(SMALL, 1, ["sarsa"], small.root)
+    with pytest.raises(UserError, match=r"--seeds 0: must be positive"):
+        Study(SMALL, 0)
+    with pytest.raises(UserError, match=r"--study\.weight-steps 0: must be positive"):
+        Study(replace(SMALL, study=replace(SMALL.study, weight_steps=0)), 1)
+
+
+def test_a_new_method_needs_its_file_and_its_name(small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "emorl_lite.methods.newcomer", sys.modules[__name__])
+    monkeypatch.setitem(methods.REGISTRY, "newcomer", "newcomer:Newcomer")
+    rows = Study(SMALL, 2, ["uniform", "newcomer"], small.root, progress=False).run(workers=1)["rows"]
+    assert set(rows["method"]) == {"uniform", "newcomer"}
+    assert figure_bytes(method_plots.forest(rows, "mean", "score"), "png")
+
+
+def test_tables_come_back_with_their_provenance(small, tmp_path):
+    written = small.save(tmp_path, "python -m emorl_lite study")
+    assert {p.name for p in written} == {"methods.csv", *(f"methods_{x}.csv" for x in ("sweep", "front", "levels", "convergence"))}
+    facts = json.loads((tmp_path / "methods.json").read_text())
+    assert facts["command"] == "python -m emorl_lite study" and facts["study"]["budget"] == 48 and facts["seeds"] == 2
+    assert study_tables(tmp_path)["rows"].shape == small.tables()["rows"].shape
+    with pytest.raises(UserError, match=r"methods.csv: no such table; python -m emorl_lite study makes it"):
+        study_tables(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_workers_end_when_the_study_is_killed(tmp_path):
+    """An orphan would go on writing into the folders of the study that is started again."""
+    code = (
+        "import os, time\n"
+        "from emorl_lite.workers import processes\n"
+        "if __name__ == '__main__':\n"
+        "    pool = processes(1)\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    pool.submit(time.sleep, 600)\n"
+        "    time.sleep(600)\n"
+    )
+    script = tmp_path / "killed.py"
+    script.write_text(code)
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    worker = int(process.stdout.readline())
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for _ in range(200):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        status = Path(f"/proc/{worker}/stat")
+        if status.exists() and status.read_text().split()[2] == "Z":  # ended, and nobody has asked how
+            return
+        time.sleep(0.05)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived the study by ten seconds")
+
+
+def test_convergence_by_the_papers_rule(tmp_path):
+    for run, means in {"a": [0.1, 0.5, 0.5, 0.5, 0.9], "b": [0.1, 0.2, 0.3, 0.4, 0.5]}.items():
+        (tmp_path / run).mkdir()
+        validation = [x for mean in means for x in (np.nan, mean)]
+        pd.DataFrame({"episodes": np.arange(1, 11) * 8, "validation": validation}).to_csv(tmp_path / run / "log.csv", index=False)
+    table = convergence(tmp_path, 0, replace(TINY, study=replace(TINY.study, patience=3))).set_index("run")
+    assert table.loc["a"].to_dict() == {"seed": 0, "data_points": 64, "converged": True, "validation": 0.5}
+    assert table.loc["b"].to_dict() == {"seed": 0, "data_points": 80, "converged": False, "validation": 0.5}
+
+
+# -- tables made up
+
+
+def made_up(seeds: int = 4) -> dict[str, pd.DataFrame]:
+    """Tables in the study's form, random but for what the tests below need."""
+    random = np.random.default_rng(0)
+    grid = np.array(compositions(3, 5)) / 5
+    rows, sweep, front, levels, stops = [], [], [], [], []
+    for seed in range(seeds):
+        for name in methods.REGISTRY:
+            kind = methods.method_class(name)
+            for choice in ("default", "grid") if kind.knob != "none" else ("default",):
+                mean = float(random.uniform(0.4, 0.6))
+                calls = {"emorl": 3, "emorl-long": 3, "dera": 2}.get(name, 1)
+                costs = {"data_points": 1536, "parallel": 1536, "samples": 1536, "trainable": 9, "seconds": 1.0, "calls_per_token": calls}
+                scores = {**dict.fromkeys(NAMES, mean), "mean": mean, "sampled_mean": mean - 0.1, "kl": 2.0}
+                rows.append({"seed": seed, "method": name, "choice": choice, "n": 192, **costs, **scores})
+            if kind.knob == "weights":
+                for w in grid:
+                    scores = np.clip(w * 0.6 + random.uniform(0.1, 0.3, 3) + 0.1 * (name == "clp-full"), 0, 1)
+                    weights = {f"w_{n}": x for n, x in zip(NAMES, w, strict=True)}
+                    sweep.append({"seed": seed, "method": name, **weights, **dict(zip(NAMES, scores, strict=True))})
+            elif kind.knob == "strength":
+                for s in (0.5, 1.0, 2.0):
+                    more = {"strength": s, "kl": s + seed / 10, "sampled_mean": 0.3 + s / 10}
+                    sweep.append({"seed": seed, "method": name, **more, **dict.fromkeys(NAMES, 0.3)})
+            else:
+                sweep.append({"seed": seed, "method": name, **dict.fromkeys(NAMES, 0.4)})
+            if not kind.needs and name != "base":
+                stops.append({"seed": seed, "run": name, "data_points": 1000 + 100 * seed, "converged": True, "validation": 0.5})
+        for name in ("emorl", "emorl-long"):
+            front.append({"seed": seed, "method": name, **{f"w_{n}": 1 / 3 for n in NAMES}, **dict.fromkeys(NAMES, 0.5)})
+        for i, name in enumerate(NAMES):
+            stops.append({"seed": seed, "run": f"{name}-long", "data_points": 300 * (i + 1), "converged": True, "validation": 0.5})
+        for i, level in enumerate(("soup of A and B", "parameters", "before the final norm", "last hidden state", "probabilities")):
+            for w in grid:
+                weights = {f"w_{n}": x for n, x in zip(NAMES, w, strict=True)}
+                levels.append(
+                    {"seed": seed, "runs": "objectives-long", "level": level, **weights, "mean": 0.3 + 0.05 * i + 0.01 * seed + w[0] / 10}
+                )
+    tables = {"rows": rows, "sweep": sweep, "front": front, "levels": levels, "convergence": stops}
+    return {name: pd.DataFrame(table) for name, table in tables.items()}
+
+
+def test_one_row_a_method_and_seed_is_that_of_its_own_way_to_choose():
+    rows = pd.DataFrame(
+        [
+            (0, "b", "default", 0.1),
+            (0, "a", "grid", 0.2),
+            (0, "a", "published search", 0.3),
+            (0, "a", "exact optimum", 0.9),
+            (0, "c", "grid", 0.5),
+        ],
+        columns=["seed", "method", "choice", "mean"],
+    )
+    assert representative(rows)[["method", "mean"]].to_numpy().tolist() == [["b", 0.1], ["a", 0.3], ["c", 0.5]]
+
+
+def test_intervals_and_paired_differences_by_hand():
+    table = pd.DataFrame({"method": ["a"] * 3 + ["b"] * 3, "seed": [0, 1, 2] * 2, "mean": [0.5, 0.6, 0.9, 0.4, 0.45, 0.8]})
+    found = with_intervals(table, "mean").set_index("method")
+    low, high = stats.t.interval(0.95, 2, np.mean([0.5, 0.6, 0.9]), stats.sem([0.5, 0.6, 0.9]))
+    assert found.loc["a", ["low", "high"]].tolist() == pytest.approx([low, high])
+    d = difference(table.sample(frac=1, random_state=0), "a", "b")  # paired by seed, whatever the order
+    low, high = stats.t.interval(0.95, 2, np.mean([0.1, 0.15, 0.1]), stats.sem([0.1, 0.15, 0.1]))
+    assert [d["mean"], d["low"], d["high"]] == pytest.approx([np.mean([0.1, 0.15, 0.1]), low, high])
+    assert d["high"] - d["low"] < found.loc["a", "high"] - found.loc["a", "low"]
+    with pytest.raises(UserError, match="no rows for method 'c'"):
+        difference(table, "a", "c")
+
+
+def test_ratio_of_spreads_covers_the_truth():
+    """Of two methods with equal spread, about 95 % of the intervals hold 1."""
+    random = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        table = pd.DataFrame({"method": ["a"] * 5 + ["b"] * 5, "mean": random.normal(size=10)})
+        r = spread_ratio(table, "a", "b")
+        held += r["low"] <= 1 <= r["high"]
+    assert 0.92 <= held / 400 <= 0.98
+    with pytest.raises(UserError, match="two seeds that differ"):
+        spread_ratio(pd.DataFrame({"method": ["a", "a", "b", "b"], "mean": [1, 2, 1, 1]}), "a", "b")
+
+
+def test_front_metrics_are_those_of_pareto():
+    tables = made_up()
+    found = front_metrics(tables["sweep"], tables["front"]).set_index(["method", "seed"])
+    own = tables["sweep"].query("method == 'clp-full' and seed == 2")[NAMES].to_numpy()
+    row = found.loc[("clp-full", 2)]
+    assert row["hypervolume"] == pytest.approx(hypervolume(own, [0, 0, 0])) and row["utility"] == pytest.approx(expected_utility(own))
+    w = tables["sweep"].query("method == 'clp-full' and seed == 2")[[f"w_{n}" for n in NAMES]].to_numpy()
+    assert row["steered"] == pytest.approx((w * own).sum(1).mean()) and row["gap"] >= 0 and 0 < row["controllability"] <= 1
+    assert found.loc[("emorl, exact map", 1), "hypervolume"] == pytest.approx(0.125)
+    assert np.isnan(found.loc[("uniform", 0), "steered"]) and found.loc[("uniform", 0), "hypervolume"] == pytest.approx(0.064)
+    assert (found["igd_plus"] >= 0).all()
+    assert objectives_of(tables["sweep"]) == NAMES
+
+
+def test_dominated_share_by_hand():
+    points = {"a": [[0.5, 0.5]], "b": [[0.4, 0.4], [0.3, 0.3], [0.9, 0.1], [0.5, 0.5]]}
+    rows = [{"seed": 0, "method": m, "w_x": 0.5, "w_y": 0.5, "x": p[0], "y": p[1]} for m, ps in points.items() for p in ps]
+    assert dominated_share(pd.DataFrame(rows), "a", "b")["share"].tolist() == [0.0]  # b's front is (.9, .1) and (.5, .5)
+    rows = [row for row in rows if row["x"] != 0.5 or row["method"] == "a"]
+    assert dominated_share(pd.DataFrame(rows), "a", "b")["share"].tolist() == [0.5]
+
+
+def test_consumption_has_both_accountings():
+    tables = made_up()
+    spent = consumption(tables["convergence"], tables["rows"], NAMES)
+    means = spent.groupby("method")["data_points"].mean()
+    assert means["emorl (sum of runs)"] == 1800 and means["emorl (longest run)"] == 900 and means["uniform"] == 1150
+    rows = representative(tables["rows"])
+    own = spent.query("method == 'emorl (sum of runs)'").set_index("seed")["mean"]
+    assert own.to_dict() == rows.query("method == 'emorl-long'").set_index("seed")["mean"].to_dict()
+
+
+def test_every_claim_has_a_number_an_interval_and_a_verdict():
+    tables = made_up()
+    table = examined(tables)
+    assert len(table) == len(CLAIMS) and table["verdict"].isin(["holds", "open", "refuted"]).all()
+    assert (table["low"] <= table["mean"]).all() and (table["mean"] <= table["high"]).all()
+    known = table.set_index(["claim", "measure"])
+    assert known.loc[("DeRa costs twice CLP's model calls", "ratio of calls a token"), "mean"] == 2
+    assert known.loc[("greedy decoding flatters a policy", "mean score of uniform, greedy less sampled"), "mean"] == pytest.approx(0.1)
+    hidden = known.loc[("hidden states beat parameters", "mean score, best weights")]
+    assert hidden["mean"] == pytest.approx(0.1) and hidden["verdict"] == "holds"
+    assert known.loc[("parameters beat probabilities", "mean score, best weights"), "verdict"] == "refuted"
+    longest = known.loc[("EMORL consumes less than uniform", "data points saved, its longest run")]
+    assert longest["mean"] == pytest.approx(1150 - 900)
+    confounded = Evidence(tables).confounded("uniform", "emorl-long")
+    plain = Evidence(tables).score("uniform", "emorl-long")
+    assert confounded["mean"] == pytest.approx(plain["mean"] - 0.1)
+
+
+def test_verdicts():
+    assert [verdict({"low": a, "high": b}) for a, b in [(0.1, 0.2), (-0.1, 0.2), (-0.2, -0.1)]] == ["holds", "open", "refuted"]
+    assert verdict({"low": 0.8, "high": 1.2}, 1.0) == "open" and verdict({"low": 1.01, "high": 2}, 1.0) == "holds"
+
+
+def test_best_and_average_by_level():
+    found = best_by_level(made_up(2)["levels"]).set_index(["level", "seed"])
+    assert found.loc[("parameters", 1), "best"] == pytest.approx(0.46)
+    assert found.loc[("parameters", 1), "average"] == pytest.approx(0.36 + 1 / 30)
+
+
+# -- figures
+
+
+def test_every_figure_draws():
+    tables = made_up()
+    rows = representative(tables["rows"])
+    metrics = front_metrics(tables["sweep"], tables["front"])
+    steerable = ["clp-full", "panacea", "prompted"]
+    drawn = [
+        method_plots.forest(rows, "mean", "score"),
+        method_plots.forest(metrics, "controllability", "controllability"),
+        method_plots.fronts(tables["sweep"], [*steerable, "uniform"], tables["front"]),
+        method_plots.decoding_cost(rows),
+        method_plots.aggregation_levels(tables["levels"]),
+        method_plots.weight_sweep(tables["sweep"], steerable),
+        method_plots.kl_trade_off(tables["sweep"], rows, ["uniform", "base"]),
+        method_plots.claims_figure(examined(tables)),
+    ]
+    assert all(len(figure_bytes(figure, "png")) > 5000 for figure in drawn)
+    labels = [text.get_text() for text in drawn[0].axes[0].get_yticklabels()]
+    assert labels == with_intervals(rows, "mean").sort_values("mean")["method"].tolist()
+    heights = {line.get_label(): line.get_xydata() for line in drawn[6].axes[0].lines if not line.get_label().startswith("_")}
+    assert heights["dera"][:, 1].tolist() == pytest.approx([0.35, 0.4, 0.5])
+
+
+def test_figures_say_what_they_lack():
+    with pytest.raises(UserError, match="forest: the table has no column 'mean'"):
+        method_plots.forest(pd.DataFrame({"method": ["a"], "seed": [0]}), "mean", "score")
+    with pytest.raises(UserError, match="no method with a strength"):
+        columns = {"method": ["a"], "seed": [0], "strength": [np.nan], "kl": [np.nan], "sampled_mean": [np.nan]}
+        method_plots.kl_trade_off(pd.DataFrame(columns))
+    with pytest.raises(UserError, match="fronts: the table is empty"):
+        method_plots.fronts(made_up()["sweep"], ["nobody"])
