@@ -221,11 +221,13 @@ def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[s
     bench, study = method.bench, preset.study
     cost = method.prepare()
     few, many = test[: study.sweep_prompts], test[: study.test_prompts]
+    settings = method.settings(study.weight_steps)
     sweep: list[dict[str, Any]] = []
-    for setting in method.settings(study.weight_steps):
+    replies = zip(method.replies_at(bench.validation_prompts, settings), method.replies_at(few, settings), strict=True)
+    for setting, (on_validation, on_test) in zip(settings, replies, strict=True):
         row = {"method": method.name, **_columns(method, setting)}
-        row |= {f"validation_{k}": v for k, v in _greedy(method, setting, bench.validation_prompts).items()}
-        row |= _greedy(method, setting, few)
+        row |= {f"validation_{k}": v for k, v in _means(method, bench.validation_prompts, on_validation).items()}
+        row |= _means(method, few, on_test)
         if method.knob == "strength":
             row |= _sampled(method, setting, few)
         sweep.append(row)
@@ -233,13 +235,13 @@ def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[s
     default = bench.uniform if method.knob in ("weights", "subset") else ()
     chosen: dict[str, tuple[float, ...]] = {"default": default}
     if method.knob != "none":
-        chosen["grid"] = method.settings(study.weight_steps)[best]
+        chosen["grid"] = settings[best]
     chosen |= method.own_choices(bench.validation_prompts)
     rows = []
-    for choice, setting in chosen.items():
+    for (choice, setting), answers in zip(chosen.items(), method.replies_at(many, list(chosen.values())), strict=True):
         row = {"method": method.name, "family": method.family, "choice": choice, **_columns(method, setting)}
         row |= asdict(cost) | {"calls_per_token": method.calls, "n": len(many)}
-        rows.append(row | _greedy(method, setting, many) | _sampled(method, setting, few))
+        rows.append(row | _means(method, many, answers) | _sampled(method, setting, few))
     tables = {"rows": pd.DataFrame(rows), "sweep": pd.DataFrame(sweep)}
     if (front := exact_front(method, few)) is not None:
         tables["front"] = front
@@ -270,11 +272,6 @@ def _columns(method: Method, setting: Sequence[float]) -> dict[str, float]:
 def _means(method: Method, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, float]:
     scores = method.bench.objectives(prompts, replies).double().mean(0)
     return {**dict(zip(method.bench.names, scores.tolist(), strict=True)), "mean": float(scores.mean())}
-
-
-def _greedy(method: Method, setting: Sequence[float], prompts: Sequence[str]) -> dict[str, float]:
-    """Mean scores of greedy replies."""
-    return _means(method, prompts, method.reply(prompts, setting or None))
 
 
 def _sampled(method: Method, setting: Sequence[float], prompts: Sequence[str]) -> dict[str, float]:

@@ -603,6 +603,13 @@ def test_objectives_are_scored_once():
     assert calls == [1]
 
 
+@pytest.mark.parametrize("name", ["emorl", "mod-forward", "rewarded-soups"])
+def test_replies_at_many_settings_are_those_one_by_one(name):
+    method = method_class(name)(bench(trained=3))
+    some = [(0.2, 0.5, 0.3), (1.0, 0.0, 0.0), (0.0, 0.6, 0.4)]
+    assert method.replies_at(tiny.PROMPTS, some) == [method.reply(tiny.PROMPTS, w) for w in some]
+
+
 def test_own_choices_and_exact_map_agree_with_decoding():
     made = bench(trained=3)
     emorl = method_class("emorl")(made)

@@ -234,6 +234,10 @@ class Method(ABC):
         with self.policy(setting) as policy:
             return policy.reply(prompts, **options)
 
+    def replies_at(self, prompts: Sequence[str], settings: Sequence[Sequence[float]]) -> list[list[str]]:
+        """Greedy replies at many settings, a list a setting; an empty setting is the default."""
+        return [self.reply(prompts, setting or None) for setting in settings]
+
     def settings(self, steps: int) -> list[tuple[float, ...]]:
         """The knob's settings that a comparison goes through; one empty setting for a method without a knob."""
         if self.knob == "weights":

@@ -51,6 +51,11 @@ class EMORL(Method):
         """Decodes many weights at once."""
         return PrefixTree(self.bench.lm, self.adapters, prompts, level="probabilities" if self.level == "probabilities" else "hidden")
 
+    def replies_at(self, prompts: Sequence[str], settings: Sequence[Sequence[float]]) -> list[list[str]]:
+        """Greedy replies at many weights, all in one prefix tree: the same texts as one by one."""
+        weights = [list(setting or self.bench.uniform) for setting in settings]
+        return [list(replies) for replies in zip(*self.tree(prompts).replies(weights), strict=True)]
+
     def exact_map(self, prompts: Sequence[str]) -> ScoredMap:
         """The replies at every weight vector."""
         return scored_map(exact_map(self.tree(prompts)), self.bench.objectives.scores)
