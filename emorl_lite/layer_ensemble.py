@@ -50,9 +50,9 @@ class LayerEnsemble(EnsembleLM):
     def _mixing(self, w: Tensor, seen: list[Tensor] | None = None) -> Iterator[None]:
         if (w != w[0]).any():
             raise UserError("weights: a layer ensemble takes one weight vector for all prompts")
-        shares = (w[0] / w[0].sum()).double()
+        shares = w[0] / w[0].sum()
         layers, norm = blocks(self.lm)
-        with super()._mixing(shares.float().expand(len(w), -1), seen), ExitStack() as swaps:
+        with super()._mixing(shares.expand(len(w), -1), seen), ExitStack() as swaps:
             place = norm if self.layer == len(layers) else layers[self.layer]
             swaps.enter_context(swapped_forward(place, self._mix_before(place, shares)))
             upper = {module for block in layers[self.layer :] for module in block.modules()}

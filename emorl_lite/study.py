@@ -34,7 +34,7 @@ from emorl_lite.methods.divergence import sampled_replies
 from emorl_lite.methods.levels import level_scores
 from emorl_lite.pareto import non_dominated
 from emorl_lite.presets import Preset
-from emorl_lite.provenance import save_table
+from emorl_lite.provenance import provenance, save_table
 from emorl_lite.runs import Experiment
 from emorl_lite.simplex_grid import compositions
 from emorl_lite.workers import processes
@@ -212,7 +212,12 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
     for table, frame in tables.items():
         frame.insert(0, "seed", seed)
         frame.to_csv(folder / f"{table}.csv", index=False)
-    result = {"cost": asdict(cost), "seconds": round(time.perf_counter() - began, 1), "identity": identity(preset)}
+    result = {
+        "cost": asdict(cost),
+        "commit": provenance()["commit"],
+        "seconds": round(time.perf_counter() - began, 1),
+        "identity": identity(preset),
+    }
     write_atomically(folder / "result.json", json.dumps(result, indent=1) + "\n")
 
 
@@ -225,7 +230,7 @@ def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[s
     sweep: list[dict[str, Any]] = []
     replies = zip(method.replies_at(bench.validation_prompts, settings), method.replies_at(few, settings), strict=True)
     for setting, (on_validation, on_test) in zip(settings, replies, strict=True):
-        row = {"method": method.name, **_columns(method, setting)}
+        row = {"method": method.name, "knob": method.knob, **_columns(method, setting)}
         row |= {f"validation_{k}": v for k, v in _means(method, bench.validation_prompts, on_validation).items()}
         row |= _means(method, few, on_test)
         if method.knob == "strength":
@@ -239,9 +244,9 @@ def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[s
     chosen |= method.own_choices(bench.validation_prompts)
     rows = []
     for (choice, setting), answers in zip(chosen.items(), method.replies_at(many, list(chosen.values())), strict=True):
-        row = {"method": method.name, "family": method.family, "choice": choice, **_columns(method, setting)}
+        row = {"method": method.name, "family": method.family, "knob": method.knob, "choice": choice, **_columns(method, setting)}
         row |= asdict(cost) | {"calls_per_token": method.calls, "n": len(many)}
-        rows.append(row | _means(method, many, answers) | _sampled(method, setting, few))
+        rows.append(row | _means(method, many, answers) | _sampled(method, setting, many))
     tables = {"rows": pd.DataFrame(rows), "sweep": pd.DataFrame(sweep)}
     if (front := exact_front(method, few)) is not None:
         tables["front"] = front
@@ -287,6 +292,8 @@ def convergence(folder: Path, seed: int, preset: Preset) -> pd.DataFrame:
 
     rows = []
     for file in sorted(folder.glob("*/log.csv")):
+        if not (file.parent / "done.json").is_file():
+            continue  # still in training
         log = pd.read_csv(file)
         seen = log.dropna(subset=["validation"])
         means = seen["validation"].tolist()

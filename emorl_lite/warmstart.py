@@ -107,3 +107,4 @@ def supervise(student: LanguageModel, rows: list[dict[str, list[int]]], steps: i
         trainer = SFTTrainer(student.model, config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
+        trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # its autocast wrapper would stay on the model

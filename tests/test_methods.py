@@ -90,7 +90,7 @@ def test_the_registry_tells_what_each_method_is():
     for name in REGISTRY:
         cls = method_class(name)
         assert cls.name == name and cls.reference and cls.trains and cls.decodes and cls.__doc__
-        assert all(need == "objectives" or need in REGISTRY for need in cls.needs)
+        assert all(need in ("objectives", "objectives-long", *REGISTRY) for need in cls.needs)
     with pytest.raises(UserError, match="method 'ppo' is unknown: expected one of base, uniform"):
         method_class("ppo")
 
@@ -527,8 +527,6 @@ def test_drawn_weights_lie_on_the_simplex():
     for name in STEERABLE:
         w = method_class(name)(bench()).draw(200)
         assert (w >= 0).all() and torch.allclose(w.sum(1), torch.ones(200)) and w.std(0).min() > 0.15
-    grid = method_class("prompted")(bench()).draw(200) * 5
-    assert_close(grid, grid.round())
 
 
 def test_weights_in_words():

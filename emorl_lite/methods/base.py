@@ -6,10 +6,13 @@ weights for a method that can be steered, a strength for DeRa, nothing for a pol
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -117,6 +120,10 @@ class Bench:
     progress: bool = False
     search: SearchConfig = field(default_factory=SearchConfig)
     """The published search's levels."""
+    done: dict[str, Cost] = field(default_factory=dict)
+    """What each finished run took."""
+    parts: dict[str, Any] = field(default_factory=dict)
+    """What a finished run holds beside its adapter."""
 
     @property
     def names(self) -> list[str]:
@@ -143,11 +150,35 @@ class Bench:
         own = {"folder": self.place(name), "seed": self.seed, "progress": self.progress}
         return own | {"validation_prompts": self.validation_prompts}
 
+    def identity(self) -> dict[str, Any]:
+        """What makes a run of this bench this run, for methods that do not train with `PPOTrainer`."""
+        shape = {f"model.{key}": getattr(self.lm.config, key) for key in ("template", "max_new_tokens", "lora_r", "lora_alpha")}
+        texts = hashlib.sha256(json.dumps(list(self.train_prompts)).encode()).hexdigest()[:16]
+        ppo = {f"ppo.{key}": value for key, value in asdict(self.ppo).items()}
+        return {"seed": self.seed, "objectives": self.names, "prompts": texts, "kl_coefs": dict(self.kl_coefs), **ppo, **shape}
+
+    def once(self, name: str, train: Callable[[], Cost]) -> Cost:
+        """Train a run unless this bench has done so already; without a folder nothing else would know."""
+        if name not in self.done:
+            self.done[name] = train()
+        return self.done[name]
+
+    def fresh_adapter(self, name: str) -> None:
+        """A new adapter, instead of one that an interrupted run left behind."""
+        if name in self.lm.adapters:
+            self.lm.model.delete_adapter(name)
+        self.lm.add_adapter(name, self.seed)
+
     def train(self, name: str, reward: Reward, config: PPOConfig, trainer: type[PPOTrainer] = PPOTrainer, **options: Any) -> Cost:
         """Train (finish, load) the adapter `name` with PPO on a reward."""
-        made = trainer(self.lm, name, reward, self.train_prompts, config, **self.options(name), watch=self.objectives.watch(), **options)
-        made.train()
-        return cost_of(made)
+
+        def run() -> Cost:
+            more = self.options(name) | {"watch": self.objectives.watch()} | options
+            made = trainer(self.lm, name, reward, self.train_prompts, config, **more)
+            made.train()
+            return cost_of(made)
+
+        return self.once(name, run)
 
     def adapters(self, runs: Runs = "objectives") -> list[str]:
         """Names of the single-objective adapters of these runs."""
@@ -229,20 +260,32 @@ class Method(ABC):
 
     def reply(self, prompts: Sequence[str], setting: Setting = None, **options: Any) -> list[str]:
         """Reply texts, one a prompt; greedy unless the options to generate() say otherwise. `setting`: objective weights, or the knob."""
-        if setting is not None:
-            self.check(setting)
-        with self.policy(setting) as policy:
+        with self.policy(self.checked(setting)) as policy:
             return policy.reply(prompts, **options)
 
     def replies_at(self, prompts: Sequence[str], settings: Sequence[Sequence[float]]) -> list[list[str]]:
         """Greedy replies at many settings, a list a setting; an empty setting is the default."""
-        return [self.reply(prompts, setting or None) for setting in settings]
+        return [self.reply(prompts, setting if len(setting) else None) for setting in settings]
 
     def settings(self, steps: int) -> list[tuple[float, ...]]:
         """The knob's settings that a comparison goes through; one empty setting for a method without a knob."""
         if self.knob == "weights":
             return [tuple(step / steps for step in point) for point in compositions(len(self.bench.names), steps)]
         return [()]
+
+    def checked(self, setting: Setting) -> tuple[float, ...] | None:
+        """A setting of any kind as numbers; None stays None. Raises UserError for one that this method cannot have."""
+        if setting is None:
+            return None
+        values = tuple(float(x) for x in setting)
+        if not all(map(math.isfinite, values)):
+            raise UserError(f"method {self.name}: the setting {list(values)} holds a NaN or an infinity")
+        self.check(values)
+        return values
+
+    @classmethod  # noqa: B027 (most methods have nothing to check)
+    def check_possible(cls, lm: LanguageModel) -> None:
+        """Raise UserError if this method cannot be had with this model, or lacks a package."""
 
     def check(self, setting: Sequence[float]) -> None:
         """Raise UserError for a setting that this method cannot have."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from typing import Any
 
 from emorl_lite.errors import UserError
@@ -10,6 +11,7 @@ from emorl_lite.methods.bandits import draw
 from emorl_lite.methods.base import WeightedSum
 from emorl_lite.methods.dynamic_weights import DynamicWeightsPPO
 from emorl_lite.methods.dynaopt import DynaOpt
+from emorl_lite.models import LanguageModel
 
 STEP = 0.1
 """What raising adds to an objective's weight before the weights are divided by their sum."""
@@ -19,10 +21,8 @@ class ContextualBandit:
     """Vowpal Wabbit's `--cb_explore_adf --cover 3`: learns the cost of arms in a context; rebuilt exactly from what it has seen."""
 
     def __init__(self, arms: int):
-        try:
-            from vowpalwabbit import Workspace
-        except ImportError as error:
-            raise UserError("method c-dynaopt needs Vowpal Wabbit: pip install vowpalwabbit") from error
+        from vowpalwabbit import Workspace
+
         self.arms = arms
         self.seen: list[tuple[list[float], int, float, float]] = []
         self._workspace = Workspace("--cb_explore_adf --cover 3 --quiet --random_seed 1")
@@ -89,3 +89,9 @@ class CDynaOpt(DynaOpt):
     name = "c-dynaopt"
     trains = "one adapter on a weighted reward, weights by a contextual bandit"
     trainer = CDynaOptPPO
+
+    @classmethod
+    def check_possible(cls, lm: LanguageModel) -> None:
+        """Raise UserError without Vowpal Wabbit."""
+        if find_spec("vowpalwabbit") is None:
+            raise UserError(f"method {cls.name} needs Vowpal Wabbit: pip install vowpalwabbit")

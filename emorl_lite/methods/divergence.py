@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from emorl_lite.checkpoint import random_states, set_random_states
 from emorl_lite.methods.base import Method, Setting
 
 
@@ -19,8 +20,9 @@ def sampled_replies(
     KL of a reply is the sum over its tokens t of sum_v pi(v | y_<t) [log pi(v | y_<t) - log pi_base(v | y_<t)]: exact over the words v,
     sampled over replies only. The base reads the prompt alone, whatever the policy reads. torch's random state is left as it was.
     """
+    setting = method.checked(setting)
     lm, texts, divergences = method.bench.lm, [], []
-    state = torch.get_rng_state()
+    state = random_states(lm.device)
     torch.manual_seed(seed)
     try:
         for start in range(0, len(prompts), batch_size):
@@ -37,5 +39,5 @@ def sampled_replies(
             divergences.append((terms.sum(-1) * mask).sum(1).cpu())
             texts += lm.decode(tokens)
     finally:
-        torch.set_rng_state(state)
+        set_random_states(state, lm.device)
     return texts, torch.cat(divergences)

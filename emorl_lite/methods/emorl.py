@@ -53,7 +53,7 @@ class EMORL(Method):
 
     def replies_at(self, prompts: Sequence[str], settings: Sequence[Sequence[float]]) -> list[list[str]]:
         """Greedy replies at many weights, all in one prefix tree: the same texts as one by one."""
-        weights = [list(setting or self.bench.uniform) for setting in settings]
+        weights = [self.checked(setting) if len(setting) else self.bench.uniform for setting in settings]
         return [list(replies) for replies in zip(*self.tree(prompts).replies(weights), strict=True)]
 
     def exact_map(self, prompts: Sequence[str]) -> ScoredMap:
@@ -65,7 +65,9 @@ class EMORL(Method):
         evaluate = TreeEvaluation(self.tree(prompts), self.bench.objectives.scores)
         published = hierarchical_grid_search(evaluate, self.bench.names, self.bench.search, by_direction=True, progress=False)
         optimum = exact_search(self.exact_map(prompts))
-        return {"published search": tuple(published.best), "exact optimum": tuple(optimum.best)}
+        found = {"published search": published.best, "exact optimum": optimum.best}
+        # the cube's weights as shares: the size of the weights changes no greedy reply, but it is a temperature when replies are sampled
+        return {search: tuple(float(w) / sum(best) for w in best) for search, best in found.items()}
 
     @contextmanager
     def policy(self, setting: Setting = None) -> Iterator[EnsembleLM]:

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -26,9 +27,10 @@ GROUP = 4
 class GRPO(Method):
     """Group-relative policy optimisation (arXiv 2402.03300) on sum_i w_i r_i, w = 1/d, by the `trl` library.
 
-    A reply's advantage is its reward less the mean of its group of 4 replies to the same prompt, over their standard deviation. The KL
-    term stands in the loss instead of the reward. The budget is counted in replies: GRPO answers a quarter of the prompts, four times
-    each. Runs are short and start again if they are stopped. Decoder-only models only (TRL).
+    A reply's advantage is its reward less the mean of its group of 4 replies to the same prompt. The paper divides it by the group's
+    standard deviation; that would weaken the KL term, which stands in the loss instead of the reward, and make the trade-off another
+    than the other methods'. The budget is counted in replies: GRPO answers a quarter of the prompts, four times each. Runs are short and
+    start again if they are stopped. Decoder-only models only (TRL).
     """
 
     name = "grpo"
@@ -40,22 +42,31 @@ class GRPO(Method):
 
     def prepare(self) -> Cost:
         """Train or load the adapter."""
+        return self.bench.once(self.name, self._prepare)
+
+    @classmethod
+    def check_possible(cls, lm: LanguageModel) -> None:
+        """Raise UserError for an encoder-decoder model, or without TRL."""
+        if lm.seq2seq:
+            raise UserError(f"method {cls.name}: TRL's trainer is for decoder-only models, {lm.config.path} is an encoder-decoder")
+        if find_spec("trl") is None:
+            raise UserError(f"method {cls.name} needs TRL: pip install trl")
+
+    def _prepare(self) -> Cost:
         bench, folder = self.bench, self.bench.place(self.name)
         c = bench.ppo
         steps = max(1, c.episodes // c.batch_size)
-        identity = {"budget": c.episodes, "batch_size": c.batch_size, "group": GROUP, "lr": c.lr, "epochs": c.epochs, "clip": c.clip}
-        identity |= {"kl_coef": bench.kl_coef(bench.uniform), "seed": bench.seed}
+        identity = bench.identity() | {"group": GROUP}
         if folder and (folder / "done.json").is_file():
             record = json.loads((folder / "done.json").read_text(encoding="utf-8"))
             check_identity(folder / "done.json", record["identity"], identity)
             if self.name not in bench.lm.adapters:
                 bench.lm.load_adapter(folder, self.name)
             return Cost(**record["cost"])
-        if bench.lm.seq2seq:
-            raise UserError(
-                f"method {self.name}: TRL's GRPO trainer takes decoder-only models, {bench.lm.config.path} is an encoder-decoder"
-            )
-        bench.lm.add_adapter(self.name, bench.seed)
+        self.check_possible(bench.lm)
+        if c.batch_size % GROUP:
+            raise UserError(f"method {self.name}: a batch of {c.batch_size} replies cannot be cut into groups of {GROUP}")
+        bench.fresh_adapter(self.name)
         began = time.perf_counter()
         self._train(steps)
         samples = steps * c.batch_size
@@ -71,12 +82,10 @@ class GRPO(Method):
         return active(self.bench.lm, self.name)
 
     def _train(self, steps: int) -> None:
-        try:
-            from datasets import Dataset, disable_progress_bars
-            from transformers import PrinterCallback
-            from trl import GRPOConfig, GRPOTrainer
-        except ImportError as error:
-            raise UserError("method grpo needs TRL: pip install trl") from error
+        from datasets import Dataset, disable_progress_bars
+        from transformers import PrinterCallback
+        from trl import GRPOConfig, GRPOTrainer
+
         bench, c = self.bench, self.bench.ppo
         lm = bench.lm
         disable_progress_bars()
@@ -100,6 +109,8 @@ class GRPO(Method):
                 temperature=c.temperature,
                 max_grad_norm=c.max_grad_norm,
                 reward_weights=[1 / d] * d,
+                scale_rewards="none",
+                loss_type="grpo",
                 weight_decay=0.0,
                 gradient_checkpointing=False,
                 bf16=lm.base.dtype == torch.bfloat16,

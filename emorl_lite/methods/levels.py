@@ -37,12 +37,17 @@ def levels(bench: Bench, runs: Runs = "objectives") -> dict[str, Reply]:
 
 
 def level_scores(bench: Bench, prompts: Sequence[str], steps: int, runs: Runs = "objectives") -> pd.DataFrame:
-    """Mean scores on the prompts at every level and weight vector of the grid: columns runs, level, w_<objective>, objectives, mean."""
+    """Mean scores on the prompts at every level and weight vector of the grid.
+
+    Columns: runs, level, w_<objective>, validation_mean (on the bench's validation prompts, to choose weights by), objectives, mean.
+    """
     rows = []
     for level, reply in levels(bench, runs).items():
         for point in compositions(len(bench.names), steps):
             weights = [step / steps for step in point]
+            validation = bench.objectives(bench.validation_prompts, reply(bench.validation_prompts, weights)).double().mean()
             scores = bench.objectives(prompts, reply(prompts, weights)).double().mean(0)
             row = {"runs": runs, "level": level, **{f"w_{name}": w for name, w in zip(bench.names, weights, strict=True)}}
+            row |= {"validation_mean": float(validation)}
             rows.append(row | dict(zip(bench.names, scores.tolist(), strict=True)) | {"mean": float(scores.mean())})
     return pd.DataFrame(rows)

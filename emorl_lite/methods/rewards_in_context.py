@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from emorl_lite.errors import UserError
 from emorl_lite.methods.base import Bench, Cost, Knob, Method, Policy, Setting, active
 from emorl_lite.methods.conditioning import WeightsAsText
 from emorl_lite.methods.steerable import Steered
-from emorl_lite.models import UNFINISHED, Prompts
+from emorl_lite.models import UNFINISHED, LanguageModel, Prompts
 from emorl_lite.rollout import folded
 from emorl_lite.simplex_grid import compositions
 from emorl_lite.warmstart import supervise, tokenise_examples
@@ -62,14 +63,26 @@ class RewardsInContext(Method):
 
     def prepare(self) -> Cost:
         """Train or load the adapter."""
+        return self.bench.once(self.name, self._prepare)
+
+    @classmethod
+    def check_possible(cls, lm: LanguageModel) -> None:
+        """Raise UserError for an encoder-decoder model, or without TRL."""
+        if lm.seq2seq:
+            raise UserError(f"method {cls.name}: TRL's fine-tuning is for decoder-only models, {lm.config.path} is an encoder-decoder")
+        if find_spec("trl") is None:
+            raise UserError(f"method {cls.name} needs TRL: pip install trl")
+
+    def _prepare(self) -> Cost:
         bench, folder = self.bench, self.bench.place(self.name)
-        identity = {"budget": bench.ppo.episodes, "rounds": ROUNDS, "passes": PASSES, "lr": bench.ppo.lr, "seed": bench.seed}
+        identity = bench.identity() | {"rounds": ROUNDS, "passes": PASSES}
         if folder and (folder / "done.json").is_file():
             record = json.loads((folder / "done.json").read_text(encoding="utf-8"))
             check_identity(folder / "done.json", record["identity"], identity)
             if self.name not in bench.lm.adapters:
                 bench.lm.load_adapter(folder, self.name)
             return Cost(**record["cost"])
+        self.check_possible(bench.lm)
         began = time.perf_counter()
         cost = self._train()
         cost = Cost(**(vars(cost) | {"seconds": round(time.perf_counter() - began, 1)}))
@@ -97,7 +110,7 @@ class RewardsInContext(Method):
         bench, lm = self.bench, self.bench.lm
         budget, d = bench.ppo.episodes, len(bench.names)
         torch.manual_seed(bench.seed)
-        lm.add_adapter(self.name, bench.seed)
+        bench.fresh_adapter(self.name)
         prompts = _take(bench.train_prompts, budget // 2)
         with lm.without_adapters():
             replies = lm.reply(prompts, do_sample=True)

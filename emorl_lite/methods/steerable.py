@@ -21,7 +21,9 @@ from emorl_lite.rollout import Rollout, collect, folded, trim
 class SteerablePPO(PPOTrainer):
     """PPO on E_w E_x,y [u(r(x, y), w) - beta(w) KL]: weights w are drawn for every prompt, and policy and critic know them.
 
-    The critic predicts one value per objective and weighs them by w, as the return does. Validation is at uniform weights.
+    The critic predicts one value per weight and takes their w-mean. That is the form of the return where the utility is linear in w; for
+    Tchebycheff's and for a KL weight that is not linear in w it is only the best of that form, which handicaps those two a little.
+    Validation is at uniform weights.
     """
 
     def __init__(self, lm: LanguageModel, adapter: str, method: Steerable, *args: Any, **options: Any):
@@ -151,6 +153,11 @@ class Steerable(Method):
 
     def prepare(self) -> Cost:
         """Train or load the adapter."""
+        cost = self.bench.once(self.name, self._train)
+        self.conditioning = self.bench.parts[self.name]
+        return cost
+
+    def _train(self) -> Cost:
         bench = self.bench
         config = replace(bench.ppo, kl_coef=bench.kl_coef(bench.uniform))
         trainer = SteerablePPO(
@@ -158,6 +165,7 @@ class Steerable(Method):
         )
         with self.conditioning.installed():
             trainer.train()
+        bench.parts[self.name] = self.conditioning
         return cost_of(trainer)
 
     @contextmanager
