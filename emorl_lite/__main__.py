@@ -140,7 +140,7 @@ def parse(argv: list[str]) -> AnyCommand:
 def main(argv: list[str] | None = None) -> int:
     """Run a command. Returns the exit code: 2 for a mistake in the input, told in one line."""
     try:
-        return run(parse(sys.argv[1:] if argv is None else argv))
+        return run(parse(sys.argv[1:] if argv is None else argv), argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -149,14 +149,14 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def run(command: AnyCommand) -> int:
+def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
     if isinstance(command, Tutorial):
         from emorl_lite.tutorial import run_tutorial
 
         return run_tutorial(list(command.only) or None)
     warnings.filterwarnings("ignore", category=FutureWarning)
     if isinstance(command, StudyRun):
-        return run_study(command)
+        return run_study(command, sys.argv[1:] if arguments is None else arguments)
     from emorl_lite.runs import Experiment, require_objectives, save_table
 
     preset = command.to_preset()
@@ -189,16 +189,18 @@ def run(command: AnyCommand) -> int:
     return 0
 
 
-def run_study(command: StudyRun) -> int:
-    """Do what is missing, write the tables, print the main one."""
+def run_study(command: StudyRun, arguments: list[str]) -> int:
+    """Do what is missing, write the tables, print the main one. `arguments`: as typed, for the tables' provenance."""
     from emorl_lite.study import Study
 
     preset = replace(get_preset(command.preset), study=command.study)
     root = Path(command.runs) if command.runs else None
+    if command.methods and not command.out:
+        raise UserError("--methods: name a folder with --out too, so that the table of all methods stays")
     study = Study(preset, command.seeds, command.methods, root, progress=not command.quiet)
     rows = study.run(command.workers or None)["rows"]
     folder = Path(command.out) if command.out else study.folder
-    for path in study.save(folder, f"python -m emorl_lite study --preset {preset.name} --seeds {command.seeds}"):
+    for path in study.save(folder, " ".join(["python -m emorl_lite", *arguments])):
         print(os.path.relpath(path))
     means = rows.groupby(["method", "choice"], sort=False)[["data_points", "calls_per_token", "mean", "sampled_mean"]].mean()
     print(means.to_string(float_format="%.3f"))

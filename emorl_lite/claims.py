@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from emorl_lite.comparison import (
+    BY_OWN_SEARCH,
     best_by_level,
     consumption,
     difference,
@@ -20,6 +21,7 @@ from emorl_lite.comparison import (
     representative,
     spread_ratio,
 )
+from emorl_lite.errors import UserError
 from emorl_lite.evaluation import interval
 
 Numbers = dict[str, float]
@@ -33,8 +35,13 @@ class Evidence:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """One row per method and seed."""
+        """One row per method and seed, settings chosen with equal effort."""
         return representative(self.tables["rows"])
+
+    @cached_property
+    def searched(self) -> pd.DataFrame:
+        """The same with each method's own way to choose: EMORL by its published search."""
+        return representative(self.tables["rows"], BY_OWN_SEARCH)
 
     @cached_property
     def spent(self) -> pd.DataFrame:
@@ -56,8 +63,12 @@ class Evidence:
         return difference(self.spent, method, f"emorl ({accounting})", "data_points")
 
     def score(self, first: str, second: str) -> Numbers:
-        """Difference of mean scores on test prompts."""
+        """Difference of mean scores on test prompts, settings chosen with equal effort."""
         return difference(self.rows, first, second)
+
+    def own_score(self, first: str, second: str) -> Numbers:
+        """Difference of mean scores, each method's setting chosen as its paper does."""
+        return difference(self.searched, first, second)
 
     def front(self, first: str, second: str, column: str) -> Numbers:
         """Difference of a Pareto metric."""
@@ -69,16 +80,16 @@ class Evidence:
 
     def spread(self, first: str, second: str) -> Numbers:
         """Ratio of the scores' standard deviations over seeds."""
-        return spread_ratio(self.rows, first, second)
+        return spread_ratio(self.searched, first, second)
 
     def confounded(self, sampled: str, greedy: str) -> Numbers:
         """first - second, the first sampled at temperature 1 and the second decoded greedily."""
-        drawn = self.rows["method"] == sampled
-        return difference(self.rows.assign(mean=self.rows["mean"].mask(drawn, self.rows["sampled_mean"])), sampled, greedy)
+        drawn = self.searched["method"] == sampled
+        return difference(self.searched.assign(mean=self.searched["mean"].mask(drawn, self.searched["sampled_mean"])), sampled, greedy)
 
     def flattery(self, method: str) -> Numbers:
         """Greedy score less sampled score."""
-        own = self.rows[self.rows["method"] == method]
+        own = self.searched[self.searched["method"] == method]
         return _interval(own["mean"] - own["sampled_mean"])
 
     def dominated(self, first: str, second: str) -> Numbers:
@@ -88,6 +99,8 @@ class Evidence:
     def calls(self, first: str, second: str) -> Numbers:
         """Ratio of model calls a token: no interval, it is exact."""
         calls = self.rows.groupby("method")["calls_per_token"].first()
+        if missing := [name for name in (first, second) if name not in calls]:
+            raise UserError(f"model calls: no rows for method {missing[0]!r}")
         return dict.fromkeys(("mean", "low", "high"), float(calls[first] / calls[second]))
 
 
@@ -102,57 +115,44 @@ class Claim:
     nothing: float = 0.0
 
 
-EMORL, DYNAOPT, CLP, DERA, OURS = "EMORL", "DynaOpt", "CLP", "DeRa", "(ours)"
+EMORL, DYNAOPT, CLP, OURS = "EMORL", "DynaOpt", "CLP", "(ours)"
 SCORE = "mean score"
 STD = "ratio of standard deviations"
-LONGEST = "equal longest runs"
+CLOSE = "hypervolume, not more than .02 lost"
+
+SAVED = "data points saved"
+SHORT, SUMS, LONGEST = "one budget in sum", "equal sums", "equal longest runs"
 
 CLAIMS = [
-    Claim(EMORL, "EMORL consumes less than uniform", "data points saved, sum of its runs", lambda e: e.saved("uniform", "sum of runs")),
-    Claim(EMORL, "EMORL consumes less than uniform", "data points saved, its longest run", lambda e: e.saved("uniform", "longest run")),
-    Claim(EMORL, "EMORL consumes less than DynaOpt", "data points saved, sum of its runs", lambda e: e.saved("dynaopt", "sum of runs")),
-    Claim(EMORL, "EMORL consumes less than DynaOpt", "data points saved, its longest run", lambda e: e.saved("dynaopt", "longest run")),
+    Claim(EMORL, "EMORL consumes less than uniform", f"{SAVED}, {SUMS} allowed", lambda e: e.saved("uniform-long", "sum of runs")),
+    Claim(EMORL, "EMORL consumes less than uniform", f"{SAVED}, {LONGEST} allowed", lambda e: e.saved("uniform", "longest run")),
+    Claim(EMORL, "EMORL consumes less than DynaOpt", f"{SAVED}, {LONGEST} allowed", lambda e: e.saved("dynaopt", "longest run")),
     Claim(EMORL, "EMORL's score varies less than uniform's", f"{STD}, {LONGEST}", lambda e: e.spread("uniform", "emorl-long"), 1.0),
     Claim(EMORL, "EMORL's score varies less than DynaOpt's", f"{STD}, {LONGEST}", lambda e: e.spread("dynaopt", "emorl-long"), 1.0),
-    Claim(EMORL, "uniform scores higher than EMORL", f"{SCORE}, equal sums of data", lambda e: e.score("uniform", "emorl")),
-    Claim(EMORL, "uniform scores higher than EMORL", f"{SCORE}, equal sums, d budgets", lambda e: e.score("uniform-long", "emorl-long")),
-    Claim(EMORL, "uniform scores higher than EMORL", f"{SCORE}, {LONGEST}", lambda e: e.score("uniform", "emorl-long")),
-    Claim(OURS, "… with as many trained parameters as EMORL", f"{SCORE}, {LONGEST}", lambda e: e.score("uniform-wide", "emorl-long")),
+    Claim(EMORL, "uniform scores higher than EMORL", f"{SCORE}, {SHORT}", lambda e: e.own_score("uniform", "emorl")),
+    Claim(EMORL, "uniform scores higher than EMORL", f"{SCORE}, {SUMS}", lambda e: e.own_score("uniform-long", "emorl-long")),
+    Claim(EMORL, "uniform scores higher than EMORL", f"{SCORE}, {LONGEST}", lambda e: e.own_score("uniform", "emorl-long")),
+    Claim(OURS, "… with as many trained parameters as EMORL", f"{SCORE}, {LONGEST}", lambda e: e.own_score("uniform-wide", "emorl-long")),
     Claim(OURS, "… sampled, EMORL greedy (the paper's code)", f"{SCORE}, {LONGEST}", lambda e: e.confounded("uniform", "emorl-long")),
     Claim(OURS, "greedy decoding flatters a policy", f"{SCORE} of uniform, greedy less sampled", lambda e: e.flattery("uniform")),
-    Claim(EMORL, "hidden states beat parameters", f"{SCORE}, best weights", lambda e: e.level("last hidden state", "parameters", "best")),
+    Claim(EMORL, "hidden states beat parameters", f"{SCORE}, chosen weights", lambda e: e.level("last hidden state", "parameters", "best")),
     Claim(EMORL, "hidden states beat parameters", f"{SCORE}, all weights", lambda e: e.level("last hidden state", "parameters", "average")),
-    Claim(EMORL, "parameters beat probabilities", f"{SCORE}, best weights", lambda e: e.level("parameters", "probabilities", "best")),
+    Claim(EMORL, "parameters beat probabilities", f"{SCORE}, chosen weights", lambda e: e.level("parameters", "probabilities", "best")),
     Claim(EMORL, "parameters beat probabilities", f"{SCORE}, all weights", lambda e: e.level("parameters", "probabilities", "average")),
-    Claim(EMORL, "model soups are worse than EMORL", SCORE, lambda e: e.score("emorl-long", "rewarded-soups-long")),
-    Claim(EMORL, "model soups are worse than EMORL", f"{SCORE}, shared budget", lambda e: e.score("emorl", "rewarded-soups")),
-    Claim(OURS, "… also when B A is averaged exactly", SCORE, lambda e: e.score("emorl-long", "exact-average-long")),
+    Claim(EMORL, "model soups are worse than EMORL", f"{SCORE}, long runs", lambda e: e.score("emorl-long", "rewarded-soups-long")),
+    Claim(EMORL, "model soups are worse than EMORL", f"{SCORE}, {SHORT}", lambda e: e.score("emorl", "rewarded-soups")),
+    Claim(OURS, "… also when B A is averaged exactly", f"{SCORE}, long runs", lambda e: e.score("emorl-long", "exact-average-long")),
     Claim(DYNAOPT, "DynaOpt beats uniform", SCORE, lambda e: e.score("dynaopt", "uniform")),
-    Claim(CLP, "CLP dominates Rewarded Soups", "hypervolume", lambda e: e.front("clp-full", "rewarded-soups", "hypervolume")),
+    Claim(CLP, "CLP dominates Rewarded Soups", f"hypervolume, {SHORT}", lambda e: e.front("clp-full", "rewarded-soups", "hypervolume")),
     Claim(CLP, "CLP dominates Rewarded Soups", "share of their front dominated", lambda e: e.dominated("clp-full", "rewarded-soups"), 0.5),
-    Claim(OURS, "… also soups with d times the data", "hypervolume", lambda e: e.front("clp-full", "rewarded-soups-long", "hypervolume")),
-    Claim(
-        OURS,
-        "… also averages with d times the data",
-        "hypervolume",
-        lambda e: e.front("clp-full", "exact-average-long", "hypervolume"),
-    ),
-    Claim(OURS, "… also EMORL with d times the data", "hypervolume", lambda e: e.front("clp-full", "emorl-long", "hypervolume")),
+    Claim(OURS, "… with d times the data", "hypervolume", lambda e: e.front("clp-full", "rewarded-soups-long", "hypervolume")),
+    Claim(OURS, "… averages with d times the data", "hypervolume", lambda e: e.front("clp-full", "exact-average-long", "hypervolume")),
+    Claim(OURS, "… EMORL with d times the data", "hypervolume", lambda e: e.front("clp-full", "emorl-long", "hypervolume")),
     Claim(CLP, "CLP steers better than prompting", "E[w·p(w)]", lambda e: e.front("clp-full", "prompted", "steered")),
     Claim(CLP, "CLP steers better than prompting", "controllability", lambda e: e.front("clp-full", "prompted", "controllability")),
-    Claim(
-        CLP,
-        "attention-CLP is the best trade",
-        "hypervolume, less full",
-        lambda e: e.front("clp-attention", "clp-full", "hypervolume"),
-    ),
-    Claim(
-        CLP,
-        "attention-CLP is the best trade",
-        "hypervolume, less logit",
-        lambda e: e.front("clp-attention", "clp-logit", "hypervolume"),
-    ),
-    Claim(DERA, "DeRa costs twice CLP's model calls", "ratio of calls a token", lambda e: e.calls("dera", "clp-kl"), 1.0),
+    Claim(CLP, "experts on attention are enough", CLOSE, lambda e: e.front("clp-attention", "clp-full", "hypervolume"), -0.02),
+    Claim(CLP, "attention experts beat head experts", "hypervolume", lambda e: e.front("clp-attention", "clp-logit", "hypervolume")),
+    Claim(CLP, "DeRa costs more model calls than CLP: twice", "ratio of calls a token", lambda e: e.calls("dera", "clp-kl"), 1.0),
 ]
 
 
@@ -166,12 +166,17 @@ def verdict(found: Mapping[str, float], nothing: float = 0.0) -> str:
 def examined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Every claim with its number: source, claim, measure, nothing, mean, low, high, verdict.
 
-    "refuted" and "open" are said of this small world at this budget: other models and data may differ.
+    "refuted" and "open" are said of this small world at this budget: other models and data may differ. There are many claims and one
+    interval in twenty misses by chance: read them together. "not measured": the tables lack a method.
     """
     evidence, found = Evidence(tables), []
     for claim in CLAIMS:
-        value = claim.value(evidence)
         row: dict[str, Any] = {"source": claim.source, "claim": claim.text, "measure": claim.measure, "nothing": claim.nothing}
+        try:
+            value = claim.value(evidence)
+        except UserError:  # the tables do not hold these methods
+            found.append(row | dict.fromkeys(("mean", "low", "high"), float("nan")) | {"verdict": "not measured"})
+            continue
         found.append(row | {key: value[key] for key in ("mean", "low", "high")} | {"verdict": verdict(value, claim.nothing)})
     return pd.DataFrame(found)
 

@@ -27,8 +27,13 @@ from emorl_lite.pareto import (
 )
 from emorl_lite.small_world import data_root
 
-PREFERRED = ("published search", "grid", "default")
-"""Which of a method's chosen settings stands for it: its own published way to choose, else the best of the sweep on validation."""
+BY_GRID = ("grid", "default")
+"""Settings chosen with equal effort: the best of the same grid of weights on validation prompts."""
+BY_OWN_SEARCH = ("published search", "grid", "default")
+"""Settings chosen as each method's own paper does: EMORL by its search of 135 points."""
+
+
+METRICS = ["method", "seed", "points", "hypervolume", "utility", "igd_plus", "steered", "gap", "controllability"]
 
 
 def study_tables(folder: Path | None = None) -> dict[str, pd.DataFrame]:
@@ -42,14 +47,19 @@ def study_tables(folder: Path | None = None) -> dict[str, pd.DataFrame]:
     return found
 
 
-def representative(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per method and seed: that of the setting the method would be used with (see PREFERRED)."""
-    rank = rows["choice"].map({choice: i for i, choice in enumerate(PREFERRED)})
-    kept = rows[rank.notna()].assign(rank=rank).sort_values(["rank"], kind="stable").drop_duplicates(["method", "seed"])
+def representative(rows: pd.DataFrame, prefer: Sequence[str] = BY_GRID) -> pd.DataFrame:
+    """One row per method and seed: of its chosen settings the first in `prefer`.
+
+    A method whose knob is a strength (DeRa, CLP over KL weights) is taken at its default: choosing one would change how much the policy is
+    regularised, which is held equal for all.
+    """
+    rank = rows["choice"].map({choice: i for i, choice in enumerate(prefer)})
+    rank = rank.where((rows["knob"] != "strength") | (rows["choice"] == "default"))
     order = {name: i for i, name in enumerate(dict.fromkeys(rows["method"]))}
-    return (
-        kept.assign(order=kept["method"].map(order)).sort_values(["order", "seed"]).drop(columns=["rank", "order"]).reset_index(drop=True)
+    sorted_rows = rows.assign(rank=rank, order=rows["method"].map(order))[rank.notna()].sort_values(
+        ["order", "seed", "rank"], kind="stable"
     )
+    return sorted_rows.drop_duplicates(["method", "seed"]).drop(columns=["rank", "order"]).reset_index(drop=True)
 
 
 def with_intervals(table: pd.DataFrame, column: str, by: Sequence[str] = ("method",)) -> pd.DataFrame:
@@ -89,28 +99,30 @@ def objectives_of(table: pd.DataFrame) -> list[str]:
 
 
 def front_metrics(sweep: pd.DataFrame, fronts: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Pareto metrics of every method and seed, from its sweep over the weight grid (and exact maps' fronts, as "<method>, exact map").
+    """Pareto metrics of every method and seed, from its sweep over settings (and exact maps' fronts, as "<method>, exact map").
 
-    Columns: method, seed, points (cardinality), hypervolume above the origin, utility E_w[max_p w.p], igd_plus against the union of all
-    fronts of the seed; for methods asked at every grid weight also steered E_w[w.p(w)], gap (utility - steered) and controllability.
+    Columns: method, seed, points (cardinality), hypervolume above the origin, utility E_w[max_p w.p] over evenly spread weights, igd_plus
+    against the union of all fronts of the seed; for methods that were asked with weights also steered E_w[w.p(w)], gap (what the best
+    of the answers would give more) and controllability, all three over the weights asked.
     """
     names = objectives_of(sweep)
-    sets = {(str(m), s): g for (m, s), g in sweep.groupby(["method", "seed"], sort=False)}
+    weights = [f"w_{name}" for name in names]
+    groups = {(str(method), seed): group for (method, seed), group in sweep.groupby(["method", "seed"], sort=False)}
     if fronts is not None and len(fronts):
-        sets |= {(f"{m}, exact map", s): g for (m, s), g in fronts.groupby(["method", "seed"], sort=False)}
-    full = max(len(group) for (method, _), group in sets.items() if not method.endswith("exact map"))
+        groups |= {(f"{m}, exact map", s): group for (m, s), group in fronts.groupby(["method", "seed"], sort=False)}
+    union = {s: np.concatenate([g[names].to_numpy() for (_, other), g in groups.items() if other == s]) for _, s in groups}
+    best = {seed: np.unique(points[non_dominated(points)], axis=0) for seed, points in union.items()}
     found = []
-    for (method, seed), group in sets.items():
+    for (method, seed), group in groups.items():
         points = group[names].to_numpy()
-        union = np.concatenate([g[names].to_numpy() for (_, s), g in sets.items() if s == seed])
         row = {"method": method, "seed": seed, "points": cardinality(points), "hypervolume": hypervolume(points, [0.0] * len(names))}
-        row |= {"utility": expected_utility(points), "igd_plus": igd_plus(points, np.unique(union[non_dominated(union)], axis=0))}
-        asked = group[[f"w_{n}" for n in names]]
-        if not method.endswith("exact map") and len(group) == full and asked.notna().all(axis=None):
-            steered, gap = steerability(points, asked.to_numpy())
-            row |= {"steered": steered, "gap": gap, "controllability": controllability(points, asked.to_numpy())}
+        row |= {"utility": expected_utility(points), "igd_plus": igd_plus(points, best[seed])}
+        if "knob" in group and (group["knob"] == "weights").all():
+            asked = group[weights].to_numpy()
+            steered, gap = steerability(points, asked)
+            row |= {"steered": steered, "gap": gap, "controllability": controllability(points, asked)}
         found.append(row)
-    return pd.DataFrame(found)
+    return pd.DataFrame(found).reindex(columns=METRICS)
 
 
 def dominated_share(sweep: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
@@ -126,26 +138,38 @@ def dominated_share(sweep: pd.DataFrame, first: str, second: str) -> pd.DataFram
 
 
 def consumption(convergence: pd.DataFrame, rows: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
-    """Data points until the paper's rule holds, in both accountings, beside the score at the full budget: method, seed, data_points, mean.
+    """Data points until the paper's rule holds, beside the score at the full budget: method, seed, data_points, censored, mean.
 
-    EMORL appears twice, with the sum of its long runs and with the longest of them (they can go on side by side): like every other
-    method's one run, each of them had a whole budget to converge in.
+    EMORL appears twice, with the sum of its long runs and with the longest of them (they can go on side by side). `censored`: the rule did
+    not hold before a run's end, so that its whole budget is counted. Validation and search are not counted, as in the paper's code.
+    Raises UserError without the long single-objective runs.
     """
     stops = convergence.pivot(index="seed", columns="run", values="data_points")
-    scores: dict[Any, Any] = {(row.method, row.seed): row.mean for row in representative(rows).itertuples()}
+    held = convergence.pivot(index="seed", columns="run", values="converged")
+    long = [f"{name}-long" for name in objectives]
+    if missing := [name for name in long if name not in stops]:
+        raise UserError(f"consumption: no finished run {missing[0]!r} in the table; study emorl-long too")
+    scores: dict[Any, Any] = {(row.method, row.seed): row.mean for row in representative(rows, BY_OWN_SEARCH).itertuples()}
     found = []
-    for seed, line in stops.iterrows():
-        runs = line[[f"{name}-long" for name in objectives]]
-        counted = {"emorl-long": {"emorl (sum of runs)": runs.sum(), "emorl (longest run)": runs.max()}}
-        counted |= {name: {name: line[name]} for name in line.index if name.removesuffix("-long") not in objectives}
-        for method, counts in counted.items():
-            if (method, seed) in scores:
-                values = {"seed": seed, "mean": scores[method, seed]}
-                found += [{"method": label, **values, "data_points": int(n)} for label, n in counts.items()]
+    for (seed, line), (_, ended) in zip(stops.iterrows(), held.iterrows(), strict=True):
+        runs, censored = line[long], not ended[long].all()
+        counted = [("emorl-long", "emorl (sum of runs)", runs.sum(), censored), ("emorl-long", "emorl (longest run)", runs.max(), censored)]
+        counted += [(name, name, line[name], not ended[name]) for name in line.index if name.removesuffix("-long") not in objectives]
+        for method, label, points, cut in counted:
+            if (method, seed) in scores and pd.notna(points):
+                values = {"method": label, "seed": seed, "data_points": int(points), "censored": bool(cut)}
+                found.append(values | {"mean": scores[method, seed]})
     return pd.DataFrame(found)
 
 
 def best_by_level(levels: pd.DataFrame) -> pd.DataFrame:
-    """The best weight vector's mean score at every level and seed, and the mean over all weight vectors: level, seed, best, average."""
-    grouped = levels.groupby(["level", "seed"], sort=False)["mean"]
-    return grouped.agg(best="max", average="mean").reset_index()
+    """Every level's mean score with the weights that are best on validation prompts, and the mean over all weights, for every seed.
+
+    Columns: level, seed, best, average; both scores are on test prompts. Raises UserError for an empty table.
+    """
+    if levels.empty:
+        raise UserError("aggregation levels: the table is empty; study emorl-long makes it")
+    chosen = levels.loc[levels.groupby(["level", "seed"], sort=False)["validation_mean"].idxmax()]
+    best = chosen.set_index(["level", "seed"])["mean"].rename("best")
+    average = levels.groupby(["level", "seed"], sort=False)["mean"].mean().rename("average")
+    return pd.concat([average, best], axis=1).reset_index()[["level", "seed", "best", "average"]]

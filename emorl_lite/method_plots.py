@@ -104,15 +104,16 @@ def decoding_cost(rows: pd.DataFrame) -> Figure:
 
 @readable
 def aggregation_levels(levels: pd.DataFrame) -> Figure:
-    """Where adapters are mixed, from the parameters to the probabilities: the best weights' mean score, and the mean over all weights.
+    """Where adapters are mixed, from the parameters to the probabilities: the mean score of weights chosen on validation prompts, and the
+    mean over all weights.
 
-    Columns: level, seed, w_<objective>, mean. Thin lines are the seeds, bars the intervals.
+    Columns: level, seed, w_<objective>, validation_mean, mean. Thin lines are the seeds, bars the intervals.
     """
     need(levels, ["level", "seed", "mean"], "aggregation_levels")
     table = best_by_level(levels)
     order = list(dict.fromkeys(table["level"]))
     figure, grid = panels(2, width=5.2, height=4.4, sharey=True)
-    for axes, column, title in zip(grid, ("best", "average"), ("best weights of the grid", "mean over all weights"), strict=True):
+    for axes, column, title in zip(grid, ("best", "average"), ("weights chosen on validation", "mean over all weights"), strict=True):
         for _, own in table.groupby("seed"):
             values = own.set_index("level")[column].reindex(order)
             axes.plot(range(len(order)), values, color="0.7", linewidth=1, marker=".", markersize=4)
@@ -196,6 +197,8 @@ def claims_figure(table: pd.DataFrame) -> Figure:
     Columns: claim, measure, nothing, mean, low, high, verdict.
     """
     need(table, ["claim", "measure", "nothing", "mean", "low", "high", "verdict"], "claims")
+    table = table[table["verdict"] != "not measured"]
+    need(table, [], "claims")
     colors = {"holds": styles(["fluency"])["fluency"], "open": styles(["base"])["base"], "refuted": styles(["empathy"])["empathy"]}
     figure, (axes,) = panels(1, width=9.5, height=0.3 * len(table) + 1.0)
     for place, row in enumerate(_records(table[::-1])):

@@ -232,11 +232,16 @@ class LanguageModel:
         """
         c = self.config
         rank, ranks = rank or c.lora_r, ranks or {}
+
+        def same_scale(r: int) -> Any:
+            alpha = c.lora_alpha * r / c.lora_r
+            return int(alpha) if alpha.is_integer() else alpha
+
         lora = LoraConfig(
             r=rank,
-            lora_alpha=c.lora_alpha * rank // c.lora_r,
+            lora_alpha=same_scale(rank),
             rank_pattern=ranks,
-            alpha_pattern={layer: c.lora_alpha * r // c.lora_r for layer, r in ranks.items()},
+            alpha_pattern={layer: same_scale(r) for layer, r in ranks.items()},
             lora_dropout=c.lora_dropout,
             target_modules="all-linear",
             task_type="SEQ_2_SEQ_LM" if self.seq2seq else "CAUSAL_LM",

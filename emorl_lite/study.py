@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from emorl_lite.checkpoint import check_identity, write_atomically
@@ -33,7 +35,7 @@ from emorl_lite.methods.base import Runs
 from emorl_lite.methods.divergence import sampled_replies
 from emorl_lite.methods.levels import level_scores
 from emorl_lite.pareto import non_dominated
-from emorl_lite.presets import Preset
+from emorl_lite.presets import PPOConfig, Preset
 from emorl_lite.provenance import provenance, save_table
 from emorl_lite.runs import Experiment
 from emorl_lite.simplex_grid import compositions
@@ -73,10 +75,29 @@ class Study:
         return Experiment(self.preset, 0, self.root).home / "study"
 
     def run(self, workers: int | None = None) -> dict[str, pd.DataFrame]:
-        """Do what is missing and return the tables (see `tables`). `workers`: processes (default: two on a CPU with two cores)."""
+        """Do what is missing and return the tables (see `tables`). `workers`: processes (default: two on a CPU with two cores).
+
+        Raises UserError if another process is at the same study, or a method cannot be had here; before anything is trained.
+        """
         lab = Experiment(self.preset, 0, self.root, progress=self.progress)
         if workers is None:
             workers = min(2, os.cpu_count() or 1) if lab.lm.device.type == "cpu" else 1
+        if workers < 1:
+            raise UserError(f"--workers {workers}: must be positive")
+        for name in self._order():
+            if name in REGISTRY:
+                method_class(name).check_possible(lab.lm)
+        for seed in range(self.seeds):
+            if (own := Experiment(self.preset, seed, self.root).folder / "base").is_dir():
+                raise UserError(f"{own}: a warm-started base of one seed alone; a study needs one base for all: choose another --runs")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):  # the system lets go of it, however this process ends
+                return self._run(lab, workers)
+        except Timeout:
+            raise UserError(f"{self.folder}: another process is at this study; wait for it, or choose another --runs") from None
+
+    def _run(self, lab: Experiment, workers: int) -> dict[str, pd.DataFrame]:
         _ = lab.rewards  # the classifiers, once, before the workers load them
         jobs = [(seed, name) for seed in range(self.seeds) for name in self._order()]
         todo = [job for job in jobs if not self._finished(*job)]
@@ -119,10 +140,10 @@ class Study:
                     seed, name = running.pop(future)
                     try:
                         future.result()
-                    except BaseException:
-                        for other in running:
-                            other.cancel()
+                    except UserError:
                         raise
+                    except BrokenProcessPool:
+                        raise UserError(f"seed {seed}, {name}: its process was killed (out of memory?); the same command goes on") from None
                     bar.set_postfix_str(f"seed {seed}: {name}")
                     bar.update()
 
@@ -148,6 +169,11 @@ class Study:
             found["convergence"].append(convergence(study_folder(lab), seed, self.preset))
         return {name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for name, parts in found.items()}
 
+    def _commits(self) -> list[str]:
+        """The commits that the results were made at."""
+        files = sorted(self.folder.glob("seed*/results/*/result.json"))
+        return sorted({str(json.loads(file.read_text(encoding="utf-8")).get("commit")) for file in files})
+
     def save(self, folder: Path, command: str) -> list[Path]:
         """Write every table as methods_<name>.csv (the rows: methods.csv) with its provenance."""
         written = []
@@ -155,8 +181,20 @@ class Study:
             if len(table):
                 path = folder / ("methods.csv" if name == "rows" else f"methods_{name}.csv")
                 facts = {"command": command, "preset": self.preset.name, "seeds": self.seeds, "study": asdict(self.preset.study)}
-                written.append(save_table(table.round(6), path, **facts, ppo=asdict(self.preset.ppo)))
+                facts |= {"ppo": asdict(ppo_options(self.preset)), "kl_coef": kl_coefs(self.preset), "made_at_commits": self._commits()}
+                written.append(save_table(table.round(6), path, **facts))
         return written
+
+
+def ppo_options(preset: Preset) -> PPOConfig:
+    """PPO's options in the study; `episodes` is the budget of a method."""
+    study = preset.study
+    return replace(preset.ppo, episodes=study.budget, batch_size=study.batch_size, validate_every=study.validate_every)
+
+
+def kl_coefs(preset: Preset) -> dict[str, float]:
+    """KL weight of each objective's own run."""
+    return {name: preset.kl_coef.get(name, preset.ppo.kl_coef) for name in preset.objectives}
 
 
 def study_folder(lab: Experiment) -> Path:
@@ -178,14 +216,14 @@ def identity(preset: Preset) -> dict[str, Any]:
 
 def make_bench(lab: Experiment) -> Bench:
     """What the methods of one seed are given."""
-    preset, study = lab.preset, lab.preset.study
+    preset = lab.preset
     return Bench(
         lm=lab.lm,
         rewards=lab.rewards,
         train_prompts=lab.dataset.prompts("train"),
         validation_prompts=lab.validation(),
-        ppo=replace(preset.ppo, episodes=study.budget, batch_size=study.batch_size, validate_every=study.validate_every),
-        kl_coefs={name: preset.kl_coef.get(name, preset.ppo.kl_coef) for name in preset.objectives},
+        ppo=ppo_options(preset),
+        kl_coefs=kl_coefs(preset),
         folder=study_folder(lab),
         seed=lab.seed,
         progress=False,

@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -159,6 +160,38 @@ def test_bad_settings_are_told_in_one_line():
             method_class(name)(bench(trained=3)).reply(tiny.PROMPTS, setting)
 
 
+def test_a_bench_trains_each_run_once():
+    """Also without a folder: what two methods share is trained for the first and there for the second."""
+    made = bench()
+    uniform = method_class("uniform")(made)
+    cost = uniform.prepare()
+    before = [p.detach().clone() for key, p in made.lm.model.named_parameters() if ".uniform." in key]
+    assert method_class("dera")(made).prepare() == cost == method_class("uniform")(made).prepare()
+    after = [p for key, p in made.lm.model.named_parameters() if ".uniform." in key]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    for name in ("clp-logit", "panacea", "grpo"):
+        first = method_class(name)(made)
+        cost, replies = first.prepare(), first.reply(tiny.PROMPTS)
+        second = method_class(name)(made)
+        assert second.prepare() == cost and second.reply(tiny.PROMPTS) == replies
+
+
+def test_a_setting_may_be_an_array_but_not_nonsense():
+    method = method_class("emorl")(bench(trained=3))
+    assert method.reply(tiny.PROMPTS, np.array([0.2, 0.5, 0.3])) == method.reply(tiny.PROMPTS, (0.2, 0.5, 0.3))
+    for call in (
+        lambda w: method.reply(tiny.PROMPTS, w),
+        lambda w: sampled_replies(method, tiny.PROMPTS, w),
+        lambda w: method.replies_at(tiny.PROMPTS, [w]),
+    ):
+        with pytest.raises(UserError, match="holds a NaN"):
+            call((float("nan"), 1.0, 0.0))
+        with pytest.raises(UserError, match="expected 3 weights"):
+            call((1.0, 0.0))
+    with pytest.raises(UserError, match="takes no weights"):
+        sampled_replies(method_class("base")(bench()), tiny.PROMPTS, (1.0, 0.0, 0.0))
+
+
 def test_costs_add_as_side_by_side_runs():
     assert Cost(10, 10, 30, 5, 2.0) + Cost(20, 20, 20, 5, 1.0) == Cost(30, 20, 50, 10, 3.0)
 
@@ -255,6 +288,8 @@ def test_grpo_reads_the_prompts_that_we_read(tmp_path, monkeypatch):
 def test_grpo_and_t5_is_one_clear_line():
     with pytest.raises(UserError, match="decoder-only"):
         method_class("grpo")(bench(tiny.language_model("t5"))).prepare()
+    with pytest.raises(UserError, match="decoder-only"):
+        method_class("rewards-in-context").check_possible(tiny.language_model("t5"))
 
 
 # -- merging and decoding
@@ -616,6 +651,7 @@ def test_own_choices_and_exact_map_agree_with_decoding():
         expected = made.objectives(tiny.PROMPTS, emorl.reply(tiny.PROMPTS, w)).double().mean(0)
         assert_close(torch.from_numpy(scored.means(w)[0]), expected, atol=1e-6, rtol=0)
     chosen = emorl.own_choices(tiny.PROMPTS)
+    assert all(sum(w) == pytest.approx(1) for w in chosen.values())  # their size would be a temperature when replies are sampled
     assert set(chosen) == {"published search", "exact optimum"}
     values = {k: float(scored.means(w).mean()) for k, w in chosen.items()}
     assert values["exact optimum"] >= values["published search"] - 1e-9

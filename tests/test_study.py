@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from scipy import stats
 
 from emorl_lite import method_plots, methods, study
 from emorl_lite.claims import CLAIMS, Evidence, examined, verdict
 from emorl_lite.comparison import (
+    BY_OWN_SEARCH,
     best_by_level,
     consumption,
     difference,
@@ -132,6 +134,18 @@ def test_other_options_are_told_from_these(small):
         Study(replace(SMALL, study=replace(SMALL.study, weight_steps=0)), 1)
 
 
+def test_two_studies_at_once_and_other_obstacles_are_told_before_anything_is_trained(small, tmp_path):
+    with FileLock(small.folder / ".lock"), pytest.raises(UserError, match="another process is at this study"):
+        small.run(workers=1)
+    with pytest.raises(UserError, match=r"--workers -1: must be positive"):
+        small.run(workers=-1)
+    (tmp_path / "tiny" / "seed1" / "base").mkdir(parents=True)
+    with pytest.raises(UserError, match="one base for all"):
+        Study(SMALL, 2, ["base"], tmp_path, progress=False).run(workers=1)
+    with pytest.raises(UserError, match=r"--study\.budget 8: must hold at least one batch"):
+        Study(replace(SMALL, study=replace(SMALL.study, budget=8)), 1)
+
+
 def test_a_new_method_needs_its_file_and_its_name(small, monkeypatch):
     monkeypatch.setitem(sys.modules, "emorl_lite.methods.newcomer", sys.modules[__name__])
     monkeypatch.setitem(methods.REGISTRY, "newcomer", "newcomer:Newcomer")
@@ -187,8 +201,12 @@ def test_convergence_by_the_papers_rule(tmp_path):
         (tmp_path / run).mkdir()
         validation = [x for mean in means for x in (np.nan, mean)]
         pd.DataFrame({"episodes": np.arange(1, 11) * 8, "validation": validation}).to_csv(tmp_path / run / "log.csv", index=False)
+        (tmp_path / run / "done.json").touch()
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "log.csv").write_text("episodes,validation\n")
     table = convergence(tmp_path, 0, replace(TINY, study=replace(TINY.study, patience=3))).set_index("run")
     assert table.loc["a"].to_dict() == {"seed": 0, "data_points": 64, "converged": True, "validation": 0.5}
+    assert "c" not in table.index  # still in training
     assert table.loc["b"].to_dict() == {"seed": 0, "data_points": 80, "converged": False, "validation": 0.5}
 
 
@@ -208,18 +226,18 @@ def made_up(seeds: int = 4) -> dict[str, pd.DataFrame]:
                 calls = {"emorl": 3, "emorl-long": 3, "dera": 2}.get(name, 1)
                 costs = {"data_points": 1536, "parallel": 1536, "samples": 1536, "trainable": 9, "seconds": 1.0, "calls_per_token": calls}
                 scores = {**dict.fromkeys(NAMES, mean), "mean": mean, "sampled_mean": mean - 0.1, "kl": 2.0}
-                rows.append({"seed": seed, "method": name, "choice": choice, "n": 192, **costs, **scores})
+                rows.append({"seed": seed, "method": name, "knob": kind.knob, "choice": choice, "n": 192, **costs, **scores})
             if kind.knob == "weights":
                 for w in grid:
                     scores = np.clip(w * 0.6 + random.uniform(0.1, 0.3, 3) + 0.1 * (name == "clp-full"), 0, 1)
                     weights = {f"w_{n}": x for n, x in zip(NAMES, w, strict=True)}
-                    sweep.append({"seed": seed, "method": name, **weights, **dict(zip(NAMES, scores, strict=True))})
+                    sweep.append({"seed": seed, "method": name, "knob": "weights", **weights, **dict(zip(NAMES, scores, strict=True))})
             elif kind.knob == "strength":
                 for s in (0.5, 1.0, 2.0):
                     more = {"strength": s, "kl": s + seed / 10, "sampled_mean": 0.3 + s / 10}
-                    sweep.append({"seed": seed, "method": name, **more, **dict.fromkeys(NAMES, 0.3)})
+                    sweep.append({"seed": seed, "method": name, "knob": "strength", **more, **dict.fromkeys(NAMES, 0.3)})
             else:
-                sweep.append({"seed": seed, "method": name, **dict.fromkeys(NAMES, 0.4)})
+                sweep.append({"seed": seed, "method": name, "knob": kind.knob, **dict.fromkeys(NAMES, 0.4)})
             if not kind.needs and name != "base":
                 stops.append({"seed": seed, "run": name, "data_points": 1000 + 100 * seed, "converged": True, "validation": 0.5})
         for name in ("emorl", "emorl-long"):
@@ -229,25 +247,42 @@ def made_up(seeds: int = 4) -> dict[str, pd.DataFrame]:
         for i, level in enumerate(("soup of A and B", "parameters", "before the final norm", "last hidden state", "probabilities")):
             for w in grid:
                 weights = {f"w_{n}": x for n, x in zip(NAMES, w, strict=True)}
-                levels.append(
-                    {"seed": seed, "runs": "objectives-long", "level": level, **weights, "mean": 0.3 + 0.05 * i + 0.01 * seed + w[0] / 10}
-                )
+                mean = 0.3 + 0.05 * i + 0.01 * seed + w[0] / 10
+                chosen = {"validation_mean": w[1], "mean": mean}
+                levels.append({"seed": seed, "runs": "objectives-long", "level": level, **weights, **chosen})
     tables = {"rows": rows, "sweep": sweep, "front": front, "levels": levels, "convergence": stops}
     return {name: pd.DataFrame(table) for name, table in tables.items()}
 
 
-def test_one_row_a_method_and_seed_is_that_of_its_own_way_to_choose():
-    rows = pd.DataFrame(
-        [
-            (0, "b", "default", 0.1),
-            (0, "a", "grid", 0.2),
-            (0, "a", "published search", 0.3),
-            (0, "a", "exact optimum", 0.9),
-            (0, "c", "grid", 0.5),
-        ],
-        columns=["seed", "method", "choice", "mean"],
-    )
-    assert representative(rows)[["method", "mean"]].to_numpy().tolist() == [["b", 0.1], ["a", 0.3], ["c", 0.5]]
+def test_one_row_a_method_and_seed():
+    listed = [("b", "none", "default", 0.1), ("a", "weights", "grid", 0.2), ("a", "weights", "published search", 0.3)]
+    listed += [("a", "weights", "exact optimum", 0.9), ("a", "weights", "default", 0.0)]
+    listed += [("c", "strength", "grid", 0.5), ("c", "strength", "default", 0.4)]
+    rows = pd.DataFrame(listed, columns=["method", "knob", "choice", "mean"]).assign(seed=0)
+    assert representative(rows)[["method", "mean"]].to_numpy().tolist() == [["b", 0.1], ["a", 0.2], ["c", 0.4]]
+    assert representative(rows, BY_OWN_SEARCH)[["method", "mean"]].to_numpy().tolist() == [["b", 0.1], ["a", 0.3], ["c", 0.4]]
+
+
+def test_steering_metrics_are_for_those_who_were_asked_whatever_the_grid():
+    """Six weights against nine strengths: the number of rows says nothing."""
+    sweep = made_up()["sweep"]
+    coarse = sweep[(sweep["knob"] != "weights") | (sweep[[f"w_{n}" for n in NAMES]].max(axis=1) > 0.9)]
+    found = front_metrics(coarse).set_index("method")
+    assert found.loc["clp-full", ["steered", "gap", "controllability"]].notna().all(axis=None)
+    assert found.loc[["dera", "uniform", "personalized-soups"], "steered"].isna().all()
+
+
+def test_claims_about_methods_that_were_not_studied_are_not_measured():
+    tables = made_up()
+    for name in ("rows", "sweep", "front"):
+        tables[name] = tables[name][~tables[name]["method"].isin(["clp-full", "dera"])]
+    tables["levels"] = tables["levels"].iloc[:0]
+    tables["convergence"] = tables["convergence"].query("run != 'empathy-long'")
+    table = examined(tables)
+    missing = table[table["verdict"] == "not measured"]
+    assert len(table) == len(CLAIMS) and {"EMORL", "CLP", "(ours)"} <= set(missing["source"])
+    assert missing["mean"].isna().all() and "DynaOpt beats uniform" not in set(missing["claim"])
+    assert figure_bytes(method_plots.claims_figure(table), "png")
 
 
 def test_intervals_and_paired_differences_by_hand():
@@ -303,7 +338,7 @@ def test_consumption_has_both_accountings():
     spent = consumption(tables["convergence"], tables["rows"], NAMES)
     means = spent.groupby("method")["data_points"].mean()
     assert means["emorl (sum of runs)"] == 1800 and means["emorl (longest run)"] == 900 and means["uniform"] == 1150
-    rows = representative(tables["rows"])
+    rows = representative(tables["rows"], BY_OWN_SEARCH)
     own = spent.query("method == 'emorl (sum of runs)'").set_index("seed")["mean"]
     assert own.to_dict() == rows.query("method == 'emorl-long'").set_index("seed")["mean"].to_dict()
 
@@ -316,13 +351,13 @@ def test_every_claim_has_a_number_an_interval_and_a_verdict():
     known = table.set_index(["claim", "measure"])
     assert known.loc[("DeRa costs twice CLP's model calls", "ratio of calls a token"), "mean"] == 2
     assert known.loc[("greedy decoding flatters a policy", "mean score of uniform, greedy less sampled"), "mean"] == pytest.approx(0.1)
-    hidden = known.loc[("hidden states beat parameters", "mean score, best weights")]
+    hidden = known.loc[("hidden states beat parameters", "mean score, chosen weights")]
     assert hidden["mean"] == pytest.approx(0.1) and hidden["verdict"] == "holds"
-    assert known.loc[("parameters beat probabilities", "mean score, best weights"), "verdict"] == "refuted"
-    longest = known.loc[("EMORL consumes less than uniform", "data points saved, its longest run")]
+    assert known.loc[("parameters beat probabilities", "mean score, chosen weights"), "verdict"] == "refuted"
+    longest = known.loc[("EMORL consumes less than uniform", "data points saved, equal longest runs allowed")]
     assert longest["mean"] == pytest.approx(1150 - 900)
     confounded = Evidence(tables).confounded("uniform", "emorl-long")
-    plain = Evidence(tables).score("uniform", "emorl-long")
+    plain = Evidence(tables).own_score("uniform", "emorl-long")
     assert confounded["mean"] == pytest.approx(plain["mean"] - 0.1)
 
 
@@ -333,7 +368,7 @@ def test_verdicts():
 
 def test_best_and_average_by_level():
     found = best_by_level(made_up(2)["levels"]).set_index(["level", "seed"])
-    assert found.loc[("parameters", 1), "best"] == pytest.approx(0.46)
+    assert found.loc[("parameters", 1), "best"] == pytest.approx(0.36)  # chosen on validation (all weight on the second), not on test
     assert found.loc[("parameters", 1), "average"] == pytest.approx(0.36 + 1 / 30)
 
 

@@ -1,4 +1,8 @@
-"""Every way to serve several objectives, side by side. A method is one file here and its line in the registry."""
+"""Every way to serve several objectives, side by side. A method is one file here and its line in the registry.
+
+The study and the figures know a method by its `family`, `knob` and `needs` alone. (A new kind of knob, or further shared runs, are more
+than a method: they are read in `base`, `study` and `comparison`.)
+"""
 
 from __future__ import annotations
 

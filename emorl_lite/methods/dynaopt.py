@@ -66,6 +66,7 @@ class DynaOpt(Method):
     p_a = (1 - gamma) v_a / sum(v) + gamma / K; after a reward r of arm a, v_a <- v_a exp(gamma r / (K p_a)); gamma = .07.
     Differs from its code: PPO with LoRA; the weights start at 1/d each instead of 1 (the same direction, and the KL weight then means
     the same at every step); validation comes every `validate_every` steps of this package's larger batches instead of every 10.
+    A raise multiplies a weight by about exp(gamma / (K p)), some 7 %, so that in a short run the weights stay near uniform.
     The port in the EMORL code forgets to reset the chosen arm and so raises a weight eight times; here it is raised once.
     """
 

@@ -25,7 +25,8 @@ class UniformPPO(PPOTrainer):
 class Uniform(Method):
     """PPO on r = sum_i r_i / d (EMORL, arXiv 2505.02579, its "uniform weighted" baseline).
 
-    Differs from the paper's code: LoRA instead of all parameters, PPO instead of k-SCST, greedy decoding in all comparisons; the KL
+    Differs from the paper's code: LoRA (no dropout) instead of all parameters, PPO instead of k-SCST, the rewards themselves instead of
+    their logarithms, a fixed budget with annealed learning rates instead of a stopping rule, greedy decoding in all comparisons; the KL
     weight is the mean of the objectives' own. All of these are the same for every method here.
     """
 
