@@ -62,6 +62,10 @@ class Evidence:
         """Data points that EMORL needs less than a method until the rule holds."""
         return difference(self.spent, method, f"emorl ({accounting})", "data_points")
 
+    def steadier(self, method: str, accounting: str) -> Numbers:
+        """Standard deviation of a method's data points over EMORL's."""
+        return spread_ratio(self.spent, method, f"emorl ({accounting})", "data_points")
+
     def score(self, first: str, second: str) -> Numbers:
         """Difference of mean scores on test prompts, settings chosen with equal effort."""
         return difference(self.rows, first, second)
@@ -127,6 +131,7 @@ CLAIMS = [
     Claim(EMORL, "EMORL consumes less than uniform", f"{SAVED}, {SUMS} allowed", lambda e: e.saved("uniform-long", "sum of runs")),
     Claim(EMORL, "EMORL consumes less than uniform", f"{SAVED}, {LONGEST} allowed", lambda e: e.saved("uniform", "longest run")),
     Claim(EMORL, "EMORL consumes less than DynaOpt", f"{SAVED}, {LONGEST} allowed", lambda e: e.saved("dynaopt", "longest run")),
+    Claim(EMORL, "… and its consumption varies less", f"{STD}, {SUMS}", lambda e: e.steadier("uniform-long", "sum of runs"), 1.0),
     Claim(EMORL, "EMORL's score varies less than uniform's", f"{STD}, {LONGEST}", lambda e: e.spread("uniform", "emorl-long"), 1.0),
     Claim(EMORL, "EMORL's score varies less than DynaOpt's", f"{STD}, {LONGEST}", lambda e: e.spread("dynaopt", "emorl-long"), 1.0),
     Claim(EMORL, "uniform scores higher than EMORL", f"{SCORE}, {SHORT}", lambda e: e.own_score("uniform", "emorl")),
