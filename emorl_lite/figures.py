@@ -76,7 +76,7 @@ METHOD_STYLE: dict[str, Style] = {
     "personalized-soups": Style(_COLORS[5], "^", (0, (1, 2))),
     "dera": Style((0.45, 0.1, 0.1), "s", "--"),
     "prompted": Style(_COLORS[2], "v", (0, (4, 1, 1, 1))),
-    "clp-full": Style(_COLORS[0], "o", "-"),
+    "clp-full": Style(_COLORS[0], "p", "-"),
     "clp-attention": Style(_COLORS[0], "s", "--"),
     "clp-logit": Style(_COLORS[0], "^", ":"),
     "clp-kl": Style(_COLORS[0], "D", "-"),

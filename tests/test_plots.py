@@ -185,11 +185,19 @@ def test_files_hold_no_date(drawn):
 
 
 def test_styles_differ_in_colour_marker_and_line():
-    names = [*OBJECTIVE_STYLE, *METHOD_STYLE, "soup", "dynaopt", "clp"]
+    names = [*OBJECTIVE_STYLE, *list(METHOD_STYLE)[:6], "sarsa", "a2c", "ppo"]
     look = styles(names)
     for part in ("color", "marker", "linestyle"):
         assert len({str(getattr(style, part)) for style in look.values()}) == len(names), part
     assert set(OBJECTIVES) <= set(OBJECTIVE_STYLE)
+
+
+def test_methods_of_a_family_share_a_colour_and_differ_in_marker():
+    """There are more methods than colours that everyone can tell apart."""
+    look = styles([*OBJECTIVE_STYLE, *METHOD_STYLE])
+    assert len({(style.color, style.marker) for style in look.values()}) == len(look)
+    assert look["clp-full"].color == look["clp-attention"].color
+    assert styles(["emorl-long"])["emorl-long"] == METHOD_STYLE["ensemble"]
 
 
 def test_a_name_keeps_its_style():
