@@ -71,6 +71,7 @@ METHOD_STYLE: dict[str, Style] = {
     "dynaopt": Style(_COLORS[8], ">", "-."),
     "c-dynaopt": Style(_COLORS[8], "<", ":"),
     "grpo": Style((0.0, 0.4, 0.4), "p", "--"),
+    "ensemble, summed": Style(_COLORS[3], "P", (0, (3, 2))),
     "mod-reverse": Style(_COLORS[3], "8", (0, (1, 1))),
     "soup": Style(_COLORS[5], "d", (0, (3, 1))),
     "personalized-soups": Style(_COLORS[5], "^", (0, (1, 2))),
@@ -97,6 +98,8 @@ SEARCH_STYLE: dict[str, Style] = {
 _ALIASES = {
     "hidden": "ensemble",
     "emorl": "ensemble",
+    "emorl (longest run)": "ensemble",
+    "emorl (sum of runs)": "ensemble, summed",
     "emorl, exact map": "exact map",
     "parameters (exact)": "parameters",
     "exact-average": "parameters",
@@ -118,8 +121,10 @@ def styles(names: Iterable[str]) -> dict[str, Style]:
     chosen: dict[str, Style] = {}
     unknown = 0
     for name in dict.fromkeys(names):
-        stem = name.removesuffix("-long")  # a method with more data is still the same method
+        stem = name.removesuffix("-long")
         style = known.get(_ALIASES.get(name, name)) or known.get(_ALIASES.get(stem, stem))
+        if style and stem != name:  # the same method with more data: the same marker, darker
+            style = style._replace(color=(0.6 * style.color[0], 0.6 * style.color[1], 0.6 * style.color[2]))
         chosen[name] = style or _SPARE[unknown % len(_SPARE)]
         unknown += style is None
     return chosen

@@ -87,7 +87,7 @@ def decoding_cost(rows: pd.DataFrame) -> Figure:
     need(rows, ["method", "seed", "calls_per_token", "mean"], "decoding_cost")
     found = with_intervals(rows, "mean", ["method", "calls_per_token"])
     look = styles(rows["method"])
-    figure, (axes,) = panels(1, width=8.2, height=4.6)
+    figure, (axes,) = panels(1, width=8.2, height=max(4.6, 0.26 * rows["method"].nunique()))
     for calls, group in found.groupby("calls_per_token"):
         ordered = group.sort_values("mean")
         spread = np.linspace(-0.3, 0.3, len(ordered)) if len(ordered) > 1 else np.zeros(1)
@@ -147,6 +147,7 @@ def weight_sweep(sweep: pd.DataFrame, methods: Sequence[str]) -> Figure:
             axes.fill_between(found["weight"], found["low"], found["high"], color=style.color, alpha=0.12, linewidth=0)
             label = method if axes is grid[0] else None
             axes.plot(found["weight"], found["mean"], color=style.color, marker=style.marker, linestyle=style.linestyle, label=label)
+        axes.set_ylim(-0.03, 1.03)  # an interval may reach further, a score cannot
         name_axes(axes, f"weight of {name}", f"{name} score")
     figure.legend(loc="outside upper center", ncols=min(5, len(methods)))
     return figure

@@ -161,7 +161,7 @@ class Study:
         found: dict[str, list[pd.DataFrame]] = {name: [] for name in (*TABLES, "levels", "convergence")}
         for seed in range(self.seeds):
             lab = Experiment(self.preset, seed, self.root)
-            for name in self._order():
+            for name in sorted(self._order(), key=[*REGISTRY, *RUNS, *LEVELS].index):
                 for table in (*TABLES, "levels"):
                     file = results_folder(lab, name) / f"{table}.csv"
                     if self._finished(seed, name) and file.is_file():
