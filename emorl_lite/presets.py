@@ -148,7 +148,7 @@ class StudyConfig:
     """The comparison of all methods, each with the same budget."""
 
     budget: int = 1536
-    """Training prompts of a method, over all its runs (those called "long" have d times as many)."""
+    """Training prompts of a method, over all its runs (methods called "long": of each of their d runs)."""
     batch_size: int = 32
     """Replies in one rollout."""
     validate_every: int = 4

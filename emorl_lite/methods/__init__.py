@@ -15,7 +15,6 @@ REGISTRY = {
     "base": "base_model:BaseModel",
     "uniform": "uniform:Uniform",
     "uniform-wide": "uniform:UniformWide",
-    "uniform-long": "uniform:UniformLong",
     "dynaopt": "dynaopt:DynaOpt",
     "c-dynaopt": "c_dynaopt:CDynaOpt",
     "grpo": "grpo:GRPO",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -20,6 +21,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
+from emorl_lite.checkpoint import check_identity, write_atomically
 from emorl_lite.errors import UserError
 from emorl_lite.evaluation import ReplyScores
 from emorl_lite.models import LanguageModel, Prompts
@@ -55,6 +57,7 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         """Of two runs that may go on side by side."""
         summed = {name: getattr(self, name) + getattr(other, name) for name in ("data_points", "samples", "trainable", "seconds")}
+        summed["seconds"] = round(summed["seconds"], 1)
         return Cost(parallel=max(self.parallel, other.parallel), **summed)
 
 
@@ -163,11 +166,34 @@ class Bench:
             self.done[name] = train()
         return self.done[name]
 
-    def fresh_adapter(self, name: str) -> None:
-        """A new adapter, instead of one that an interrupted run left behind."""
-        if name in self.lm.adapters:
-            self.lm.model.delete_adapter(name)
-        self.lm.add_adapter(name, self.seed)
+    def kept(self, name: str, options: Mapping[str, Any], train: Callable[[], tuple[int, int]]) -> Cost:
+        """An adapter that `PPOTrainer` does not train: loaded if its folder has it, else trained by `train`, which is given a new one.
+
+        `train` returns (prompts answered, replies generated); `options` are what else makes the run this run. Nothing is resumed half-way.
+        """
+
+        def run() -> Cost:
+            folder = self.place(name)
+            identity = self.identity() | dict(options)
+            if folder and (folder / "done.json").is_file():
+                record = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+                check_identity(folder / "done.json", record["identity"], identity)
+                if name not in self.lm.adapters:
+                    self.lm.load_adapter(folder, name)
+                return Cost(**record["cost"])
+            if name in self.lm.adapters:  # an interrupted run left it behind
+                self.lm.model.delete_adapter(name)
+            self.lm.add_adapter(name, self.seed)
+            began = time.perf_counter()
+            prompts, samples = train()
+            trainable = sum(p.numel() for key, p in self.lm.model.named_parameters() if f".{name}." in key)
+            cost = Cost(prompts, prompts, samples, trainable, round(time.perf_counter() - began, 1))
+            if folder:
+                self.lm.save_adapter(name, folder)
+                write_atomically(folder / "done.json", json.dumps({"identity": identity, "cost": asdict(cost)}, indent=1))
+            return cost
+
+        return self.once(name, run)
 
     def train(self, name: str, reward: Reward, config: PPOConfig, trainer: type[PPOTrainer] = PPOTrainer, **options: Any) -> Cost:
         """Train (finish, load) the adapter `name` with PPO on a reward."""

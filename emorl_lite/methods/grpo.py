@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -15,7 +13,6 @@ from typing import Any
 import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-from emorl_lite.checkpoint import check_identity, write_atomically
 from emorl_lite.errors import UserError
 from emorl_lite.methods.base import Cost, Knob, Method, Setting, active
 from emorl_lite.models import LanguageModel
@@ -42,7 +39,10 @@ class GRPO(Method):
 
     def prepare(self) -> Cost:
         """Train or load the adapter."""
-        return self.bench.once(self.name, self._prepare)
+        self.check_possible(self.bench.lm)
+        if (size := self.bench.ppo.batch_size) % GROUP:
+            raise UserError(f"method {self.name}: a batch of {size} replies cannot be cut into groups of {GROUP}")
+        return self.bench.kept(self.name, {"group": GROUP}, self._train)
 
     @classmethod
     def check_possible(cls, lm: LanguageModel) -> None:
@@ -52,42 +52,17 @@ class GRPO(Method):
         if find_spec("trl") is None:
             raise UserError(f"method {cls.name} needs TRL: pip install trl")
 
-    def _prepare(self) -> Cost:
-        bench, folder = self.bench, self.bench.place(self.name)
-        c = bench.ppo
-        steps = max(1, c.episodes // c.batch_size)
-        identity = bench.identity() | {"group": GROUP}
-        if folder and (folder / "done.json").is_file():
-            record = json.loads((folder / "done.json").read_text(encoding="utf-8"))
-            check_identity(folder / "done.json", record["identity"], identity)
-            if self.name not in bench.lm.adapters:
-                bench.lm.load_adapter(folder, self.name)
-            return Cost(**record["cost"])
-        self.check_possible(bench.lm)
-        if c.batch_size % GROUP:
-            raise UserError(f"method {self.name}: a batch of {c.batch_size} replies cannot be cut into groups of {GROUP}")
-        bench.fresh_adapter(self.name)
-        began = time.perf_counter()
-        self._train(steps)
-        samples = steps * c.batch_size
-        trainable = sum(p.numel() for n, p in bench.lm.model.named_parameters() if f".{self.name}." in n)
-        cost = Cost(samples // GROUP, samples // GROUP, samples, trainable, round(time.perf_counter() - began, 1))
-        if folder:
-            bench.lm.save_adapter(self.name, folder)
-            write_atomically(folder / "done.json", json.dumps({"identity": identity, "cost": vars(cost)}, indent=1))
-        return cost
-
     def policy(self, setting: Setting = None) -> AbstractContextManager[LanguageModel]:
         """The adapter."""
         return active(self.bench.lm, self.name)
 
-    def _train(self, steps: int) -> None:
+    def _train(self) -> tuple[int, int]:
         from datasets import Dataset, disable_progress_bars
         from transformers import PrinterCallback
         from trl import GRPOConfig, GRPOTrainer
 
         bench, c = self.bench, self.bench.ppo
-        lm = bench.lm
+        lm, steps = bench.lm, max(1, c.episodes // c.batch_size)
         disable_progress_bars()
         # the trainer's own reference handling wants a model that it made itself: it gets a plain copy of the base
         base = copy.deepcopy(lm.model).unload()
@@ -133,6 +108,8 @@ class GRPO(Method):
             trainer.train()
         set_peft_model_state_dict(lm.model, get_peft_model_state_dict(trainer.model), adapter_name=self.name)
         lm.model.eval()
+        samples = steps * c.batch_size
+        return samples // GROUP, samples
 
     def _reward(self, name: str) -> Callable[..., list[float]]:
         """One objective as TRL calls it."""

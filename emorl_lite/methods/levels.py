@@ -13,23 +13,24 @@ from emorl_lite.methods.mod import MODForward
 from emorl_lite.methods.rewarded_soups import ExactAverage, RewardedSoups
 from emorl_lite.simplex_grid import compositions
 
-Reply = Callable[[Sequence[str], Sequence[float]], list[str]]
+Replies = Callable[[Sequence[str], Sequence[Sequence[float]]], list[list[str]]]
+"""(prompts, weight vectors) -> replies, a list a weight vector."""
 
 
-def levels(bench: Bench, runs: Runs = "objectives") -> dict[str, Reply]:
+def levels(bench: Bench, runs: Runs = "objectives") -> dict[str, Replies]:
     """Every level by its name, from the earliest to the latest, as a function of prompts and weights. The adapters must be loaded."""
 
-    def of(cls: type[EMORL] | type[RewardedSoups]) -> Reply:
+    def of(cls: type[EMORL] | type[RewardedSoups]) -> Replies:
         method = cls(bench)
         method.runs = runs
-        return method.reply
+        return method.replies_at
 
     count = len(blocks(bench.lm)[0]) if not bench.lm.seq2seq else 0
 
-    def after(layer: int) -> Reply:
-        return lambda prompts, weights: LayerEnsemble(bench.lm, bench.adapters(runs), layer, weights).reply(prompts)
+    def after(layer: int) -> Replies:
+        return lambda prompts, some: [LayerEnsemble(bench.lm, bench.adapters(runs), layer, w).reply(prompts) for w in some]
 
-    found: dict[str, Reply] = {"soup of A and B": of(RewardedSoups), "parameters": of(ExactAverage)}
+    found: dict[str, Replies] = {"soup of A and B": of(RewardedSoups), "parameters": of(ExactAverage)}
     found |= {f"after layer {k}": after(k) for k in range(1, count)}
     if count:
         found["before the final norm"] = after(count)
@@ -41,12 +42,13 @@ def level_scores(bench: Bench, prompts: Sequence[str], steps: int, runs: Runs = 
 
     Columns: runs, level, w_<objective>, validation_mean (on the bench's validation prompts, to choose weights by), objectives, mean.
     """
+    some = [[step / steps for step in point] for point in compositions(len(bench.names), steps)]
     rows = []
-    for level, reply in levels(bench, runs).items():
-        for point in compositions(len(bench.names), steps):
-            weights = [step / steps for step in point]
-            validation = bench.objectives(bench.validation_prompts, reply(bench.validation_prompts, weights)).double().mean()
-            scores = bench.objectives(prompts, reply(prompts, weights)).double().mean(0)
+    for level, replies_at in levels(bench, runs).items():
+        on_validation, on_test = replies_at(bench.validation_prompts, some), replies_at(prompts, some)
+        for weights, seen, replies in zip(some, on_validation, on_test, strict=True):
+            validation = bench.objectives(bench.validation_prompts, seen).double().mean()
+            scores = bench.objectives(prompts, replies).double().mean(0)
             row = {"runs": runs, "level": level, **{f"w_{name}": w for name, w in zip(bench.names, weights, strict=True)}}
             row |= {"validation_mean": float(validation)}
             rows.append(row | dict(zip(bench.names, scores.tolist(), strict=True)) | {"mean": float(scores.mean())})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -11,7 +9,6 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from emorl_lite.checkpoint import check_identity, write_atomically
 from emorl_lite.errors import UserError
 from emorl_lite.methods.base import Bench, Cost, Knob, Method, Policy, Setting, active
 from emorl_lite.methods.conditioning import WeightsAsText
@@ -63,7 +60,8 @@ class RewardsInContext(Method):
 
     def prepare(self) -> Cost:
         """Train or load the adapter."""
-        return self.bench.once(self.name, self._prepare)
+        self.check_possible(self.bench.lm)
+        return self.bench.kept(self.name, {"rounds": ROUNDS, "passes": PASSES}, self._train)
 
     @classmethod
     def check_possible(cls, lm: LanguageModel) -> None:
@@ -72,24 +70,6 @@ class RewardsInContext(Method):
             raise UserError(f"method {cls.name}: TRL's fine-tuning is for decoder-only models, {lm.config.path} is an encoder-decoder")
         if find_spec("trl") is None:
             raise UserError(f"method {cls.name} needs TRL: pip install trl")
-
-    def _prepare(self) -> Cost:
-        bench, folder = self.bench, self.bench.place(self.name)
-        identity = bench.identity() | {"rounds": ROUNDS, "passes": PASSES}
-        if folder and (folder / "done.json").is_file():
-            record = json.loads((folder / "done.json").read_text(encoding="utf-8"))
-            check_identity(folder / "done.json", record["identity"], identity)
-            if self.name not in bench.lm.adapters:
-                bench.lm.load_adapter(folder, self.name)
-            return Cost(**record["cost"])
-        self.check_possible(bench.lm)
-        began = time.perf_counter()
-        cost = self._train()
-        cost = Cost(**(vars(cost) | {"seconds": round(time.perf_counter() - began, 1)}))
-        if folder:
-            bench.lm.save_adapter(self.name, folder)
-            write_atomically(folder / "done.json", json.dumps({"identity": identity, "cost": vars(cost)}, indent=1))
-        return cost
 
     @contextmanager
     def policy(self, setting: Setting = None) -> Iterator[Policy]:
@@ -106,11 +86,10 @@ class RewardsInContext(Method):
         """The reward levels [n, d] to ask for, given weights [n, d]."""
         return (weights / weights.sum(1, keepdim=True) * weights.shape[1]).clamp(max=1)
 
-    def _train(self) -> Cost:
+    def _train(self) -> tuple[int, int]:
         bench, lm = self.bench, self.bench.lm
         budget, d = bench.ppo.episodes, len(bench.names)
         torch.manual_seed(bench.seed)
-        bench.fresh_adapter(self.name)
         prompts = _take(bench.train_prompts, budget // 2)
         with lm.without_adapters():
             replies = lm.reply(prompts, do_sample=True)
@@ -130,9 +109,8 @@ class RewardsInContext(Method):
             kept = _better_half(utility, asked).tolist()
             data += self._examples([prompts[i] for i in kept], [replies[i] for i in kept], self.conditioning.levels(scores[kept]))
             self._fine_tune(data, bench.seed + number)
-        trainable = sum(p.numel() for n, p in lm.model.named_parameters() if f".{self.name}." in n)
         samples = budget // 2 + budget // 2 // ROUNDS * ROUNDS
-        return Cost(samples, samples, samples, trainable)
+        return samples, samples
 
     def _examples(self, prompts: Sequence[str], replies: Sequence[str], levels: Tensor) -> list[tuple[str, str]]:
         """(prompt with levels, reply) of the replies that ended."""

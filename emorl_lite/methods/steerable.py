@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -167,6 +167,18 @@ class Steerable(Method):
             trainer.train()
         bench.parts[self.name] = self.conditioning
         return cost_of(trainer)
+
+    def replies_at(self, prompts: Sequence[str], settings: Sequence[Sequence[float]], batch_size: int = 128) -> list[list[str]]:
+        """Greedy replies at many settings: every row of a batch has weights of its own."""
+        lm, conditioning = self.bench.lm, self.conditioning
+        weights = torch.cat([self.condition(self.checked(s) if len(s) else None) for s in settings]).repeat_interleave(len(prompts), 0)
+        read = conditioning.inputs(list(prompts) * len(settings), weights)
+        texts: list[str] = []
+        with active(lm, self.name), conditioning.installed(), folded(lm) if conditioning.folds else nullcontext():
+            for start in range(0, len(read), batch_size):
+                conditioning.set(weights[start : start + batch_size])
+                texts += lm.decode(lm.generate(lm.encode(read[start : start + batch_size])))
+        return [texts[i * len(prompts) : (i + 1) * len(prompts)] for i in range(len(settings))]
 
     @contextmanager
     def policy(self, setting: Setting = None) -> Iterator[Policy]:

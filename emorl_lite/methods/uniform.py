@@ -38,13 +38,11 @@ class Uniform(Method):
     decodes = "one adapter"
     times = 1
     """Rank of the adapter, in ranks of a single objective's."""
-    budgets = 1
-    """Budgets that it may use."""
 
     def prepare(self) -> Cost:
         """Train or load the adapter."""
         bench = self.bench
-        config = replace(bench.ppo, episodes=bench.ppo.episodes * self.budgets, kl_coef=bench.kl_coef(bench.uniform))
+        config = replace(bench.ppo, kl_coef=bench.kl_coef(bench.uniform))
         return bench.train(self.name, WeightedSum(bench.objectives, bench.uniform), config, UniformPPO, times=self.times)
 
     def policy(self, setting: Setting = None) -> AbstractContextManager[LanguageModel]:
@@ -64,14 +62,3 @@ class UniformWide(Uniform):
     def __init__(self, bench: Bench):
         super().__init__(bench)
         self.times = len(bench.names)
-
-
-class UniformLong(Uniform):
-    """The same with d budgets: as much data as all long single-objective runs together."""
-
-    name = "uniform-long"
-    trains = "one adapter on the mean reward, with d budgets"
-
-    def __init__(self, bench: Bench):
-        super().__init__(bench)
-        self.budgets = len(bench.names)
