@@ -130,13 +130,15 @@ SHORT, LONGEST = "equal sums of data", "equal longest runs"
 CLAIMS = [
     Claim(EMORL, "EMORL consumes less than uniform", f"{SAVED}, {LONGEST} allowed", lambda e: e.saved("uniform", "longest run")),
     Claim(EMORL, "EMORL consumes less than DynaOpt", f"{SAVED}, {LONGEST} allowed", lambda e: e.saved("dynaopt", "longest run")),
-    Claim(EMORL, "… and its consumption varies less", f"{STD}, {LONGEST}", lambda e: e.steadier("uniform", "longest run"), 1.0),
+    Claim(
+        EMORL, "EMORL's consumption varies less than uniform's", f"{STD}, {LONGEST}", lambda e: e.steadier("uniform", "longest run"), 1.0
+    ),
     Claim(EMORL, "EMORL's score varies less than uniform's", f"{STD}, {LONGEST}", lambda e: e.spread("uniform", "emorl-long"), 1.0),
     Claim(EMORL, "EMORL's score varies less than DynaOpt's", f"{STD}, {LONGEST}", lambda e: e.spread("dynaopt", "emorl-long"), 1.0),
     Claim(EMORL, "uniform scores higher than EMORL", f"{SCORE}, {SHORT}", lambda e: e.own_score("uniform", "emorl")),
     Claim(EMORL, "uniform scores higher than EMORL", f"{SCORE}, {LONGEST}", lambda e: e.own_score("uniform", "emorl-long")),
-    Claim(OURS, "… with as many trained parameters as EMORL", f"{SCORE}, {LONGEST}", lambda e: e.own_score("uniform-wide", "emorl-long")),
-    Claim(OURS, "… sampled, EMORL greedy (the paper's code)", f"{SCORE}, {LONGEST}", lambda e: e.confounded("uniform", "emorl-long")),
+    Claim(OURS, "uniform-wide scores higher than EMORL", f"{SCORE}, {LONGEST}", lambda e: e.own_score("uniform-wide", "emorl-long")),
+    Claim(OURS, "uniform sampled scores higher than EMORL greedy", f"{SCORE}, {LONGEST}", lambda e: e.confounded("uniform", "emorl-long")),
     Claim(OURS, "greedy decoding flatters a policy", f"{SCORE} of uniform, greedy less sampled", lambda e: e.flattery("uniform")),
     Claim(EMORL, "hidden states beat parameters", f"{SCORE}, chosen weights", lambda e: e.level("last hidden state", "parameters", "best")),
     Claim(EMORL, "hidden states beat parameters", f"{SCORE}, all weights", lambda e: e.level("last hidden state", "parameters", "average")),
@@ -144,13 +146,17 @@ CLAIMS = [
     Claim(EMORL, "parameters beat probabilities", f"{SCORE}, all weights", lambda e: e.level("parameters", "probabilities", "average")),
     Claim(EMORL, "model soups are worse than EMORL", f"{SCORE}, long runs", lambda e: e.score("emorl-long", "rewarded-soups-long")),
     Claim(EMORL, "model soups are worse than EMORL", f"{SCORE}, {SHORT}", lambda e: e.score("emorl", "rewarded-soups")),
-    Claim(OURS, "… also when B A is averaged exactly", f"{SCORE}, long runs", lambda e: e.score("emorl-long", "exact-average-long")),
+    Claim(OURS, "exact averages are worse than EMORL", f"{SCORE}, long runs", lambda e: e.score("emorl-long", "exact-average-long")),
     Claim(DYNAOPT, "DynaOpt beats uniform", SCORE, lambda e: e.score("dynaopt", "uniform")),
     Claim(CLP, "CLP dominates Rewarded Soups", f"hypervolume, {SHORT}", lambda e: e.front("clp-full", "rewarded-soups", "hypervolume")),
     Claim(CLP, "CLP dominates Rewarded Soups", "share of their front dominated", lambda e: e.dominated("clp-full", "rewarded-soups"), 0.5),
-    Claim(OURS, "… with d times the data", "hypervolume", lambda e: e.front("clp-full", "rewarded-soups-long", "hypervolume")),
-    Claim(OURS, "… averages with d times the data", "hypervolume", lambda e: e.front("clp-full", "exact-average-long", "hypervolume")),
-    Claim(OURS, "… EMORL with d times the data", "hypervolume", lambda e: e.front("clp-full", "emorl-long", "hypervolume")),
+    Claim(
+        OURS, "CLP beats soups with d times the data", "hypervolume", lambda e: e.front("clp-full", "rewarded-soups-long", "hypervolume")
+    ),
+    Claim(
+        OURS, "CLP beats averages with d times the data", "hypervolume", lambda e: e.front("clp-full", "exact-average-long", "hypervolume")
+    ),
+    Claim(OURS, "CLP beats EMORL with d times the data", "hypervolume", lambda e: e.front("clp-full", "emorl-long", "hypervolume")),
     Claim(CLP, "CLP steers better than prompting", "E[w·p(w)]", lambda e: e.front("clp-full", "prompted", "steered")),
     Claim(CLP, "CLP steers better than prompting", "controllability", lambda e: e.front("clp-full", "prompted", "controllability")),
     Claim(CLP, "experts on attention are enough", CLOSE, lambda e: e.front("clp-attention", "clp-full", "hypervolume"), -0.02),
