@@ -193,7 +193,7 @@ def _crosses(axes: Axes, mean: pd.DataFrame, error: pd.DataFrame | None, color: 
 
 @readable
 def claims_figure(table: pd.DataFrame) -> Figure:
-    """Each claim's number and interval, in units of the interval's half-width, against the line where it would say nothing.
+    """Each claim's number and 95 % interval, in units of the interval's half-width (cut at 7), against its threshold.
 
     Columns: claim, measure, nothing, mean, low, high, verdict.
     """
@@ -205,8 +205,8 @@ def claims_figure(table: pd.DataFrame) -> Figure:
     for place, row in enumerate(_records(table[::-1])):
         reach = max(row["high"] - row["low"], 1e-9) / 2
         style = colors[row["verdict"]]
-        at = float(np.clip((row["mean"] - row["nothing"]) / reach, -6, 6))
-        axes.plot([at - 1, at + 1], [place, place], color=style.color, linewidth=2.5, alpha=0.6)
+        low, at, high = np.clip([(row[key] - row["nothing"]) / reach for key in ("low", "mean", "high")], -7, 7)
+        axes.plot([low, high], [place, place], color=style.color, linewidth=2.5, alpha=0.6)
         axes.scatter(at, place, marker=style.marker, color=style.color, edgecolor="black", s=60, zorder=5)
     axes.axvline(0, color="black", linewidth=1)
     labels = [f"{row['claim']}  [{row['measure']}]" for row in _records(table[::-1])]
@@ -214,6 +214,6 @@ def claims_figure(table: pd.DataFrame) -> Figure:
     axes.set_xlim(-7.2, 7.2)
     for name, style in colors.items():
         axes.scatter([], [], marker=style.marker, color=style.color, edgecolor="black", s=60, label=name)
-    name_axes(axes, "distance from “no difference”, in half-widths of the 95 % interval (cut at 6)", "")
+    name_axes(axes, "distance from the threshold, in half-widths of the interval", "")
     figure.legend(loc="outside upper center", ncols=3)
     return figure
