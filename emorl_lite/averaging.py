@@ -51,7 +51,7 @@ def average_parameters(
         raise UserError("weights: parameters take one weight an adapter, not one row an example")
     shares = (w / w.sum() if how == "soup" else w).tolist()
 
-    merge = _concatenated if how == "exact" else _averaged
+    merge = exact_factors if how == "exact" else _averaged
     layers = {layer: merge(layer, adapters, shares) for layer in lora_layers(lm)}  # first, so that an error leaves lm as it was
     rank = max(len(A) for A, _ in layers.values() if A is not None)
     _add_empty_adapter(lm, adapters, name, rank)
@@ -64,7 +64,7 @@ def average_parameters(
 Factors = tuple[Tensor | None, Tensor | None]
 
 
-def _concatenated(layer: Any, adapters: Sequence[str], w: Sequence[float]) -> Factors:
+def exact_factors(layer: Any, adapters: Sequence[str], w: Sequence[float]) -> Factors:
     """A [sum of r, in] and B [out, sum of r] with B A = sum_i w_i s_i B_i A_i."""
     present = [(name, w_i) for name, w_i in zip(adapters, w, strict=True) if name in layer.lora_A]
     if not present:

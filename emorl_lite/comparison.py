@@ -36,11 +36,16 @@ BY_OWN_SEARCH = ("published search", "grid", "default")
 METRICS = ["method", "seed", "points", "hypervolume", "utility", "igd_plus", "steered", "gap", "controllability"]
 
 
+def table_path(folder: Path, name: str) -> Path:
+    """Where a table of the study is kept: methods.csv for the rows, methods_<name>.csv for the others."""
+    return folder / ("methods.csv" if name == "rows" else f"methods_{name}.csv")
+
+
 def study_tables(folder: Path | None = None) -> dict[str, pd.DataFrame]:
     """The study's tables by name (rows, sweep, front, levels, convergence), from `data/results` by default."""
     folder, found = Path(folder or data_root() / "results"), {}
     for name in ("rows", "sweep", "front", "levels", "convergence"):
-        path = folder / ("methods.csv" if name == "rows" else f"methods_{name}.csv")
+        path = table_path(folder, name)
         if not path.is_file():
             raise UserError(f"{path}: no such table; python -m emorl_lite study makes it")
         found[name] = pd.read_csv(path)

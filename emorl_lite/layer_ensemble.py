@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from emorl_lite.averaging import exact_factors
 from emorl_lite.ensemble import EnsembleLM
 from emorl_lite.errors import UserError
 from emorl_lite.models import LanguageModel
@@ -74,10 +75,10 @@ class LayerEnsemble(EnsembleLM):
 
     def _averaged(self, layer: Any, shares: Tensor) -> Callable[..., Tensor]:
         """One layer with averaged parameters."""
-        present = [(name, float(w)) for name, w in zip(self.adapters, shares, strict=True) if name in layer.lora_A]
         with torch.no_grad():
-            A = torch.cat([layer.lora_A[name].weight for name, _ in present])
-            B = torch.cat([layer.lora_B[name].weight * (w * layer.scaling[name]) for name, w in present], 1)
+            A, B = exact_factors(layer, self.adapters, shares.tolist())
+        if A is None or B is None:  # a layer that no adapter changes
+            return layer.base_layer.forward  # type: ignore[no-any-return]
 
         def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             out: Tensor = layer.base_layer(x, *args, **kwargs)

@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,10 @@ class PPOTrainer(ResumableRun):
         """The policy's logits [n, T, V] for the first T tokens of these rows of the rollout, with gradients."""
         return self.lm.forward_reply(trim(rollout.prompts[rows]), rollout.tokens[rows, :T], rollout.mask[rows, :T])[0]
 
+    def decoding(self) -> AbstractContextManager[None]:
+        """Around greedy decoding: one adapter for all rows is folded into the weights."""
+        return folded(self.lm)
+
     def after_step(self) -> None:
         """Called at the end of every step, with the trainer's own randomness."""
 
@@ -253,7 +258,7 @@ class PPOTrainer(ResumableRun):
         """Greedy replies to the validation prompts."""
         assert self.encoded_validation is not None
         texts: list[str] = []
-        with folded(self.lm):
+        with self.decoding():
             for rows in torch.arange(len(self.validation_prompts)).split(64):
                 texts += self.lm.decode(self.lm.generate(trim(self.encoded_validation[rows])))
         return texts

@@ -29,16 +29,16 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from emorl_lite.checkpoint import check_identity, write_atomically
+from emorl_lite.comparison import table_path
 from emorl_lite.errors import UserError
 from emorl_lite.methods import REGISTRY, Bench, Cost, Method, method_class
 from emorl_lite.methods.base import Runs
 from emorl_lite.methods.divergence import sampled_replies
 from emorl_lite.methods.levels import level_scores
-from emorl_lite.pareto import non_dominated
+from emorl_lite.pareto import non_dominated, utility_weights
 from emorl_lite.presets import PPOConfig, Preset
 from emorl_lite.provenance import provenance, save_table
 from emorl_lite.runs import Experiment
-from emorl_lite.simplex_grid import compositions
 from emorl_lite.workers import processes
 
 RUNS: dict[str, Runs] = {"objectives": "objectives", "objectives-long": "objectives-long"}
@@ -140,8 +140,6 @@ class Study:
                     seed, name = running.pop(future)
                     try:
                         future.result()
-                    except UserError:
-                        raise
                     except BrokenProcessPool:
                         raise UserError(f"seed {seed}, {name}: its process was killed (out of memory?); the same command goes on") from None
                     bar.set_postfix_str(f"seed {seed}: {name}")
@@ -162,9 +160,11 @@ class Study:
         for seed in range(self.seeds):
             lab = Experiment(self.preset, seed, self.root)
             for name in sorted(self._order(), key=[*REGISTRY, *RUNS, *LEVELS].index):
+                if not self._finished(seed, name):
+                    continue
                 for table in (*TABLES, "levels"):
                     file = results_folder(lab, name) / f"{table}.csv"
-                    if self._finished(seed, name) and file.is_file():
+                    if file.is_file():
                         found[table].append(pd.read_csv(file))
             found["convergence"].append(convergence(study_folder(lab), seed, self.preset))
         return {name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for name, parts in found.items()}
@@ -179,7 +179,7 @@ class Study:
         written = []
         for name, table in self.tables().items():
             if len(table):
-                path = folder / ("methods.csv" if name == "rows" else f"methods_{name}.csv")
+                path = table_path(folder, name)
                 facts = {"command": command, "preset": self.preset.name, "seeds": self.seeds, "study": asdict(self.preset.study)}
                 facts |= {"ppo": asdict(ppo_options(self.preset)), "kl_coef": kl_coefs(self.preset), "made_at_commits": self._commits()}
                 written.append(save_table(table.round(6), path, **facts))
@@ -269,8 +269,8 @@ def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[s
     replies = zip(method.replies_at(bench.validation_prompts, settings), method.replies_at(few, settings), strict=True)
     for setting, (on_validation, on_test) in zip(settings, replies, strict=True):
         row = {"method": method.name, "knob": method.knob, **_columns(method, setting)}
-        row |= {f"validation_{k}": v for k, v in _means(method, bench.validation_prompts, on_validation).items()}
-        row |= _means(method, few, on_test)
+        row |= {f"validation_{k}": v for k, v in method.bench.objectives.means(bench.validation_prompts, on_validation).items()}
+        row |= method.bench.objectives.means(few, on_test)
         if method.knob == "strength":
             row |= _sampled(method, setting, few)
         sweep.append(row)
@@ -284,7 +284,7 @@ def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[s
     for (choice, setting), answers in zip(chosen.items(), method.replies_at(many, list(chosen.values())), strict=True):
         row = {"method": method.name, "family": method.family, "knob": method.knob, "choice": choice, **_columns(method, setting)}
         row |= asdict(cost) | {"calls_per_token": method.calls, "n": len(many)}
-        rows.append(row | _means(method, many, answers) | _sampled(method, setting, many))
+        rows.append(row | method.bench.objectives.means(many, answers) | _sampled(method, setting, many))
     tables = {"rows": pd.DataFrame(rows), "sweep": pd.DataFrame(sweep)}
     if (front := exact_front(method, few)) is not None:
         tables["front"] = front
@@ -297,11 +297,11 @@ def exact_front(method: Method, prompts: Sequence[str]) -> pd.DataFrame | None:
     if scored is None:
         return None
     names = method.bench.names
-    weights = [tuple(step / FRONT_STEPS for step in point) for point in compositions(len(names), FRONT_STEPS)]
+    weights = utility_weights(len(names), FRONT_STEPS)
     scores = scored.means(weights)
     _, first = np.unique(scores.round(12), axis=0, return_index=True)  # many weights give the same replies: one of them will do
     kept = first[non_dominated(scores[first].round(12))]
-    columns = {f"w_{name}": [weights[i][k] for i in kept] for k, name in enumerate(names)}
+    columns = {f"w_{name}": weights[kept, k] for k, name in enumerate(names)}
     return pd.DataFrame({"method": method.name, **columns, **{name: scores[kept, k] for k, name in enumerate(scored.names)}})
 
 
@@ -312,15 +312,10 @@ def _columns(method: Method, setting: Sequence[float]) -> dict[str, float]:
     return {f"w_{name}": w for name, w in zip(method.bench.names, setting, strict=False)}
 
 
-def _means(method: Method, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, float]:
-    scores = method.bench.objectives(prompts, replies).double().mean(0)
-    return {**dict(zip(method.bench.names, scores.tolist(), strict=True)), "mean": float(scores.mean())}
-
-
 def _sampled(method: Method, setting: Sequence[float], prompts: Sequence[str]) -> dict[str, float]:
     """Mean score of replies sampled at temperature 1, and their KL to the base in nats a reply."""
     replies, divergence = sampled_replies(method, prompts, setting or None, seed=method.bench.seed)
-    return {"sampled_mean": _means(method, prompts, replies)["mean"], "kl": float(divergence.mean())}
+    return {"sampled_mean": method.bench.objectives.means(prompts, replies)["mean"], "kl": float(divergence.mean())}
 
 
 def convergence(folder: Path, seed: int, preset: Preset) -> pd.DataFrame:

@@ -25,11 +25,11 @@ from emorl_lite.checkpoint import check_identity, write_atomically
 from emorl_lite.errors import UserError
 from emorl_lite.evaluation import ReplyScores
 from emorl_lite.models import LanguageModel, Prompts
+from emorl_lite.pareto import utility_weights
 from emorl_lite.ppo import PPOTrainer
 from emorl_lite.presets import PPOConfig, SearchConfig
 from emorl_lite.rewards import RewardSet
 from emorl_lite.scored_map import ScoredMap
-from emorl_lite.simplex_grid import compositions
 from emorl_lite.types import Reward
 
 Family = Literal["single policy", "merging", "decoding", "steerable"]
@@ -88,10 +88,12 @@ class Objectives:
     def watch(self) -> dict[str, Reward]:
         """Each objective as a reward of its own, for a trainer's log."""
 
-        def column(i: int) -> Reward:
-            return lambda prompts, replies: self(prompts, replies)[:, i]
+        return {name: Column(self, name) for name in self.names}
 
-        return {name: column(i) for i, name in enumerate(self.names)}
+    def means(self, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, float]:
+        """Mean score of every objective, and their mean as "mean"."""
+        scores = self(prompts, replies).double().mean(0)
+        return {**dict(zip(self.names, scores.tolist(), strict=True)), "mean": float(scores.mean())}
 
 
 class WeightedSum:
@@ -296,7 +298,7 @@ class Method(ABC):
     def settings(self, steps: int) -> list[tuple[float, ...]]:
         """The knob's settings that a comparison goes through; one empty setting for a method without a knob."""
         if self.knob == "weights":
-            return [tuple(step / steps for step in point) for point in compositions(len(self.bench.names), steps)]
+            return [tuple(weights) for weights in utility_weights(len(self.bench.names), steps).tolist()]
         return [()]
 
     def checked(self, setting: Setting) -> tuple[float, ...] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from emorl_lite.errors import UserError
 from emorl_lite.models import LanguageModel
+from emorl_lite.rollout import folded
 from emorl_lite.stacked_lora import lora_layers, swapped_forward
 
 Gate = Callable[[Tensor], Tensor]
@@ -64,6 +65,10 @@ class Conditioning:
     def installed(self) -> Iterator[None]:
         """Inside, the adapter serves the weights that are set."""
         yield
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """Around greedy decoding: an adapter that is the same for every row is folded into the weights."""
+        return folded(self.lm) if self.folds else nullcontext()
 
     def current(self, n: int) -> Tensor:
         """Weights of the n rows of a batch, [n, d] (or [1, d])."""

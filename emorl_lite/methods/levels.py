@@ -11,7 +11,7 @@ from emorl_lite.methods.base import Bench, Runs
 from emorl_lite.methods.emorl import EMORL
 from emorl_lite.methods.mod import MODForward
 from emorl_lite.methods.rewarded_soups import ExactAverage, RewardedSoups
-from emorl_lite.simplex_grid import compositions
+from emorl_lite.pareto import utility_weights
 
 Replies = Callable[[Sequence[str], Sequence[Sequence[float]]], list[list[str]]]
 """(prompts, weight vectors) -> replies, a list a weight vector."""
@@ -42,14 +42,12 @@ def level_scores(bench: Bench, prompts: Sequence[str], steps: int, runs: Runs = 
 
     Columns: runs, level, w_<objective>, validation_mean (on the bench's validation prompts, to choose weights by), objectives, mean.
     """
-    some = [[step / steps for step in point] for point in compositions(len(bench.names), steps)]
+    some = utility_weights(len(bench.names), steps).tolist()
     rows = []
     for level, replies_at in levels(bench, runs).items():
         on_validation, on_test = replies_at(bench.validation_prompts, some), replies_at(prompts, some)
         for weights, seen, replies in zip(some, on_validation, on_test, strict=True):
-            validation = bench.objectives(bench.validation_prompts, seen).double().mean()
-            scores = bench.objectives(prompts, replies).double().mean(0)
             row = {"runs": runs, "level": level, **{f"w_{name}": w for name, w in zip(bench.names, weights, strict=True)}}
-            row |= {"validation_mean": float(validation)}
-            rows.append(row | dict(zip(bench.names, scores.tolist(), strict=True)) | {"mean": float(scores.mean())})
+            row |= {"validation_mean": bench.objectives.means(bench.validation_prompts, seen)["mean"]}
+            rows.append(row | bench.objectives.means(prompts, replies))
     return pd.DataFrame(rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from emorl_lite.methods.base import Bench, Cost, Knob, Method, Objectives, Polic
 from emorl_lite.methods.conditioning import Conditioning
 from emorl_lite.models import LanguageModel, Prompts
 from emorl_lite.ppo import PPOTrainer
-from emorl_lite.rollout import Rollout, collect, folded, trim
+from emorl_lite.rollout import Rollout, collect
 
 
 class SteerablePPO(PPOTrainer):
@@ -80,16 +80,14 @@ class SteerablePPO(PPOTrainer):
 
     def validation_replies(self) -> list[str]:
         """Greedy replies at uniform weights."""
-        if self.conditioning.folds:
-            uniform = torch.tensor([self.method.bench.uniform])
-            self.encoded_validation = self.lm.encode(self.conditioning.inputs(self.validation_prompts, uniform))
-            return super().validation_replies()
-        self.conditioning.set(self.method.condition(None))
-        texts: list[str] = []
-        for rows in torch.arange(len(self.validation_prompts)).split(64):
-            assert self.encoded_validation is not None
-            texts += self.lm.decode(self.lm.generate(trim(self.encoded_validation[rows])))
-        return texts
+        uniform = self.method.condition(None)
+        self.conditioning.set(uniform)
+        self.encoded_validation = self.lm.encode(self.conditioning.inputs(self.validation_prompts, uniform))
+        return super().validation_replies()
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """As the conditioning allows."""
+        return self.conditioning.decoding()
 
 
 class Steered:
@@ -102,10 +100,8 @@ class Steered:
     def reply(self, prompts: Sequence[str], **options: Any) -> list[str]:
         """Reply texts."""
         read = self.conditioning.inputs(prompts, self.weights)
-        if self.conditioning.folds:
-            with folded(self.lm):
-                return self.lm.reply(read, **options)
-        return self.lm.reply(read, **options)
+        with self.conditioning.decoding():
+            return self.lm.reply(read, **options)
 
     def generate(self, prompts: Prompts, **options: Any) -> Tensor:
         """Reply tokens to encoded inputs."""
@@ -174,7 +170,7 @@ class Steerable(Method):
         weights = torch.cat([self.condition(self.checked(s) if len(s) else None) for s in settings]).repeat_interleave(len(prompts), 0)
         read = conditioning.inputs(list(prompts) * len(settings), weights)
         texts: list[str] = []
-        with active(lm, self.name), conditioning.installed(), folded(lm) if conditioning.folds else nullcontext():
+        with active(lm, self.name), conditioning.installed(), conditioning.decoding():
             for start in range(0, len(read), batch_size):
                 conditioning.set(weights[start : start + batch_size])
                 texts += lm.decode(lm.generate(lm.encode(read[start : start + batch_size])))
