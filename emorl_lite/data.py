@@ -6,16 +6,18 @@ Every source becomes the same `Dataset` with three splits that share no prompt. 
 from __future__ import annotations
 
 import hashlib
+import html
 import os
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from emorl_lite.downloads import find_file
 from emorl_lite.errors import UserError
 from emorl_lite.presets import DataConfig
 from emorl_lite.small_world import SPLITS, Client, Grammar, grammar
@@ -82,12 +84,16 @@ def load(config: DataConfig, seed: int = 0) -> Dataset:
             raise UserError(f"--data.{split}-prompts {limit}: expected at least 1")
     if config.name == "small_world":
         return _load_small_world(limits, seed)
-    if config.name not in ("pair", "table"):
-        raise UserError(f"--data {config.name!r}: expected small_world, pair or table")
+    if config.name not in READERS:
+        raise UserError(f"--data {config.name!r}: expected small_world, {', '.join(READERS)}")
+    if config.max_words < 0:
+        raise UserError(f"--data.max-words {config.max_words}: must not be negative")
     if not config.path:
         raise UserError(f"--data-path is empty: --data {config.name} needs a file")
-    examples = read_pair(config.path) if config.name == "pair" else read_table(config.path, config.prompt_column, config.reply_column)
+    examples = READERS[config.name](find_file(config.path), config)
     split_of = split_by_hash((e.prompt for e in examples), config.path)
+    if config.max_words:
+        examples = [e for e in examples if len(e.prompt.split()) <= config.max_words]
     rows: dict[str, tuple[Example, ...]] = {}
     for split, limit in limits.items():
         prompts = list(dict.fromkeys(e.prompt for e in examples if split_of[e.prompt] == split))
@@ -177,6 +183,38 @@ def read_table(path: str | os.PathLike[str], prompt_column: str, reply_column: s
         topic = record.get("topic")
         examples.append(Example(prompt, reply, "", None, clean(topic) if isinstance(topic, str) else "", row))
     return _not_empty(examples, path)
+
+
+def read_psych8k(path: str | os.PathLike[str]) -> list[Example]:
+    """Psych8k: a JSON list of objects with `instruction`, `input` (the client) and `output` (the counsellor)."""
+    return read_table(path, "input", "output")
+
+
+def read_counsel_chat(path: str | os.PathLike[str]) -> list[Example]:
+    """counsel-chat: one Example a therapist's answer, without HTML; a question without text is asked by its title."""
+    path = Path(path)
+    columns = ["questionTitle", "questionText", "answerText", "topics"]
+    examples = []
+    for row, record in records(path, columns):
+        cell = {name: clean(without_html(_cell(record[name], path, row, name))) for name in columns}
+        prompt = cell["questionText"] or cell["questionTitle"]
+        if prompt:
+            examples.append(Example(prompt, cell["answerText"], "", None, cell["topics"], row))
+    return _not_empty(examples, path)
+
+
+def without_html(text: str) -> str:
+    """The text between tags, entities as the characters they stand for."""
+    return html.unescape(re.sub(r"<[^<>]*>", " ", text))
+
+
+READERS: dict[str, Callable[[Path, DataConfig], list[Example]]] = {
+    "pair": lambda path, config: read_pair(path),
+    "psych8k": lambda path, config: read_psych8k(path),
+    "counsel-chat": lambda path, config: read_counsel_chat(path),
+    "table": lambda path, config: read_table(path, config.prompt_column, config.reply_column),
+}
+"""How each kind of file is read."""
 
 
 def _cell(value: Any, path: Path, row: int, column: str) -> str:

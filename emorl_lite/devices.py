@@ -1,15 +1,15 @@
-"""Where a model runs and where it lies: device, weight type, threads, folder or hub id."""
+"""Where a model runs: device, weight type, threads."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import nn
 
 from emorl_lite.errors import UserError
-
-_REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def choose_device(device: str = "auto", dtype: str = "auto", seq2seq: bool = False) -> tuple[torch.device, torch.dtype]:
@@ -27,15 +27,23 @@ def choose_device(device: str = "auto", dtype: str = "auto", seq2seq: bool = Fal
     return torch.device(device), getattr(torch, dtype)
 
 
-def resolve(path: str) -> str:
-    """A local folder (also relative to the repository) if there is one, else the name as a hub id."""
-    for candidate in (Path(path), _REPOSITORY / path):
-        if candidate.is_dir():
-            return str(candidate)
-    return path
-
-
 def use_one_thread_for_tiny(model: nn.Module) -> None:
     """Tiny models on a CPU lose up to 20 times their speed to thread hand-over; one thread is steady."""
     if next(model.parameters()).device.type == "cpu" and sum(p.numel() for p in model.parameters()) < 20_000_000:
         torch.set_num_threads(1)
+
+
+@contextmanager
+def half_precision(device: torch.device, wanted: bool = True) -> Iterator[None]:
+    """float32 weights, products in bfloat16, on a processor that multiplies bfloat16 itself: three times as fast; elsewhere nothing."""
+    if wanted and device.type == "cpu" and cpu_has_bfloat16():
+        with torch.autocast("cpu", torch.bfloat16):
+            yield
+    else:
+        yield
+
+
+@cache
+def cpu_has_bfloat16() -> bool:
+    """Whether this processor has instructions for bfloat16 products."""
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())

@@ -9,8 +9,11 @@ import pandas as pd
 from scipy import stats
 from torch import Tensor
 
+from emorl_lite.averaging import average_parameters
 from emorl_lite.errors import UserError
+from emorl_lite.models import LanguageModel
 from emorl_lite.prefix_tree import PrefixTree
+from emorl_lite.rollout import folded
 from emorl_lite.score_table import Weights
 
 Score = Callable[[list[str], list[str]], Mapping[str, Tensor]]
@@ -64,6 +67,30 @@ class TreeEvaluation:
         if tuple(weights) not in self._means:
             self.prepare([tuple(weights)])
         return self._means[tuple(weights)]
+
+
+class AverageEvaluation:
+    """Evaluates weights for a search by averaging the adapters' parameters, one merged model at a time.
+
+    No prefix tree helps here: a merged model's logits are not linear in the weights, so every weight vector is decoded on its own, and
+    the size of the weights matters, not their direction alone.
+    """
+
+    def __init__(self, lm: LanguageModel, adapters: Sequence[str], prompts: Sequence[str], score: Score | ReplyScores):
+        self.lm, self.adapters, self.prompts = lm, list(adapters), list(prompts)
+        self.scores = score if isinstance(score, ReplyScores) else ReplyScores(score)
+
+    def replies(self, weights: Weights) -> list[str]:
+        """Greedy replies of the model whose parameters are averaged with these weights."""
+        average_parameters(self.lm, self.adapters, weights, name="average", how="exact")
+        self.lm.use("average")
+        with folded(self.lm):
+            return self.lm.reply(self.prompts)
+
+    def __call__(self, weights: Weights) -> dict[str, float]:
+        """Mean score of every objective."""
+        means = self.scores(self.prompts, self.replies(weights)).mean(0)
+        return dict(zip(self.scores.names, means.tolist(), strict=True))
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:

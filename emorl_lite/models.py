@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
-from emorl_lite.devices import choose_device, resolve, use_one_thread_for_tiny
+from emorl_lite.devices import choose_device, cpu_has_bfloat16, half_precision, use_one_thread_for_tiny
 from emorl_lite.errors import UserError
+from emorl_lite.places import how_to_get, resolve
 from emorl_lite.presets import ModelConfig
 
 UNFINISHED = " […]"
@@ -68,12 +69,22 @@ class LanguageModel:
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         except OSError as error:
             reason = str(error).splitlines()[0]
-            raise UserError(f"model {config.path!r}: not a folder with a model here, and the hub did not give it ({reason})") from error
+            raise UserError(f"model {config.path!r}: {how_to_get(config.path)} ({reason})") from error
+        if tokenizer.pad_token_id is None and hf.pad_token_id is not None:
+            tokenizer.pad_token_id = hf.pad_token_id
+        if config.warm_start:
+            model = fold_in(model, config.warm_start, config.path)
         if not quiet:
             print(f"{config.path}: {model.num_parameters():,} parameters on {device}, {dtype}")
         return cls(model, tokenizer, config)
 
     # -- parts
+
+    @property
+    def mixed(self) -> bool:
+        """Whether given replies are read in another precision than replies are decoded in."""
+        half = next(self.base.parameters()).dtype != torch.float32
+        return half or (self.config.autocast and self.device.type == "cpu" and cpu_has_bfloat16())
 
     @property
     def device(self) -> torch.device:
@@ -182,6 +193,10 @@ class LanguageModel:
 
         The hidden state is the one that enters the head (after the final norm), so head(hidden) = logits (up to T5's scale).
         """
+        with half_precision(self.device, self.config.autocast):
+            return self._forward_reply(prompts, reply, reply_mask, hidden)
+
+    def _forward_reply(self, prompts: Prompts, reply: Tensor, reply_mask: Tensor, hidden: bool) -> tuple[Tensor, Tensor | None]:
         T = reply.shape[1]
         if self.seq2seq:
             start = torch.full_like(reply[:, :1], self.base.config.decoder_start_token_id)
@@ -286,6 +301,14 @@ class LanguageModel:
             return False
         return all(abs(a - b) <= 0.01 + 0.02 * abs(a) for a, b in zip(probe["values"], ours["values"], strict=True))
 
+    @torch.no_grad()
+    def round_adapter(self, name: str) -> None:
+        """Round an adapter to the type that adapters are kept in, so that it replies the same before and after it is stored."""
+        if self.config.store == "float16":
+            for key, parameter in self.model.named_parameters():
+                if "lora_" in key and f".{name}." in key:
+                    parameter.copy_(parameter.half())
+
     def save_adapter(self, name: str, folder: str | os.PathLike[str]) -> None:
         """Write one adapter as safetensors, with a probe of the base it belongs to."""
         folder = Path(folder)
@@ -297,6 +320,9 @@ class LanguageModel:
                 file.replace(folder / file.name)
             inner.rmdir()
         (folder / "README.md").unlink(missing_ok=True)
+        if self.config.store == "float16":
+            file = folder / "adapter_model.safetensors"
+            save_file({key: x.half() for key, x in load_file(file).items()}, file)
         (folder / "base.json").write_text(json.dumps(self.base_probe()), encoding="utf-8")
 
     def load_adapter(self, folder: str | os.PathLike[str], name: str) -> None:
@@ -319,7 +345,8 @@ class LanguageModel:
                     self.model.add_adapter(name, lora)
             else:
                 self.model = get_peft_model(self.model, lora, adapter_name=name)
-            result = set_peft_model_state_dict(self.model, load_file(weights), adapter_name=name)
+            state = {key: x.float() if x.dtype == torch.float16 else x for key, x in load_file(weights).items()}
+            result = set_peft_model_state_dict(self.model, state, adapter_name=name)
         except UserError:
             raise
         except (ValueError, RuntimeError) as error:
@@ -328,3 +355,14 @@ class LanguageModel:
             raise UserError(f"adapter {name!r} in {folder} does not fit {self.config.path}: {result.unexpected_keys[0]} is unknown")
         self.model.set_adapter(name)
         self.model.eval()
+
+
+def fold_in(model: PreTrainedModel, folder: str, base: str) -> PreTrainedModel:
+    """The model with an adapter folded into its weights. Raises UserError if there is no adapter in the folder, or if it does not fit."""
+    place = Path(resolve(folder))
+    if not (place / "adapter_model.safetensors").is_file():
+        raise UserError(f"warm start {folder!r}: holds no adapter_model.safetensors")
+    try:
+        return PeftModel.from_pretrained(model, str(place), adapter_name="warmstart").merge_and_unload().eval()
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"warm start {folder!r} does not fit {base}") from error

@@ -225,6 +225,7 @@ class PPOTrainer(ResumableRun):
         ]
         kl_per_reply = kl_per_token(rollout.logp, rollout.ref_logp, rollout.mask).sum(1)
         kl = float(kl_per_reply.mean())
+        self.last_kls = [*self.last_kls, kl][-3:]
         ended = (rollout.tokens == self.lm.tokenizer.eos_token_id) & rollout.mask.bool()
         row = {
             "step": self.steps,
@@ -361,8 +362,10 @@ class PPOTrainer(ResumableRun):
         return self.log.frame()
 
     def _stop_reason(self) -> str:
-        """Why to stop now: "converged", "episodes", or "" to go on."""
+        """Why to stop now: "converged", "kl", "episodes", or "" to go on."""
         config = self.config
         if config.early_stop and converged(self.validation_means, config.patience, config.tolerance):
             return "converged"
+        if config.kl_stop and len(self.last_kls) == 3 and sum(self.last_kls) / 3 > config.kl_stop:
+            return "kl"
         return "episodes" if self.episodes >= config.episodes else ""

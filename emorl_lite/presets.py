@@ -13,6 +13,7 @@ OBJECTIVES = ("reflection", "empathy", "fluency")
 """The paper's objectives."""
 MORE_OBJECTIVES = ("brevity", "specificity", "diversity")
 """Objectives that need no classifier: few words, words about what the client said, few words said twice."""
+DataName = Literal["small_world", "pair", "psych8k", "counsel-chat", "table"]
 SearchMethod = Literal["hierarchical", "hierarchical-simplex", "grid", "random", "bayesian", "ucb", "exact"]
 
 
@@ -38,6 +39,12 @@ class ModelConfig:
     """Where to run; auto prefers a GPU."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Weights' type; auto is float32 on a CPU, and bfloat16 on a GPU that has it."""
+    autocast: bool = False
+    """On a CPU with bfloat16 products: read given replies in bfloat16 (three times as fast); weights and decoding stay float32."""
+    store: Literal["float32", "float16"] = "float32"
+    """Type in which trained adapters are rounded and kept: half the size, and the same replies before and after."""
+    warm_start: str = ""
+    """Folder of an adapter that is folded into the base model when it is loaded."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,28 @@ class RewardConfig:
     """Pairs in a classifier's training step."""
     classifier_lr: float = 2e-3
     """Classifier's peak learning rate (cosine schedule with warm-up)."""
+    kind: Literal["small_world", "real"] = "small_world"
+    """Whose judgement: classifiers of the small world, or of real counselling replies."""
+    reflection_model: str = ""
+    """real: encoder (hub id or local folder) that is fine-tuned on PAIR's quality levels."""
+    empathy_model: str = ""
+    """real: encoder that is fine-tuned on EPITOME, or, with --rewards.empathy-ready, a classifier used as it is."""
+    empathy_ready: bool = False
+    """real: the empathy model is a finished classifier."""
+    fluency_model: str = ""
+    """real: language model whose perplexity measures fluency (empty: the preset's own, before any training)."""
+    fluency_context: bool = False
+    """Perplexity of the reply given the client's statement, instead of the reply alone."""
+    text_epochs: int = 3
+    """real: passes over the labelled pairs."""
+    text_batch: int = 16
+    """real: pairs in a training step."""
+    text_lr: float = 1e-3
+    """real: peak learning rate of a classifier's LoRA matrices and head."""
+    text_lora_r: int = 16
+    """real: rank of a classifier's LoRA matrices."""
+    text_tokens: int = 160
+    """real: longest pair a classifier reads, in tokens; the statement is cut."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +129,8 @@ class PPOConfig:
     """ppo: critic, GAE, clipped losses. rloo: no critic, k samples a prompt, leave-one-out baseline (the paper's, up to a factor)."""
     k: int = 3
     """Samples a prompt with the rloo estimator."""
+    kl_stop: float = 0.0
+    """Stop when a reply's KL to the base, the mean of three steps, exceeds this many nats (0: never): a guard against hacking."""
     validate_every: int = 8
     """Steps between validations (0: never)."""
     early_stop: bool = False
@@ -123,8 +154,24 @@ class PPOConfig:
             raise UserError(f"--ppo.estimator {self.estimator!r}: expected ppo or rloo")
         if self.estimator == "rloo" and self.k < 2:
             raise UserError(f"--ppo.k {self.k}: the leave-one-out baseline needs at least 2 samples a prompt")
+        if self.kl_stop < 0:
+            raise UserError(f"--ppo.kl-stop {self.kl_stop}: must not be negative")
         if self.early_stop and not (validation and self.validate_every):
             raise UserError("--ppo.early-stop: needs validation prompts and --ppo.validate-every above 0")
+
+
+@dataclass(frozen=True)
+class WarmStartConfig:
+    """Supervised fine-tuning on the data's own replies before RL; the outcome is an adapter that is folded into the base of all runs."""
+
+    steps: int = 0
+    """Training steps (0: none)."""
+    batch_size: int = 16
+    """Replies in a step."""
+    lr: float = 5e-4
+    """Peak learning rate."""
+    lora_r: int = 8
+    """Rank of its adapter."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +186,8 @@ class SearchConfig:
     """Size of the fixed validation set on which every point is scored."""
     method: SearchMethod = "hierarchical"
     """The paper's search; the same on the simplex; a grid on the simplex; random; Bayesian optimisation (EI, UCB); the exact optimum."""
+    level: Literal["hidden", "parameters", "probabilities"] = "hidden"
+    """What the weights mix: last hidden states (the paper's method), the models' parameters, or their next-token probabilities."""
     evaluations: int = 135
     """Most points that a rival of the published search may list."""
 
@@ -161,6 +210,8 @@ class StudyConfig:
     """Test prompts that chosen settings are scored on."""
     sweep_prompts: int = 64
     """Test prompts that every setting of a sweep is scored on."""
+    watch: tuple[str, ...] = OBJECTIVES
+    """Objectives that a single-objective run logs beside its own: leave out what is slow to score."""
     patience: int = 4
     """Validations that the paper's convergence rule looks at (its code: 20, about a fifth of a run; here a third, for want of more)."""
 
@@ -177,10 +228,10 @@ class StudyConfig:
 class DataConfig:
     """Where prompts come from."""
 
-    name: Annotated[Literal["small_world", "pair", "table"], tyro.conf.arg(name="data", prefix_name=False)] = "small_world"
-    """small_world (embedded), pair (the PAIR file), or table (any CSV or JSON with prompt and reply columns)."""
+    name: Annotated[DataName, tyro.conf.arg(name="data", prefix_name=False)] = "small_world"
+    """small_world (embedded), pair, psych8k, counsel-chat (their files), or table (any CSV or JSON with prompt and reply columns)."""
     path: Annotated[str, tyro.conf.arg(name="data-path", prefix_name=False)] = ""
-    """File, for pair and table."""
+    """File, for all but the small world; a bare name is also looked for among the fetched data."""
     prompt_column: Annotated[str, tyro.conf.arg(prefix_name=False)] = "prompt"
     """Column that holds the client's statement (table)."""
     reply_column: Annotated[str, tyro.conf.arg(prefix_name=False)] = "reply"
@@ -191,6 +242,8 @@ class DataConfig:
     """Validation prompts during training."""
     test_prompts: int = 192
     """Held-out prompts, seen by neither training nor search."""
+    max_words: int = 0
+    """Leave out prompts of more words (0: none): long statements are slow to read."""
 
 
 @dataclass(frozen=True)
@@ -205,11 +258,90 @@ class Preset:
     search: SearchConfig = field(default_factory=SearchConfig)
     data: DataConfig = field(default_factory=DataConfig)
     study: StudyConfig = field(default_factory=StudyConfig)
+    warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
+    transfer: DataConfig | None = None
+    """A second test set, from another source: nothing is trained or chosen on it."""
     kl_coef: dict[str, float] = field(default_factory=lambda: {"fluency": 0.06})
     """KL weights of single objectives, where they differ from `ppo.kl_coef`."""
 
 
-PRESETS: dict[str, Preset] = {"tiny": Preset()}
+_CHAT = "<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
+
+SMOLLM2 = Preset(
+    name="smollm2",
+    model=ModelConfig(
+        path="SmolLM2-135M-Instruct",
+        template=_CHAT,
+        max_prompt_tokens=160,
+        max_new_tokens=32,
+        lora_r=2,
+        lora_alpha=32,
+        autocast=True,
+        store="float16",
+    ),
+    rewards=RewardConfig(
+        kind="real",
+        reflection_model="all-MiniLM-L6-v2",
+        empathy_model="all-MiniLM-L6-v2",
+        fluency_cap=50.0,
+        fluency_context=True,
+    ),
+    ppo=PPOConfig(
+        episodes=320,
+        batch_size=32,
+        minibatch_size=4,
+        epochs=1,
+        lr=4e-4,
+        value_lr=3e-3,
+        kl_coef=0.03,
+        kl_stop=20.0,
+        validate_every=2,
+        checkpoint_every=1,
+    ),
+    search=SearchConfig(validation_prompts=16),
+    data=DataConfig(name="pair", path="pair.csv", validation_prompts=16, test_prompts=64, max_words=70),
+    transfer=DataConfig(name="counsel-chat", path="counselchat-data.csv", test_prompts=32, max_words=60),
+    study=StudyConfig(
+        budget=960,
+        batch_size=32,
+        validate_every=2,
+        weight_steps=2,
+        test_prompts=64,
+        sweep_prompts=16,
+        watch=("reflection", "empathy"),
+    ),
+    warm_start=WarmStartConfig(steps=60),
+    kl_coef={},
+)
+"""SmolLM2-135M-Instruct on PAIR: runs on a CPU, trained adapters are in `data/smollm2`."""
+
+T5 = Preset(
+    name="t5",
+    model=ModelConfig(
+        path="google-t5/t5-base", template="{prompt} [SEP] ", max_prompt_tokens=256, max_new_tokens=64, lora_r=8, lora_alpha=32
+    ),
+    rewards=RewardConfig(
+        kind="real",
+        reflection_model="FacebookAI/roberta-base",
+        empathy_model="MoaazZaki/bert-empathy",
+        empathy_ready=True,
+        fluency_model="openai-community/gpt2",
+        fluency_cap=50.0,
+        fluency_context=True,
+        text_lr=3e-4,
+        text_tokens=256,
+    ),
+    ppo=PPOConfig(episodes=12800, batch_size=16, minibatch_size=16, epochs=2, lr=1e-4, value_lr=3e-3, kl_coef=0.05, early_stop=True),
+    search=SearchConfig(validation_prompts=32),
+    data=DataConfig(name="pair", path="pair.csv", validation_prompts=32, test_prompts=64),
+    transfer=DataConfig(name="psych8k", path="psych8k.json", test_prompts=64, max_words=120),
+    study=StudyConfig(budget=12800, batch_size=16, validate_every=8, weight_steps=5, test_prompts=64, sweep_prompts=64, patience=20),
+    kl_coef={},
+)
+"""The paper's own models: T5-base without a warm start, RoBERTa, GPT-2. Meant for a GPU and the model hub."""
+
+PRESETS: dict[str, Preset] = {"tiny": Preset(), "smollm2": SMOLLM2, "t5": T5}
+"""By name."""
 
 
 def get_preset(name: str) -> Preset:

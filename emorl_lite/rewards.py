@@ -50,9 +50,13 @@ class Fluency:
 
     lm: LanguageModel
     cap: float
+    context: bool = False
+    """Score the reply given its client after all: real replies on their own nearly all lie beyond any useful cap."""
 
     def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
-        return ((self.cap - perplexity(self.lm, [""] * len(replies), replies)) / self.cap).clamp(0, 1)
+        """Scores [N]."""
+        given = prompts if self.context else [""] * len(replies)
+        return ((self.cap - perplexity(self.lm, given, replies)) / self.cap).clamp(0, 1)
 
 
 @dataclass

@@ -15,7 +15,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -23,46 +23,39 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from tqdm import tqdm
 
-from emorl_lite.classifiers import CrossEncoder, Labelled, classifier_steps, labelled, read_pairs, train_classifier
 from emorl_lite.data import Dataset, check_lengths, load
+from emorl_lite.downloads import find_file
 from emorl_lite.ensemble import EnsembleLM, Level
 from emorl_lite.errors import UserError
-from emorl_lite.evaluation import TreeEvaluation, confirm
+from emorl_lite.evaluation import AverageEvaluation, Score, TreeEvaluation, confirm
 from emorl_lite.exact_map import exact_map
-from emorl_lite.metrics import Specificity, diversity_2
 from emorl_lite.models import LanguageModel
 from emorl_lite.optimum import exact_search
 from emorl_lite.ppo import PPOTrainer
 from emorl_lite.prefix_tree import PrefixTree
 from emorl_lite.presets import OBJECTIVES, PRESETS, Preset
-from emorl_lite.provenance import runs_root, save_table
-from emorl_lite.rewards import Brevity, Fluency, Guarded, RewardSet, finished
+from emorl_lite.provenance import save_table
+from emorl_lite.real_rewards import EPITOME, warm_start_examples
+from emorl_lite.reward_runs import RewardRuns
+from emorl_lite.rewards import finished
 from emorl_lite.rivals import find_weights
+from emorl_lite.score_table import Evaluate
 from emorl_lite.scored_map import ScoredMap, scored_map
 from emorl_lite.search import SearchResult, hierarchical_grid_search
-from emorl_lite.small_world import grammar
 from emorl_lite.workers import processes
 
 
 @dataclass
-class Experiment:
+class Experiment(RewardRuns):
     """One preset and seed: its model, data, rewards, adapters and search. Everything is loaded if it is there and trained if not."""
 
-    preset: Preset
-    seed: int = 0
-    root: Path | None = None
-    progress: bool = True
-
     def __post_init__(self) -> None:
+        super().__post_init__()
         known = PRESETS.get(self.preset.name)
-        own_model = known is None or known.model.path == self.preset.model.path
-        name = self.preset.name if own_model else f"{self.preset.name}-{Path(self.preset.model.path).name}"
-        tag = "" if self.preset.data.name == "small_world" else f"{Path(self.preset.data.path).stem}-"
-        self.home = Path(self.root or runs_root()) / name
-        self.folder = self.home / f"{tag}seed{self.seed}"
+        own_data = self.preset.data.name == "small_world" or (known is not None and known.data.path == self.preset.data.path)
+        self.folder = self.home / f"{'' if own_data else Path(self.preset.data.path).stem + '-'}seed{self.seed}"
 
     @cached_property
     def lm(self) -> LanguageModel:
@@ -70,12 +63,25 @@ class Experiment:
         config = self.preset.model
         if (self.folder / "base" / "config.json").is_file():
             config = replace(config, path=str(self.folder / "base"))
+        elif self.preset.warm_start.steps:
+            config = replace(config, warm_start=str(self.warm_started()))
         return LanguageModel.load(config, quiet=not self.progress)
 
-    @cached_property
-    def frozen(self) -> LanguageModel:
-        """A second copy that nobody trains: the yardstick of fluency and of the reflection classifier."""
-        return LanguageModel.load(self.preset.model)
+    def warm_started(self) -> Path:
+        """Folder of the preset's warm start, an adapter that all runs and seeds fold into their base: loaded, or trained (and kept)."""
+        from emorl_lite.warmstart import warm_start_adapter
+
+        folder = self.place("warmstart")
+        if not (folder / "done.json").is_file():
+            examples = warm_start_examples(load(self.preset.data), find_file(EPITOME))
+            if self.progress:
+                print(f"warm start: {self.preset.warm_start.steps} supervised steps on {len(examples)} replies")
+            warm_start_adapter(LanguageModel.load(self.preset.model), examples, self.preset.warm_start, folder)
+        return folder
+
+    def run_folder(self, objective: str) -> Path:
+        """Where the run of an objective lies."""
+        return self.place(self.folder.name, objective)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -83,55 +89,9 @@ class Experiment:
         check_lengths(dataset, self.lm)
         return dataset
 
-    # -- rewards
-
-    def classifier(self, objective: str) -> CrossEncoder:
-        """The classifier of an objective: loaded, or trained on the small world (and saved)."""
-        folder = self.home / "classifiers" / objective
-        if (folder / "classifier.safetensors").is_file():
-            return CrossEncoder.load(folder, self.frozen)
-        config, losses = self.preset.rewards, []
-        labels = [getattr(e, objective) for e in self.labelled]
-        steps = classifier_steps(len(labels), config)
-        with tqdm(total=steps, desc=f"{objective} classifier", file=sys.stdout, mininterval=2, disable=not self.progress) as bar:
-
-            def on_step(step: int, loss: float) -> None:
-                losses.append({"objective": objective, "step": step, "loss": loss})
-                bar.update()
-
-            model, seconds = train_classifier(self.frozen, self.read, labels, config, on_step=on_step)
-        model.save(folder)
-        save_table(pd.DataFrame(losses), folder / "losses.csv", seconds=round(seconds, 1), examples=len(labels))
-        return model
-
-    @cached_property
-    def labelled(self) -> list[Labelled]:
-        """The classifiers' training pairs."""
-        return labelled(grammar(), self.preset.rewards.classifier_examples, "train")
-
-    @cached_property
-    def read(self) -> list[torch.Tensor]:
-        """What the frozen model makes of them: computed once for all classifiers."""
-        return read_pairs(self.frozen, [e.prompt for e in self.labelled], [e.reply for e in self.labelled])
-
-    def classifier_losses(self) -> pd.DataFrame:
-        """Training losses of the classifiers: objective, step, loss."""
-        return pd.concat([pd.read_csv(file) for file in sorted((self.home / "classifiers").glob("*/losses.csv"))], ignore_index=True)
-
-    @cached_property
-    def rewards(self) -> RewardSet:
-        """The rewards of the preset's objectives, guarded. Raises UserError for an objective that has none."""
-        c = self.preset.rewards
-        known: dict[str, Callable[[], Any]] = {
-            "reflection": lambda: self.classifier("reflection").scores,
-            "empathy": lambda: self.classifier("empathy").scores,
-            "fluency": lambda: Fluency(self.frozen, c.fluency_cap),
-            "brevity": lambda: Brevity(c.brevity_cap),
-            "specificity": lambda: Specificity(self.frozen),
-            "diversity": lambda: diversity_2,
-        }
-        require_objectives(self.preset.objectives, list(known))
-        return RewardSet({name: Guarded(known[name](), name, c.repeat_ngram) for name in self.preset.objectives})
+    def transfer_prompts(self) -> list[str]:
+        """Test prompts of the preset's second source; none if it has no second source."""
+        return [] if self.preset.transfer is None else load(self.preset.transfer).prompts("test")
 
     # -- training
 
@@ -147,7 +107,11 @@ class Experiment:
     def train(self, objective: str, resume: bool = True) -> pd.DataFrame:
         """Train (or finish, or load) the adapter of one objective. Returns its log with columns `objective` and `seed` added."""
         config = replace(self.preset.ppo, kl_coef=self.preset.kl_coef.get(objective, self.preset.ppo.kl_coef))
-        folder = self.folder / objective
+        folder = self.run_folder(objective)
+        if self.is_published(folder):
+            if objective not in self.lm.adapters:
+                self.lm.load_adapter(folder, objective)
+            return pd.read_csv(folder / "log.csv").assign(objective=objective, seed=self.seed)
         trainer = PPOTrainer(
             self.lm,
             objective,
@@ -202,7 +166,7 @@ class Experiment:
             self.train_all()
         for name in self.preset.objectives:
             if name not in self.lm.adapters:
-                self.lm.load_adapter(self.folder / name, name)
+                self.lm.load_adapter(self.run_folder(name), name)
 
     def ensemble(self, weights: Sequence[float] | None = None, level: Level = "hidden") -> EnsembleLM:
         """The ensemble of this experiment's adapters, uniform weights by default."""
@@ -245,42 +209,56 @@ class Experiment:
         objectives, table_path = self.preset.objectives, self.folder / f"{self._search_stem()}.csv"
         score = self.rewards.scores  # an unknown objective is told before anything is trained
         self.load_adapters()
+        self.folder.mkdir(parents=True, exist_ok=True)
         made_of = {"adapters": self.adapter_hashes(), "prompts": _digest("\n".join(prompts).encode())}
         if config.method == "exact":
+            if config.level != "hidden":
+                raise UserError(f"--search.level {config.level}: the exact search mixes hidden states")
             result = exact_search(self.exact_map(prompts))
             result.table.to_csv(table_path, index=False)
             made_by = json.dumps({"search": "exact", "objectives": list(objectives), "provenance": made_of}, indent=1)
             table_path.with_suffix(".search.json").write_text(made_by + "\n", encoding="utf-8")
         else:
-            evaluate = TreeEvaluation(self.tree(prompts), score)
+            evaluate: Evaluate = self._evaluation(prompts, score)
             more: dict[str, Any] = {"table_path": table_path, "progress": self.progress, "provenance": made_of}
             if config.method == "hierarchical":
-                result = hierarchical_grid_search(evaluate, objectives, config, by_direction=True, **more)
+                result = hierarchical_grid_search(evaluate, objectives, config, by_direction=config.level != "parameters", **more)
             else:
                 result = find_weights(config.method, evaluate, objectives, config.evaluations, self.seed, **more)
         found = {"weights": dict(zip(objectives, result.best, strict=True)), "scores": result.best_scores}
         table_path.with_suffix(".json").write_text(json.dumps(found), encoding="utf-8")
         return result
 
+    def _evaluation(self, prompts: Sequence[str], score: Score) -> AverageEvaluation | TreeEvaluation:
+        """What a search asks: the mean scores of a weight vector, mixed at the preset's level."""
+        level = self.preset.search.level
+        if level == "parameters":
+            return AverageEvaluation(self.lm, self.preset.objectives, prompts, score)
+        return TreeEvaluation(self.tree(prompts, level=level), score)
+
     def _search_stem(self) -> str:
         """Name of a search's files: plain for the published method and the paper's objectives."""
         own = "" if self.preset.objectives == OBJECTIVES else "-" + "-".join(self.preset.objectives)
-        method = self.preset.search.method
-        return "search" + own + ("" if method == "hierarchical" else f"-{method}")
+        method, level = self.preset.search.method, self.preset.search.level
+        return "search" + own + ("" if method == "hierarchical" else f"-{method}") + ("" if level == "hidden" else f"-{level}")
 
     def confirm(self, result: SearchResult, prompts: Sequence[str] | None = None) -> pd.DataFrame:
         """What a search promised beside what its weights score on fresh prompts (the test prompts by default), with intervals."""
         prompts = list(prompts or self.dataset.prompts("test"))
-        replies = [row[0] for row in self.tree(prompts).replies(result.best)]
+        evaluate = self._evaluation(prompts, self.rewards.scores)
+        if isinstance(evaluate, AverageEvaluation):
+            replies = evaluate.replies(result.best)
+        else:
+            replies = [row[0] for row in evaluate.tree.replies(result.best)]
         return confirm(result.best_scores, self.rewards.scores(prompts, replies))
 
     def adapter_hashes(self) -> dict[str, str]:
         """What tells these adapters from others."""
-        return {name: _digest((self.folder / name / "adapter_model.safetensors").read_bytes()) for name in self.preset.objectives}
+        return {name: _digest((self.run_folder(name) / "adapter_model.safetensors").read_bytes()) for name in self.preset.objectives}
 
     def trained(self) -> list[str]:
         """The objectives whose adapters are finished."""
-        return [name for name in self.preset.objectives if (self.folder / name / "done.json").is_file()]
+        return [name for name in self.preset.objectives if (self.run_folder(name) / "done.json").is_file()]
 
     def found_weights(self) -> tuple[float, ...] | None:
         """The weights that the search found, if it was run."""
@@ -302,7 +280,7 @@ class Experiment:
         trained = self.trained()
         for name in ("base", *trained):
             if name != "base" and name not in self.lm.adapters:
-                self.lm.load_adapter(self.folder / name, name)
+                self.lm.load_adapter(self.run_folder(name), name)
             rows.append(self.score(name, prompts, self.policy_replies(name, prompts)) | {"n": len(prompts)})
         chosen = tuple(weights) or self.found_weights()
         missing = [name for name in self.preset.objectives if name not in trained]
@@ -339,10 +317,3 @@ def _train_one(preset: Preset, seed: int, root: Path | None, objective: str) -> 
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
-
-
-def require_objectives(names: Sequence[str], known: Sequence[str]) -> None:
-    """Raise UserError for an objective that is not known."""
-    for name in names:
-        if name not in known:
-            raise UserError(f"objective {name!r} is unknown: expected one of {', '.join(known)}")

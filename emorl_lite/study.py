@@ -29,15 +29,17 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from emorl_lite.checkpoint import check_identity, write_atomically
-from emorl_lite.comparison import table_path
+from emorl_lite.comparison import BY_OWN_SEARCH, table_path
 from emorl_lite.errors import UserError
 from emorl_lite.methods import REGISTRY, Bench, Cost, Method, method_class
 from emorl_lite.methods.base import Runs
 from emorl_lite.methods.divergence import sampled_replies
 from emorl_lite.methods.levels import level_scores
+from emorl_lite.metrics import Coherence, evaluation_metrics
 from emorl_lite.pareto import non_dominated, utility_weights
-from emorl_lite.presets import PPOConfig, Preset
+from emorl_lite.presets import OBJECTIVES, PPOConfig, Preset
 from emorl_lite.provenance import provenance, save_table
+from emorl_lite.quality import quality, samples
 from emorl_lite.runs import Experiment
 from emorl_lite.workers import processes
 
@@ -47,7 +49,7 @@ LEVELS: dict[str, Runs] = {"levels": "objectives-long"}
 """The job that compares aggregation levels, and its adapters."""
 FRONT_STEPS = 40
 """Spacing 1/40 of the weights at which an exact map is asked for its front."""
-TABLES = ("rows", "sweep", "front")
+TABLES = ("rows", "sweep", "front", "quality", "samples")
 
 
 @dataclass
@@ -99,7 +101,7 @@ class Study:
 
     def _run(self, lab: Experiment, workers: int) -> dict[str, pd.DataFrame]:
         _ = lab.rewards  # the classifiers, once, before the workers load them
-        jobs = [(seed, name) for seed in range(self.seeds) for name in self._order()]
+        jobs = [(seed, name) for name in self._order() for seed in range(self.seeds)]
         todo = [job for job in jobs if not self._finished(*job)]
         with tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="job", file=sys.stdout, disable=not self.progress) as bar:
             if workers == 1:
@@ -227,6 +229,7 @@ def make_bench(lab: Experiment) -> Bench:
         folder=study_folder(lab),
         seed=lab.seed,
         progress=False,
+        watch=None if set(preset.study.watch) >= set(OBJECTIVES) else preset.study.watch,
         search=preset.search,
     )
 
@@ -246,7 +249,16 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
         cost = bench.train_objectives(LEVELS[name])
         tables = {"levels": level_scores(bench, test[: preset.study.sweep_prompts], preset.study.level_steps, LEVELS[name])}
     else:
-        tables, cost = examine(method_class(name)(bench), test, preset)
+        method = method_class(name)(bench)
+        tables, cost, setting = examine(method, test, preset)
+        if preset.transfer is not None:
+            sets: dict[str, Sequence[str]] = {
+                preset.data.name: test[: preset.study.test_prompts],
+                preset.transfer.name: lab.transfer_prompts(),
+            }
+            metrics = evaluation_metrics(lab.frozen) | {"coherence": Coherence(lab.frozen, k=1)}
+            tables["quality"] = quality(method, setting, sets, metrics)
+            tables["samples"] = samples(method, setting)
     for table, frame in tables.items():
         frame.insert(0, "seed", seed)
         frame.to_csv(folder / f"{table}.csv", index=False)
@@ -259,8 +271,9 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
     write_atomically(folder / "result.json", json.dumps(result, indent=1) + "\n")
 
 
-def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[str, pd.DataFrame], Cost]:
-    """Train a method and measure it: (tables rows, sweep and perhaps front, its training cost)."""
+def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[str, pd.DataFrame], Cost, tuple[float, ...]]:
+    """Train a method and measure it: (tables rows, sweep and perhaps front; its training cost; its own setting, the published search's or
+    else the grid's best on validation prompts)."""
     bench, study = method.bench, preset.study
     cost = method.prepare()
     few, many = test[: study.sweep_prompts], test[: study.test_prompts]
@@ -288,7 +301,7 @@ def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[s
     tables = {"rows": pd.DataFrame(rows), "sweep": pd.DataFrame(sweep)}
     if (front := exact_front(method, few)) is not None:
         tables["front"] = front
-    return tables, cost
+    return tables, cost, next(chosen[choice] for choice in BY_OWN_SEARCH if choice in chosen)
 
 
 def exact_front(method: Method, prompts: Sequence[str]) -> pd.DataFrame | None:

@@ -6,17 +6,20 @@ The tiny model and the paper's T5 start without one; a general pretrained model 
 from __future__ import annotations
 
 import copy
+import json
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from emorl_lite.errors import UserError
 from emorl_lite.models import LanguageModel
+from emorl_lite.presets import WarmStartConfig
 
 
 def tokenise_examples(lm: LanguageModel, examples: Sequence[tuple[str, str]]) -> list[dict[str, list[int]]]:
@@ -74,6 +77,25 @@ def warm_start(
     return LanguageModel(merged, lm.tokenizer, config)
 
 
+def warm_start_adapter(
+    lm: LanguageModel, examples: Sequence[tuple[str, str]], options: WarmStartConfig, folder: Path, seed: int = 0
+) -> None:
+    """Train a LoRA adapter on (prompt, reply) pairs and keep it in a folder: small enough to hand on, folded into the base on loading."""
+    if lm.seq2seq:
+        raise UserError(f"{lm.config.path}: the warm start is for decoder-only models, this is an encoder-decoder")
+    if not examples:
+        raise UserError("warm start: no examples")
+    rows = tokenise_examples(lm, examples)
+    lm.base.requires_grad_(False)
+    lm.add_adapter("warmstart", rank=options.lora_r)
+    began = time.perf_counter()
+    supervise(lm, rows, options.steps, options.batch_size, options.lr, 0)
+    lm.round_adapter("warmstart")
+    lm.save_adapter("warmstart", folder)
+    facts = {"examples": len(rows), "seconds": round(time.perf_counter() - began, 1), **asdict(options)}
+    (folder / "done.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
 def supervise(student: LanguageModel, rows: list[dict[str, list[int]]], steps: int, batch_size: int, lr: float, seed: int) -> None:
     """Train the active adapter on tokenised examples with TRL's SFTTrainer, loss on the replies; `lr` is the peak of a cosine schedule."""
     try:
@@ -95,7 +117,7 @@ def supervise(student: LanguageModel, rows: list[dict[str, list[int]]], steps: i
             completion_only_loss=True,
             max_length=None,
             gradient_checkpointing=False,
-            bf16=student.base.dtype == torch.bfloat16,
+            bf16=student.mixed and student.base.dtype != torch.float16,
             use_cpu=student.device.type == "cpu",
             seed=seed,
             save_strategy="no",

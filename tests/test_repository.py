@@ -20,9 +20,9 @@ PACKAGE = ROOT / "emorl_lite"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 FLOORS = [  # imports point down this list, or stay on a floor without a cycle
-    ["errors", "types", "weights", "presets"],
-    ["devices", "workers", "table_files", "small_world", "data", "models"],
-    ["metrics", "classifiers", "rewards", "reward_checks", "warmstart"],
+    ["errors", "types", "weights", "presets", "places", "clients"],
+    ["devices", "workers", "table_files", "downloads", "real_models", "small_world", "data", "models"],
+    ["metrics", "classifiers", "text_classifier", "real_pairs", "rewards", "real_rewards", "reward_checks", "warmstart"],
     ["ppo", "rollout", "checkpoint"],
     [
         "ensemble",
@@ -38,7 +38,7 @@ FLOORS = [  # imports point down this list, or stay on a floor without a cycle
     ],
     ["score_table", "simplex_grid", "search", "rivals", "evaluation", "pareto", "scored_map", "optimum", "overlay"],
     ["methods"],
-    ["provenance", "runs", "study", "comparison", "claims"],
+    ["provenance", "reward_runs", "runs", "quality", "study", "comparison", "claims"],
     [
         "plots",
         "figures",

@@ -123,6 +123,8 @@ class Bench:
     folder: Path | None = None
     seed: int = 0
     progress: bool = False
+    watch: Sequence[str] | None = None
+    """Objectives that the single-objective runs log beside their own (default: all)."""
     search: SearchConfig = field(default_factory=SearchConfig)
     """The published search's levels."""
     done: dict[str, Cost] = field(default_factory=dict)
@@ -190,6 +192,7 @@ class Bench:
             prompts, samples = train()
             trainable = sum(p.numel() for key, p in self.lm.model.named_parameters() if f".{name}." in key)
             cost = Cost(prompts, prompts, samples, trainable, round(time.perf_counter() - began, 1))
+            self.lm.round_adapter(name)
             if folder:
                 self.lm.save_adapter(name, folder)
                 write_atomically(folder / "done.json", json.dumps({"identity": identity, "cost": asdict(cost)}, indent=1))
@@ -222,7 +225,11 @@ class Bench:
         costs = []
         for name, adapter in zip(self.names, self.adapters(runs), strict=True):
             config = replace(self.ppo, episodes=episodes, kl_coef=self.kl_coefs[name])
-            costs.append(self.train(adapter, Column(self.objectives, name), config))
+            if self.watch is None:
+                costs.append(self.train(adapter, Column(self.objectives, name), config))
+            else:  # only these are scored at all
+                watched = {other: self.rewards[other] for other in self.names if other in self.watch and other != name}
+                costs.append(self.train(adapter, self.rewards[name], config, watch=watched))
         return sum(costs[1:], costs[0])
 
 

@@ -1,0 +1,129 @@
+"""The rewards of an experiment: classifiers are loaded if they are there and trained if not, and every objective is guarded."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from emorl_lite.classifiers import CrossEncoder, Labelled, classifier_steps, labelled, read_pairs, train_classifier
+from emorl_lite.data import load
+from emorl_lite.errors import UserError
+from emorl_lite.metrics import Specificity, diversity_2
+from emorl_lite.models import LanguageModel
+from emorl_lite.presets import PRESETS, Preset
+from emorl_lite.provenance import runs_root, save_table
+from emorl_lite.real_rewards import real_classifier, real_fluency
+from emorl_lite.rewards import Brevity, Fluency, Guarded, RewardSet
+from emorl_lite.small_world import data_root, grammar
+from emorl_lite.text_classifier import TextClassifier
+
+
+@dataclass
+class RewardRuns:
+    """One preset's rewards, and where what is trained for it lies."""
+
+    preset: Preset
+    seed: int = 0
+    root: Path | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        known = PRESETS.get(self.preset.name)
+        own_model = known is None or known.model.path == self.preset.model.path
+        name = self.preset.name if own_model else f"{self.preset.name}-{Path(self.preset.model.path).name}"
+        self.home = Path(self.root or runs_root()) / name
+
+    @cached_property
+    def published(self) -> Path | None:
+        """Where the repository holds trained parts of this preset; None if it holds none, or if training's options were changed."""
+        folder, known = data_root() / self.preset.name, PRESETS.get(self.preset.name)
+        if known is None or not folder.is_dir():
+            return None
+        keep = {part: getattr(self.preset, part) for part in ("objectives", "search", "study", "transfer")}
+        device = replace(known.model, device=self.preset.model.device, dtype=self.preset.model.dtype, autocast=self.preset.model.autocast)
+        return folder if replace(known, model=device, **keep) == self.preset else None
+
+    def place(self, *parts: str) -> Path:
+        """Where a part of this experiment lies: among the runs, or, if only the repository holds it, there."""
+        own = self.home.joinpath(*parts)
+        if self.published is not None and not own.exists() and self.published.joinpath(*parts).exists():
+            return self.published.joinpath(*parts)
+        return own
+
+    def is_published(self, folder: Path) -> bool:
+        """Whether a folder belongs to the repository, where nothing is written."""
+        return self.published is not None and self.published in folder.parents
+
+    @cached_property
+    def frozen(self) -> LanguageModel:
+        """A second copy that nobody trains: the yardstick of fluency and of the small world's classifiers."""
+        return LanguageModel.load(self.preset.model)
+
+    def classifier(self, objective: str) -> CrossEncoder | TextClassifier:
+        """The classifier of an objective: loaded, or trained (and saved)."""
+        folder = self.place("classifiers", objective)
+        if self.preset.rewards.kind == "real":
+            return real_classifier(objective, self.preset, lambda: load(self.preset.data), folder, self.progress)
+        if (folder / "classifier.safetensors").is_file():
+            return CrossEncoder.load(folder, self.frozen)
+        config, losses = self.preset.rewards, []
+        labels = [getattr(e, objective) for e in self.labelled]
+        steps = classifier_steps(len(labels), config)
+        with tqdm(total=steps, desc=f"{objective} classifier", file=sys.stdout, mininterval=2, disable=not self.progress) as bar:
+
+            def on_step(step: int, loss: float) -> None:
+                losses.append({"objective": objective, "step": step, "loss": loss})
+                bar.update()
+
+            model, seconds = train_classifier(self.frozen, self.read, labels, config, on_step=on_step)
+        model.save(folder)
+        save_table(pd.DataFrame(losses), folder / "losses.csv", seconds=round(seconds, 1), examples=len(labels))
+        return model
+
+    @cached_property
+    def labelled(self) -> list[Labelled]:
+        """The small-world classifiers' training pairs."""
+        return labelled(grammar(), self.preset.rewards.classifier_examples, "train")
+
+    @cached_property
+    def read(self) -> list[torch.Tensor]:
+        """What the frozen model makes of them: computed once for all classifiers."""
+        return read_pairs(self.frozen, [e.prompt for e in self.labelled], [e.reply for e in self.labelled])
+
+    def classifier_losses(self) -> pd.DataFrame:
+        """Training losses of the classifiers: objective, step, loss."""
+        return pd.concat([pd.read_csv(file) for file in sorted((self.home / "classifiers").glob("*/losses.csv"))], ignore_index=True)
+
+    @cached_property
+    def rewards(self) -> RewardSet:
+        """The rewards of the preset's objectives, guarded. Raises UserError for an objective that has none."""
+        c = self.preset.rewards
+
+        def fluency() -> Fluency:
+            return real_fluency(self.preset, lambda: self.frozen) if c.kind == "real" else Fluency(self.frozen, c.fluency_cap)
+
+        known: dict[str, Callable[[], Any]] = {
+            "reflection": lambda: self.classifier("reflection").scores,
+            "empathy": lambda: self.classifier("empathy").scores,
+            "fluency": fluency,
+            "brevity": lambda: Brevity(c.brevity_cap),
+            "specificity": lambda: Specificity(self.frozen),
+            "diversity": lambda: diversity_2,
+        }
+        require_objectives(self.preset.objectives, list(known))
+        return RewardSet({name: Guarded(known[name](), name, c.repeat_ngram) for name in self.preset.objectives})
+
+
+def require_objectives(names: Sequence[str], known: Sequence[str]) -> None:
+    """Raise UserError for an objective that is not known."""
+    for name in names:
+        if name not in known:
+            raise UserError(f"objective {name!r} is unknown: expected one of {', '.join(known)}")

@@ -1,0 +1,74 @@
+"""Copy what a real study trained into the repository: adapters, logs, classifiers, warm start, and its tables.
+
+python scripts/publish_study.py --preset smollm2 --seeds 2
+
+Texts of third parties stay behind: logs hold numbers alone, sample tables hold the project's own client statements.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from emorl_lite.errors import UserError
+from emorl_lite.presets import get_preset
+from emorl_lite.runs import Experiment
+from emorl_lite.small_world import data_root
+from emorl_lite.study import Study, study_folder
+
+ADAPTER = ("adapter_model.safetensors", "adapter_config.json", "base.json", "done.json", "log.csv")
+CLASSIFIER = ("classifier.safetensors", "classifier.json")
+
+
+@dataclass
+class Options:
+    """Options."""
+
+    preset: str = "smollm2"
+    seeds: int = 2
+    runs: str = ""
+    """Folder of the runs (default: $EMORL_RUNS or runs/ in the repository)."""
+
+
+def copy(source: Path, target: Path, names: tuple[str, ...]) -> None:
+    """Copy these files of a folder; the base model's place on this machine is not told."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if not (source / name).is_file():
+            raise UserError(f"{source / name}: missing; finish the study first")
+        shutil.copyfile(source / name, target / name)
+    if "adapter_config.json" in names:
+        file = target / "adapter_config.json"
+        facts = json.loads(file.read_text(encoding="utf-8")) | {"base_model_name_or_path": None}
+        file.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def publish(options: Options) -> Path:
+    """Copy everything to data/<preset>. Returns that folder."""
+    preset = get_preset(options.preset)
+    root = Path(options.runs) if options.runs else None
+    target = data_root() / preset.name
+    home = Experiment(preset, 0, root).home
+    if preset.warm_start.steps:
+        copy(home / "warmstart", target / "warmstart", tuple(name for name in ADAPTER if name != "log.csv"))
+    for objective in ("reflection", "empathy"):
+        if (home / "classifiers" / objective).is_dir():
+            copy(home / "classifiers" / objective, target / "classifiers" / objective, CLASSIFIER)
+    for seed in range(options.seeds):
+        lab = Experiment(preset, seed, root)
+        for run in (*preset.objectives, "uniform"):
+            copy(study_folder(lab) / run, target / lab.folder.name / run, ADAPTER)
+    Study(preset, options.seeds, root=root, progress=False).save(target, f"python -m emorl_lite study --preset {preset.name}")
+    return target
+
+
+if __name__ == "__main__":
+    try:
+        print(publish(tyro.cli(Options)))
+    except UserError as error:
+        sys.exit(f"error: {error}")
