@@ -99,6 +99,8 @@ class Tutorial:
 
     only: tuple[str, ...] = ()
     """Run these alone, by number: --only 02 03."""
+    preset: str = ""
+    """Another preset than the notebooks name, for those that have a choice: --only 02 03 04 --preset smollm2."""
 
 
 @dataclass
@@ -169,7 +171,7 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
     if isinstance(command, Tutorial):
         from emorl_lite.tutorial import run_tutorial
 
-        return run_tutorial(list(command.only) or None)
+        return run_tutorial(list(command.only) or None, preset=command.preset)
     if isinstance(command, Data):
         return run_data(command)
     if isinstance(command, Models):

@@ -336,6 +336,7 @@ class LanguageModel:
             raise UserError(f"adapter {name!r} in {folder} was trained on another base model than {self.config.path}")
         lora = LoraConfig.from_pretrained(str(folder))
         lora.inference_mode = False
+        lora.base_model_name_or_path = None  # the probe above tells bases apart; peft would warn of another path
         try:
             if isinstance(self.model, PeftModel):
                 there = self.model.peft_config.get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import warnings
 from typing import Any
@@ -13,6 +14,7 @@ import transformers
 from emorl_lite.devices import choose_device
 from emorl_lite.errors import UserError
 from emorl_lite.presets import Preset, get_preset
+from emorl_lite.provenance import runs_root
 from emorl_lite.small_world import data_root
 
 
@@ -21,13 +23,20 @@ def start(preset: str = "tiny") -> Preset:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # deprecations inside the library, not ours
     chosen = get_preset(preset)
     device, dtype = choose_device(chosen.model.device, chosen.model.dtype)
-    if device.type == "cpu":
+    if device.type == "cpu" and chosen.rewards.kind == "small_world":
         torch.set_num_threads(1)  # steady for tiny models; two threads were up to 20 times slower at random
+    if chosen.name != "tiny":  # the committed figures are the tiny preset's
+        os.environ.setdefault("EMORL_FIGURES", str(runs_root() / "figures" / chosen.name))
     print(
         f"preset {chosen.name} on {device} in {str(dtype).removeprefix('torch.')}; "
         f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
     )
     return chosen
+
+
+def size(preset: Preset, tiny: int, real: int) -> int:
+    """How many texts a demonstration takes: fewer where the model is a real one, so that the notebook stays within minutes."""
+    return tiny if preset.rewards.kind == "small_world" else real
 
 
 def committed(name: str) -> pd.DataFrame:

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from emorl_lite.errors import UserError
+from emorl_lite.presets import get_preset
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SAMPLE_SECONDS = 0.25  # how often memory is sampled and the progress line redrawn
 PLAIN_LINE_SECONDS = 30.0  # without a terminal: a line at most this often
+PRESET_LINE = r'^PRESET = "\w+"'
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
 
@@ -41,8 +43,8 @@ def runs_root() -> Path:
     return Path(os.environ.get("EMORL_RUNS") or REPOSITORY / "runs").resolve()
 
 
-def run_tutorial(notebooks: Sequence[str | Path] | None = None, kernel: str | None = None) -> int:
-    """Execute notebooks in order and print times, peak memory and the closing table.
+def run_tutorial(notebooks: Sequence[str | Path] | None = None, kernel: str | None = None, preset: str = "") -> int:
+    """Execute notebooks in order and print times, peak memory and the closing table. `preset`: another one than the notebooks name.
 
     `notebooks`: files, or the start of names in the repository's `notebooks/` ("02"); all of those by default. `kernel` defaults to the
     one each notebook names. Stops at the first notebook that fails. Timings go to `runs/tutorial.json`.
@@ -62,7 +64,7 @@ def run_tutorial(notebooks: Sequence[str | Path] | None = None, kernel: str | No
     print(f"{len(paths)} notebook{'s' if len(paths) > 1 else ''}, executed copies in {_short(runs / 'notebooks')}", flush=True)
     for path in paths:
         try:
-            done.append(_execute(path, kernel, runs))
+            done.append(_execute(path, kernel, runs, preset))
         except KeyboardInterrupt:
             print(f"\ninterrupted in {path.name}", flush=True)
             code = INTERRUPTED
@@ -72,7 +74,7 @@ def run_tutorial(notebooks: Sequence[str | Path] | None = None, kernel: str | No
             code = 1
             break
     _write_timings(runs / "tutorial.json", done)
-    _print_summary(done, runs, began)
+    _print_summary(done, runs, began, preset or "tiny")
     return code
 
 
@@ -100,7 +102,7 @@ def _choose(notebooks: Sequence[str | Path] | None) -> list[Path]:
 # -- one notebook
 
 
-def _execute(path: Path, kernel: str | None, runs: Path) -> Timing:
+def _execute(path: Path, kernel: str | None, runs: Path, preset: str = "") -> Timing:
     """Run one notebook. nbclient works in a thread, so that this one can draw, sample memory and take Ctrl-C."""
     import nbformat
     from nbclient import NotebookClient
@@ -109,6 +111,8 @@ def _execute(path: Path, kernel: str | None, runs: Path) -> Timing:
         book = nbformat.read(path, as_version=4)
     except Exception as error:
         raise UserError(f"{path}: not a notebook ({str(error).splitlines()[0]})") from error
+    if preset:
+        set_preset(book, path, preset)
     total = sum(c.cell_type == "code" and bool(c.source.strip()) for c in book.cells)
     progress = Progress(path.stem, total)
     client = NotebookClient(
@@ -147,6 +151,16 @@ def _execute(path: Path, kernel: str | None, runs: Path) -> Timing:
     timing = Timing(path.stem, progress.cell, round(progress.seconds, 1), round(peak, 1), reason)
     progress.finish(f"{'FAILED' if reason else 'done'}, peak {peak:,.0f} MB")
     return timing
+
+
+def set_preset(book: Any, path: Path, preset: str) -> None:
+    """Change the line `PRESET = "..."` of a notebook. Raises UserError if it has none: it is about one preset alone."""
+    get_preset(preset)
+    for cell in book.cells:
+        if cell.cell_type == "code" and re.search(PRESET_LINE, cell.source, flags=re.MULTILINE):
+            cell.source = re.sub(PRESET_LINE, f'PRESET = "{preset}"', cell.source, count=1, flags=re.MULTILINE)
+            return
+    raise UserError(f"--preset {preset}: {path.name} has no line PRESET = ..., it runs as it is only")
 
 
 def _kernel_environment(runs: Path) -> dict[str, str]:
@@ -265,7 +279,7 @@ def _write_timings(path: Path, done: list[Timing]) -> None:
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def _print_summary(done: list[Timing], runs: Path, began: float) -> None:
+def _print_summary(done: list[Timing], runs: Path, began: float, preset: str) -> None:
     print()
     if done:
         width = max(len(t.name) for t in done)
@@ -273,8 +287,8 @@ def _print_summary(done: list[Timing], runs: Path, began: float) -> None:
             print(f"{t.name:<{width}}  {_clock(t.seconds):>7}  {t.peak_mb:7,.0f} MB{'  FAILED' if t.error else ''}")
         together = f"{_clock(sum(t.seconds for t in done)):>7}  {max(t.peak_mb for t in done):7,.0f} MB"
         print(f"{'all, and peak memory':<{width}}  {together}")
-    _print_weights(runs / "tiny" / "search.json", began)
-    _print_scores(runs / "tiny" / "summary.csv", began)
+    _print_weights(runs / preset / "search.json", began)
+    _print_scores(runs / preset / "summary.csv", began)
     print(f"\nfigures: figures/   timings: {_short(runs / 'tutorial.json')}")
 
 

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "emorl_lite"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 FLOORS = [  # imports point down this list, or stay on a floor without a cycle
-    ["errors", "types", "weights", "presets", "places", "clients"],
+    ["errors", "types", "weights", "presets", "places", "clients", "colab"],
     ["devices", "workers", "table_files", "downloads", "real_models", "small_world", "data", "models"],
     ["metrics", "classifiers", "text_classifier", "real_pairs", "rewards", "real_rewards", "reward_checks", "warmstart"],
     ["ppo", "rollout", "checkpoint"],
@@ -38,7 +38,7 @@ FLOORS = [  # imports point down this list, or stay on a floor without a cycle
     ],
     ["score_table", "simplex_grid", "search", "rivals", "evaluation", "pareto", "scored_map", "optimum", "overlay"],
     ["methods"],
-    ["provenance", "reward_runs", "runs", "quality", "study", "comparison", "claims"],
+    ["provenance", "reward_runs", "runs", "quality", "study", "comparison", "claims", "paper"],
     [
         "plots",
         "figures",
@@ -49,6 +49,7 @@ FLOORS = [  # imports point down this list, or stay on a floor without a cycle
         "method_plots",
         "map_plots",
         "reward_plots",
+        "paper_plots",
         "diagrams",
         "notebook",
         "tutorial",
