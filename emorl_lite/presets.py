@@ -263,6 +263,8 @@ class Preset:
     """A second test set, from another source: nothing is trained or chosen on it."""
     kl_coef: dict[str, float] = field(default_factory=lambda: {"fluency": 0.06})
     """KL weights of single objectives, where they differ from `ppo.kl_coef`."""
+    lr: dict[str, float] = field(default_factory=dict)
+    """Learning rates of single objectives' own runs, where they differ from `ppo.lr`."""
 
 
 _CHAT = "<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
@@ -312,6 +314,7 @@ SMOLLM2 = Preset(
     ),
     warm_start=WarmStartConfig(steps=60),
     kl_coef={},
+    lr={"empathy": 1e-3},  # the base hardly ever says anything kind: at the others' rate 320 prompts are too few to find out that it pays
 )
 """SmolLM2-135M-Instruct on PAIR: runs on a CPU, trained adapters are in `data/smollm2`."""
 

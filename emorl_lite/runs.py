@@ -106,7 +106,8 @@ class Experiment(RewardRuns):
 
     def train(self, objective: str, resume: bool = True) -> pd.DataFrame:
         """Train (or finish, or load) the adapter of one objective. Returns its log with columns `objective` and `seed` added."""
-        config = replace(self.preset.ppo, kl_coef=self.preset.kl_coef.get(objective, self.preset.ppo.kl_coef))
+        preset, ppo = self.preset, self.preset.ppo
+        config = replace(ppo, kl_coef=preset.kl_coef.get(objective, ppo.kl_coef), lr=preset.lr.get(objective, ppo.lr))
         folder = self.run_folder(objective)
         if self.is_published(folder):
             if objective not in self.lm.adapters:

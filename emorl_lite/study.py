@@ -213,7 +213,7 @@ def identity(preset: Preset) -> dict[str, Any]:
     """What makes results comparable."""
     parts = {part: asdict(getattr(preset, part)) for part in ("study", "ppo", "rewards", "data", "search")}
     shape = {key: getattr(preset.model, key) for key in ("path", "template", "max_new_tokens", "lora_r", "lora_alpha")}
-    return {"objectives": list(preset.objectives), "model": shape, "kl_coef": dict(preset.kl_coef), **parts}
+    return {"objectives": list(preset.objectives), "model": shape, "kl_coef": dict(preset.kl_coef), "lr": dict(preset.lr), **parts}
 
 
 def make_bench(lab: Experiment) -> Bench:
@@ -229,6 +229,7 @@ def make_bench(lab: Experiment) -> Bench:
         folder=study_folder(lab),
         seed=lab.seed,
         progress=False,
+        lrs=preset.lr,
         watch=None if set(preset.study.watch) >= set(OBJECTIVES) else preset.study.watch,
         search=preset.search,
     )

@@ -123,6 +123,8 @@ class Bench:
     folder: Path | None = None
     seed: int = 0
     progress: bool = False
+    lrs: Mapping[str, float] = field(default_factory=dict)
+    """Learning rates of objectives' own runs, where they differ from `ppo.lr`."""
     watch: Sequence[str] | None = None
     """Objectives that the single-objective runs log beside their own (default: all)."""
     search: SearchConfig = field(default_factory=SearchConfig)
@@ -224,7 +226,7 @@ class Bench:
         episodes = self.ppo.episodes // (len(self.names) if runs == "objectives" else 1)
         costs = []
         for name, adapter in zip(self.names, self.adapters(runs), strict=True):
-            config = replace(self.ppo, episodes=episodes, kl_coef=self.kl_coefs[name])
+            config = replace(self.ppo, episodes=episodes, kl_coef=self.kl_coefs[name], lr=self.lrs.get(name, self.ppo.lr))
             if self.watch is None:
                 costs.append(self.train(adapter, Column(self.objectives, name), config))
             else:  # only these are scored at all
