@@ -183,6 +183,7 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning)
     if isinstance(command, StudyRun):
         return run_study(command, sys.argv[1:] if arguments is None else arguments)
+    from emorl_lite.parallel_ppo import join, world_size
     from emorl_lite.provenance import save_table
     from emorl_lite.reward_runs import require_objectives
     from emorl_lite.runs import Experiment
@@ -192,12 +193,15 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
         require_objectives([command.objective], [*preset.objectives, "all"])
     experiment = Experiment(preset, command.seed, Path(command.runs) if command.runs else None, progress=not command.quiet)
     if isinstance(command, Train):
+        rank = join()[0] if world_size() > 1 else 0  # before the model is loaded: it goes to this process's own GPU
         if command.warm_start_steps:
             experiment.warm_start(command.warm_start_steps)
         names = preset.objectives if command.objective == "all" else (command.objective,)
         for name in names:
             log = experiment.train(name, resume=not command.restart)
             reward = f"{log.reward.iloc[0]:.3f} -> {log.reward.iloc[-1]:.3f}"
+            if rank:
+                continue
             print(f"{name}: reward {reward} in {len(log)} steps; {os.path.relpath(experiment.folder / name)}")
         return 0
     if isinstance(command, Search):

@@ -193,6 +193,18 @@ class PPOTrainer(ResumableRun):
     def after_step(self) -> None:
         """Called at the end of every step, with the trainer's own randomness."""
 
+    # -- what several processes change (see parallel_ppo)
+
+    world = 1
+    """Processes that train this adapter together."""
+
+    def share(self, rows: list[int]) -> list[int]:
+        """The prompts of a step that this process answers."""
+        return rows
+
+    def average_gradients(self) -> None:
+        """Called before every optimizer step."""
+
     # -- one step
 
     def step(self) -> dict[str, float]:
@@ -205,7 +217,8 @@ class PPOTrainer(ResumableRun):
         for group, rate in zip(self.optimizer.param_groups, (config.lr, config.value_lr), strict=True):
             group["lr"] = rate * left
         with self.own_randomness():
-            rows = self._next_prompts(min(config.batch_size, max(1, config.episodes - self.episodes)))
+            drawn = self._next_prompts(min(config.batch_size, max(1, config.episodes - self.episodes)))
+            rows = self.share(drawn)
             prompts = [self.prompts[row] for row in rows for _ in range(k)]
             rollout = self.rollout(torch.tensor(rows), k)
             scores = self.scores(prompts, rollout.texts)
@@ -217,8 +230,8 @@ class PPOTrainer(ResumableRun):
                 self.value_head.bias.data.fill_(float(scores.mean()))  # the critic starts at the mean, not far below it
             updated = self._update(rollout, scores.to(rollout.mask.device), k)
         self.steps += 1
-        self.episodes += len(rows)
-        self.samples += len(rollout)
+        self.episodes += len(drawn)
+        self.samples += len(rollout) * self.world
         self.last_samples = [
             {"step": self.steps, "prompt": prompts[i], "reply": rollout.texts[i], "score": float(scores[i])}
             for i in range(min(config.log_samples, len(rollout)))
@@ -313,6 +326,7 @@ class PPOTrainer(ResumableRun):
                         sums["clipfrac"] += share * float(masked_mean((away > config.clip).float(), mask))
                         sums["policy_loss"] += share * float(pg)
                         sums["value_loss"] += share * float(vf)
+                self.average_gradients()
                 nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm)
                 nn.utils.clip_grad_norm_(self.value_head.parameters(), config.max_grad_norm)
                 self.optimizer.step()

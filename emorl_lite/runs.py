@@ -33,6 +33,7 @@ from emorl_lite.evaluation import AverageEvaluation, Score, TreeEvaluation, conf
 from emorl_lite.exact_map import exact_map
 from emorl_lite.models import LanguageModel
 from emorl_lite.optimum import exact_search
+from emorl_lite.parallel_ppo import ParallelPPO, world_size
 from emorl_lite.ppo import PPOTrainer
 from emorl_lite.prefix_tree import PrefixTree
 from emorl_lite.presets import OBJECTIVES, PRESETS, Preset
@@ -113,7 +114,7 @@ class Experiment(RewardRuns):
             if objective not in self.lm.adapters:
                 self.lm.load_adapter(folder, objective)
             return pd.read_csv(folder / "log.csv").assign(objective=objective, seed=self.seed)
-        trainer = PPOTrainer(
+        trainer = (ParallelPPO if world_size() > 1 else PPOTrainer)(
             self.lm,
             objective,
             self.rewards[objective],
