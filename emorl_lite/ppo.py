@@ -25,6 +25,7 @@ from emorl_lite.errors import UserError
 from emorl_lite.models import LanguageModel
 from emorl_lite.presets import PPOConfig
 from emorl_lite.rollout import Rollout, collect, folded, score, token_logprobs, trim
+from emorl_lite.stopping import stop_reason
 from emorl_lite.types import Reward
 
 COLUMNS = ["step", "episodes", "samples", "reward", "objective", "kl", "entropy", "approx_kl", "clipfrac", "policy_loss", "value_loss"]
@@ -89,12 +90,6 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
     kept = mask.bool()
     variance = returns[kept].var(correction=0)
     return float(1 - (returns - values)[kept].var(correction=0) / variance) if variance > 1e-12 else math.nan
-
-
-def converged(validation_means: Sequence[float], patience: int, tolerance: float) -> bool:
-    """The paper's rule: std / mean of the last `patience` validation means is below `tolerance`. False while there are fewer."""
-    last = torch.tensor(validation_means[-patience:], dtype=torch.float64)
-    return len(last) >= patience and bool(last.mean() > 0) and bool(last.std(correction=0) / last.mean() < tolerance)
 
 
 class PPOTrainer(ResumableRun):
@@ -364,7 +359,7 @@ class PPOTrainer(ResumableRun):
         # plain text on standard output: a notebook keeps it as text, without widget state
         look: dict[str, Any] = {"desc": self.adapter, "unit": "ep", "file": sys.stdout, "mininterval": 1, "disable": not self.progress}
         with tqdm(total=self.config.episodes, initial=self.episodes, **look) as bar:
-            while not (reason := self._stop_reason()):
+            while not (reason := stop_reason(self.config, self.episodes, self.validation_means, self.last_kls)):
                 row = self.step()
                 self.log.append([row])
                 self.samples_table.append(self.last_samples)
@@ -374,12 +369,3 @@ class PPOTrainer(ResumableRun):
                     self.save_checkpoint()
         self.finish(reason)
         return self.log.frame()
-
-    def _stop_reason(self) -> str:
-        """Why to stop now: "converged", "kl", "episodes", or "" to go on."""
-        config = self.config
-        if config.early_stop and converged(self.validation_means, config.patience, config.tolerance):
-            return "converged"
-        if config.kl_stop and len(self.last_kls) == 3 and sum(self.last_kls) / 3 > config.kl_stop:
-            return "kl"
-        return "episodes" if self.episodes >= config.episodes else ""

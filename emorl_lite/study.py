@@ -335,7 +335,7 @@ def _sampled(method: Method, setting: Sequence[float], prompts: Sequence[str]) -
 def convergence(folder: Path, seed: int, preset: Preset) -> pd.DataFrame:
     """For every training run with a log: the data points at which the paper's rule (std / mean of the last validations below a
     tolerance) first holds; the whole run's if it never does."""
-    from emorl_lite.ppo import converged
+    from emorl_lite.stopping import converged
 
     rows = []
     for file in sorted(folder.glob("*/log.csv")):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from emorl_lite import ppo
+from emorl_lite import ppo, stopping
 from emorl_lite.errors import UserError
 from emorl_lite.models import UNFINISHED
 from emorl_lite.ppo import PPOTrainer
@@ -112,12 +112,12 @@ def test_value_loss_takes_the_worse_of_clipped_and_unclipped():
 
 def test_converged_is_the_papers_rule():
     flat, noisy = [0.5 + 0.001 * (-1) ** i for i in range(20)], [0.5 + 0.1 * (-1) ** i for i in range(20)]
-    assert ppo.converged(noisy + flat, 20, 0.015)
-    assert not ppo.converged(flat + noisy, 20, 0.015)
-    assert not ppo.converged(flat[:19], 20, 0.015)
-    assert not ppo.converged([0.0] * 20, 20, 0.015)
+    assert stopping.converged(noisy + flat, 20, 0.015)
+    assert not stopping.converged(flat + noisy, 20, 0.015)
+    assert not stopping.converged(flat[:19], 20, 0.015)
+    assert not stopping.converged([0.0] * 20, 20, 0.015)
     edge = [1.0, 1.03]  # std / mean = .015 / 1.015
-    assert ppo.converged(edge, 2, 0.0148) and not ppo.converged(edge, 2, 0.0147)
+    assert stopping.converged(edge, 2, 0.0148) and not stopping.converged(edge, 2, 0.0147)
 
 
 # -- rollouts

@@ -23,7 +23,7 @@ FLOORS = [  # imports point down this list, or stay on a floor without a cycle
     ["errors", "types", "weights", "presets", "places", "clients", "colab"],
     ["devices", "workers", "table_files", "downloads", "real_models", "small_world", "data", "models"],
     ["metrics", "classifiers", "text_classifier", "real_pairs", "rewards", "real_rewards", "reward_checks", "warmstart"],
-    ["ppo", "parallel_ppo", "rollout", "checkpoint"],
+    ["ppo", "parallel_ppo", "stopping", "rollout", "checkpoint"],
     [
         "ensemble",
         "layer_ensemble",
