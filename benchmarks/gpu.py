@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 import tyro
 
+from emorl_lite.ensemble import EnsembleLM
 from emorl_lite.errors import UserError
 from emorl_lite.presets import DataConfig, PPOConfig, Preset, SearchConfig, get_preset
 from emorl_lite.runs import Experiment
@@ -83,10 +84,8 @@ def on_device(preset: Preset, root: Path, trained: Path, where: str) -> dict[str
         lab.lm.load_adapter(trained / name, f"given {name}")
     prompts = lab.dataset.prompts("test")
     lab.lm.use("given fluency")
-    replies = lab.lm.reply(prompts)
-    (logp, _), score_seconds = timed(device, lambda: lab.lm.score_texts(prompts, [f"{reply} yes" for reply in prompts]))
-    from emorl_lite.ensemble import EnsembleLM
-
+    given = prompts[1:] + prompts[:1]  # any texts will do as replies, if both devices read the same
+    (logp, _), score_seconds = timed(device, lambda: lab.lm.score_texts(prompts, given))
     ensemble = EnsembleLM(lab.lm, [f"given {name}" for name in OBJECTIVES], weights=(0.4, 0.3, 0.3))
     mixed, ensemble_seconds = timed(device, lambda: ensemble.reply(prompts))
     for name in OBJECTIVES:
@@ -99,9 +98,9 @@ def on_device(preset: Preset, root: Path, trained: Path, where: str) -> dict[str
             if file.is_file():
                 (target / file.name).write_bytes(file.read_bytes())
     result, search_seconds = timed(device, lambda: lab.search(prompts[:8]))
-    peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else float("nan")
+    peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else None
     seconds = {"ppo": ppo_seconds, "score": score_seconds, "ensemble": ensemble_seconds, "search": search_seconds}
-    return {"log": log, "replies": replies, "logp": logp.cpu(), "mixed": mixed, "table": result.table, "seconds": seconds, "peak_mib": peak}
+    return {"log": log, "logp": logp.cpu(), "mixed": mixed, "table": result.table, "seconds": seconds, "peak_mib": peak}
 
 
 def compare(options: Options) -> dict[str, Any]:
