@@ -10,7 +10,7 @@ TORCH := torch==$(shell sed -n 's/^torch==//p' constraints.txt)
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tutorial test lab real-models gpu-check clean
+.PHONY: help setup tutorial test lab real-models colab-test gpu-check clean
 
 help:
 	@echo "make tutorial   run all notebooks from scratch, with progress, times and a closing table"
@@ -39,6 +39,11 @@ endif
 
 real-models: $(READY)
 	@$(BIN)/python -m emorl_lite models
+
+# Every notebook against Colab's published versions (make test: the first one alone).
+colab-test: export EMORL_COLAB := all
+colab-test: $(READY)
+	$(BIN)/python -m pytest tests/test_colab.py
 
 gpu-check: $(READY)
 	@$(BIN)/python benchmarks/gpu.py $(ARGS)

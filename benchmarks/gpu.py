@@ -2,7 +2,7 @@
 
 Trains three small adapters on the CPU (fluency, brevity, diversity: no classifier is needed), then asks both devices the same: log-
 probabilities of given replies, the ensemble's greedy replies, the published search's table. PPO itself draws from each device's own random
-numbers, so of it only what must hold anywhere is compared: the first ratio is 1, the KL starts at 0, the reward rises.
+numbers, so of it only what must hold anywhere is compared: the first ratio is 1, and the KL starts at 0.
 The last line is one JSON object.
 """
 
@@ -141,6 +141,8 @@ def failures(figures: dict[str, Any]) -> list[str]:
         found.append("log-probabilities differ")
     if figures["equal_ensemble_replies"] < (0.7 if loose else 0.9):
         found.append("the ensemble's replies differ")
+    if figures["largest_search_difference"] > (0.2 if loose else 0.05):
+        found.append("the search's scores differ")
     if figures["first_ratio_off_one"] > (0.1 if loose else 1e-2):
         found.append("the ratio before the first update is not 1")
     if abs(figures["first_kl"]) > (0.1 if loose else 1e-3):

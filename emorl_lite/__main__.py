@@ -193,7 +193,9 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
         require_objectives([command.objective], [*preset.objectives, "all"])
     experiment = Experiment(preset, command.seed, Path(command.runs) if command.runs else None, progress=not command.quiet)
     if isinstance(command, Train):
-        rank = join()[0] if world_size() > 1 else 0  # before the model is loaded: it goes to this process's own GPU
+        rank = join(preset.model.device)[0] if world_size() > 1 else 0  # before the model is loaded: it goes to this process's own GPU
+        if world_size() > 1 and not experiment.ready():
+            raise UserError("several processes: the classifiers (and warm start) are not there yet; start once with one process")
         if command.warm_start_steps:
             experiment.warm_start(command.warm_start_steps)
         names = preset.objectives if command.objective == "all" else (command.objective,)
@@ -202,7 +204,7 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
             reward = f"{log.reward.iloc[0]:.3f} -> {log.reward.iloc[-1]:.3f}"
             if rank:
                 continue
-            print(f"{name}: reward {reward} in {len(log)} steps; {os.path.relpath(experiment.folder / name)}")
+            print(f"{name}: reward {reward} in {len(log)} steps; {os.path.relpath(experiment.run_folder(name))}")
         return 0
     if isinstance(command, Search):
         result = experiment.search()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -82,8 +83,12 @@ def find_file(path: str) -> Path:
     if Path(path).exists() or not fetched.exists():
         for name, source in SOURCES.items():
             if source.file == path and not Path(path).exists():
-                raise UserError(f"{path}: not here yet; get it with: python -m emorl_lite data fetch {name}")
+                how = f"get it with: python -m emorl_lite data fetch {name}" if source.url else f"{source.terms}, or put it at {fetched}"
+                raise UserError(f"{path}: not here yet; {how}")
         return Path(path)
+    for name, source in SOURCES.items():
+        if source.file == path and not is_there(name):
+            raise UserError(f"{fetched}: its hash is not that of {name} as published; name a file of your own by its whole path")
     return fetched
 
 
@@ -117,7 +122,10 @@ def download(url: str, target: Path, digest: str, timeout: float = 30.0) -> None
 
     Raises UserError if the address cannot be reached, the transfer stops half-way, or the hash is another one; nothing is left behind.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{target.parent}: cannot be made ({error.strerror}); set EMORL_CACHE to a folder that can be written") from error
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer, part.open("wb") as file:
@@ -132,6 +140,8 @@ def download(url: str, target: Path, digest: str, timeout: float = 30.0) -> None
         os.replace(part, target)
     except urllib.error.HTTPError as error:
         raise UserError(f"{url}: the server answered {error.code} {error.reason}") from error
+    except http.client.HTTPException as error:
+        raise UserError(f"{url}: the transfer stopped half-way ({type(error).__name__}); nothing was kept, fetch again") from error
     except OSError as error:  # URLError, timeouts and broken connections are all of this kind
         reason = getattr(error, "reason", None) or error
         raise UserError(f"{url}: cannot be reached ({reason}); without a network, put the file at {target}") from error

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from transformers.utils import logging
 
 from emorl_lite.devices import choose_device, cpu_has_bfloat16, half_precision, use_one_thread_for_tiny
 from emorl_lite.errors import UserError
+from emorl_lite.folding import adapter_digest, fold_in
 from emorl_lite.places import how_to_get, resolve
 from emorl_lite.presets import ModelConfig
 
@@ -72,11 +74,18 @@ class LanguageModel:
             raise UserError(f"model {config.path!r}: {how_to_get(config.path)} ({reason})") from error
         if tokenizer.pad_token_id is None and hf.pad_token_id is not None:
             tokenizer.pad_token_id = hf.pad_token_id
+        if tokenizer.pad_token_id is None:  # GPT-2 has none; masks say what is padding
+            tokenizer.pad_token = tokenizer.eos_token
         if config.warm_start:
             model = fold_in(model, config.warm_start, config.path)
         if not quiet:
             print(f"{config.path}: {model.num_parameters():,} parameters on {device}, {dtype}")
         return cls(model, tokenizer, config)
+
+    @cached_property
+    def folded(self) -> str:
+        """What tells a warm-started base from others of its kind: a digest of the adapter folded in; empty without one."""
+        return adapter_digest(resolve(self.config.warm_start)) if self.config.warm_start else ""
 
     # -- parts
 
@@ -323,7 +332,7 @@ class LanguageModel:
         if self.config.store == "float16":
             file = folder / "adapter_model.safetensors"
             save_file({key: x.half() for key, x in load_file(file).items()}, file)
-        (folder / "base.json").write_text(json.dumps(self.base_probe()), encoding="utf-8")
+        (folder / "base.json").write_text(json.dumps(self.base_probe() | {"warm_start": self.folded}), encoding="utf-8")
 
     def load_adapter(self, folder: str | os.PathLike[str], name: str) -> None:
         """Load an adapter and make it active. Raises UserError if it was trained on another base model."""
@@ -332,8 +341,11 @@ class LanguageModel:
         if not weights.is_file():
             raise UserError(f"adapter {name!r}: {folder} holds no adapter_model.safetensors")
         probe_file = folder / "base.json"
-        if probe_file.is_file() and not self.same_base(json.loads(probe_file.read_text(encoding="utf-8"))):
+        probe = json.loads(probe_file.read_text(encoding="utf-8")) if probe_file.is_file() else {}
+        if probe and not self.same_base(probe):
             raise UserError(f"adapter {name!r} in {folder} was trained on another base model than {self.config.path}")
+        if probe.get("warm_start", self.folded) != self.folded:
+            raise UserError(f"adapter {name!r} in {folder} was trained on {self.config.path} with another warm start, or without this one")
         lora = LoraConfig.from_pretrained(str(folder))
         lora.inference_mode = False
         lora.base_model_name_or_path = None  # the probe above tells bases apart; peft would warn of another path
@@ -356,14 +368,3 @@ class LanguageModel:
             raise UserError(f"adapter {name!r} in {folder} does not fit {self.config.path}: {result.unexpected_keys[0]} is unknown")
         self.model.set_adapter(name)
         self.model.eval()
-
-
-def fold_in(model: PreTrainedModel, folder: str, base: str) -> PreTrainedModel:
-    """The model with an adapter folded into its weights. Raises UserError if there is no adapter in the folder, or if it does not fit."""
-    place = Path(resolve(folder))
-    if not (place / "adapter_model.safetensors").is_file():
-        raise UserError(f"warm start {folder!r}: holds no adapter_model.safetensors")
-    try:
-        return PeftModel.from_pretrained(model, str(place), adapter_name="warmstart").merge_and_unload().eval()
-    except (ValueError, RuntimeError) as error:
-        raise UserError(f"warm start {folder!r} does not fit {base}") from error

@@ -27,9 +27,9 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
-def join() -> tuple[int, int]:
+def join(device: str = "auto") -> tuple[int, int]:
     """(rank, processes) of this process; the first call joins the others and chooses this process's GPU."""
-    state = PartialState(cpu=not torch.cuda.is_available())
+    state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
     return state.process_index, state.num_processes
 
 
@@ -37,7 +37,7 @@ class ParallelPPO(PPOTrainer):
     """`PPOTrainer` as one of several processes. Raises UserError unless batch and episodes can be shared evenly.
 
     Another number of processes is another run: replies are drawn from each process's own random numbers, and advantages are whitened within
-    its share.
+    its share. A resumed run repeats the first process's random numbers exactly, and draws new ones for the others.
     """
 
     def __init__(self, *args: Any, **options: Any):
@@ -83,6 +83,9 @@ class ParallelPPO(PPOTrainer):
         values = values.to(self.lm.device if dist.get_backend() == "nccl" else "cpu")
         dist.all_reduce(values)
         row |= dict(zip(names, (values / self.world).tolist(), strict=True))
+        told: list[Any] = [row["validation"], self.validation_means]  # rounding may differ between processes: all must stop together
+        dist.broadcast_object_list(told, src=0)
+        row["validation"], self.validation_means = told
         self.last_kls[-1] = row["kl"]  # all must stop together
         return row
 
@@ -100,6 +103,7 @@ class ParallelPPO(PPOTrainer):
         ]
         dist.broadcast_object_list(state, src=0)
         if self.rank:
+            self.random = random_states(self.lm.device, self.seed + 1_000_003 * self.rank + 7919 * int(state[0]["steps"]))
             if state[0]["moments"]:
                 load_optimizer_tensors(self.optimizer, state[0]["moments"])
             for name in self.counters:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
 from emorl_lite.diagrams import framework
+from emorl_lite.errors import UserError
 from emorl_lite.figures import DATA_POINTS, THOUSANDS, name_axes, need, panels, readable, styles
 from emorl_lite.map_plots import achievable_scores, mean_map, promise_and_test, prompt_map, regret_curves, search_costs, two_objective_map
 from emorl_lite.reward_plots import calibration, classifier_loss, perplexity_histogram, roc, roc_curves, shortcut_bars
@@ -89,15 +90,20 @@ def learning_curves(log: pd.DataFrame, window: int = 8) -> Figure:
 def cross_scores(log: pd.DataFrame, objectives: Sequence[str] | None = None, window: int = 8) -> Figure:
     """One panel a run: its own reward (bold) and how it moves the rewards that it was not trained on; rolling mean over `window` steps.
 
-    Columns: objective, seed, episodes, reward, and the other objectives' scores under their own names.
+    Columns: objective, seed, episodes, reward, and the other objectives' scores under their own names; one that a run did not watch is
+    left out of its panel.
     """
+    need(log, ["objective", "seed", "episodes", "reward"], "cross_scores")
     objectives = list(objectives or dict.fromkeys(log["objective"]))
-    need(log, ["objective", "seed", "episodes", "reward", *objectives], "cross_scores")
+    if not {*objectives} & {*log.columns}:
+        raise UserError(f"figure cross_scores: the log watches none of {', '.join(objectives)}")
     figure, grid = panels(len(objectives), width=3.6, sharey=True)
     look = styles(objectives)
     for axes, trained in zip(grid, objectives, strict=True):
         for number, (_, run) in enumerate(log[log["objective"] == trained].groupby("seed")):
             for name in objectives:
+                if name != trained and (name not in run or run[name].isna().all()):
+                    continue
                 score = run["reward"] if name == trained else run[name]
                 axes.plot(
                     run["episodes"],

@@ -79,6 +79,8 @@ class RewardConfig:
     """Perplexity of the reply given the client's statement, instead of the reply alone."""
     text_epochs: int = 3
     """real: passes over the labelled pairs."""
+    empathy_epochs: int = 2
+    """real: the same for empathy, which has more pairs."""
     text_batch: int = 16
     """real: pairs in a training step."""
     text_lr: float = 1e-3
@@ -86,7 +88,7 @@ class RewardConfig:
     text_lora_r: int = 16
     """real: rank of a classifier's LoRA matrices."""
     text_tokens: int = 160
-    """real: longest pair a classifier reads, in tokens; the statement is cut."""
+    """real: longest pair a classifier reads, in tokens; of a longer one, the longer text is cut."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,8 @@ class WarmStartConfig:
     """Peak learning rate."""
     lora_r: int = 8
     """Rank of its adapter."""
+    max_words: int = 90
+    """Longest client statement, in words."""
 
 
 @dataclass(frozen=True)
@@ -267,13 +271,11 @@ class Preset:
     """Learning rates of single objectives' own runs, where they differ from `ppo.lr`."""
 
 
-_CHAT = "<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
-
 SMOLLM2 = Preset(
     name="smollm2",
     model=ModelConfig(
         path="SmolLM2-135M-Instruct",
-        template=_CHAT,
+        template="<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n",
         max_prompt_tokens=160,
         max_new_tokens=32,
         lora_r=2,
@@ -344,7 +346,6 @@ T5 = Preset(
 """The paper's own models: T5-base without a warm start, RoBERTa, GPT-2. Meant for a GPU and the model hub."""
 
 PRESETS: dict[str, Preset] = {"tiny": Preset(), "smollm2": SMOLLM2, "t5": T5}
-"""By name."""
 
 
 def get_preset(name: str) -> Preset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from emorl_lite.real_pairs import empathy_pairs, reflection_pairs
 from emorl_lite.rewards import Fluency
 from emorl_lite.text_classifier import Judged, TextClassifier, text_classifier_steps, train_text_classifier
 
+TEXT_OPTIONS = ("text_epochs", "text_batch", "text_lr", "text_lora_r", "text_tokens")
+"""Options of a text classifier's training."""
 EPITOME = "emotional-reactions-reddit.csv"
 """File of EPITOME's emotional reactions."""
 
@@ -39,8 +42,15 @@ def real_classifier(objective: str, preset: Preset, dataset: Callable[[], Datase
     config, device = preset.rewards, preset.model.device
     if objective == "empathy" and config.empathy_ready:
         return TextClassifier.load(config.empathy_model, max_tokens=config.text_tokens, device=device)
-    encoder = config.reflection_model if objective == "reflection" else config.empathy_model
+    encoder = config.reflection_model
+    if objective == "empathy":
+        encoder, config = config.empathy_model, replace(config, text_epochs=config.empathy_epochs)
+    options = {"encoder": encoder, **{name: getattr(config, name) for name in TEXT_OPTIONS}}
     if (folder / "classifier.safetensors").is_file():
+        facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
+        for name, value in options.items():
+            if facts.get(name, value) != value:
+                raise UserError(f"{folder}: made with {name} = {facts[name]!r}, now {value!r}; choose another --runs, or delete it")
         return TextClassifier.restore(folder, device)
     pairs = training_pairs(objective, dataset())
     losses = []
@@ -52,7 +62,7 @@ def real_classifier(objective: str, preset: Preset, dataset: Callable[[], Datase
             bar.update()
 
         made, seconds = train_text_classifier(encoder, pairs, config, device=device, on_step=on_step)
-    made.save(folder, objective=objective, pairs=len(pairs), seconds=round(seconds, 1))
+    made.save(folder, objective=objective, pairs=len(pairs), seconds=round(seconds, 1), **options)
     pd.DataFrame(losses).to_csv(folder / "losses.csv", index=False)
     return made
 

@@ -71,7 +71,7 @@ class RewardRuns:
         """The classifier of an objective: loaded, or trained (and saved)."""
         folder = self.place("classifiers", objective)
         if self.preset.rewards.kind == "real":
-            return real_classifier(objective, self.preset, lambda: load(self.preset.data), folder, self.progress)
+            return real_classifier(objective, self.preset, lambda: load(replace(self.preset.data, max_words=0)), folder, self.progress)
         if (folder / "classifier.safetensors").is_file():
             return CrossEncoder.load(folder, self.frozen)
         config, losses = self.preset.rewards, []
@@ -100,7 +100,11 @@ class RewardRuns:
 
     def classifier_losses(self) -> pd.DataFrame:
         """Training losses of the classifiers: objective, step, loss."""
-        return pd.concat([pd.read_csv(file) for file in sorted((self.home / "classifiers").glob("*/losses.csv"))], ignore_index=True)
+        files = [self.place("classifiers", objective) / "losses.csv" for objective in ("empathy", "reflection")]
+        tables = [pd.read_csv(file) for file in files if file.is_file()]
+        if not tables:
+            raise UserError(f"{self.home}: no classifier was trained here, so there are no losses")
+        return pd.concat(tables, ignore_index=True)
 
     @cached_property
     def rewards(self) -> RewardSet:

@@ -63,8 +63,8 @@ class Experiment(RewardRuns):
         """The base model (the warm-started one, if there is one) with whatever adapters were added to it."""
         config = self.preset.model
         if (self.folder / "base" / "config.json").is_file():
-            config = replace(config, path=str(self.folder / "base"))
-        elif self.preset.warm_start.steps:
+            config = replace(config, path=str(self.folder / "base"), warm_start="")
+        elif self.preset.warm_start.steps and not config.warm_start:
             config = replace(config, warm_start=str(self.warm_started()))
         return LanguageModel.load(config, quiet=not self.progress)
 
@@ -72,13 +72,25 @@ class Experiment(RewardRuns):
         """Folder of the preset's warm start, an adapter that all runs and seeds fold into their base: loaded, or trained (and kept)."""
         from emorl_lite.warmstart import warm_start_adapter
 
-        folder = self.place("warmstart")
-        if not (folder / "done.json").is_file():
-            examples = warm_start_examples(load(self.preset.data), find_file(EPITOME))
-            if self.progress:
-                print(f"warm start: {self.preset.warm_start.steps} supervised steps on {len(examples)} replies")
-            warm_start_adapter(LanguageModel.load(self.preset.model), examples, self.preset.warm_start, folder)
+        folder, options = self.place("warmstart"), self.preset.warm_start
+        if (folder / "done.json").is_file():
+            made = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+            for name, value in asdict(options).items():
+                if made.get(name, value) != value:
+                    raise UserError(f"{folder}: made with {name} = {made[name]!r}, now {value!r}; choose another --runs, or delete it")
+            return folder
+        examples = warm_start_examples(load(replace(self.preset.data, max_words=options.max_words)), find_file(EPITOME))
+        if self.progress:
+            print(f"warm start: {options.steps} supervised steps on {len(examples)} replies")
+        warm_start_adapter(LanguageModel.load(self.preset.model), examples, options, folder)
         return folder
+
+    def ready(self) -> bool:
+        """Whether everything is there that several processes could not make together: the warm start and the classifiers."""
+        config = self.preset.rewards
+        made = [o for o in ("reflection", "empathy") if o in self.preset.objectives and not (o == "empathy" and config.empathy_ready)]
+        classifiers = all((self.place("classifiers", o) / "classifier.safetensors").is_file() for o in made)
+        return classifiers and (not self.preset.warm_start.steps or (self.place("warmstart") / "done.json").is_file())
 
     def run_folder(self, objective: str) -> Path:
         """Where the run of an objective lies."""
@@ -92,7 +104,11 @@ class Experiment(RewardRuns):
 
     def transfer_prompts(self) -> list[str]:
         """Test prompts of the preset's second source; none if it has no second source."""
-        return [] if self.preset.transfer is None else load(self.preset.transfer).prompts("test")
+        if self.preset.transfer is None:
+            return []
+        dataset = load(self.preset.transfer)
+        check_lengths(dataset, self.lm)
+        return dataset.prompts("test")
 
     # -- training
 
@@ -100,6 +116,8 @@ class Experiment(RewardRuns):
         """Fine-tune the base on the data's own training replies, and keep it in this run's folder as the base of all its adapters."""
         from emorl_lite.warmstart import warm_start
 
+        if self.preset.warm_start.steps:
+            raise UserError(f"--warm-start-steps: the preset {self.preset.name} has a warm start of its own")
         if self.trained():
             raise UserError(f"{self.folder}: holds adapters of another base; choose another --seed or --runs for a warm start")
         pairs = [(e.prompt, e.reply) for e in self.dataset.examples("train")]
@@ -110,6 +128,8 @@ class Experiment(RewardRuns):
         preset, ppo = self.preset, self.preset.ppo
         config = replace(ppo, kl_coef=preset.kl_coef.get(objective, ppo.kl_coef), lr=preset.lr.get(objective, ppo.lr))
         folder = self.run_folder(objective)
+        if not resume and self.is_published(folder):
+            folder = self.folder / objective
         if self.is_published(folder):
             if objective not in self.lm.adapters:
                 self.lm.load_adapter(folder, objective)
@@ -209,13 +229,13 @@ class Experiment(RewardRuns):
         """Search the ensemble's weights on the fixed validation set by the preset's method; a table that is there is resumed."""
         prompts, config = list(prompts or self.validation()), self.preset.search
         objectives, table_path = self.preset.objectives, self.folder / f"{self._search_stem()}.csv"
+        if config.method == "exact" and config.level != "hidden":
+            raise UserError(f"--search.level {config.level}: the exact search mixes hidden states")
         score = self.rewards.scores  # an unknown objective is told before anything is trained
         self.load_adapters()
         self.folder.mkdir(parents=True, exist_ok=True)
         made_of = {"adapters": self.adapter_hashes(), "prompts": _digest("\n".join(prompts).encode())}
         if config.method == "exact":
-            if config.level != "hidden":
-                raise UserError(f"--search.level {config.level}: the exact search mixes hidden states")
             result = exact_search(self.exact_map(prompts))
             result.table.to_csv(table_path, index=False)
             made_by = json.dumps({"search": "exact", "objectives": list(objectives), "provenance": made_of}, indent=1)

@@ -92,6 +92,7 @@ class Study:
         for seed in range(self.seeds):
             if (own := Experiment(self.preset, seed, self.root).folder / "base").is_dir():
                 raise UserError(f"{own}: a warm-started base of one seed alone; a study needs one base for all: choose another --runs")
+        lab.transfer_prompts()  # a second test set that is missing is told before anything is trained
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.folder / ".lock", timeout=0):  # the system lets go of it, however this process ends
@@ -184,6 +185,9 @@ class Study:
                 path = table_path(folder, name)
                 facts = {"command": command, "preset": self.preset.name, "seeds": self.seeds, "study": asdict(self.preset.study)}
                 facts |= {"ppo": asdict(ppo_options(self.preset)), "kl_coef": kl_coefs(self.preset), "made_at_commits": self._commits()}
+                if self.preset.rewards.kind == "real":
+                    parts = {part: asdict(getattr(self.preset, part)) for part in ("model", "rewards", "data", "transfer", "warm_start")}
+                    facts |= parts | {"lr": dict(self.preset.lr)}
                 written.append(save_table(table.round(6), path, **facts))
         return written
 

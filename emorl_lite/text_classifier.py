@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -79,7 +80,7 @@ class TextClassifier:
     @classmethod
     def load(cls, path: str, max_tokens: int = 256, device: str = "auto") -> TextClassifier:
         """A finished classifier from a local folder or the hub. No remote code, safetensors only."""
-        model, tokenizer = _pretrained(AutoModelForSequenceClassification, path, device)
+        model, tokenizer = _pretrained(AutoModelForSequenceClassification, path, device, whole=True)
         return cls(model, tokenizer, path, max_tokens)
 
     @classmethod
@@ -132,11 +133,11 @@ class TextClassifier:
         """Write what was trained, in float16, and which encoder it belongs to."""
         assert self.head is not None
         folder.mkdir(parents=True, exist_ok=True)
-        state = get_peft_model_state_dict(self.model) | {f"head.{name}": x for name, x in self.head.state_dict().items()}
-        save_file({name: x.half().contiguous() for name, x in state.items()}, folder / "classifier.safetensors")
         lora = self.model.peft_config["default"]
         shape = {"encoder": self.encoder, "r": lora.r, "alpha": lora.lora_alpha, "max_tokens": self.max_tokens, "probe": self.probe()}
         (folder / "classifier.json").write_text(json.dumps(shape | facts, indent=1) + "\n", encoding="utf-8")
+        state = get_peft_model_state_dict(self.model) | {f"head.{name}": x for name, x in self.head.state_dict().items()}
+        write_whole(folder / "classifier.safetensors", {name: x.half().contiguous() for name, x in state.items()})  # last: it says "done"
 
     def probe(self) -> list[float]:
         """A few numbers that tell one encoder from another."""
@@ -161,21 +162,32 @@ class TextClassifier:
         return made
 
 
-def _pretrained(kind: Any, path: str, device: str) -> tuple[Any, Any]:
-    """(model, tokenizer) from a local folder or the hub."""
+def _pretrained(kind: Any, path: str, device: str, whole: bool = False) -> tuple[Any, Any]:
+    """(model, tokenizer) from a local folder or the hub; `whole`: weights that it lacks are an error, not drawn at random."""
     place = resolve(path)
     level = logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # weights that are left over are announced as a warning
     try:
         target, _ = choose_device(device, "float32")
-        model = kind.from_pretrained(place, trust_remote_code=False, use_safetensors=True, dtype=torch.float32)
+        torch.manual_seed(0)  # RoBERTa comes without a pooler: its random one must be the same when it is loaded again
+        options: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
+        model, loaded = kind.from_pretrained(place, **options)
+        if whole and loaded["missing_keys"]:
+            raise UserError(f"classifier {path!r}: has no trained head ({sorted(loaded['missing_keys'])[0]} is missing)")
         return model.to(target).eval(), AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"classifier {path!r}: {how_to_get(path)} ({reason})") from error
     finally:
         logging.set_verbosity(level)
+
+
+def write_whole(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file that is whole or not there."""
+    temporary = path.with_name(path.name + ".tmp")
+    save_file(tensors, temporary)
+    os.replace(temporary, path)
 
 
 def train_text_classifier(

@@ -127,7 +127,7 @@ def _execute(path: Path, kernel: str | None, runs: Path, preset: str = "") -> Ti
 
     def work() -> None:
         try:
-            client.execute(env=_kernel_environment(runs))
+            client.execute(env=_kernel_environment(runs, preset))
         except Exception as error:
             failure.append(error)
 
@@ -163,12 +163,12 @@ def set_preset(book: Any, path: Path, preset: str) -> None:
     raise UserError(f"--preset {preset}: {path.name} has no line PRESET = ..., it runs as it is only")
 
 
-def _kernel_environment(runs: Path) -> dict[str, str]:
+def _kernel_environment(runs: Path, preset: str = "") -> dict[str, str]:
     """This process's environment, with one runs folder for all notebooks; the tiny preset needs nothing from the hub."""
     env = dict(os.environ)
     if "EMORL_RUNS" in env:
         env["EMORL_RUNS"] = str(runs)  # a relative path would start from notebooks/ in the kernel
-    if env.get("EMORL_PRESET", "tiny") == "tiny":
+    if preset in ("", "tiny"):
         env.setdefault("HF_HUB_OFFLINE", "1")
     return env
 

@@ -19,6 +19,7 @@ from emorl_lite.errors import UserError
 from emorl_lite.presets import get_preset
 from emorl_lite.provenance import save_table
 from emorl_lite.runs import Experiment
+from emorl_lite.small_world import data_root
 
 
 @dataclass
@@ -31,7 +32,8 @@ class Options:
     """What is mixed."""
     depth: int = 5
     """Levels of the search."""
-    out: str = "data/results/paper_cubes.csv"
+    out: str = ""
+    """CSV file (default: data/results/paper_cubes.csv for tiny, data/<preset>/paper_cubes.csv for others)."""
 
 
 def points(options: Options) -> pd.DataFrame:
@@ -54,7 +56,9 @@ if __name__ == "__main__":
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         chosen = tyro.cli(Options)
+        folder = data_root() / ("results" if chosen.preset == "tiny" else chosen.preset)
+        target = Path(chosen.out) if chosen.out else folder / "paper_cubes.csv"
         command = "python scripts/paper_cubes.py " + " ".join(sys.argv[1:])
-        save_table(points(chosen).round(6), Path(chosen.out), command=command, preset=chosen.preset, seeds=chosen.seeds)
+        save_table(points(chosen).round(6), target, command=command, preset=chosen.preset, seeds=chosen.seeds)
     except UserError as error:
         sys.exit(f"error: {error}")

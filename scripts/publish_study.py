@@ -16,6 +16,7 @@ from pathlib import Path
 import tyro
 
 from emorl_lite.errors import UserError
+from emorl_lite.folding import adapter_digest
 from emorl_lite.presets import get_preset
 from emorl_lite.runs import Experiment
 from emorl_lite.small_world import data_root
@@ -23,6 +24,7 @@ from emorl_lite.study import Study, study_folder
 
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json", "base.json", "done.json", "log.csv")
 CLASSIFIER = ("classifier.safetensors", "classifier.json")
+IF_THERE = ("losses.csv",)
 
 
 @dataclass
@@ -31,6 +33,8 @@ class Options:
 
     preset: str = "smollm2"
     seeds: int = 2
+    command: str = ""
+    """The command that made the tables, as typed; it stands in their provenance."""
     runs: str = ""
     """Folder of the runs (default: $EMORL_RUNS or runs/ in the repository)."""
 
@@ -38,7 +42,7 @@ class Options:
 def copy(source: Path, target: Path, names: tuple[str, ...]) -> None:
     """Copy these files of a folder; the base model's place on this machine is not told."""
     target.mkdir(parents=True, exist_ok=True)
-    for name in names:
+    for name in (*names, *(name for name in IF_THERE if (source / name).is_file())):
         if not (source / name).is_file():
             raise UserError(f"{source / name}: missing; finish the study first")
         shutil.copyfile(source / name, target / name)
@@ -54,16 +58,21 @@ def publish(options: Options) -> Path:
     root = Path(options.runs) if options.runs else None
     target = data_root() / preset.name
     home = Experiment(preset, 0, root).home
-    if preset.warm_start.steps:
-        copy(home / "warmstart", target / "warmstart", tuple(name for name in ADAPTER if name != "log.csv"))
-    for objective in ("reflection", "empathy"):
-        if (home / "classifiers" / objective).is_dir():
-            copy(home / "classifiers" / objective, target / "classifiers" / objective, CLASSIFIER)
+    parts = [("warmstart", tuple(name for name in ADAPTER if name != "log.csv"))] if preset.warm_start.steps else []
+    parts += [(f"classifiers/{objective}", CLASSIFIER) for objective in ("reflection", "empathy")]
+    for part, files in parts:
+        if (home / part).is_dir() or not (target / part).is_dir():  # what the study took from here is here already
+            copy(home / part, target / part, files)
     for seed in range(options.seeds):
         lab = Experiment(preset, seed, root)
-        for run in (*preset.objectives, "uniform"):
+        for run in preset.objectives:
             copy(study_folder(lab) / run, target / lab.folder.name / run, ADAPTER)
-    Study(preset, options.seeds, root=root, progress=False).save(target, f"python -m emorl_lite study --preset {preset.name}")
+            if preset.warm_start.steps:
+                file = target / lab.folder.name / run / "base.json"
+                probe = json.loads(file.read_text(encoding="utf-8")) | {"warm_start": adapter_digest(str(target / "warmstart"))}
+                file.write_text(json.dumps(probe), encoding="utf-8")
+    command = options.command or f"python -m emorl_lite study --preset {preset.name} --seeds {options.seeds}"
+    Study(preset, options.seeds, root=root, progress=False).save(target, command)
     return target
 
 

@@ -45,6 +45,7 @@ def test_the_cpu_agrees_with_itself(gpu, monkeypatch, capsys):
         ({"equal_ensemble_replies": 0.5}, "replies differ"),
         ({"first_ratio_off_one": 0.2}, "ratio"),
         ({"first_kl": 1.0}, "KL"),
+        ({"largest_search_difference": 0.5}, "search"),
     ],
 )
 def test_disagreement_is_named(gpu, wrong, words):
@@ -52,6 +53,7 @@ def test_disagreement_is_named(gpu, wrong, words):
         "dtype": "float32",
         "largest_logprob_difference": 0.0,
         "equal_ensemble_replies": 1.0,
+        "largest_search_difference": 0.0,
         "first_ratio_off_one": 0.0,
         "first_kl": 0.0,
     }

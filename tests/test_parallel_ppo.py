@@ -1,4 +1,4 @@
-"""One objective trained by two processes: they share the prompts, stay equal, write once, and resume."""
+"""One objective trained by two processes: they share the prompts, stay equal, write once, and load what is finished."""
 
 import json
 import os
@@ -17,7 +17,7 @@ def launch(runs, *more, processes=2):
     # what `accelerate launch` starts on GPUs, on the CPU
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m", "emorl_lite"]
     command += ["train", *OPTIONS, "--runs", str(runs), *more]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 

@@ -271,7 +271,7 @@ def test_equal_scores_and_a_single_seed_draw_without_warnings():
 
 NEEDS = {
     plots.learning_curves: (training_log, "kl"),
-    plots.cross_scores: (training_log, "fluency"),
+    plots.cross_scores: (training_log, "reward"),
     plots.reward_distributions: (scored_replies, "score"),
     plots.calibration: (predictions, "label"),
     plots.roc_curves: (predictions, "predicted"),

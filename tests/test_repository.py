@@ -21,7 +21,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 FLOORS = [  # imports point down this list, or stay on a floor without a cycle
     ["errors", "types", "weights", "presets", "places", "clients", "colab"],
-    ["devices", "workers", "table_files", "downloads", "real_models", "small_world", "data", "models"],
+    ["devices", "workers", "table_files", "downloads", "real_models", "small_world", "data", "folding", "models"],
     ["metrics", "classifiers", "text_classifier", "real_pairs", "rewards", "real_rewards", "reward_checks", "warmstart"],
     ["ppo", "parallel_ppo", "stopping", "rollout", "checkpoint"],
     [

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
-from emorl_lite.checkpoint import check_identity, write_atomically
+from emorl_lite.checkpoint import ADDED_OFF, check_identity, write_atomically
 from emorl_lite.errors import UserError
 from emorl_lite.evaluation import ReplyScores
 from emorl_lite.models import LanguageModel, Prompts
@@ -150,6 +150,11 @@ class Bench:
         """KL weight of a policy for these weights."""
         return sum(w * self.kl_coefs[name] for w, name in zip(weights, self.names, strict=True))
 
+    def scalarised(self, weights: Sequence[float]) -> PPOConfig:
+        """Options of a policy for weights w: the w-means of the objectives' own KL weights and learning rates."""
+        lr = sum(w * self.lrs.get(name, self.ppo.lr) for w, name in zip(weights, self.names, strict=True))
+        return replace(self.ppo, kl_coef=self.kl_coef(weights), lr=lr if self.lrs else self.ppo.lr)
+
     def place(self, name: str) -> Path | None:
         """Folder of one run."""
         return None if self.folder is None else self.folder / name
@@ -163,7 +168,7 @@ class Bench:
         """What makes a run of this bench this run, for methods that do not train with `PPOTrainer`."""
         shape = {f"model.{key}": getattr(self.lm.config, key) for key in ("template", "max_new_tokens", "lora_r", "lora_alpha")}
         texts = hashlib.sha256(json.dumps(list(self.train_prompts)).encode()).hexdigest()[:16]
-        ppo = {f"ppo.{key}": value for key, value in asdict(self.ppo).items()}
+        ppo = {f"ppo.{key}": value for key, value in asdict(self.ppo).items() if value or key not in ADDED_OFF}
         return {"seed": self.seed, "objectives": self.names, "prompts": texts, "kl_coefs": dict(self.kl_coefs), **ppo, **shape}
 
     def once(self, name: str, train: Callable[[], Cost]) -> Cost:

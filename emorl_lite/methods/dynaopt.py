@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any
 
 from emorl_lite.methods.bandits import Exp3
@@ -81,7 +80,7 @@ class DynaOpt(Method):
     def prepare(self) -> Cost:
         """Train or load the adapter."""
         bench = self.bench
-        config = replace(bench.ppo, kl_coef=bench.kl_coef(bench.uniform))
+        config = bench.scalarised(bench.uniform)
         return bench.train(self.name, WeightedSum(bench.objectives, bench.uniform), config, self.trainer)
 
     def policy(self, setting: Setting = None) -> AbstractContextManager[LanguageModel]:

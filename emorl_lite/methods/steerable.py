@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -155,7 +154,7 @@ class Steerable(Method):
 
     def _train(self) -> Cost:
         bench = self.bench
-        config = replace(bench.ppo, kl_coef=bench.kl_coef(bench.uniform))
+        config = bench.scalarised(bench.uniform)
         trainer = SteerablePPO(
             bench.lm, self.name, self, bench.train_prompts, config, watch=bench.objectives.watch(), **bench.options(self.name)
         )

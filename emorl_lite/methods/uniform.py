@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import replace
 
 from emorl_lite.methods.base import Bench, Cost, Knob, Method, Setting, WeightedSum, active
 from emorl_lite.models import LanguageModel
@@ -42,7 +41,7 @@ class Uniform(Method):
     def prepare(self) -> Cost:
         """Train or load the adapter."""
         bench = self.bench
-        config = replace(bench.ppo, kl_coef=bench.kl_coef(bench.uniform))
+        config = bench.scalarised(bench.uniform)
         return bench.train(self.name, WeightedSum(bench.objectives, bench.uniform), config, UniformPPO, times=self.times)
 
     def policy(self, setting: Setting = None) -> AbstractContextManager[LanguageModel]:
