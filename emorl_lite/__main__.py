@@ -183,7 +183,7 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning)
     if isinstance(command, StudyRun):
         return run_study(command, sys.argv[1:] if arguments is None else arguments)
-    from emorl_lite.parallel_ppo import join, world_size
+    from emorl_lite.parallel_ppo import join, leave, world_size
     from emorl_lite.provenance import save_table
     from emorl_lite.reward_runs import require_objectives
     from emorl_lite.runs import Experiment
@@ -205,6 +205,7 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
             if rank:
                 continue
             print(f"{name}: reward {reward} in {len(log)} steps; {os.path.relpath(experiment.run_folder(name))}")
+        leave()
         return 0
     if isinstance(command, Search):
         result = experiment.search()

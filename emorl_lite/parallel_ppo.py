@@ -33,6 +33,13 @@ def join(device: str = "auto") -> tuple[int, int]:
     return state.process_index, state.num_processes
 
 
+def leave() -> None:
+    """Part from the other processes in good order; without it one that ends early can take the rest with it."""
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 class ParallelPPO(PPOTrainer):
     """`PPOTrainer` as one of several processes. Raises UserError unless batch and episodes can be shared evenly.
 
