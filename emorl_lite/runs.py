@@ -198,13 +198,13 @@ class Experiment(RewardRuns):
 
     # -- evaluation and search
 
-    def policy_replies(self, policy: str, prompts: Sequence[str]) -> list[str]:
-        """Greedy replies of `base` or of one adapter."""
+    def policy_replies(self, policy: str, prompts: Sequence[str], **options: Any) -> list[str]:
+        """Replies of `base` or of one adapter, greedy unless the options to generate() say otherwise."""
         if policy == "base":
             with self.lm.without_adapters():
-                return self.lm.reply(prompts)
+                return self.lm.reply(prompts, **options)
         self.lm.use(policy)
-        return self.lm.reply(prompts)
+        return self.lm.reply(prompts, **options)
 
     def score(self, policy: str, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, Any]:
         """One row: mean score per objective, their mean, and the share of replies that ended."""

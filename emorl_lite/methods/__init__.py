@@ -14,6 +14,7 @@ from emorl_lite.methods.base import Bench, Cost, Method
 REGISTRY = {
     "base": "base_model:BaseModel",
     "uniform": "uniform:Uniform",
+    "uniform-short": "uniform:UniformShort",
     "uniform-wide": "uniform:UniformWide",
     "dynaopt": "dynaopt:DynaOpt",
     "c-dynaopt": "c_dynaopt:CDynaOpt",

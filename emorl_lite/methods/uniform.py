@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from emorl_lite.methods.base import Bench, Cost, Knob, Method, Setting, WeightedSum, active
 from emorl_lite.models import LanguageModel
@@ -35,13 +36,15 @@ class Uniform(Method):
     reference = "arXiv 2505.02579"
     trains = "one adapter on the mean reward"
     decodes = "one adapter"
+    divided_by = 1
+    """Part of the budget that it is given."""
     times = 1
     """Rank of the adapter, in ranks of a single objective's."""
 
     def prepare(self) -> Cost:
         """Train or load the adapter."""
         bench = self.bench
-        config = bench.scalarised(bench.uniform)
+        config = replace(bench.scalarised(bench.uniform), episodes=bench.ppo.episodes // self.divided_by)
         return bench.train(self.name, WeightedSum(bench.objectives, bench.uniform), config, UniformPPO, times=self.times)
 
     def policy(self, setting: Setting = None) -> AbstractContextManager[LanguageModel]:
@@ -61,3 +64,14 @@ class UniformWide(Uniform):
     def __init__(self, bench: Bench):
         super().__init__(bench)
         self.times = len(bench.names)
+
+
+class UniformShort(Uniform):
+    """The same with the data of one single-objective run: it takes as long as EMORL's runs side by side, and a d-th of their sum."""
+
+    name = "uniform-short"
+    trains = "one adapter on the mean reward, with a d-th of the budget"
+
+    def __init__(self, bench: Bench):
+        super().__init__(bench)
+        self.divided_by = len(bench.names)

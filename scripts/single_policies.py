@@ -1,0 +1,64 @@
+"""What each single-objective adapter is worth on held-out prompts, decoded greedily and sampled: the base beside every adapter.
+
+python scripts/single_policies.py --preset smollm2 --seeds 2
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import tyro
+
+from emorl_lite.errors import UserError
+from emorl_lite.presets import get_preset
+from emorl_lite.provenance import save_table
+from emorl_lite.runs import Experiment
+from emorl_lite.small_world import data_root
+
+
+@dataclass
+class Options:
+    """Options."""
+
+    preset: str = "smollm2"
+    seeds: int = 2
+    prompts: int = 0
+    """Test prompts (0: all)."""
+    out: str = ""
+    """CSV file (default: data/<preset>/single_policies.csv)."""
+
+
+def rows(options: Options) -> pd.DataFrame:
+    """One row a policy, seed and decoding: every objective's mean score, their mean, and the most frequent reply with its share."""
+    found: list[dict[str, Any]] = []
+    for seed in range(options.seeds):
+        lab = Experiment(get_preset(options.preset), seed, progress=False)
+        lab.load_adapters()
+        prompts = lab.dataset.prompts("test")[: options.prompts or None]
+        for policy in ("base", *lab.preset.objectives):
+            for decoding in ("greedy", "sampled"):
+                torch.manual_seed(seed)
+                replies = lab.policy_replies(policy, prompts, do_sample=decoding == "sampled")
+                share = pd.Series(replies).value_counts(normalize=True)
+                row = lab.score(policy, prompts, replies) | {"decoding": decoding, "n": len(prompts)}
+                often = float(share.iloc[0])  # a reply that is given once may say a client's words again
+                found.append(row | {"favourite": share.index[0] if often > 0.05 else "", "its_share": often})
+                print(f"seed {seed}, {policy}, {decoding}: " + ", ".join(f"{o} {row[o]:.3f}" for o in lab.preset.objectives), flush=True)
+    return pd.DataFrame(found)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    try:
+        chosen = tyro.cli(Options)
+        target = Path(chosen.out) if chosen.out else data_root() / chosen.preset / "single_policies.csv"
+        command = "python scripts/single_policies.py " + " ".join(sys.argv[1:])
+        save_table(rows(chosen).round(4), target, command=command, preset=chosen.preset, seeds=chosen.seeds)
+    except UserError as error:
+        sys.exit(f"error: {error}")
