@@ -15,7 +15,7 @@ import pandas as pd
 from emorl_lite.errors import UserError
 from emorl_lite.small_world import data_root
 
-METHODS = {"base": "T5-base", "uniform": "Uniform weighted", "dynaopt": "DynaOpt", "rewarded-soups": "Model soups", "emorl": "EMORL"}
+METHODS = {"base": "Base model", "uniform": "Uniform weighted", "dynaopt": "DynaOpt", "rewarded-soups": "Model soups", "emorl": "EMORL"}
 """Our names of the paper's methods."""
 
 CONSUMPTION = pd.DataFrame(
