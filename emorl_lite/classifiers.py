@@ -221,7 +221,7 @@ def train_classifier(
     start, total, step = time.perf_counter(), classifier_steps(len(read), config), 0
     model.train()
     for _ in range(config.classifier_epochs):
-        for rows in _similar_lengths([len(r) for r in read], config.classifier_batch, rng):
+        for rows in similar_lengths([len(r) for r in read], config.classifier_batch, rng):
             warm = min(1.0, (step + 1) / 50)
             for group in optimizer.param_groups:
                 group["lr"] = config.classifier_lr * warm * (0.03 + 0.485 * (1 + math.cos(math.pi * step / total)))
@@ -242,7 +242,7 @@ def classifier_steps(examples: int, config: RewardConfig) -> int:
     return config.classifier_epochs * -(-examples // config.classifier_batch)
 
 
-def _similar_lengths(lengths: Sequence[int], size: int, rng: random.Random) -> list[list[int]]:
+def similar_lengths(lengths: Sequence[int], size: int, rng: random.Random) -> list[list[int]]:
     """One epoch of batches of examples of similar length, in random order: less padding."""
     order = list(range(len(lengths)))
     rng.shuffle(order)

@@ -11,7 +11,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
 
+from emorl_lite.classifiers import similar_lengths
 from emorl_lite.devices import choose_device, half_precision
 from emorl_lite.errors import UserError
 from emorl_lite.models import UNFINISHED
@@ -205,7 +206,7 @@ def train_text_classifier(
     optimizer = torch.optim.AdamW(made.trained(), lr=config.text_lr, weight_decay=0.01)
     made.model.train()
     for _ in range(config.text_epochs):
-        for rows in _batches([len(p.prompt) + len(p.reply) for p in pairs], config.text_batch, rng):
+        for rows in similar_lengths([len(p.prompt) + len(p.reply) for p in pairs], config.text_batch, rng):
             warm = min(1.0, (step + 1) / (0.1 * total + 1))
             for group in optimizer.param_groups:
                 group["lr"] = config.text_lr * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * step / total)))
@@ -229,15 +230,3 @@ def train_text_classifier(
 def text_classifier_steps(pairs: int, config: RewardConfig) -> int:
     """Steps of a whole training."""
     return config.text_epochs * -(-pairs // config.text_batch)
-
-
-def _batches(lengths: Sequence[int], size: int, rng: random.Random) -> Iterator[list[int]]:
-    """One epoch of batches of pairs of similar length, in random order."""
-    order = list(range(len(lengths)))
-    rng.shuffle(order)
-    groups = []
-    for start in range(0, len(order), size * 20):
-        part = sorted(order[start : start + size * 20], key=lambda i: lengths[i])
-        groups += [part[i : i + size] for i in range(0, len(part), size)]
-    rng.shuffle(groups)
-    yield from groups
