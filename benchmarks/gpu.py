@@ -12,7 +12,6 @@ import json
 import sys
 import tempfile
 import time
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -152,7 +151,6 @@ def failures(figures: dict[str, Any]) -> list[str]:
 
 def main() -> int:
     """Compare, print, say what failed."""
-    warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         figures = compare(tyro.cli(Options, description=__doc__))
     except UserError as error:

@@ -15,7 +15,6 @@ import argparse
 import json
 import statistics
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -244,7 +243,6 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="folder of the runs, if not the usual one")
     parser.add_argument("--out", type=Path, help="write the table, with its provenance beside it")
     args = parser.parse_args()
-    warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     if args.quick:
         experiment = quick_experiment()

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -156,7 +155,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for the three tables, with their provenance beside them")
     parser.add_argument("--part", choices=["all", "regret", "clients", "costs"], default="all", help="one of the parts")
     args = parser.parse_args()
-    warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     preset = get_preset("tiny")
     curves: list[Any] = []

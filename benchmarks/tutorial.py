@@ -2,8 +2,8 @@
 
 Per seed: three PPO adapters, the hierarchical search on validation prompts, and every policy's scores on test prompts that neither training
 nor search saw, all decoded greedily with the same token limit. The reward classifiers are trained once; seeds vary the reinforcement
-learning. Finished parts under runs/ are reused. `--quick` runs one seed with few episodes and a coarse search, in a temporary folder.
-The last line is one JSON object.
+learning. Finished parts under runs/ (or `--runs`) are reused. `--quick` runs one seed with few episodes and a coarse search, in a
+temporary folder. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def rows_of_seed(experiment: Experiment) -> list[dict[str, Any]]:
     preset, names = experiment.preset, list(experiment.preset.objectives)
     start = time.perf_counter()
     logs = experiment.train_all()
-    training = logs.groupby("objective").agg(points=("episodes", "last"), seconds=("seconds", "last"))
+    training = logs.groupby("objective").agg(
+        points=("episodes", "last"), seconds=("seconds", "last"), first=("reward", "first"), last=("reward", "last"), kl=("kl", "last")
+    )
     result = experiment.search()
     search_replies = result.evaluated * preset.search.validation_prompts
     clients = {c.text: c for c in grammar().clients(preset.data.test_prompts, "test")}
@@ -47,6 +49,7 @@ def rows_of_seed(experiment: Experiment) -> list[dict[str, Any]]:
             "true_reflection": sum(t[0] for t in truth) / len(truth),
             "true_empathy": sum(t[1] for t in truth) / len(truth),
             **measured,
+            "favourite_share": pd.Series(replies).value_counts(normalize=True).iloc[0],
             **{f"w_{n}": w for n, w in zip(names, weights or [float("nan")] * len(names), strict=True)},
             "data_points": points,
             "data_points_parallel": parallel,
@@ -56,7 +59,8 @@ def rows_of_seed(experiment: Experiment) -> list[dict[str, Any]]:
     rows = [row("base", experiment.policy_replies("base", prompts), 0, 0)]
     for name in names:
         points = int(training.points[name])
-        rows.append(row(name, experiment.policy_replies(name, prompts), points, points))
+        sampled = {"sampled_first": training["first"][name], "sampled_last": training["last"][name], "kl_last": training.kl[name]}
+        rows.append(row(name, experiment.policy_replies(name, prompts), points, points) | sampled)
     found = row("ensemble", experiment.ensemble(result.best).reply(prompts), total, longest, result.best)
     validation = sum(result.best_scores.values()) / len(names)
     rows.append(found | {"validation_mean": validation, "search_replies": search_replies, "search_seconds": result.table.seconds.sum()})
@@ -104,13 +108,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--runs", type=Path, help="folder of the runs, if not the usual one")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     preset = get_preset(args.preset)
     with tempfile.TemporaryDirectory() as scratch:
-        root = Path(scratch) if args.quick else None
+        root = Path(scratch) if args.quick else args.runs
         seeds = args.seeds[:1] if args.quick else args.seeds
         chosen = quick(preset) if args.quick else preset
         rows = [row for seed in seeds for row in rows_of_seed(Experiment(chosen, seed, root))]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -101,6 +100,11 @@ class Tutorial:
     """Run these alone, by number: --only 02 03."""
     preset: str = ""
     """Another preset than the notebooks name, for those that have a choice: --only 02 03 04 --preset smollm2."""
+    run: Literal["", "mine", "reference"] = ""
+    """Whose adapters notebooks 01 to 06 read: what is trained on this machine, or the reference run in the repository. By default all
+    notebooks together train and go on with their own; single ones read what they name."""
+    seed: int = 0
+    """Seed of that run."""
 
 
 @dataclass
@@ -171,7 +175,7 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
     if isinstance(command, Tutorial):
         from emorl_lite.tutorial import run_tutorial
 
-        return run_tutorial(list(command.only) or None, preset=command.preset)
+        return run_tutorial(list(command.only) or None, preset=command.preset, run=command.run, seed=command.seed)
     if isinstance(command, Data):
         return run_data(command)
     if isinstance(command, Models):
@@ -180,7 +184,6 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
         for name, packaged in PACKAGED.items():
             print(f"{name} ({packaged.licence}, from {packaged.requirement}): {make_model(name)}")
         return 0
-    warnings.filterwarnings("ignore", category=FutureWarning)
     if isinstance(command, StudyRun):
         return run_study(command, sys.argv[1:] if arguments is None else arguments)
     from emorl_lite.parallel_ppo import join, leave, world_size

@@ -21,6 +21,7 @@ from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
 from emorl_lite.errors import UserError
+from emorl_lite.provenance import runs_root
 
 DPI = 110
 """Resolution of the PNG, in dots per inch: readable in a notebook, a few ten kB."""
@@ -188,8 +189,8 @@ def _with_palette(png: BytesIO) -> bytes:
 
 
 def figures_root() -> Path:
-    """Where figures are kept: $EMORL_FIGURES, or `figures/` in the repository."""
-    return Path(os.environ.get("EMORL_FIGURES") or Path(__file__).resolve().parent.parent / "figures")
+    """Where a reader's figures go: $EMORL_FIGURES, or `figures/` among the runs. (The repository's own `figures/` is its maintainers'.)"""
+    return Path(os.environ.get("EMORL_FIGURES") or runs_root() / "figures")
 
 
 def show(figure: Figure, name: str, alt: str, folder: Path | None = None) -> None:

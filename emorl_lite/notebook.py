@@ -1,10 +1,14 @@
-"""Small helpers that keep notebook cells short: a start line, prose with computed numbers, and tables that read well."""
+"""Small helpers that keep notebook cells short: a start line, prose with computed numbers, and tables that read well.
+
+Two environment variables choose for all notebooks at once: EMORL_RUN ("reference", "mine", or a folder laid out like data/tiny) and
+EMORL_SEED.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
-import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -15,12 +19,12 @@ from emorl_lite.devices import choose_device
 from emorl_lite.errors import UserError
 from emorl_lite.presets import Preset, get_preset
 from emorl_lite.provenance import runs_root
+from emorl_lite.runs import Experiment
 from emorl_lite.small_world import data_root
 
 
 def start(preset: str = "tiny") -> Preset:
     """Print what this notebook runs on and return the preset."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # deprecations inside the library, not ours
     chosen = get_preset(preset)
     device, dtype = choose_device(chosen.model.device, chosen.model.dtype)
     if device.type == "cpu" and chosen.rewards.kind == "small_world":
@@ -34,17 +38,63 @@ def start(preset: str = "tiny") -> Preset:
     return chosen
 
 
+def open_run(preset: str = "tiny", run: str = "reference", seed: int = 0) -> Experiment:
+    """Start a notebook on one run: its model, rewards, adapters and data. Prints whose run it is.
+
+    `run`: "reference", the run in the repository; "mine", what is trained on this machine (now, where it is not there yet); or a folder
+    laid out like data/tiny. $EMORL_RUN and $EMORL_SEED go before the arguments.
+    Raises UserError if there is no such run, or for a bad seed.
+    """
+    chosen = start(preset)
+    run = os.environ.get("EMORL_RUN") or run
+    number = os.environ.get("EMORL_SEED") or str(seed)
+    if not number.isdecimal():
+        raise UserError(f"EMORL_SEED={number}: expected a number from 0")
+    small_world = chosen.rewards.kind == "small_world"
+    experiment = Experiment(chosen, int(number), source="any" if run == "mine" and not small_world else run)
+    if experiment.published is None or run == "mine":
+        missing = [name for name in chosen.objectives if name not in experiment.trained()]
+        state = f"; {', '.join(missing)}: trained when first needed" if missing else ", trained already"
+        print(f"run: yours, seed {number}{state}")
+    else:
+        whose = "the reference in the repository" if run == "reference" else "another one, as EMORL_RUN says"
+        print(f"run: {whose}, seed {number}: nothing is trained here" + (' (yours: RUN = "mine")' if run == "reference" else ""))
+    return experiment
+
+
 def size(preset: Preset, tiny: int, real: int) -> int:
     """How many texts a demonstration takes: fewer where the model is a real one, so that the notebook stays within minutes."""
     return tiny if preset.rewards.kind == "small_world" else real
 
 
-def committed(name: str) -> pd.DataFrame:
-    """A table that comes with the repository, from `data/results/`."""
-    path = data_root() / "results" / name
+def committed(name: str, folder: str = "results") -> pd.DataFrame:
+    """A table that comes with the repository, from `data/<folder>/`."""
+    path = data_root() / folder / name
     if not path.is_file():
         raise UserError(f"{path}: no such committed table")
     return pd.read_csv(path)
+
+
+def beside(here: Mapping[str, float], reference: pd.DataFrame, names: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Measures of this run beside the reference and its spread over machines and seeds.
+
+    `reference`: a row a run, first the one that the notebooks read; columns as in `here`. `names`: what to call them.
+    Columns of the result: measure, this run, reference, lowest, highest, inside (whether this run lies between those two).
+    """
+    rows = []
+    for key, value in here.items():
+        low, high = float(reference[key].min()), float(reference[key].max())
+        rows.append(
+            {
+                "measure": (names or {}).get(key, key),
+                "this run": float(value),
+                "reference": float(reference[key].iloc[0]),
+                "lowest": low,
+                "highest": high,
+                "inside": "yes" if low - 5e-3 <= value <= high + 5e-3 else "no",
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def say(markdown: str) -> None:

@@ -345,7 +345,10 @@ T5 = Preset(
 )
 """The paper's own models: T5-base without a warm start, RoBERTa, GPT-2. Meant for a GPU and the model hub."""
 
-PRESETS: dict[str, Preset] = {"tiny": Preset(), "smollm2": SMOLLM2, "t5": T5}
+TINY = Preset(name="tiny", model=ModelConfig(device="cpu", dtype="float32", store="float16"))
+"""The embedded small world. On the CPU in float32 wherever it is: a GPU gains nothing on so small a model, and draws other samples."""
+
+PRESETS: dict[str, Preset] = {"tiny": TINY, "smollm2": SMOLLM2, "t5": T5}
 
 
 def get_preset(name: str) -> Preset:

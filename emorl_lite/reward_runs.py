@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -34,16 +35,34 @@ class RewardRuns:
     seed: int = 0
     root: Path | None = None
     progress: bool = True
+    source: str = ""
+    """Whose classifiers and adapters: "mine" (trained here, under runs/), "reference" (those in the repository), "any" (mine where they
+    are, else the repository's), or a folder laid out like data/tiny. By default "mine" for the small world, which trains in minutes, and
+    "any" for the others."""
 
     def __post_init__(self) -> None:
         known = PRESETS.get(self.preset.name)
         own_model = known is None or known.model.path == self.preset.model.path
         name = self.preset.name if own_model else f"{self.preset.name}-{Path(self.preset.model.path).name}"
+        self.source = str(self.source) or ("mine" if self.preset.rewards.kind == "small_world" else "any")
+        if self.source == "reference":  # what is found with other adapters lies in another folder
+            name += "-reference"
+        elif self.source not in ("mine", "any"):
+            place = Path(self.source).resolve()
+            name += f"-{place.name}-{hashlib.sha256(str(place).encode()).hexdigest()[:6]}"
         self.home = Path(self.root or runs_root()) / name
+        if self.source == "reference" and self.published is None:
+            raise UserError(f"the repository holds no reference run of the preset {self.preset.name} with these options; train one: 'mine'")
 
     @cached_property
     def published(self) -> Path | None:
-        """Where the repository holds trained parts of this preset; None if it holds none, or if training's options were changed."""
+        """Where trained parts of this preset lie that nobody trains here; None if there are none, or if training's options were changed."""
+        if self.source == "mine":
+            return None
+        if self.source not in ("any", "reference"):
+            if not Path(self.source).is_dir():
+                raise UserError(f"{self.source}: no such folder of runs; expected 'reference', 'mine', or a folder laid out like data/tiny")
+            return Path(self.source)
         folder, known = data_root() / self.preset.name, PRESETS.get(self.preset.name)
         if known is None or not folder.is_dir():
             return None
@@ -52,15 +71,21 @@ class RewardRuns:
         return folder if replace(known, model=device, **keep) == self.preset else None
 
     def place(self, *parts: str) -> Path:
-        """Where a part of this experiment lies: among the runs, or, if only the repository holds it, there."""
+        """Where a part of this experiment lies, by `source`: among the runs, or in the repository."""
         own = self.home.joinpath(*parts)
-        if self.published is not None and not own.exists() and self.published.joinpath(*parts).exists():
-            return self.published.joinpath(*parts)
-        return own
+        if self.published is None:
+            return own
+        theirs = self.published.joinpath(*parts)
+        return own if self.source == "any" and (own.exists() or not theirs.exists()) else theirs
 
     def is_published(self, folder: Path) -> bool:
-        """Whether a folder belongs to the repository, where nothing is written."""
+        """Whether a folder holds what others trained: nothing is written there."""
         return self.published is not None and self.published in folder.parents
+
+    def refuse_to_train(self, folder: Path) -> None:
+        """Raise UserError if a part that is missing belongs to a run that is not trained here."""
+        if self.is_published(folder):
+            raise UserError(f"{'/'.join(folder.parts[-3:])}: this run lacks it; choose another seed, or train your own: 'mine'")
 
     @cached_property
     def frozen(self) -> LanguageModel:
@@ -74,6 +99,7 @@ class RewardRuns:
             return real_classifier(objective, self.preset, lambda: load(replace(self.preset.data, max_words=0)), folder, self.progress)
         if (folder / "classifier.safetensors").is_file():
             return CrossEncoder.load(folder, self.frozen)
+        self.refuse_to_train(folder)
         config, losses = self.preset.rewards, []
         labels = [getattr(e, objective) for e in self.labelled]
         steps = classifier_steps(len(labels), config)

@@ -4,6 +4,8 @@
     runs/<preset>/seed<k>/<objective>/        PPO: adapter, log.csv, samples.csv, checkpoint
     runs/<preset>/seed<k>/search.csv          every point of the search
 
+data/<preset>/ holds the same for runs that come with the repository: `source` says whose are used.
+
 Runs on a data file have the file's name before the seed: runs/<preset>/<file>-seed<k>/.
 """
 
@@ -14,7 +16,6 @@ import json
 import os
 import sys
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
@@ -131,6 +132,8 @@ class Experiment(RewardRuns):
         if not resume and self.is_published(folder):
             folder = self.folder / objective
         if self.is_published(folder):
+            if not (folder / "done.json").is_file():
+                self.refuse_to_train(folder)
             if objective not in self.lm.adapters:
                 self.lm.load_adapter(folder, objective)
             return pd.read_csv(folder / "log.csv").assign(objective=objective, seed=self.seed)
@@ -156,12 +159,14 @@ class Experiment(RewardRuns):
         results (default: two on a CPU that has two cores, else one).
         """
         missing = [name for name in self.preset.objectives if name not in self.trained()]
+        for name in missing:
+            self.refuse_to_train(self.run_folder(name))
         if workers is None:
             workers = min(2, os.cpu_count() or 1) if self.lm.device.type == "cpu" else 1
         if workers > 1 and len(missing) > 1:
             for name in self.preset.objectives:
                 _ = self.rewards[name]  # the classifiers, once, before the workers load them
-            job = partial(_train_one, self.preset, self.seed, self.root)
+            job = partial(_train_one, self.preset, self.seed, self.root, self.source)
             with processes(min(workers, len(missing))) as pool:
                 self._follow([pool.submit(job, name) for name in missing], missing)
         return pd.concat([self.train(name) for name in self.preset.objectives], ignore_index=True)
@@ -331,10 +336,9 @@ class Experiment(RewardRuns):
         return {"preset": self.preset.name, "seed": self.seed, "ppo": asdict(self.preset.ppo), "search": asdict(self.preset.search)}
 
 
-def _train_one(preset: Preset, seed: int, root: Path | None, objective: str) -> None:
+def _train_one(preset: Preset, seed: int, root: Path | None, source: str, objective: str) -> None:
     """One run in a process of its own."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # deprecations inside the library, not ours
-    Experiment(preset, seed, root, progress=False).train(objective)
+    Experiment(preset, seed, root, progress=False, source=source).train(objective)
 
 
 def _digest(data: bytes) -> str:

@@ -13,7 +13,6 @@ import json
 import os
 import sys
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -241,7 +240,6 @@ def make_bench(lab: Experiment) -> Bench:
 
 def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> None:
     """One job, in whatever process this is."""
-    warnings.filterwarnings("ignore", category=FutureWarning)  # deprecations inside the libraries, not ours
     began = time.perf_counter()
     lab = Experiment(preset, seed, root, progress=False)
     bench = make_bench(lab)

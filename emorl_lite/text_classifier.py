@@ -29,6 +29,7 @@ from emorl_lite.errors import UserError
 from emorl_lite.models import UNFINISHED
 from emorl_lite.places import how_to_get, resolve
 from emorl_lite.presets import RewardConfig
+from emorl_lite.quiet import libraries_quiet
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ class TextClassifier:
         torch.manual_seed(seed)
         lora = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="FEATURE_EXTRACTION")
         head = PairHead(bare.config.hidden_size).to(next(bare.parameters()).device)
-        return cls(get_peft_model(bare, lora), tokenizer, encoder, max_tokens, head)
+        with libraries_quiet():
+            return cls(get_peft_model(bare, lora), tokenizer, encoder, max_tokens, head)
 
     @property
     def device(self) -> torch.device:

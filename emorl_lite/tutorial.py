@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from emorl_lite.errors import UserError
-from emorl_lite.presets import get_preset
+from emorl_lite.presets import OBJECTIVES, get_preset
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SAMPLE_SECONDS = 0.25  # how often memory is sampled and the progress line redrawn
@@ -43,11 +43,14 @@ def runs_root() -> Path:
     return Path(os.environ.get("EMORL_RUNS") or REPOSITORY / "runs").resolve()
 
 
-def run_tutorial(notebooks: Sequence[str | Path] | None = None, kernel: str | None = None, preset: str = "") -> int:
+def run_tutorial(
+    notebooks: Sequence[str | Path] | None = None, kernel: str | None = None, preset: str = "", run: str = "", seed: int = 0
+) -> int:
     """Execute notebooks in order and print times, peak memory and the closing table. `preset`: another one than the notebooks name.
 
     `notebooks`: files, or the start of names in the repository's `notebooks/` ("02"); all of those by default. `kernel` defaults to the
-    one each notebook names. Stops at the first notebook that fails. Timings go to `runs/tutorial.json`.
+    one each notebook names. `run`: whose adapters they read, "mine" or "reference"; by default all notebooks go on with what they trained,
+    and single ones read what they name. Stops at the first notebook that fails. Timings go to `runs/tutorial.json`.
     Returns the exit code: 0, 1 after an error in a notebook, 130 after Ctrl-C. Raises UserError if there is nothing to run.
     """
     try:
@@ -55,7 +58,13 @@ def run_tutorial(notebooks: Sequence[str | Path] | None = None, kernel: str | No
         import psutil  # noqa: F401
     except ImportError as error:
         raise UserError(f"the tutorial runner needs {error.name}: pip install nbclient psutil") from error
+    if run not in ("", "mine", "reference"):
+        raise UserError(f"--run {run}: expected mine or reference")
+    if seed < 0:
+        raise UserError(f"--seed {seed}: must not be negative")
     paths = _choose(notebooks)
+    run = run or ("mine" if notebooks is None and preset in ("", "tiny") else "")
+    choices = ({"EMORL_RUN": run} if run else {}) | ({"EMORL_SEED": str(seed)} if seed else {})
     runs = runs_root()
     runs.mkdir(parents=True, exist_ok=True)
     began = time.time()
@@ -64,7 +73,7 @@ def run_tutorial(notebooks: Sequence[str | Path] | None = None, kernel: str | No
     print(f"{len(paths)} notebook{'s' if len(paths) > 1 else ''}, executed copies in {_short(runs / 'notebooks')}", flush=True)
     for path in paths:
         try:
-            done.append(_execute(path, kernel, runs, preset))
+            done.append(_execute(path, kernel, runs, preset, choices))
         except KeyboardInterrupt:
             print(f"\ninterrupted in {path.name}", flush=True)
             code = INTERRUPTED
@@ -74,7 +83,7 @@ def run_tutorial(notebooks: Sequence[str | Path] | None = None, kernel: str | No
             code = 1
             break
     _write_timings(runs / "tutorial.json", done)
-    _print_summary(done, runs, began, preset or "tiny")
+    _print_summary(done, runs, began, preset or "tiny", seed)
     return code
 
 
@@ -102,7 +111,7 @@ def _choose(notebooks: Sequence[str | Path] | None) -> list[Path]:
 # -- one notebook
 
 
-def _execute(path: Path, kernel: str | None, runs: Path, preset: str = "") -> Timing:
+def _execute(path: Path, kernel: str | None, runs: Path, preset: str, choices: dict[str, str]) -> Timing:
     """Run one notebook. nbclient works in a thread, so that this one can draw, sample memory and take Ctrl-C."""
     import nbformat
     from nbclient import NotebookClient
@@ -127,7 +136,7 @@ def _execute(path: Path, kernel: str | None, runs: Path, preset: str = "") -> Ti
 
     def work() -> None:
         try:
-            client.execute(env=_kernel_environment(runs, preset))
+            client.execute(env=_kernel_environment(runs, preset) | choices)
         except Exception as error:
             failure.append(error)
 
@@ -279,7 +288,7 @@ def _write_timings(path: Path, done: list[Timing]) -> None:
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def _print_summary(done: list[Timing], runs: Path, began: float, preset: str) -> None:
+def _print_summary(done: list[Timing], runs: Path, began: float, preset: str, seed: int) -> None:
     print()
     if done:
         width = max(len(t.name) for t in done)
@@ -287,9 +296,14 @@ def _print_summary(done: list[Timing], runs: Path, began: float, preset: str) ->
             print(f"{t.name:<{width}}  {_clock(t.seconds):>7}  {t.peak_mb:7,.0f} MB{'  FAILED' if t.error else ''}")
         together = f"{_clock(sum(t.seconds for t in done)):>7}  {max(t.peak_mb for t in done):7,.0f} MB"
         print(f"{'all, and peak memory':<{width}}  {together}")
-    _print_weights(runs / preset / "search.json", began)
-    _print_scores(runs / preset / "summary.csv", began)
-    print(f"\nfigures: figures/   timings: {_short(runs / 'tutorial.json')}")
+    for whose, name in (("yours", preset), ("the reference run", f"{preset}-reference")):
+        home = runs / name
+        _print_weights(home / "search.json", began, whose)
+        _print_scores(home / "summary.csv", began, whose)
+    if preset == "tiny" and (runs / preset / "summary.csv").is_file():
+        _print_reference(REPOSITORY / "data" / "tiny" / "policies.csv")
+    figures = os.environ.get("EMORL_FIGURES") or runs / "figures"
+    print(f"\nfigures: {_short(Path(figures).resolve())}/   timings: {_short(runs / 'tutorial.json')}")
 
 
 def _age(path: Path, began: float) -> str:
@@ -297,26 +311,44 @@ def _age(path: Path, began: float) -> str:
     return "" if path.stat().st_mtime >= began - 1 else " (from an earlier run)"
 
 
-def _print_weights(path: Path, began: float) -> None:
+def _print_weights(path: Path, began: float, whose: str) -> None:
     """The search's weights, if it has run."""
     if path.is_file():
         weights = json.loads(path.read_text(encoding="utf-8"))["weights"]
-        print(f"\nweights found{_age(path, began)}: " + ", ".join(f"{k} {float(v):.3g}" for k, v in weights.items()))
+        print(f"\nweights found, {whose}{_age(path, began)}: " + ", ".join(f"{k} {float(v):.3g}" for k, v in weights.items()))
 
 
-def _print_scores(path: Path, began: float) -> None:
+def _print_scores(path: Path, began: float, whose: str) -> None:
     """Scores per policy and objective, if the notebooks got that far."""
-    if not path.is_file():
-        return
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        columns = [c for c in (rows[0] if rows else {}) if c not in ("seed", "finished")]
+        if columns:
+            print(f"\nscores on held-out clients, {whose}{_age(path, began)}")
+            _print_rows(rows, columns)
+
+
+def _print_reference(path: Path) -> None:
+    """The reference run's scores: lowest to highest over its seeds and instruction sets, which is where another machine's may lie."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    columns = [c for c in (rows[0] if rows else {}) if c not in ("seed", "finished")]
-    if not columns:
-        return
-    print(f"\nscores on held-out clients{_age(path, began)}")
+    columns = ["policy", *OBJECTIVES, "mean"]
+    ranges = []
+    for policy in dict.fromkeys(row["policy"] for row in rows):
+        if policy in ("base", *OBJECTIVES, "ensemble"):
+            of = [row for row in rows if row["policy"] == policy]
+            spread = {c: sorted(float(row[c]) for row in of) for c in columns[1:]}
+            ranges.append({"policy": policy} | {c: f"{x[0]:.3f}-{x[-1]:.3f}" for c, x in spread.items()})
+    runs = len({(row["machine"], row["seed"]) for row in rows})
+    print(f"\nthe reference, lowest to highest of {runs} runs (seeds and instruction sets)")
+    _print_rows(ranges, columns)
+
+
+def _print_rows(rows: list[dict[str, str]], columns: list[str]) -> None:
     width = max(len(row[columns[0]]) for row in rows)
     for row in [{c: c for c in columns}, *rows]:
-        print(f"{row[columns[0]]:<{width}}" + "".join(f"{_short_number(row[c]):>12}" for c in columns[1:]))
+        print(f"{row[columns[0]]:<{width}}" + "".join(f"{_short_number(row[c]):>13}" for c in columns[1:]))
 
 
 def _short_number(text: str) -> str:

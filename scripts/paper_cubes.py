@@ -8,7 +8,6 @@ Adapters are loaded, or trained if they are missing; every search is resumable b
 from __future__ import annotations
 
 import sys
-import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -53,7 +52,6 @@ def points(options: Options) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         chosen = tyro.cli(Options)
         folder = data_root() / ("results" if chosen.preset == "tiny" else chosen.preset)

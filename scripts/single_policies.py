@@ -6,7 +6,6 @@ python scripts/single_policies.py --preset smollm2 --seeds 2
 from __future__ import annotations
 
 import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,6 @@ def rows(options: Options) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         chosen = tyro.cli(Options)
         target = Path(chosen.out) if chosen.out else data_root() / chosen.preset / "single_policies.csv"

@@ -1,0 +1,103 @@
+"""Make the reference run of the tiny preset, data/tiny: `python scripts/make_reference.py` (`make reference`).
+
+Classifiers, and adapters of three seeds, in float16, with their logs: what the notebooks read, so that a reader sees what the page says.
+The same is trained on other instruction sets of this processor, which is how another machine is had on one: their rounding differs, a
+sampled word follows, and the learning amplifies it. Only their scores are kept, as the spread that a reader's own run is compared with.
+
+    data/tiny/classifiers/<objective>/   classifier.safetensors, classifier.json, losses.csv
+    data/tiny/seed<k>/<objective>/       adapter, done.json, log.csv
+    data/tiny/policies.csv               scores of every policy by machine and seed; data/results/tiny_seeds.csv is the native part
+    data/tiny/classifiers.csv            what the classifiers are worth on held-out replies, by machine and training seed
+
+Finished parts under runs/reference/<machine>/ are reused, so the command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import tyro
+from publish_study import ADAPTER, CLASSIFIER, copy
+
+from emorl_lite.errors import UserError
+from emorl_lite.presets import get_preset
+from emorl_lite.provenance import runs_root, save_table
+from emorl_lite.small_world import data_root
+
+MACHINES: dict[str, dict[str, str]] = {
+    "native": {},
+    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "default": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
+}
+"""Instruction sets by the environment that chooses them."""
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@dataclass
+class Options:
+    """Options."""
+
+    seeds: int = 3
+    """Seeds 0 .. seeds - 1."""
+    machines: tuple[str, ...] = tuple(MACHINES)
+    """Instruction sets; the first one's adapters become the reference."""
+    runs: str = ""
+    """Folder of the runs (default: reference/ among the runs)."""
+
+
+def measure(machine: str, folder: Path, seeds: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train and score everything on one instruction set: the tables of policies and of classifiers."""
+    for program, options in (("tutorial", ["--runs", str(folder)]), ("rewards", [])):
+        table = folder / f"{program}.csv"
+        if not table.is_file():
+            command = [sys.executable, str(BENCHMARKS / f"{program}.py"), "--seeds", *map(str, range(seeds)), "--out", str(table), *options]
+            print(f"{machine}: {program}", flush=True)
+            done = subprocess.run(command, env={**os.environ, **MACHINES[machine]}, stdout=subprocess.DEVNULL, check=False)
+            if done.returncode:
+                raise UserError(f"{machine}: benchmarks/{program}.py failed")
+    tables = [pd.read_csv(folder / f"{name}.csv") for name in ("tutorial", "rewards")]
+    return tables[0].assign(machine=machine), tables[1].assign(machine=machine)
+
+
+def publish(runs: Path, target: Path, seeds: int) -> None:
+    """Copy one machine's classifiers and adapters into the repository."""
+    preset = get_preset("tiny")
+    home = runs / preset.name
+    for objective in ("reflection", "empathy"):
+        copy(home / "classifiers" / objective, target / "classifiers" / objective, CLASSIFIER)
+    for seed in range(seeds):
+        for objective in preset.objectives:
+            copy(home / f"seed{seed}" / objective, target / f"seed{seed}" / objective, ADAPTER)
+    for file in target.rglob("log.csv"):  # seconds and rates stay as they are; six digits are enough for curves
+        pd.read_csv(file).round(6).to_csv(file, index=False)
+
+
+def main(options: Options) -> None:
+    unknown = [name for name in options.machines if name not in MACHINES]
+    if unknown or not options.machines:
+        raise UserError(f"--machines {' '.join(unknown) or '(none)'}: expected some of {', '.join(MACHINES)}")
+    root = Path(options.runs) if options.runs else runs_root() / "reference"
+    measured = [measure(machine, root / machine, options.seeds) for machine in options.machines]
+    target, facts = data_root() / "tiny", {"command": "python scripts/make_reference.py", "preset": "tiny", "seeds": options.seeds}
+    publish(root / options.machines[0], target, options.seeds)
+    about = {**facts, "machines": {name: MACHINES[name] for name in options.machines}}
+    policies = pd.concat([policies for policies, _ in measured], ignore_index=True)
+    save_table(policies.round(5), target / "policies.csv", **about)
+    save_table(pd.concat([judged for _, judged in measured], ignore_index=True).round(4), target / "classifiers.csv", **about)
+    native = policies[policies.machine == options.machines[0]].drop(columns="machine")
+    save_table(native.round(5), data_root() / "results" / "tiny_seeds.csv", **facts)
+    sizes = {path: path.stat().st_size for path in target.rglob("*") if path.is_file()}
+    print(json.dumps({"files": len(sizes), "bytes": sum(sizes.values()), "rows": len(policies)}))
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Options))
+    except UserError as error:
+        sys.exit(f"error: {error}")
