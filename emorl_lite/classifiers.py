@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from emorl_lite.errors import UserError
+from emorl_lite.files import write_whole
 from emorl_lite.models import LanguageModel
 from emorl_lite.presets import RewardConfig
 from emorl_lite.small_world import Client, Grammar, Reply, damaged, sentence_case
@@ -136,9 +137,10 @@ class CrossEncoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write classifier.safetensors, in float16, and classifier.json."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, folder / "classifier.safetensors")
         facts = {"support": self.support, "width": self.width, "base": self._lm[0].base_probe()}
         (folder / "classifier.json").write_text(json.dumps(facts), encoding="utf-8")
+        state = {name: x.half().contiguous() for name, x in self.state_dict().items()}
+        write_whole(folder / "classifier.safetensors", state)  # last: it says "done"
 
     @classmethod
     def load(cls, folder: Path, lm: LanguageModel) -> CrossEncoder:

@@ -45,14 +45,12 @@ class RewardRuns:
         own_model = known is None or known.model.path == self.preset.model.path
         name = self.preset.name if own_model else f"{self.preset.name}-{Path(self.preset.model.path).name}"
         self.source = str(self.source) or ("mine" if self.preset.rewards.kind == "small_world" else "any")
-        if self.source == "reference":  # what is found with other adapters lies in another folder
-            name += "-reference"
-        elif self.source not in ("mine", "any"):
-            place = Path(self.source).resolve()
-            name += f"-{place.name}-{hashlib.sha256(str(place).encode()).hexdigest()[:6]}"
         self.home = Path(self.root or runs_root()) / name
         if self.source == "reference" and self.published is None:
             raise UserError(f"the repository holds no reference run of the preset {self.preset.name} with these options; train one: 'mine'")
+        if self.source not in ("mine", "any"):  # what is found with other adapters lies in another folder
+            whose = "reference" if self.source == "reference" else Path(self.source).resolve().name
+            self.home = self.home.with_name(f"{name}-{whose}") / digest_of(self.published)
 
     @cached_property
     def published(self) -> Path | None:
@@ -150,6 +148,14 @@ class RewardRuns:
         }
         require_objectives(self.preset.objectives, list(known))
         return RewardSet({name: Guarded(known[name](), name, c.repeat_ngram) for name in self.preset.objectives})
+
+
+def digest_of(folder: Path | None) -> str:
+    """What tells the trained parts in a folder from others."""
+    made = hashlib.sha256()
+    for file in sorted(folder.rglob("*.safetensors") if folder else ()):
+        made.update(file.read_bytes())
+    return made.hexdigest()[:8]
 
 
 def require_objectives(names: Sequence[str], known: Sequence[str]) -> None:

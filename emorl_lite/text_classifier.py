@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
@@ -26,6 +25,7 @@ from transformers.utils import logging
 from emorl_lite.classifiers import similar_lengths
 from emorl_lite.devices import choose_device, half_precision
 from emorl_lite.errors import UserError
+from emorl_lite.files import write_whole
 from emorl_lite.models import UNFINISHED
 from emorl_lite.places import how_to_get, resolve
 from emorl_lite.presets import RewardConfig
@@ -184,13 +184,6 @@ def _pretrained(kind: Any, path: str, device: str, whole: bool = False) -> tuple
         raise UserError(f"classifier {path!r}: {how_to_get(path)} ({reason})") from error
     finally:
         logging.set_verbosity(level)
-
-
-def write_whole(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a safetensors file that is whole or not there."""
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(tensors, temporary)
-    os.replace(temporary, path)
 
 
 def train_text_classifier(

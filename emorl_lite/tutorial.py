@@ -296,8 +296,8 @@ def _print_summary(done: list[Timing], runs: Path, began: float, preset: str, se
             print(f"{t.name:<{width}}  {_clock(t.seconds):>7}  {t.peak_mb:7,.0f} MB{'  FAILED' if t.error else ''}")
         together = f"{_clock(sum(t.seconds for t in done)):>7}  {max(t.peak_mb for t in done):7,.0f} MB"
         print(f"{'all, and peak memory':<{width}}  {together}")
-    for whose, name in (("yours", preset), ("the reference run", f"{preset}-reference")):
-        home = runs / name
+    references = sorted(runs.glob(f"{preset}-reference/*/summary.csv"), key=lambda file: file.stat().st_mtime)
+    for whose, home in [("yours", runs / preset), *(("the reference run", file.parent) for file in references[-1:])]:
         _print_weights(home / "search.json", began, whose)
         _print_scores(home / "summary.csv", began, whose)
     if preset == "tiny" and (runs / preset / "summary.csv").is_file():

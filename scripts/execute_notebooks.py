@@ -1,20 +1,25 @@
-"""Execute the notebooks in place, as they are committed: `python scripts/execute_notebooks.py [NN ...]`.
+"""Execute the notebooks in place, as they are committed: `python scripts/execute_notebooks.py [NN ...]` (`make outputs`).
 
-Each from a fresh kernel, in order. What a page cannot show is left out of the outputs: the states that a progress bar went through, and
-widgets (they need a kernel; their text stays).
+The maintainers' command, and the only one that writes the committed outputs and `figures/`. Each notebook runs from a fresh kernel, in
+order, on runs of its own: what lies under runs/ does not show. What a page cannot show is left out of the outputs: the states that a
+progress bar went through, and widgets (they need a kernel; their text stays).
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+CHOICES = ("EMORL_RUN", "EMORL_SEED")
+"""Variables of a reader's that would show on the page."""
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -38,8 +43,17 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
 
 def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    for name in CHOICES:
+        os.environ.pop(name, None)
+    with tempfile.TemporaryDirectory() as runs:
+        os.environ |= {"EMORL_RUNS": runs, "EMORL_FIGURES": str(ROOT / "figures")}
+        execute(sys.argv[1:])
+
+
+def execute(chosen: list[str]) -> None:
+    """Execute these notebooks (numbers), or all."""
     for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
-        if sys.argv[1:] and path.name[:2] not in sys.argv[1:]:
+        if chosen and path.name[:2] not in chosen:
             continue
         start = time.perf_counter()
         notebook = nbformat.read(path, as_version=4)
