@@ -93,11 +93,12 @@ class RewardRuns:
     def classifier(self, objective: str) -> CrossEncoder | TextClassifier:
         """The classifier of an objective: loaded, or trained (and saved)."""
         folder = self.place("classifiers", objective)
+        if not (folder / "classifier.safetensors").is_file() and not (objective == "empathy" and self.preset.rewards.empathy_ready):
+            self.refuse_to_train(folder)
         if self.preset.rewards.kind == "real":
             return real_classifier(objective, self.preset, lambda: load(replace(self.preset.data, max_words=0)), folder, self.progress)
         if (folder / "classifier.safetensors").is_file():
             return CrossEncoder.load(folder, self.frozen)
-        self.refuse_to_train(folder)
         config, losses = self.preset.rewards, []
         labels = [getattr(e, objective) for e in self.labelled]
         steps = classifier_steps(len(labels), config)

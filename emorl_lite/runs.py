@@ -80,6 +80,7 @@ class Experiment(RewardRuns):
                 if made.get(name, value) != value:
                     raise UserError(f"{folder}: made with {name} = {made[name]!r}, now {value!r}; choose another --runs, or delete it")
             return folder
+        self.refuse_to_train(folder)
         examples = warm_start_examples(load(replace(self.preset.data, max_words=options.max_words)), find_file(EPITOME))
         if self.progress:
             print(f"warm start: {options.steps} supervised steps on {len(examples)} replies")

@@ -23,6 +23,7 @@ from emorl_lite.presets import OBJECTIVES, get_preset
 REPOSITORY = Path(__file__).resolve().parent.parent
 SAMPLE_SECONDS = 0.25  # how often memory is sampled and the progress line redrawn
 PLAIN_LINE_SECONDS = 30.0  # without a terminal: a line at most this often
+REFERENCE = Path("data") / "tiny" / "policies.csv"
 PRESET_LINE = r'^PRESET = "\w+"'
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
@@ -301,7 +302,7 @@ def _print_summary(done: list[Timing], runs: Path, began: float, preset: str, se
         _print_weights(home / "search.json", began, whose)
         _print_scores(home / "summary.csv", began, whose)
     if preset == "tiny" and (runs / preset / "summary.csv").is_file():
-        _print_reference(REPOSITORY / "data" / "tiny" / "policies.csv")
+        _print_reference(REPOSITORY / REFERENCE)
     figures = os.environ.get("EMORL_FIGURES") or runs / "figures"
     print(f"\nfigures: {_short(Path(figures).resolve())}/   timings: {_short(runs / 'tutorial.json')}")
 
@@ -331,6 +332,8 @@ def _print_scores(path: Path, began: float, whose: str) -> None:
 
 def _print_reference(path: Path) -> None:
     """The reference run's scores: lowest to highest over its seeds and instruction sets, which is where another machine's may lie."""
+    if not path.is_file():
+        return
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     columns = ["policy", *OBJECTIVES, "mean"]

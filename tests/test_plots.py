@@ -323,9 +323,10 @@ def test_show_writes_both_files_and_needs_alternative_text(tmp_path, monkeypatch
     assert not list(tmp_path.glob("*.png"))
 
 
-def test_the_default_folder_is_the_repositorys(monkeypatch):
+def test_a_readers_figures_go_among_the_runs_and_not_into_the_repository(monkeypatch):
     monkeypatch.delenv("EMORL_FIGURES", raising=False)
-    assert figures.figures_root() == Path(__file__).resolve().parent.parent / "figures"
+    monkeypatch.delenv("EMORL_RUNS", raising=False)
+    assert figures.figures_root() == Path(__file__).resolve().parent.parent / "runs" / "figures"
 
 
 def test_show_in_a_notebook_carries_the_alternative_text(tmp_path, monkeypatch):

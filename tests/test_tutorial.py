@@ -31,7 +31,12 @@ def runs(tmp_path, monkeypatch):
 
 def test_runs_in_order_and_leaves_the_files_alone(tmp_path, runs, monkeypatch, capsys):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.delenv("EMORL_PRESET", raising=False)
+    monkeypatch.delenv("EMORL_FIGURES", raising=False)
+    monkeypatch.setattr(tutorial, "REFERENCE", tmp_path / "policies.csv")
+    (tmp_path / "policies.csv").write_text(
+        "policy,seed,machine,reflection,empathy,fluency,mean\n"
+        "ensemble,0,a,0.7,0.6,0.5,0.6\nensemble,0,b,0.8,0.9,0.5,0.733\nsoup,0,a,0.1,0.1,0.1,0.1\n"
+    )
     save = """
 import os, json, pathlib
 tiny = pathlib.Path(os.environ["EMORL_RUNS"]) / "tiny"
@@ -54,17 +59,46 @@ tiny.mkdir(parents=True)
     assert "00_first  cell 2/2" in out  # the empty cell does not count
     assert "01_second  cell 4/4" in out
     assert "noise" not in out
-    assert "weights found: reflection 0.781, empathy 0.5, fluency 0.0625" in out
+    assert "weights found, yours: reflection 0.781, empathy 0.5, fluency 0.0625" in out
     lines = [line.split() for line in out.splitlines()]
     assert ["policy", "reflection", "empathy", "fluency", "mean"] in lines
     assert ["ensemble", "0.912", "0.800", "0.700", "0.800"] in lines
-    assert "figures/" in out
+    assert f"figures: {runs / 'figures'}/" in out
+    assert "the reference, lowest to highest of 2 runs" in out
+    assert ["ensemble", "0.700-0.800", "0.600-0.900", "0.500-0.500", "0.600-0.733"] in lines
     record = json.loads((runs / "tutorial.json").read_text())
     assert [n["name"] for n in record["notebooks"]] == ["00_first", "01_second"]
     assert record["peak_mb"] == max(n["peak_mb"] for n in record["notebooks"]) > 10
     assert record["seconds"] == pytest.approx(sum(n["seconds"] for n in record["notebooks"]), abs=0.1)
     executed = nbformat.read(runs / "notebooks" / "00_first.ipynb", as_version=4)
     assert executed.cells[-1].outputs[0]["text"] == "noise\n"
+
+
+def choices(run: str = "", seed: int = 0, only: list[str] | None = None, preset: str = "") -> list[str | None]:
+    """EMORL_RUN and EMORL_SEED as a notebook of the repository saw them."""
+    assert tutorial.run_tutorial(only, preset=preset, run=run, seed=seed) == 0
+    return json.loads((Path(os.environ["EMORL_RUNS"]) / "seen.json").read_text())
+
+
+def test_all_notebooks_go_on_with_what_they_trained_and_single_ones_read_what_they_name(tmp_path, runs, monkeypatch):
+    for name in ("EMORL_RUN", "EMORL_SEED"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(tutorial, "REPOSITORY", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    look = """PRESET = "tiny"
+import json, os, pathlib
+seen = [os.environ.get(name) for name in ("EMORL_RUN", "EMORL_SEED")]
+pathlib.Path(os.environ["EMORL_RUNS"], "seen.json").write_text(json.dumps(seen))"""
+    write_notebook(tmp_path / "notebooks" / "00_look.ipynb", look)
+    assert choices() == ["mine", None]
+    assert choices("reference") == ["reference", None]
+    assert choices(only=["00"]) == [None, None]
+    assert choices("mine", seed=2, only=["00"]) == ["mine", "2"]
+    assert choices(preset="smollm2") == [None, None], "a real preset takes an hour: the repository's adapters stand in"
+    with pytest.raises(UserError, match="--run yours: expected mine or reference"):
+        tutorial.run_tutorial(run="yours")
+    with pytest.raises(UserError, match="--seed -1: must not be negative"):
+        tutorial.run_tutorial(seed=-1)
 
 
 def test_an_error_names_notebook_cell_and_reason(tmp_path, runs, capsys):
