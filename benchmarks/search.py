@@ -5,8 +5,8 @@
 All sides decode greedily with the same model, adapters, prompts and token limit on one CPU thread. The reference is the published
 search: K merged copies of the model, no cache, whole texts read again for every token, one weight vector after another. (It is given two
 things that the published code lacks: prompts in one batch, and the head on the last position only.) Times are medians; sides take turns.
-`--quick` uses random adapters, few points and prompts, and ends within a minute; its figures say little. Without `--quick` the tiny
-preset's trained adapters are used, and trained if they are missing. A readable table comes first; the last line is one JSON object.
+`--quick` uses random adapters, few points and prompts, and ends within a minute; its figures say little. Without `--quick` the
+adapters are the reference run's, or those under `--runs`. A readable table comes first; the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def main() -> None:
         experiment = quick_experiment()
         prompts, levels_of_search, settings, weights = experiment.dataset.prompts("validation")[:6], 2, [(16, 6)], 300
     else:
-        experiment = Experiment(get_preset("tiny"), root=args.runs, progress=False)
+        experiment = Experiment(get_preset("tiny"), root=args.runs, progress=False, source="mine" if args.runs else "reference")
         experiment.load_adapters()
         prompts, levels_of_search, settings, weights = experiment.dataset.prompts("validation")[:PROMPTS], 5, [(TOKENS, 1), (64, 8)], 10_000
     levels = points_of_search(experiment, prompts, levels_of_search)

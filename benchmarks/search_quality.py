@@ -7,7 +7,8 @@ evaluation, below the exact optimum (every evaluation is a look-up in the exact 
 what each search's choice promised, and what it scores on the test prompts. search_clients.csv: the same for the published search and the
 exact optimum when they see more validation prompts. search_costs.csv: evaluations, distinct prefixes, replies
 scored, regions, seconds and best score of the published search and of the exact map as objectives, precision, tokens and prompts grow.
-Missing adapters are trained. `--quick` takes random adapters and small settings. The last line is one JSON object.
+The adapters are the reference's, or those under `--runs`; those of further objectives are trained. `--quick` takes random adapters and
+small settings. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def point_cost(experiment: Experiment, prompts: int, tokens: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--runs", type=Path, help="folder of the runs, if not the usual one")
+    parser.add_argument("--runs", type=Path, help="folder of runs to take the adapters from, in the reference's place")
     parser.add_argument("--out", type=Path, help="folder for the three tables, with their provenance beside them")
     parser.add_argument("--part", choices=["all", "regret", "clients", "costs"], default="all", help="one of the parts")
     args = parser.parse_args()
@@ -165,7 +166,8 @@ def main() -> None:
     def experiment(objectives: Sequence[str], seed: int = 0) -> Experiment:
         if args.quick:
             return quick_experiment()
-        made = Experiment(replace(preset, objectives=tuple(objectives)), seed, args.runs, progress=False)
+        source = "mine" if args.runs or len(objectives) > len(OBJECTIVES) else "reference"
+        made = Experiment(replace(preset, objectives=tuple(objectives)), seed, args.runs, progress=False, source=source)
         made.load_adapters()
         return made
 

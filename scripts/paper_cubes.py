@@ -2,7 +2,7 @@
 
 python scripts/paper_cubes.py --preset tiny --seeds 3 --out data/results/paper_cubes.csv
 
-Adapters are loaded, or trained if they are missing; every search is resumable by itself.
+The adapters are those in the repository; every search is resumable by itself.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def points(options: Options) -> pd.DataFrame:
         for what in options.levels:
             preset = get_preset(options.preset)
             search = replace(preset.search, level=what, levels=options.depth)  # type: ignore[arg-type]
-            lab = Experiment(replace(preset, search=search), seed, progress=False)
+            lab = Experiment(replace(preset, search=search), seed, progress=False, source="reference")
             result = lab.search()
             confirmed = lab.confirm(result)
             test = float(confirmed.loc[confirmed["objective"] == "mean", "fresh"].iloc[0])
