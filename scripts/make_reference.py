@@ -8,6 +8,7 @@ sampled word follows, and the learning amplifies it. Only their scores are kept,
     data/tiny/seed<k>/<objective>/       adapter, done.json, log.csv
     data/tiny/policies.csv               scores of every policy by machine and seed; data/results/tiny_seeds.csv is the native part
     data/tiny/classifiers.csv            what the classifiers are worth on held-out replies, by machine and training seed
+    README.md                            its table of the seeds
 
 Finished parts under runs/reference/<machine>/ are reused, so the command goes on where it was stopped.
 """
@@ -36,7 +37,20 @@ MACHINES: dict[str, dict[str, str]] = {
     "default": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
 }
 """Instruction sets by the environment that chooses them."""
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+ROOT = Path(__file__).resolve().parent.parent
+BENCHMARKS = ROOT / "benchmarks"
+POLICIES = {
+    "base": "base model",
+    "reflection": "trained on reflection",
+    "empathy": "trained on empathy",
+    "fluency": "trained on fluency",
+    "ensemble": "hidden-state ensemble, weights found",
+    "ensemble, uniform weights": "hidden-state ensemble, uniform weights",
+    "parameters (exact)": "parameters averaged exactly, same weights",
+    "parameters (soup)": "parameters averaged as a soup, same weights",
+    "probabilities": "probabilities mixed, same weights",
+}
+"""The README's table, from top to bottom."""
 
 
 @dataclass
@@ -78,6 +92,25 @@ def publish(runs: Path, target: Path, seeds: int) -> None:
         pd.read_csv(file).round(6).to_csv(file, index=False)
 
 
+def readme_table(seeds: pd.DataFrame) -> str:
+    """The README's table: mean ± standard deviation over seeds of every policy's scores, without leading zeros."""
+    columns = ["reflection", "empathy", "fluency", "mean"]
+    lines = ["| policy | " + " | ".join(columns) + " |", "|---" * 5 + "|"]
+    for policy, name in POLICIES.items():
+        of = seeds[seeds.policy == policy]
+        cells = [f"{of[c].mean():.3f} ± {of[c].std():.3f}".replace("0.", ".") for c in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def update_readme(seeds: pd.DataFrame) -> None:
+    """Put the table into the README, where the old one stands."""
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    start = text.index("| policy | reflection |")
+    path.write_text(text[:start] + readme_table(seeds) + text[text.index("\n\n", start) :], encoding="utf-8")
+
+
 def main(options: Options) -> None:
     unknown = [name for name in options.machines if name not in MACHINES]
     if unknown or not options.machines:
@@ -92,6 +125,7 @@ def main(options: Options) -> None:
     save_table(pd.concat([judged for _, judged in measured], ignore_index=True).round(4), target / "classifiers.csv", **about)
     native = policies[policies.machine == options.machines[0]].drop(columns="machine")
     save_table(native.round(5), data_root() / "results" / "tiny_seeds.csv", **facts)
+    update_readme(native.round(5))
     sizes = {path: path.stat().st_size for path in target.rglob("*") if path.is_file()}
     print(json.dumps({"files": len(sizes), "bytes": sum(sizes.values()), "rows": len(policies)}))
 

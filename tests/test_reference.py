@@ -130,6 +130,16 @@ def test_the_tables_of_the_reference_belong_to_it():
         assert made["command"] == "python scripts/make_reference.py" and made["commit"] and made["torch"]
 
 
+def test_the_readmes_table_is_that_of_the_reference(monkeypatch):
+    monkeypatch.syspath_prepend(str(data_root().parent / "scripts"))
+    from make_reference import readme_table
+
+    seeds = pd.read_csv(data_root() / "results" / "tiny_seeds.csv")
+    readme = (data_root().parent / "README.md").read_text(encoding="utf-8")
+    assert readme_table(seeds) in readme
+    assert readme_table(seeds.assign(reflection=seeds.reflection + 0.001)) not in readme
+
+
 # -- what a notebook opens
 
 
