@@ -22,11 +22,6 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 weight_vectors = st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3).filter(lambda w: max(w) > 0.05)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def changes(lm: LanguageModel, name: str) -> list[torch.Tensor]:
     """What merging an adapter would add to each weight matrix (peft's own account, scale and Conv1D's transpose included)."""
     return [layer.get_delta_weight(name).detach() for layer in lora_layers(lm)]

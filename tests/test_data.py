@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emorl_lite.data import (
@@ -27,9 +27,6 @@ from emorl_lite.data import (
 from emorl_lite.errors import UserError
 from emorl_lite.presets import DataConfig
 from emorl_lite.small_world import LEVEL, grammar, split_of
-
-settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
-settings.load_profile("untimed")
 
 PAIR = Path(os.environ.get("EMORL_PAIR") or Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "pair" / "pair.csv")
 needs_pair = pytest.mark.skipif(not PAIR.is_file(), reason="the PAIR file is not here (set EMORL_PAIR)")

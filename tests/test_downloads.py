@@ -1,6 +1,7 @@
 """Third-party files: nothing takes its place unless it is whole and what it should be."""
 
 import hashlib
+import socket
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,6 +41,14 @@ def server():
     made.shutdown()
 
 
+@pytest.fixture(scope="module")
+def closed():
+    """An address where nobody answers: the port is taken, so that no other program gets it, but nothing listens."""
+    with socket.socket() as taken:
+        taken.bind((HERE, 0))
+        yield f"http://{HERE}:{taken.getsockname()[1]}"
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("EMORL_CACHE", str(tmp_path))
@@ -51,11 +60,11 @@ def offer(monkeypatch, url, digest):
     monkeypatch.setitem(downloads.SOURCES, "pair", known)
 
 
-def test_a_file_is_fetched_once_and_then_found(server, cache, monkeypatch):
+def test_a_file_is_fetched_once_and_then_found(server, closed, cache, monkeypatch):
     offer(monkeypatch, f"{server}/whole", hashlib.sha256(BODY).hexdigest())
     file = downloads.fetch("pair")
     assert file.read_bytes() == BODY and file.is_relative_to(cache)
-    monkeypatch.setitem(downloads.SOURCES, "pair", replace(downloads.SOURCES["pair"], url=f"http://{HERE}:9/nowhere"))
+    monkeypatch.setitem(downloads.SOURCES, "pair", replace(downloads.SOURCES["pair"], url=f"{closed}/nowhere"))
     assert downloads.fetch("pair") == file, "a file that is there needs no network"
     assert downloads.find_file("pair.csv") == file
 
@@ -71,12 +80,12 @@ def test_a_file_is_fetched_once_and_then_found(server, cache, monkeypatch):
 def test_nothing_is_kept_of_a_transfer_that_went_wrong(server, cache, monkeypatch, path, digest, message):
     offer(monkeypatch, server + path, digest)
     with pytest.raises(UserError, match=message):
-        downloads.fetch("pair", timeout=5)
+        downloads.fetch("pair", timeout=60)
     assert [p for p in cache.rglob("*") if p.is_file()] == []
 
 
-def test_no_network_is_said_in_one_line_with_where_to_put_the_file(cache, monkeypatch, capsys):
-    offer(monkeypatch, f"http://{HERE}:9/pair.csv", "0" * 64)
+def test_no_network_is_said_in_one_line_with_where_to_put_the_file(closed, cache, monkeypatch, capsys):
+    offer(monkeypatch, f"{closed}/pair.csv", "0" * 64)
     assert main(["data", "fetch", "pair"]) == 2
     said = capsys.readouterr().err.strip()
     assert said.count("\n") == 0 and "cannot be reached" in said and str(cache / "data" / "pair.csv") in said

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import re
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -49,10 +51,17 @@ def share(low: int, high: int):
 REWARDS = {"reflection": share(0, 25), "empathy": share(15, 40), "fluency": share(30, 59)}
 
 
+def double(lm):
+    """For texts that two ways of computing must agree on: in double precision rounding decides no word."""
+    lm.model.double()
+    return lm
+
+
 def bench(lm=None, folder=None, config=QUICK, seed=0, trained=0) -> Bench:
     prompts = [f"w{i} w{i + 1}" for i in range(12)]
+    lm = lm or (double(tiny.language_model("llama", trained)) if trained else tiny.language_model("llama"))
     return Bench(
-        lm or tiny.language_model("llama", trained),
+        lm,
         RewardSet(dict(REWARDS)),
         prompts,
         prompts[:3],
@@ -97,7 +106,9 @@ def test_the_registry_tells_what_each_method_is():
 
 
 @pytest.mark.parametrize("name", REGISTRY)
-def test_every_method_trains_replies_and_is_loaded_again(name, tmp_path):
+def test_every_method_trains_replies_and_is_loaded_again(name, tmp_path, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))  # a second a look, however fast the machine is
 
     def made():
         lm = tiny.language_model("llama", max_new_tokens=40 if name == "rewards-in-context" else 8)
@@ -112,7 +123,8 @@ def test_every_method_trains_replies_and_is_loaded_again(name, tmp_path):
     assert len(replies) == len(tiny.PROMPTS) and all(isinstance(reply, str) for reply in replies)
     if name != "base":
         budget = QUICK.episodes * (3 if name.endswith("-long") else 1) // (3 if name.endswith("-short") else 1)
-        assert 0 < cost.parallel <= cost.data_points <= cost.samples == budget and cost.trainable > 0 and cost.seconds > 0
+        assert 0 < cost.parallel <= cost.data_points <= cost.samples == budget and cost.trainable > 0
+        assert cost.seconds >= 1  # two looks at the clock at least
         assert cost.parallel <= QUICK.episodes
     again = made()
     assert again.prepare() == cost
@@ -242,7 +254,8 @@ def test_improvements_are_against_the_history():
     assert_close(improvements(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), [[0.0, 1.0], [0.5, 0.0]]), [0.25, -0.5])
 
 
-def test_dynaopt_logs_its_weights_and_they_move(tmp_path):
+def test_dynaopt_logs_its_weights_and_they_move(tmp_path, monkeypatch):
+    monkeypatch.setattr(Exp3, "draw", lambda self: 0)  # "raise the first": left to the draw, all arms may say "leave"
     config = replace(QUICK, validate_every=1, episodes=64)
     method = method_class("dynaopt")(bench(folder=tmp_path, config=config))
     method.prepare()
@@ -251,7 +264,7 @@ def test_dynaopt_logs_its_weights_and_they_move(tmp_path):
     log = pd.read_csv(tmp_path / "dynaopt" / "log.csv")
     table = log[[f"w_{name}" for name in ADAPTERS]]
     assert_close(table.sum(axis=1).to_numpy(), torch.ones(len(table)).double().numpy())
-    assert table.nunique().max() > 1
+    assert table["w_reflection"].is_monotonic_increasing and table["w_reflection"].iloc[-1] > table["w_reflection"].iloc[0]
     assert_close(log.reward.to_numpy(), (log[ADAPTERS].to_numpy() * table.to_numpy()).sum(1), atol=1e-4, rtol=0)
 
 
@@ -297,7 +310,7 @@ def test_grpo_and_t5_is_one_clear_line():
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "t5"])
 def test_mod_is_emorl_for_weights_that_sum_to_one(kind):
-    made = bench(tiny.language_model(kind, 3))
+    made = bench(double(tiny.language_model(kind, 3)))
     emorl, mod = method_class("emorl")(made), method_class("mod-reverse")(made)
     for w in ([0.2, 0.5, 0.3], [1, 0, 0], [0.5, 0.5, 0]):
         assert_close(logits(mod, w), logits(emorl, w), atol=1e-4, rtol=1e-4)
@@ -346,7 +359,7 @@ def test_dera_at_0_is_the_base_and_at_1_the_aligned_policy(kind):
     made = bench(tiny.language_model(kind))
     dera = method_class("dera")(made)
     dera.prepare()
-    tiny.with_random_adapters(made.lm)
+    double(tiny.with_random_adapters(made.lm))
     for key, p in made.lm.model.named_parameters():
         if "lora_B.reference" in key:
             torch.nn.init.zeros_(p)
@@ -373,7 +386,7 @@ def test_negative_weights_are_for_those_who_ask():
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_layer_0_is_averaged_parameters_and_one_hot_weights_are_the_adapter(kind):
-    lm, w = tiny.language_model(kind, 3), [0.5, 0.3, 0.2]
+    lm, w = double(tiny.language_model(kind, 3)), [0.5, 0.3, 0.2]
     average_parameters(lm, ADAPTERS, w, name="average")
     ids, mask = lm.encode_replies(["w1 w2 w3"] * 4)
     lm.use("average")
@@ -483,7 +496,7 @@ def test_clp_at_w_is_the_mixture_of_its_adapters():
     for layer, delta in mixed.items():
         parts = sum(x * (expert[layer] - zero[layer]) for x, expert in zip((0.2, 0.3, 0.5), experts, strict=True))
         assert_close(delta, zero[layer] + parts, atol=1e-5, rtol=1e-4)
-        assert torch.linalg.matrix_rank(zero[layer]) == method.bench.lm.config.lora_r
+        assert torch.linalg.matrix_rank(zero[layer], rtol=1e-4) == method.bench.lm.config.lora_r
 
 
 def test_attention_clp_changes_attention_alone():

@@ -3,15 +3,12 @@
 import pytest
 import tiny
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emorl_lite.errors import UserError
 from emorl_lite.metrics import Coherence, Specificity, diversity_2, edit_distance, edit_rate, evaluation_metrics, words
 from emorl_lite.models import UNFINISHED
-
-settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
-settings.load_profile("untimed")
 
 KINDS = ["llama", "gpt2", "t5"]
 REPLIES = ["w1 w2 w3", "w7 w7", "w20 w21 w22 w23", "w4"]

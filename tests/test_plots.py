@@ -323,10 +323,12 @@ def test_show_writes_both_files_and_needs_alternative_text(tmp_path, monkeypatch
     assert not list(tmp_path.glob("*.png"))
 
 
-def test_a_readers_figures_go_among_the_runs_and_not_into_the_repository(monkeypatch):
+def test_a_readers_figures_go_among_the_runs_and_not_into_the_repository(tmp_path, monkeypatch):
     monkeypatch.delenv("EMORL_FIGURES", raising=False)
     monkeypatch.delenv("EMORL_RUNS", raising=False)
     assert figures.figures_root() == Path(__file__).resolve().parent.parent / "runs" / "figures"
+    monkeypatch.setenv("EMORL_RUNS", str(tmp_path))
+    assert figures.figures_root() == tmp_path / "figures"
 
 
 def test_show_in_a_notebook_carries_the_alternative_text(tmp_path, monkeypatch):

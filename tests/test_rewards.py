@@ -58,7 +58,8 @@ def test_perplexity_is_exp_of_the_mean_surprise(kind):
     lm = tiny.language_model(kind)
     reply = "w3 w9 w1"
     ids, _ = lm.encode_replies([reply])
-    logits, _ = lm.forward_reply(lm.encode(["w5 w6"]), ids, torch.ones_like(ids))
+    with torch.no_grad():
+        logits, _ = lm.forward_reply(lm.encode(["w5 w6"]), ids, torch.ones_like(ids))
     surprise = [-float(logits[0, t].log_softmax(-1)[token]) for t, token in enumerate(ids[0].tolist())]
     assert len(surprise) == 4  # three words and the end
     assert float(perplexity(lm, ["w5 w6"], [reply])[0]) == pytest.approx(math.exp(sum(surprise) / 4), rel=1e-4)

@@ -127,18 +127,20 @@ def test_a_failure_in_the_announcement_keeps_the_table(tmp_path):
 
 @pytest.mark.parametrize("search", SEARCHES)
 def test_every_search_finds_a_smooth_maximum(search):
-    result = find_weights(search, smooth, NAMES[:3], evaluations=60 if search not in ("hierarchical",) else 135, seed=1, progress=False)
-    assert result.listed <= 135
+    evaluations = {"hierarchical": 135, "bayesian": 20, "ucb": 20}.get(search, 60)
+    result = find_weights(search, smooth, NAMES[:3], evaluations, seed=1, progress=False)
+    assert result.listed <= evaluations
     w = np.array(result.best) / sum(result.best)
-    assert np.abs(w - BEST[:3]).max() < 0.13
+    assert np.abs(w - BEST[:3]).max() < 0.13  # .07 at most with every seed tried
     assert result.best_scores == pytest.approx(smooth(result.best))
 
 
 @pytest.mark.parametrize("acquisition", ["ei", "ucb"])
 def test_bayesian_search_beats_random_on_a_smooth_function(acquisition):
-    ours = bayesian_search(smooth, NAMES[:3], 30, seed=0, acquisition=acquisition, progress=False)
-    luck = [max(random_search(smooth, NAMES[:3], 30, seed=seed, progress=False).table["mean"]) for seed in range(10)]
-    assert max(ours.table["mean"]) > np.median(luck)
+    luck = [max(random_search(smooth, NAMES[:3], 20, seed=seed, progress=False).table["mean"]) for seed in range(20)]
+    for seed in range(2):  # what is left to the maximum: a third of luck's or less with every seed tried
+        ours = bayesian_search(smooth, NAMES[:3], 20, seed=seed, acquisition=acquisition, progress=False)
+        assert max(ours.table["mean"]) > np.median(luck)
 
 
 @pytest.mark.parametrize("search", ["random", "bayesian", "ucb"])

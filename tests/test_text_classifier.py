@@ -47,7 +47,7 @@ def trained(encoder):
     for i in range(160):
         feeling, other = (("sad", "bad"), ("mad", "sad"), ("bad", "mad"))[i % 3]
         pairs.append(Judged(f"i feel {feeling} .", f"{('you', 'sorry')[i % 2]} feel {other} .", float(i % 2 == 0), "made"))
-    config = replace(RewardConfig(), text_epochs=5, text_lr=3e-3, text_lora_r=8, text_tokens=32)
+    config = replace(RewardConfig(), text_epochs=10, text_lr=3e-3, text_lora_r=8, text_tokens=32)
     seen = []
     model, _ = train_text_classifier(encoder, pairs, config, on_step=lambda step, loss: seen.append(loss))
     return model, seen
@@ -55,14 +55,16 @@ def trained(encoder):
 
 def test_training_learns_what_tells_good_from_bad(trained):
     model, losses = trained
-    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+    # one word decides, and the training is long enough: with every seed tried the loss fell to .003 of what it was, the scores were 1 and 0
+    assert sum(losses[-10:]) < 0.2 * sum(losses[:10])
     scores = model.scores(["i feel sad ."] * 2, ["you feel mad .", "sorry feel mad ."])
     assert scores[0] > 0.7 and scores[1] < 0.3
 
 
 def test_the_client_is_read_too(trained):
     model, _ = trained
-    first, second = model.logits(["i feel sad .", "my work is mad ."], ["you feel sad ."] * 2)
+    with torch.no_grad():
+        first, second = model.logits(["i feel sad .", "my work is mad ."], ["you feel sad ."] * 2)
     assert abs(float(first - second)) > 1e-3
 
 

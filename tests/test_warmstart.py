@@ -39,7 +39,7 @@ def _base_only(lm: LanguageModel) -> LanguageModel:
 
 def test_loss_on_the_pairs_falls(trained):
     _, _, before, student, _ = trained
-    assert loss(student) < before / 2
+    assert loss(student) < before / 4  # four examples learned by heart: to a fiftieth with every seed tried
     assert student.adapters == []
 
 
