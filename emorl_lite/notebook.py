@@ -75,11 +75,12 @@ def committed(name: str, folder: str = "results") -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def beside(here: Mapping[str, float], reference: pd.DataFrame, names: Mapping[str, str] | None = None) -> pd.DataFrame:
+def beside(here: Mapping[str, float], reference: pd.DataFrame, names: Mapping[str, str] | None = None, digits: int = 2) -> pd.DataFrame:
     """Measures of this run beside the reference and its spread over machines and seeds.
 
     `reference`: a row a run, first the one that the notebooks read; columns as in `here`. `names`: what to call them.
-    Columns of the result: measure, this run, reference, lowest, highest, inside (whether this run lies between those two).
+    Columns of the result: measure, this run, reference, lowest, highest, inside (whether this run lies between those two, as `digits`
+    digits show them).
     """
     rows = []
     for key, value in here.items():
@@ -91,7 +92,7 @@ def beside(here: Mapping[str, float], reference: pd.DataFrame, names: Mapping[st
                 "reference": float(reference[key].iloc[0]),
                 "lowest": low,
                 "highest": high,
-                "inside": "yes" if low - 5e-3 <= value <= high + 5e-3 else "no",
+                "inside": "yes" if round(low, digits) <= round(float(value), digits) <= round(high, digits) else "no",
             }
         )
     return pd.DataFrame(rows)
@@ -107,6 +108,9 @@ def say(markdown: str) -> None:
 def table(frame: pd.DataFrame, caption: str, digits: int = 2) -> Any:
     """A table with a caption, left-aligned wrapped text, and numbers of `digits` digits."""
     left = {"text-align": "left", "white-space": "normal"}
+    frame = frame.copy()
+    for column in frame.select_dtypes("float").columns:
+        frame[column] = frame[column].round(digits) + 0.0  # no "-0.00"
     texts = [c for c in frame.columns if not pd.api.types.is_numeric_dtype(frame[c])]
     styler = frame.style.format(precision=digits, na_rep="", escape="html").hide(axis="index").set_caption(caption)
     if texts:

@@ -19,18 +19,34 @@ from emorl_lite.diagrams import framework
 from emorl_lite.errors import UserError
 from emorl_lite.figures import DATA_POINTS, THOUSANDS, name_axes, need, panels, readable, styles
 from emorl_lite.map_plots import achievable_scores, mean_map, promise_and_test, prompt_map, regret_curves, search_costs, two_objective_map
-from emorl_lite.reward_plots import calibration, classifier_loss, perplexity_histogram, roc, roc_curves, shortcut_bars
+from emorl_lite.reward_plots import (
+    calibration,
+    calibration_alt,
+    classifier_loss,
+    classifier_loss_alt,
+    perplexity_histogram,
+    roc,
+    roc_curves,
+    roc_curves_alt,
+    shortcut_bars,
+    shortcut_bars_alt,
+)
 from emorl_lite.search import weight_columns
 from emorl_lite.search_plots import redundancy, search_levels, simplex_scatter, weight_cube
+from emorl_lite.wording import listing, number
 
 __all__ = [
     "achievable_scores",
     "calibration",
+    "calibration_alt",
     "classifier_loss",
+    "classifier_loss_alt",
     "consumption_scatter",
     "cross_scores",
+    "cross_scores_alt",
     "framework",
     "learning_curves",
+    "learning_curves_alt",
     "level_comparison",
     "mean_map",
     "perplexity_histogram",
@@ -39,12 +55,15 @@ __all__ = [
     "redundancy",
     "regret_curves",
     "reward_distributions",
+    "reward_distributions_alt",
     "roc",
     "roc_curves",
+    "roc_curves_alt",
     "samples_table",
     "search_costs",
     "search_levels",
     "shortcut_bars",
+    "shortcut_bars_alt",
     "simplex_scatter",
     "two_objective_map",
     "weight_cube",
@@ -86,6 +105,22 @@ def learning_curves(log: pd.DataFrame, window: int = 8) -> Figure:
     return figure
 
 
+def learning_curves_alt(log: pd.DataFrame, window: int = 8) -> str:
+    """What `learning_curves` shows: reward at both ends, the last validation and the last KL of each run. Columns as there."""
+    parts = []
+    for (name, _), run in log.groupby(["objective", "seed"], sort=False):
+        checks = run["validation"].dropna()
+        parts.append(
+            f"{name} from {number(run['reward'].iloc[0])} to {number(run['reward'].tail(window).mean())}"
+            + (f", validation {number(checks.iloc[-1])} at its last check" if len(checks) else "")
+            + f", KL {number(run['kl'].iloc[-1])} at the end"
+        )
+    return (
+        "Two panels against data points, one curve a run. Left: sampled reward, with hollow markers for greedy validation. Right: KL to "
+        f"the base in nats a reply. Reward in the first step and its mean over the last {window} at most: {'; '.join(parts)}."
+    )
+
+
 @readable
 def cross_scores(log: pd.DataFrame, objectives: Sequence[str] | None = None, window: int = 8) -> Figure:
     """One panel a run: its own reward (bold) and how it moves the rewards that it was not trained on; rolling mean over `window` steps.
@@ -100,7 +135,7 @@ def cross_scores(log: pd.DataFrame, objectives: Sequence[str] | None = None, win
     figure, grid = panels(len(objectives), width=3.6, sharey=True)
     look = styles(objectives)
     for axes, trained in zip(grid, objectives, strict=True):
-        for number, (_, run) in enumerate(log[log["objective"] == trained].groupby("seed")):
+        for place, (_, run) in enumerate(log[log["objective"] == trained].groupby("seed")):
             for name in objectives:
                 if name != trained and (name not in run or run[name].isna().all()):
                     continue
@@ -113,12 +148,26 @@ def cross_scores(log: pd.DataFrame, objectives: Sequence[str] | None = None, win
                     marker=look[name].marker,
                     markevery=0.25,
                     linewidth=3 if name == trained else 1.5,
-                    label=name if number == 0 else None,
+                    label=name if place == 0 else None,
                 )
         axes.set_title(f"trained on {trained}")
         name_axes(axes, DATA_POINTS, "score, mean of a rollout" if axes is grid[0] else "")
     grid[-1].legend()
     return figure
+
+
+def cross_scores_alt(log: pd.DataFrame, objectives: Sequence[str] | None = None, window: int = 8) -> str:
+    """What `cross_scores` shows: every score at both ends of every run. Columns as there."""
+    objectives = list(objectives or dict.fromkeys(log["objective"]))
+    parts = []
+    for (trained, _), run in log[log["objective"].isin(objectives)].groupby(["objective", "seed"], sort=False):
+        scores = {name: run["reward"] if name == trained else run[name] for name in objectives if name == trained or name in run}
+        moves = [f"{n} {number(s.iloc[0])} to {number(s.tail(window).mean())}" for n, s in scores.items() if s.notna().any()]
+        parts.append(f"trained on {trained}: {listing(moves)}")
+    return (
+        "A panel for each trained reward, with the scores of all rewards against data points, the trained one bold. "
+        f"First step to the mean of the last {window} at most: {'; '.join(parts)}."
+    )
 
 
 # -- rewards
@@ -155,6 +204,16 @@ def reward_distributions(scores: pd.DataFrame, kind: Literal["violin", "ecdf"] =
     if kind == "ecdf":
         grid[0].legend()
     return figure
+
+
+def reward_distributions_alt(scores: pd.DataFrame) -> str:
+    """What `reward_distributions` shows: each policy's mean, and where the middle half of its replies lies. Columns as there."""
+    parts = []
+    for objective, own in scores.groupby("objective", sort=False):
+        spread = own.groupby("policy", sort=False)["score"]
+        means, low, high = spread.mean(), spread.quantile(0.25), spread.quantile(0.75)
+        parts.append(f"{objective}: " + ", ".join(f"{p} {number(means[p])} ({number(low[p])} to {number(high[p])})" for p in means.index))
+    return f"Distributions of the scores of single replies, with a marker at the mean. Mean and middle half: {'; '.join(parts)}."
 
 
 # -- comparison

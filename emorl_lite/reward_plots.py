@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter
 
 from emorl_lite.errors import UserError
 from emorl_lite.figures import name_axes, need, panels, readable, styles
+from emorl_lite.wording import listing, number, percent
 
 PLAIN = FuncFormatter(lambda x, _: f"{x:g}")
 
@@ -33,6 +34,26 @@ def classifier_loss(losses: pd.DataFrame, window: int = 20) -> Figure:
     return figure
 
 
+def classifier_loss_alt(losses: pd.DataFrame, window: int = 20) -> str:
+    """What `classifier_loss` shows, with the mean loss of the first and the last `window` steps. Columns as there."""
+    runs = [
+        f"{name} from {number(run['loss'].head(window).mean())} to {number(run['loss'].tail(window).mean())}"
+        for name, run in losses.groupby("objective", sort=False)
+    ]
+    return (
+        "Curves of training loss against training step, single steps faint and their rolling mean bold. "
+        f"Means of the first and of the last {window} steps: {'; '.join(runs)}."
+    )
+
+
+def _bins(own: pd.DataFrame, bins: int) -> tuple[pd.DataFrame, pd.Series, float]:
+    """Mean prediction and label of each bin, its share of all, and the mean distance of the two (ECE)."""
+    which = (own["predicted"] * bins).astype(int).clip(upper=bins - 1)
+    mean = own.groupby(which)[["predicted", "label"]].mean()
+    share = own.groupby(which).size() / len(own)
+    return mean, share, float((share * (mean["predicted"] - mean["label"]).abs()).sum())
+
+
 @readable
 def calibration(table: pd.DataFrame, bins: int = 10) -> Figure:
     """Predicted score against the mean label of `bins` equally wide bins; marker area shows the bin's size, ECE the mean distance.
@@ -45,16 +66,27 @@ def calibration(table: pd.DataFrame, bins: int = 10) -> Figure:
     look = styles(table["objective"])
     for name, own in table.groupby("objective", sort=False):
         style = look[str(name)]
-        which = (own["predicted"] * bins).astype(int).clip(upper=bins - 1)
-        mean = own.groupby(which)[["predicted", "label"]].mean()
-        share = own.groupby(which).size() / len(own)
-        error = float((share * (mean["predicted"] - mean["label"]).abs()).sum())
+        mean, share, error = _bins(own, bins)
         axes.plot(mean["predicted"], mean["label"], color=style.color, linestyle=style.linestyle)
         axes.scatter(mean["predicted"], mean["label"], s=25 + 300 * share, color=style.color, marker=style.marker, alpha=0.8)
         axes.plot([], [], color=style.color, linestyle=style.linestyle, marker=style.marker, label=f"{name} (ECE {error:.3f})")
     name_axes(axes, "predicted score", "mean label of the bin")
     axes.legend(loc="upper left")
     return figure
+
+
+def calibration_alt(table: pd.DataFrame, bins: int = 10) -> str:
+    """What `calibration` shows: the mean distance of each objective from the diagonal, and its farthest bin. Columns as there."""
+    parts = []
+    for name, own in table.groupby("objective", sort=False):
+        mean, share, error = _bins(own, bins)
+        far = int((mean["predicted"] - mean["label"]).abs().to_numpy().argmax())
+        predicted, label = mean.to_numpy()[far]
+        parts.append(
+            f"{name} {error:.3f} from it on average, farthest where it predicts {number(predicted)} and the labels are {number(label)} "
+            f"({percent(share.iloc[far])} of the replies)"
+        )
+    return f"Mean label against mean predicted score in {bins} bins, beside the diagonal of a perfect score: {'; '.join(parts)}."
 
 
 def roc(predicted: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -85,6 +117,14 @@ def roc_curves(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def roc_curves_alt(table: pd.DataFrame) -> str:
+    """What `roc_curves` shows: the area under each curve. Columns as there."""
+    areas = [
+        f"{name} {roc(own['predicted'].to_numpy(), own['label'].to_numpy())[2]:.3f}" for name, own in table.groupby("objective", sort=False)
+    ]
+    return f"ROC curves, true against false positive rate, beside the diagonal of guessing. Area under the curve: {listing(areas)}."
+
+
 @readable
 def shortcut_bars(table: pd.DataFrame) -> Figure:
     """What each shortcut scores before and after the guards. Columns: shortcut, before, after."""
@@ -102,6 +142,13 @@ def shortcut_bars(table: pd.DataFrame) -> Figure:
     name_axes(axes, "mean score", "shortcut")
     figure.legend(loc="outside upper right", ncols=2)
     return figure
+
+
+def shortcut_bars_alt(table: pd.DataFrame) -> str:
+    """What `shortcut_bars` shows: every pair of bars. Columns as there."""
+    rows = zip(table["shortcut"], table["before"], table["after"], strict=True)
+    pairs = [f"{name} {number(before)} and {number(after)}" for name, before, after in rows]
+    return f"Pairs of bars, the mean score without and with the guards: {'; '.join(pairs)}."
 
 
 @readable

@@ -15,12 +15,14 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+pytestmark = pytest.mark.plain
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "emorl_lite"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 FLOORS = [  # imports point down this list, or stay on a floor without a cycle
-    ["errors", "types", "weights", "presets", "places", "clients", "colab"],
+    ["errors", "quiet", "files", "types", "wording", "weights", "presets", "places", "clients", "colab"],
     ["devices", "workers", "table_files", "downloads", "real_models", "small_world", "data", "folding", "models"],
     ["metrics", "classifiers", "text_classifier", "real_pairs", "rewards", "real_rewards", "reward_checks", "warmstart"],
     ["ppo", "parallel_ppo", "stopping", "rollout", "checkpoint"],
@@ -50,6 +52,11 @@ FLOORS = [  # imports point down this list, or stay on a floor without a cycle
         "map_plots",
         "reward_plots",
         "paper_plots",
+        "study_readings",
+        "paper_readings",
+        "reward_readings",
+        "training_readings",
+        "spread",
         "diagrams",
         "notebook",
         "tutorial",

@@ -1,0 +1,322 @@
+"""Sentences and alternative texts of notebooks 00 to 02: true of their numbers whichever way these come out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emorl_lite import plots
+from emorl_lite import reward_readings as rewards
+from emorl_lite import training_readings as training
+from emorl_lite.notebook import beside, table
+from emorl_lite.presets import get_preset
+from emorl_lite.spread import (
+    CLASSIFIER_MEASURES,
+    base_reading,
+    classifier_runs,
+    policies_here,
+    policy_measures,
+    policy_runs,
+    spread_reading,
+    tour_reading,
+)
+from emorl_lite.wording import part
+
+NAMES = ("reflection", "empathy", "fluency")
+
+
+# -- words
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "text"),
+    [(0, 5, "none of 5 runs"), (1, 5, "1 of 5 runs"), (5, 5, "all 5 runs"), (1, 1, "the one run"), (0, 1, "not the one run")],
+)
+def test_a_part_of_all(k, n, text):
+    assert part(k, n, "run") == text
+
+
+def test_a_table_shows_no_minus_zero():
+    html = table(pd.DataFrame({"x": [-0.001, -0.2], "n": [1, 2]}), "numbers").to_html()
+    assert ">0.00<" in html and ">-0.20<" in html and "-0.00" not in html
+
+
+# -- alternative texts
+
+
+def log(reward, validation=np.nan, kl=0.5, **watched):
+    """A log of one run of empathy."""
+    steps = len(reward)
+    columns = {
+        "episodes": 64 * np.arange(1, steps + 1),
+        "reward": reward,
+        "kl": kl,
+        "validation": validation,
+        "first_ratio": 1e-6,
+        **watched,
+    }
+    return pd.DataFrame({"objective": "empathy", "seed": 0, **columns})
+
+
+def test_alternative_texts_hold_the_numbers_of_their_figures():
+    up, down = (log(reward, reflection=0.3) for reward in ([0.2, 0.8], [0.8, 0.2]))
+    assert "empathy from 0.20 to 0.50, KL 0.50" in plots.learning_curves_alt(up)
+    assert "empathy from 0.80 to 0.50" in plots.learning_curves_alt(down)
+    assert "validation 0.90 at its last check" in plots.learning_curves_alt(log([0.2, 0.8], [0.7, 0.9]))
+    assert "at its last check" not in plots.learning_curves_alt(up)
+    assert "empathy 0.20 to 0.50 and reflection 0.30 to 0.30" in plots.cross_scores_alt(up, ["empathy", "reflection", "fluency"])
+    losses = pd.DataFrame({"objective": "empathy", "step": range(40), "loss": [0.7] * 20 + [0.2] * 20})
+    assert "empathy from 0.70 to 0.20" in plots.classifier_loss_alt(losses)
+    bars = pd.DataFrame({"shortcut": ["loop", "cut off"], "before": [0.1, 0.9], "after": [0.0, 0.0]})
+    assert "loop 0.10 and 0.00; cut off 0.90 and 0.00" in plots.shortcut_bars_alt(bars)
+    scores = pd.DataFrame({"policy": ["a", "a", "b", "b"], "objective": "empathy", "score": [0.0, 1.0, 0.4, 0.4]})
+    assert "a 0.50 (0.25 to 0.75), b 0.40 (0.40 to 0.40)" in plots.reward_distributions_alt(scores)
+
+
+def test_the_alternative_text_of_the_calibration_agrees_with_its_legend():
+    judged = pd.DataFrame({"predicted": [0.05, 0.05, 0.95, 0.95], "label": [0.0, 0.0, 1.0, 0.0], "objective": "empathy"})
+    assert "empathy 0.250 from it on average, farthest where it predicts 0.95 and the labels are 0.50 (50 % of" in plots.calibration_alt(
+        judged
+    )
+    assert "ECE 0.250" in plots.calibration(judged).axes[0].get_legend().get_texts()[1].get_text()
+    assert "empathy 0.833" in plots.roc_curves_alt(judged)
+
+
+# -- the rewards
+
+
+def test_losses_that_fall_and_that_do_not():
+    fell = pd.DataFrame({"objective": "empathy", "step": range(200), "loss": [0.7] * 20 + [0.3] * 90 + [0.2] * 90})
+    assert "empathy 0.70 at the start, 0.20 at the end (80 % of the fall by step 100)" in rewards.loss_reading(fell)
+    assert "(no fall)" in rewards.loss_reading(fell.assign(loss=0.7))
+    assert "by step" not in rewards.loss_reading(fell.head(60))
+
+
+def test_a_reward_that_reads_its_client_and_one_that_does_not():
+    reads = rewards.same_form_reading(0.995, {"this client": 0.96, "another client": 0.03, "one wrong element": 0.5}, 0.05)
+    blind = rewards.same_form_reading(0.5, {"this client": 0.9, "another client": 0.9, "one wrong element": 0.9}, 0.9)
+    assert "0.25 or 0.60" in reads and "could live on" in reads
+    assert "could live on" not in blind
+    assert "helps to hand it" in rewards.support_reading(0.995, 0.78, 0.03, 0.5)
+    assert "No clear difference" in rewards.support_reading(0.995, 0.993, 0.03, 0.03)
+    assert "tells the replies apart better" in rewards.support_reading(0.78, 0.995, 0.5, 0.03)
+
+
+def test_perplexities_either_way():
+    medians = pd.DataFrame({"given the client": {"full": 1.6, "generic": 1.7}, "alone": {"full": 2.4, "generic": 1.8}})
+    assert "the more predictable" in rewards.perplexity_reading(medians) and "pays for them" in rewards.perplexity_reading(medians)
+    turned = rewards.perplexity_reading(medians.rename(index={"full": "generic", "generic": "full"}))
+    assert "no more predictable" in turned and "does not prefer" in turned
+
+
+def test_shortcuts_that_pay_and_that_do_not():
+    scores = {"as they are": 0.96, "question mark": 0.97, "long but empty": 0.0, "phrase looped": 0.01, "cut off": 0.0}
+    closed = rewards.shortcut_reading(pd.DataFrame({"reflection": scores}), 0.99, 0.7)
+    assert "leaves reflection where it was" in closed and "None of them is above 0.20" in closed
+    open_ = rewards.shortcut_reading(pd.DataFrame({"reflection": scores | {"question mark": 0.5, "phrase looped": 0.6}}), 0.99, 0.7)
+    assert "lowers reflection" in open_ and "A hole to look into: phrase looped." in open_
+
+
+# -- training
+
+
+def test_options_name_the_objectives_that_differ():
+    preset = replace(get_preset("tiny"), kl_coef={"fluency": 0.06}, lr={})
+    options = training.option_table(preset, ["kl_coef", "lr"]).set_index("option")["value"]
+    assert options["kl_coef"] == f"{preset.ppo.kl_coef} (fluency: 0.06)" and options["lr"] == str(preset.ppo.lr)
+
+
+@pytest.mark.parametrize(
+    ("read", "source", "text"),
+    [
+        ((), "mine", "trained on this machine"),
+        (NAMES, "reference", "the run in the repository, seed 3: nothing was trained here"),
+        (NAMES, "some/folder", "EMORL_RUN names, seed 3: nothing was trained here"),
+        (("empathy",), "any", "logs of empathy are those of the run in the repository, seed 3; the others were trained on this machine"),
+    ],
+)
+def test_it_is_said_whose_run_it_is(read, source, text):
+    run = SimpleNamespace(preset=get_preset("tiny"), seed=3, source=source, run_folder=str, is_published=lambda folder: folder in read)
+    assert text in training.whose_run(run)
+
+
+def test_checks_of_an_implementation_pass_and_fail():
+    assert "and it is" in training.untrained_reading(5e-6)
+    assert "and it is" not in training.untrained_reading(0.4)
+    assert "That is rounding" in training.ratio_reading(log([0.1, 0.2]))
+    assert "2 rollouts" in training.ratio_reading(log([0.1, 0.2])) and "1 rollout " in training.ratio_reading(log([0.1]))
+    wrong = training.ratio_reading(log([0.1, 0.2], kl=0.0).assign(first_ratio=[0.0, 1.16]))
+    assert "1.2e+00" in wrong and "That is rounding" not in wrong
+
+
+def test_costs_say_where():
+    ends = pd.DataFrame({"data_points": [100, 100], "seconds": [1.0, 3.0]}, index=["a", "b"])
+    assert "used 100 data points (prompts answered) and 1 to 3 seconds here, 20 ms" in training.cost_reading(ends, True)
+    other = training.cost_reading(ends.assign(data_points=[100, 300]), False)
+    assert "used 100 to 300 data" in other and "the machine that trained it" in other and "counts, 300" in other
+
+
+def test_greedy_ahead_behind_and_absent():
+    assert "all 2 checks, by +0.30" in training.greedy_reading(log([0.2, 0.3], [0.5, 0.6]))
+    behind = training.greedy_reading(log([0.5, 0.6], [0.2, 0.3]))
+    assert "none of 2 checks, by −0.30" in behind and "need not run ahead" in behind
+    assert "too short" in training.greedy_reading(log([0.5, 0.6]))
+
+
+def replies(**scores):
+    """Scores of policies on the three objectives, four clients with a little spread; scores: policy -> three means."""
+    spread = np.array([-0.01, 0.01, -0.01, 0.01])
+    frames = [
+        pd.DataFrame({"policy": policy, "objective": objective, "score": mean + spread})
+        for policy, means in scores.items()
+        for objective, mean in zip(NAMES, means, strict=True)
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+BASE = (0.1, 0.2, 0.3)
+
+
+def test_gains_and_losses_against_the_base():
+    won = replies(base=BASE, reflection=(0.9, 0.2, 0.1), empathy=(0.1, 0.9, 0.6), fluency=(0.1, 0.2, 0.6))
+    assert "Each model raises its own reward" in training.gains_reading(won, NAMES)
+    side = training.side_reading(won, NAMES)
+    assert "Clear losses: fluency of the reflection model. Clear gains: fluency of the empathy model; what was not trained" in side
+    assert "No single model is best" in side
+    lost = replies(base=BASE, reflection=(0.05, 0.2, 0.3), empathy=BASE, fluency=BASE)
+    assert "No model clearly raises its own reward against the base: reflection −0.05, empathy 0.00" in training.gains_reading(lost, NAMES)
+    side = training.side_reading(lost, NAMES)
+    assert "Clear losses: none. Clear gains: none. " in side and "by-product" not in side
+    assert "Best or level at all of them: base, empathy and fluency." in side
+    one = replies(base=BASE, reflection=(0.9, 0.2, 0.3), empathy=BASE, fluency=BASE)
+    assert "clearly for reflection, not for empathy and fluency" in training.gains_reading(one, NAMES)
+
+
+def test_replies_at_the_top_or_not():
+    top = replies(base=BASE, reflection=(0.9, 0, 0), empathy=(0, 0.9, 0), fluency=(0, 0, 0.9))
+    assert "Each policy has most" in training.shape_reading(top, NAMES)
+    assert "not so: fluency." in training.shape_reading(
+        replies(base=(0.1, 0.2, 0.9), reflection=(0.9, 0, 0), empathy=(0, 0.9, 0), fluency=BASE), NAMES
+    )
+    assert "None of these" in training.shape_reading(replies(base=(0.9, 0.9, 0.9), reflection=BASE, empathy=BASE, fluency=BASE), NAMES)
+
+
+def test_reward_against_truth():
+    checked = pd.DataFrame(
+        {"reflection reward": 0.8, "reflection truth": 0.7, "empathy reward": 0.4, "empathy truth": 0.41}, index=["base", *NAMES]
+    )
+    text = training.truth_reading(checked, True)
+    assert "0.80 where the truth is 0.70: more than" in text and "0.40 where the truth is 0.41: no clear difference" in text
+    assert "less than" in training.truth_reading(checked.assign(**{"reflection truth": 0.9}), True)
+    assert training.truth_reading(checked, False).startswith("No truth is known")
+
+
+def test_favourite_replies():
+    words = dict.fromkeys(NAMES, "Okay.")
+    none = training.favourite_reading({"reflection": 0.01, "empathy": 0.18, "fluency": 0.5}, 100, words)
+    assert "No model says the same" in none and "hacking" not in none
+    some = training.favourite_reading({"reflection": 0.01, "empathy": 0.99, "fluency": 0.4}, 100, words)
+    assert "empathy 99 of 100 clients" in some and "(empathy)" in some and "Okay" not in some
+    assert "“Okay.”" in training.favourite_reading({"reflection": 0.01, "empathy": 0.2, "fluency": 1.0}, 100, words)
+
+
+# -- beside the reference
+
+
+def policies(own):
+    """A table like data/tiny/policies.csv: own rewards by run."""
+    rows = [
+        {"machine": machine, "seed": 0, "policy": policy, "mean": 0.4, "sampled_first": 0.1, "sampled_last": 0.5, "favourite_share": 0.9}
+        | {o: value if o == policy else 0.2 for o in NAMES}
+        for machine, value in own.items()
+        for policy in ("base", *NAMES)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_runs_are_rows_with_the_reference_first():
+    runs = policy_runs(policies({"native": 0.9, "avx2": 0.7}), NAMES)
+    assert list(runs.columns) == list(policy_measures(NAMES)) and runs["empathy empathy"].tolist() == [0.9, 0.7]
+    judged = pd.DataFrame(
+        [
+            {
+                "machine": "native",
+                "seed": 0,
+                "objective": o,
+                "auc": 0.9,
+                "mean_absolute_error": 0.1,
+                "auc_equal_form": 0.8,
+                "score_handed_on": 0.1,
+            }
+            for o in ("reflection", "empathy")
+        ]
+    )
+    assert list(classifier_runs(judged).columns) == list(CLASSIFIER_MEASURES) and len(classifier_runs(judged)) == 1
+
+
+def test_a_run_inside_near_and_far_outside_the_spread():
+    reference = policy_runs(policies({"native": 0.9, "avx2": 0.85, "default": 0.8}), NAMES)
+    scores = policies({"native": 0.85}).set_index("policy")[[*NAMES, "mean"]]
+    logs = pd.concat([log([0.1, 0.5]).assign(objective=name) for name in NAMES])
+    here = policies_here(scores, logs, dict.fromkeys(NAMES, 0.9), NAMES)
+    assert set(here) == set(policy_measures(NAMES))
+    names = policy_measures(NAMES)
+
+    def reading(changes, **options):
+        return spread_reading(beside(here | changes, reference, names), len(reference), **options)
+
+    inside = reading({})
+    assert "All 21 measures lie between" in inside and "outside:" not in inside and "another draw" in inside
+    near = reading({"empathy empathy": 0.95})
+    assert "20 of 21 measures" in near and "outside: empathy model: own reward (0.95, above 0.90)." in near and "another draw" in near
+    far = reading({"empathy empathy": 0.2})
+    assert "(0.20, below 0.80)" in far and "width: 1." in far and "Look for what differs" in far
+    everything = spread_reading(beside(dict.fromkeys(here, 0.0), reference, names), len(reference))
+    assert everything.startswith("None of 21 measures") and "and 17 more" in everything and "Look for" in everything
+    assert "one of them" in reading({}, reference=True) and "another draw" not in reading({}, reference=True)
+
+
+def test_inside_agrees_with_the_digits_that_are_shown():
+    reference = pd.DataFrame({"auc": [0.992, 0.989]})
+    assert beside({"auc": 0.985}, reference, digits=3)["inside"].item() == "no"
+    assert beside({"auc": 0.9886}, reference, digits=3)["inside"].item() == "yes"
+
+
+# -- the tour
+
+
+def tour(ensemble, own=0.9, empathy_fluency=0.1):
+    rows = []
+    for seed, mean in enumerate(ensemble):
+        scores = {
+            "base": (0.1, 0.2, 0.3),
+            "reflection": (own, 0.2, 0.1),
+            "empathy": (0.1, own, empathy_fluency),
+            "fluency": (0.1, 0.2, 0.5),
+        }
+        rows += [{"seed": seed, "policy": p, **dict(zip(NAMES, s, strict=True)), "mean": sum(s) / 3} for p, s in scores.items()]
+        rows.append({"seed": seed, "policy": "ensemble", **dict.fromkeys(NAMES, mean), "mean": mean})
+    return pd.DataFrame(rows)
+
+
+def test_the_tour_tells_who_leads():
+    ahead = tour_reading(tour([0.7, 0.72, 0.71]), NAMES)
+    assert "in all 3 seeds: 0.71" in ahead and "no clear difference" not in ahead and "No reward comes with the others" in ahead
+    assert "none of 3 seeds" in tour_reading(tour([0.2, 0.2, 0.2]), NAMES)
+    assert "2 of 3 seeds" in tour_reading(tour([0.1, 0.7, 0.7]), NAMES) and "no clear" in tour_reading(tour([0.1, 0.7, 0.7]), NAMES)
+    assert "the one seed" in tour_reading(tour([0.7]), NAMES)
+    best_at_all = tour([0.7, 0.7], own=0.9)
+    best_at_all.loc[best_at_all.policy == "empathy", list(NAMES)] = 0.95
+    text = tour_reading(best_at_all, NAMES)
+    assert "own reward: 2 of 6 runs" in text and "another reward: 4 of 6 runs" in text and "brings the others along" in text
+
+
+def test_a_mediocre_and_a_good_base():
+    poor = base_reading(pd.DataFrame({"reflection": [0.0, 0.4], "empathy": [0.2, 0.2]}))
+    assert "Over 2 held-out clients: true reflection 0.20" in poor and "back: 1 of 2; with something warm in them: 0." in poor
+    assert "something to do" in poor
+    assert "little to do" in base_reading(pd.DataFrame({"reflection": [1.0], "empathy": [1.0]}))
