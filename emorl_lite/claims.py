@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from emorl_lite.comparison import (
     BY_OWN_SEARCH,
@@ -23,6 +24,7 @@ from emorl_lite.comparison import (
 )
 from emorl_lite.errors import UserError
 from emorl_lite.evaluation import interval
+from emorl_lite.wording import listing, number
 
 Numbers = dict[str, float]
 
@@ -125,6 +127,8 @@ STD = "ratio of standard deviations"
 CLOSE = "hypervolume, not more than .02 lost"
 
 SAVED = "data points saved"
+SOUPS = "averaged parameters"
+"""What the EMORL paper calls model soups: its code adds the products B_i A_i, which is our exact average."""
 SHORT, LONGEST = "equal sums of data", "equal longest runs"
 
 CLAIMS = [
@@ -144,9 +148,10 @@ CLAIMS = [
     Claim(EMORL, "hidden states beat parameters", f"{SCORE}, all weights", lambda e: e.level("last hidden state", "parameters", "average")),
     Claim(EMORL, "parameters beat probabilities", f"{SCORE}, chosen weights", lambda e: e.level("parameters", "probabilities", "best")),
     Claim(EMORL, "parameters beat probabilities", f"{SCORE}, all weights", lambda e: e.level("parameters", "probabilities", "average")),
-    Claim(EMORL, "model soups are worse than EMORL", f"{SCORE}, long runs", lambda e: e.score("emorl-long", "rewarded-soups-long")),
-    Claim(EMORL, "model soups are worse than EMORL", f"{SCORE}, {SHORT}", lambda e: e.score("emorl", "rewarded-soups")),
-    Claim(OURS, "exact averages are worse than EMORL", f"{SCORE}, long runs", lambda e: e.score("emorl-long", "exact-average-long")),
+    Claim(EMORL, f"{SOUPS} are worse than EMORL", f"{SCORE}, long runs", lambda e: e.score("emorl-long", "exact-average-long")),
+    Claim(EMORL, f"{SOUPS} are worse than EMORL", f"{SCORE}, {SHORT}", lambda e: e.score("emorl", "exact-average")),
+    Claim(OURS, "Rewarded Soups are worse than EMORL", f"{SCORE}, long runs", lambda e: e.score("emorl-long", "rewarded-soups-long")),
+    Claim(OURS, "Rewarded Soups are worse than EMORL", f"{SCORE}, {SHORT}", lambda e: e.score("emorl", "rewarded-soups")),
     Claim(DYNAOPT, "DynaOpt beats uniform", SCORE, lambda e: e.score("dynaopt", "uniform")),
     Claim(CLP, "CLP dominates Rewarded Soups", f"hypervolume, {SHORT}", lambda e: e.front("clp-full", "rewarded-soups", "hypervolume")),
     Claim(CLP, "CLP dominates Rewarded Soups", "share of their front dominated", lambda e: e.dominated("clp-full", "rewarded-soups"), 0.5),
@@ -188,6 +193,34 @@ def examined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             continue
         found.append(row | {key: value[key] for key in ("mean", "low", "high")} | {"verdict": verdict(value, claim.nothing)})
     return pd.DataFrame(found)
+
+
+def claims_reading(claims: pd.DataFrame) -> str:
+    """The claims by verdict, as a list in Markdown. Columns as `examined` gives them."""
+    parts = []
+    for said in ("holds", "open", "refuted", "not measured"):
+        lines = [f"{row['claim']} ({row['measure']})" for _, row in claims[claims["verdict"] == said].iterrows()]
+        if lines:
+            parts.append(f"**{said.capitalize()}** ({len(lines)}): {'; '.join(lines)}.")
+    return "\n\n".join(parts)
+
+
+def chance_reading(claims: pd.DataFrame, seeds: int) -> str:
+    """How many of so many intervals miss by chance, and what a ratio of standard deviations must reach with so few seeds."""
+    n = int((claims["high"] > claims["low"]).sum())  # some are exact, some not measured
+    said = f"Of {n} intervals at 95 %, {number(0.05 * n, 1)} are expected to miss the truth by chance." if n else ""
+    if n and seeds > 1:
+        needed = float(stats.f.ppf(0.975, seeds - 1, seeds - 1)) ** 0.5
+        said += f" And with {seeds} seeds a ratio of standard deviations must exceed {number(needed, 1)} to hold."
+    return said
+
+
+def tally(claims: pd.DataFrame) -> str:
+    """How many claims have each verdict: "14 hold, 11 are open and 3 are refuted"."""
+    words = {"holds": ("holds", "hold"), "open": ("is open", "are open"), "refuted": ("is refuted", "are refuted")}
+    words["not measured"] = ("was not measured", "were not measured")
+    counts = claims["verdict"].value_counts()
+    return listing([f"{counts[v]} {words[v][int(counts[v] > 1)]}" for v in words if v in counts])
 
 
 def _interval(values: pd.Series[Any]) -> Numbers:

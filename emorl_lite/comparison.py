@@ -68,10 +68,14 @@ def representative(rows: pd.DataFrame, prefer: Sequence[str] = BY_GRID) -> pd.Da
 
 
 def with_intervals(table: pd.DataFrame, column: str, by: Sequence[str] = ("method",)) -> pd.DataFrame:
-    """Mean of a column over the seeds, with its 95 % interval (Student's t) and standard deviation: by, mean, low, high, std, n."""
+    """Mean of a column over the seeds, with its 95 % interval (Student's t) and standard deviation: by, mean, low, high, std, n.
+
+    One seed has no interval: low, high and std are nan.
+    """
     found = []
     for key, group in table.groupby(list(by), sort=False):
-        mean, low, high = interval(np.asarray(group[column], dtype=np.float64))
+        values = np.asarray(group[column], dtype=np.float64)
+        mean, low, high = interval(values) if len(values) > 1 else (float(values[0]), math.nan, math.nan)
         spread = {"mean": mean, "low": low, "high": high, "std": float(group[column].std()), "n": len(group)}
         found.append(dict(zip(by, key, strict=True)) | spread)
     return pd.DataFrame(found)
@@ -86,6 +90,23 @@ def difference(table: pd.DataFrame, first: str, second: str, column: str = "mean
     pairs = (wide[first] - wide[second]).dropna().to_numpy()
     mean, low, high = interval(pairs)
     return {"mean": mean, "low": low, "high": high, "n": len(pairs)}
+
+
+def paired(table: pd.DataFrame, first: str, second: str, column: str = "mean", by: str = "method", looks: int = 1) -> dict[str, float]:
+    """`difference` for a sentence: nan (mean, or low and high) for what the table cannot tell, instead of an error.
+
+    `looks`: how many such differences the sentence chooses from; the interval's level is 1 - .05 / looks (Bonferroni).
+    """
+    values = {name: table[table[by] == name].set_index("seed")[column] for name in (first, second)}
+    return over(np.asarray((values[first] - values[second]).dropna(), dtype=np.float64), looks)
+
+
+def over(values: np.ndarray, looks: int = 1) -> dict[str, float]:
+    """Mean, low, high and n of values [n]; no interval for one value, nothing at all for none. `looks` as in `paired`."""
+    found = {"mean": math.nan, "low": math.nan, "high": math.nan, "n": float(len(values))}
+    if len(values) > 1:
+        return found | dict(zip(("mean", "low", "high"), interval(values, 1 - 0.05 / max(looks, 1)), strict=True))
+    return found | {"mean": float(values[0])} if len(values) else found
 
 
 def spread_ratio(table: pd.DataFrame, first: str, second: str, column: str = "mean", by: str = "method") -> dict[str, float]:
@@ -115,8 +136,10 @@ def front_metrics(sweep: pd.DataFrame, fronts: pd.DataFrame | None = None) -> pd
     groups = {(str(method), seed): group for (method, seed), group in sweep.groupby(["method", "seed"], sort=False)}
     if fronts is not None and len(fronts):
         groups |= {(f"{m}, exact map", s): group for (m, s), group in fronts.groupby(["method", "seed"], sort=False)}
-    union = {s: np.concatenate([g[names].to_numpy() for (_, other), g in groups.items() if other == s]) for _, s in groups}
-    best = {seed: np.unique(points[non_dominated(points)], axis=0) for seed, points in union.items()}
+    union: dict[Any, list[np.ndarray]] = {}
+    for (_, seed), group in groups.items():
+        union.setdefault(seed, []).append(group[names].to_numpy())
+    best = {seed: np.unique(points[non_dominated(points)], axis=0) for seed, points in ((s, np.concatenate(p)) for s, p in union.items())}
     found = []
     for (method, seed), group in groups.items():
         points = group[names].to_numpy()

@@ -14,6 +14,7 @@ from emorl_lite.comparison import best_by_level, objectives_of, with_intervals
 from emorl_lite.errors import UserError
 from emorl_lite.figures import name_axes, need, panels, readable, styles
 from emorl_lite.pareto import non_dominated
+from emorl_lite.wording import counted, listing, number
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -43,6 +44,12 @@ def forest(table: pd.DataFrame, column: str, label: str, by: str = "method") -> 
     name_axes(axes, label, "")
     axes.grid(axis="y", alpha=0.15)
     return figure
+
+
+def forest_alt(table: pd.DataFrame, column: str, what: str, by: str = "method") -> str:
+    """What `forest` shows: every mean, from the top down. `what` names the column in words."""
+    means = table.dropna(subset=[column]).groupby(by)[column].mean().sort_values(ascending=False, kind="stable")
+    return f"Dot plot of the {what}, means over seeds with intervals, from the highest down: {_listed(means)}."
 
 
 @readable
@@ -78,6 +85,19 @@ def fronts(
     return figure
 
 
+def fronts_alt(sweep: pd.DataFrame, methods: Sequence[str], exact_of: str = "", seed: int = 0) -> str:
+    """What `fronts` shows: the methods, and how high each gets in every objective. `exact_of`: whose exact front is drawn as stars."""
+    names = objectives_of(sweep)
+    own = sweep[(sweep["seed"] == seed) & sweep["method"].isin(methods)]
+    best = {str(method): group[names].max() for method, group in own.groupby("method")}
+    heights = "; ".join(f"{m} " + ", ".join(f"{n} {number(best[m][n])}" for n in names) for m in methods if m in best)
+    stars = f" Small stars: the front of {exact_of}'s exact map." if exact_of else ""
+    return (
+        f"Scatter plots of each pair of objectives for seed {seed}: every setting of a method as a marker, its Pareto front as a line."
+        f"{stars} The highest score of each method's settings: {heights}."
+    )
+
+
 @readable
 def decoding_cost(rows: pd.DataFrame) -> Figure:
     """Model calls a generated token against the mean score: one marker a method, with its interval over seeds.
@@ -100,6 +120,16 @@ def decoding_cost(rows: pd.DataFrame) -> Figure:
     name_axes(axes, "model calls for each generated token", "mean score over objectives")
     figure.legend(loc="outside right upper", fontsize=9)
     return figure
+
+
+def decoding_cost_alt(rows: pd.DataFrame) -> str:
+    """What `decoding_cost` shows: the methods and their mean scores, by the calls that a token takes."""
+    means = rows.groupby(["calls_per_token", "method"])["mean"].mean()
+    parts = [
+        f"{counted(int(str(calls)), 'call')}: {_listed(own.droplevel(0).sort_values(ascending=False, kind='stable'))}"
+        for calls, own in means.groupby(level=0)
+    ]
+    return f"Mean score, with its interval over seeds, against model calls for each generated token. {'. '.join(parts)}."
 
 
 @readable
@@ -127,6 +157,17 @@ def aggregation_levels(levels: pd.DataFrame) -> Figure:
     return figure
 
 
+def aggregation_levels_alt(levels: pd.DataFrame) -> str:
+    """What `aggregation_levels` shows: both means of every level, in the order in which they are drawn."""
+    table = best_by_level(levels)
+    means = table.groupby("level", sort=False)[["best", "average"]].mean()
+    parts = [f"{level} {number(row['best'])} and {number(row['average'])}" for level, row in means.iterrows()]
+    return (
+        "Mean score by place of aggregation, on the left with the weights chosen on validation, on the right averaged over all weights; "
+        f"thin lines are seeds, bars intervals over them. From left to right: {'; '.join(parts)}."
+    )
+
+
 @readable
 def weight_sweep(sweep: pd.DataFrame, methods: Sequence[str]) -> Figure:
     """Does more weight give more? Each objective's score against its own weight, averaged over the other weights and the seeds.
@@ -151,6 +192,23 @@ def weight_sweep(sweep: pd.DataFrame, methods: Sequence[str]) -> Figure:
         name_axes(axes, f"weight of {name}", f"{name} score")
     figure.legend(loc="outside upper center", ncols=min(5, len(methods)))
     return figure
+
+
+def weight_sweep_alt(sweep: pd.DataFrame, methods: Sequence[str]) -> str:
+    """What `weight_sweep` shows: for every objective and method the mean score at the smallest and at the largest weight."""
+    parts = []
+    for name in objectives_of(sweep):
+        ends = []
+        for method in methods:
+            own = sweep[sweep["method"] == method]
+            means = own.groupby(own[f"w_{name}"].round(6))[name].mean()
+            if len(means):
+                ends.append(f"{method} {number(means.iloc[0])} to {number(means.iloc[-1])}")
+        parts.append(f"{name}: {', '.join(ends)}")
+    return (
+        "Each objective's score against its own weight, averaged over the other weights and the seeds, with bands over seeds; "
+        f"from the smallest to the largest weight, {'; '.join(parts)}."
+    )
 
 
 @readable
@@ -182,6 +240,21 @@ def kl_trade_off(sweep: pd.DataFrame, rows: pd.DataFrame | None = None, points: 
     name_axes(axes, "KL(policy || base), nats a reply", "mean score of sampled replies")
     figure.legend(loc="outside right upper")
     return figure
+
+
+def kl_trade_off_alt(sweep: pd.DataFrame, rows: pd.DataFrame, points: Sequence[str]) -> str:
+    """What `kl_trade_off` shows: where each line begins and ends, and where the single policies lie."""
+    known = sweep.dropna(subset=["strength", "kl"])
+    parts = []
+    for method, own in known.groupby("method", sort=False):
+        mean = own.groupby("strength")[["kl", "sampled_mean"]].mean().sort_values("kl")
+        ends = [f"{number(kl, 1)} nats and {number(score)}" for kl, score in mean.to_numpy()[[0, -1]]]
+        parts.append(f"a line for {method} from {ends[0]} to {ends[1]}")
+    means = rows.groupby("method")[["kl", "sampled_mean"]].mean()
+    for name in points:
+        if name in means.index:
+            parts.append(f"{name} at {number(float(means['kl'][name]), 1)} nats and {number(float(means['sampled_mean'][name]))}")
+    return f"Mean score of sampled replies against KL from the base: {'; '.join(parts)}."
 
 
 def _crosses(axes: Axes, mean: pd.DataFrame, error: pd.DataFrame | None, color: Any) -> None:
@@ -217,3 +290,28 @@ def claims_figure(table: pd.DataFrame) -> Figure:
     name_axes(axes, "distance from the threshold, in half-widths of the interval", "")
     figure.legend(loc="outside upper center", ncols=3)
     return figure
+
+
+def claims_figure_alt(table: pd.DataFrame) -> str:
+    """What `claims_figure` shows: how many claims lie on which side of the line."""
+    sides = {"holds": "wholly to the right (holds)", "refuted": "wholly to the left (refuted)", "open": "across it (open)"}
+    parts = [f"{int((table['verdict'] == verdict).sum())} {where}" for verdict, where in sides.items()]
+    return (
+        "Every claim's estimate and interval against its threshold, a vertical line, in half-widths of the interval, cut at seven: "
+        f"{listing(parts)}. The list below names them."
+    )
+
+
+def consumption_alt(table: pd.DataFrame) -> str:
+    """What `plots.consumption_scatter` shows: where each method's mean lies. Columns: method, seed, data_points, mean."""
+    means = table.groupby("method", sort=False)[["data_points", "mean"]].mean()
+    parts = [f"{m} at {number(row['data_points'], 0)} data points and {number(row['mean'])}" for m, row in means.iterrows()]
+    return (
+        "Scatter of data points until the stopping rule holds against mean score: small markers are seeds, large ones means with an "
+        f"ellipse of one standard deviation. {listing(parts)}."
+    )
+
+
+def _listed(means: pd.Series[float]) -> str:
+    """Names with their means."""
+    return ", ".join(f"{name} {number(value)}" for name, value in means.items())

@@ -1,7 +1,6 @@
 """The EMORL paper's published numbers (arXiv 2505.02579), to stand beside ours, and what a reproduction needs besides them.
 
-Where a number comes from: "figure" (the paper's figure files), "abstract", or "summary" (a third party's summary of its tables; check it
-against the paper's own text before you quote it). Read off a plot: about two digits are right.
+`SOURCES` says where each of them was read. Read off a plot: about two digits are right.
 """
 
 from __future__ import annotations
@@ -14,6 +13,15 @@ import pandas as pd
 
 from emorl_lite.errors import UserError
 from emorl_lite.small_world import data_root
+
+SOURCES = {
+    "scatter": "from the scatter figure's file",
+    "cubes": "read off the cube figures",
+    "curves": "read off the learning curves",
+    "abstract": "from the abstract",
+    "summary": "from one machine-written summary by a third party, not confirmed",
+}
+"""Where a published number was read, to be named wherever it is quoted. "summary": check it against the paper's own text first."""
 
 METHODS = {"base": "Base model", "uniform": "Uniform weighted", "dynaopt": "DynaOpt", "rewarded-soups": "Model soups", "emorl": "EMORL"}
 """Our names of the paper's methods."""
@@ -28,22 +36,22 @@ CONSUMPTION = pd.DataFrame(
     ],
     columns=["method", "data_points", "data_points_std", "mean", "mean_std", "pair_average"],
 )
-"""Data points and mean reward from the scatter figure; `pair_average` from a summary of the table on PAIR."""
+"""Data points and mean reward: SOURCES["scatter"]; `pair_average`, its table on PAIR: SOURCES["summary"]."""
 
 AGGREGATION = {"hidden": 0.80, "parameters": 0.71, "probabilities": 0.595}
-"""Best mean reward by what is aggregated, read off the cube figures. ("probabilities": its code averages the probabilities of texts that
+"""Best mean reward by what is aggregated: SOURCES["cubes"]. ("probabilities": its code averages the probabilities of texts that
 each model sampled by itself, position by position.)"""
 
 TRAINING_SECONDS = (6573.0, 147.43)
-"""EMORL's training time, mean and standard deviation, from the abstract."""
+"""EMORL's training time, mean and standard deviation: SOURCES["abstract"]."""
 
 PSYCH8K_REFLECTION = 0.9784
 DIVERSITY = {"EMORL": 0.6516, "others, lowest": 0.35, "others, highest": 0.43}
 WEIGHTS_FOUND = {"reflection": 0.8, "fluency": 0.05}
-"""From the summary; the code's own default is (.78125, .5, .0625)."""
+"""All three: SOURCES["summary"]. The code's own default weights are (.78125, .5, .0625)."""
 
-LONGEST_RUN = 13200
-"""Data points of the longest single-objective run, read off the learning curves."""
+LONGEST_RUN = (13_000, 14_000)
+"""Data points of the longest single-objective run, between these two: SOURCES["curves"]."""
 
 DEFECTS = pd.DataFrame(
     [
@@ -57,7 +65,11 @@ DEFECTS = pd.DataFrame(
         ("“logits” averages probabilities of texts that differ: the contexts do not match", "03", "here all read the same prefix"),
         ("EMORL decodes greedily, parameters and baselines are sampled", "05", "greedy for all; the difference is measured"),
         ("baselines train all parameters, EMORL trains LoRA", "05", "the same LoRA for all, and one of triple rank"),
-        ("validation batches are drawn anew for every weight vector", "04", "one fixed set for all points"),
+        (
+            "rewards enter training as logarithms, and a mean over three samples is the baseline",
+            "02",
+            "the rewards themselves, and a critic",
+        ),
         ("text after the first end-of-sequence token is scored", "01", "a reply ends where it ends; an unfinished one scores 0"),
         ("the coherence scorer has a head of random weights", "01", "a posterior over clients instead"),
         ("gradients flow through re-tokenised text; log-probabilities leave out the last token", "02", "the sampled ids themselves"),

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 from emorl_lite.errors import UserError
 from emorl_lite.figures import name_axes, need, panels, readable, styles
+from emorl_lite.search import DEGENERATE
+from emorl_lite.wording import number
 
 
 @readable
@@ -37,6 +39,15 @@ def task_example(statement: str, replies: pd.DataFrame, objectives: Sequence[str
         for place, value in enumerate(values):
             bars.text(min(value + 0.02, 0.86), place, f"{value:.2f}", va="center", fontsize=9)
     return figure
+
+
+def task_example_alt(replies: pd.DataFrame, objectives: Sequence[str]) -> str:
+    """What `task_example` shows: each method's reply with its scores."""
+    parts = [
+        f"{row['method']} says “{row['reply']}” ({', '.join(f'{name} {number(float(row[name]))}' for name in objectives)})"
+        for row in replies.to_dict("records")
+    ]
+    return f"A client's statement and below it one reply a method, each with a bar for every score: {'; '.join(parts)}."
 
 
 @readable
@@ -89,6 +100,20 @@ def cubes(table: pd.DataFrame, objectives: Sequence[str], what: str) -> Figure:
     return drawn
 
 
+def cubes_alt(table: pd.DataFrame, objectives: Sequence[str], what: str) -> str:
+    """What `cubes` shows: the first and the last level, their best points and how far their means reach."""
+    own = table[(table["what"] == what) & (table["note"] != DEGENERATE)]
+    mixed = "hidden states" if what == "hidden" else what
+    parts = []
+    for level in sorted({own["level"].min(), own["level"].max()}):
+        points = own[own["level"] == level].reset_index(drop=True)
+        best = points.loc[int(points["mean"].argmax())]
+        at = ", ".join(f"{name} {number(float(best[f'w_{name}']))}" for name in objectives)
+        reach = f"{number(points['mean'].min())} to {number(points['mean'].max())}"
+        parts.append(f"level {level}: {len(points)} points with means from {reach}, the best, a star, at {at}")
+    return f"Scatter plots of weight vectors in the cube, coloured by mean score, where {mixed} are mixed on tiny; {'; '.join(parts)}."
+
+
 @readable
 def paper_and_ours(table: pd.DataFrame) -> Figure:
     """Mean scores by method: the paper's beside ours, one marker a source, each with one standard deviation.
@@ -119,3 +144,11 @@ def paper_and_ours(table: pd.DataFrame) -> Figure:
     name_axes(axes, "mean score over objectives (± 1 standard deviation over seeds)", "")
     figure.legend(loc="outside upper center", ncols=len(sources))
     return figure
+
+
+def paper_and_ours_alt(table: pd.DataFrame) -> str:
+    """What `paper_and_ours` shows: every mean by source."""
+    parts = []
+    for source, own in table.groupby("source", sort=False):
+        parts.append(f"{source}: " + ", ".join(f"{m} {number(v)}" for m, v in zip(own["method"], own["mean"], strict=True)))
+    return f"Mean score with one standard deviation, one marker a source and method. {'; '.join(parts)}."

@@ -51,18 +51,19 @@ def hypervolume(points: Array, reference: Sequence[float]) -> float:
 
 
 def _volume(points: np.ndarray) -> float:
-    """The volume that points [n, K] > 0 dominate above the origin; none of them dominates another."""
+    """The volume that points [n, K] > 0 dominate above the origin; with more than two objectives none of them dominates another."""
     if points.shape[1] == 1:
         return float(points.max())
     if points.shape[1] == 2:
-        x, y = points[points[:, 0].argsort()[::-1]].T  # x falls, so y rises
-        return float((x * np.diff(y, prepend=0.0)).sum())
+        x, y = points[points[:, 0].argsort()[::-1]].T  # x falls, so only a y above all before it adds a strip
+        return float((x * np.diff(np.maximum.accumulate(y), prepend=0.0)).sum())
     points = points[points[:, -1].argsort()[::-1]]
     heights = np.append(points[:, -1], 0.0)
     total = 0.0
     for i in np.flatnonzero(heights[:-1] > heights[1:]):
         base = points[: i + 1, :-1]
-        total += _volume(base[non_dominated(base)]) * (heights[i] - heights[i + 1])
+        front = base if base.shape[1] == 2 else base[non_dominated(base)]
+        total += _volume(front) * (heights[i] - heights[i + 1])
     return float(total)
 
 

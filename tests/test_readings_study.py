@@ -1,0 +1,319 @@
+"""Sentences and alternative texts about the study's and the paper's tables: true whichever way the numbers come out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_study import NAMES, made_up
+
+from emorl_lite import method_plots, paper, paper_plots, paper_readings, study_readings, wording
+from emorl_lite.claims import chance_reading, claims_reading, examined, tally
+from emorl_lite.comparison import best_by_level, front_metrics, over, paired, representative, with_intervals
+from emorl_lite.pareto import hypervolume
+
+CLEAR, UNCLEAR = {"mean": 0.1, "low": 0.05, "high": 0.15}, {"mean": 0.1, "low": -0.05, "high": 0.25}
+
+
+def table(column: str = "mean", by: str = "method", **values: list[float]) -> pd.DataFrame:
+    """Values of each method by seed."""
+    return pd.DataFrame([{by: m.replace("_", "-"), "seed": s, column: v} for m, vs in values.items() for s, v in enumerate(vs)])
+
+
+# -- words
+
+
+def test_numbers_with_signs():
+    assert [wording.number(x) for x in (0.5, -0.2, -0.001, 1234.5, np.nan)] == ["0.50", "−0.20", "0.00", "1,234.50", "not known"]
+    assert [wording.signed(x) for x in (0.05, -0.2, -0.0001, np.nan)] == ["+0.050", "−0.200", "0.000", "not known"]
+    assert wording.told(CLEAR) == "+0.100 [+0.050, +0.150]"
+    assert wording.told(over(np.array([0.1]))) == "+0.100 (no interval)" and wording.told(over(np.array([]))) == "not measured"
+
+
+def test_counts_and_shares():
+    assert [wording.counted(n, "reply", "replies") for n in (0, 1, 1200)] == ["no replies", "1 reply", "1,200 replies"]
+    assert [wording.percent(x) for x in (0, 0.001, 0.5, 0.999, 1, np.nan)] == [
+        "0 %",
+        "under 1 %",
+        "50 %",
+        "over 99 %",
+        "100 %",
+        "not known",
+    ]
+    assert [wording.listing(list(x)) for x in ("", "a", "ab", "abc")] == ["none", "a", "a and b", "a, b and c"]
+
+
+def test_the_side_an_interval_lies_on():
+    below = {key: -CLEAR[other] for key, other in (("mean", "mean"), ("low", "high"), ("high", "low"))}
+    assert [wording.by_sign(f, "+", "-", "?") for f in (CLEAR, below, UNCLEAR, over(np.array([0.1])))] == ["+", "-", "?", "?"]
+
+
+# -- differences for sentences
+
+
+def test_a_paired_difference_that_cannot_be_had_is_nan():
+    rows = table(a=[0.5, 0.6, 0.9], b=[0.4, 0.45, 0.8])
+    found = paired(rows, "a", "b")
+    assert found["mean"] == pytest.approx(np.mean([0.1, 0.15, 0.1])) and found["low"] < found["mean"] < found["high"]
+    assert paired(rows, "a", "b", looks=10)["low"] < found["low"]  # corrected for ten looks
+    assert np.isnan(paired(rows, "a", "c")["mean"])
+    one = paired(rows[rows["seed"] == 0], "a", "b")
+    assert one["mean"] == pytest.approx(0.1) and np.isnan(one["low"])
+    assert np.isnan(with_intervals(rows[rows["seed"] == 0], "mean")[["low", "high"]]).all(axis=None)
+
+
+def test_a_volume_of_dominated_points_counts_each_part_once():
+    assert hypervolume(np.array([[0.5, 0.5, 0.5], [0.5, 0.4, 0.4], [1.0, 0.2, 0.1]]), [0.0] * 3) == pytest.approx(0.125 + 0.5 * 0.2 * 0.1)
+
+
+# -- notebook 05
+
+
+def test_leaders():
+    close = study_readings.leaders(table(a=[0.5, 0.7, 0.6], b=[0.6, 0.5, 0.6], c=[0.1, 0.11, 0.1]), "mean", "Scores")
+    assert close.startswith("Scores, from the top: a (0.600), b (0.567) and c (0.103).") and "not clearly below a" in close
+    clear = study_readings.leaders(table(a=[0.5, 0.6, 0.7], b=[0.4, 0.5, 0.6], c=[0.3, 0.4, 0.5]), "mean", "Scores")
+    assert "a is clearly above each of the other 2" in clear
+    equal = study_readings.leaders(table(a=[0.5, 0.6], b=[0.5, 0.6]), "mean", "Scores")
+    assert "Of the other 1, 1 is not clearly below a: b" in equal
+    assert "With one seed" in study_readings.leaders(table(a=[0.5], b=[0.6]), "mean", "Scores")
+    assert study_readings.leaders(table(a=[0.5, 0.6]), "mean", "Scores") == "Scores, from the top: a (0.550)."
+    assert study_readings.leaders(table(a=[np.nan]), "mean", "Scores") == "Scores: not measured."
+
+
+def test_ways_to_merge():
+    base = np.linspace(0, 1, 20)
+    far = study_readings.merged_reading(pd.DataFrame({"a": base, "b": base + 0.5, "c": base + 0.5}))
+    assert "0.50 (a) to 1.00 (b and c)" in far and "not equally good" in far
+    noisy = study_readings.merged_reading(pd.DataFrame({"a": base, "b": base[::-1] + 0.001}))
+    assert "no clear difference" in noisy and "not equally good" not in noisy
+    assert "one mean for all" in study_readings.merged_reading(pd.DataFrame({"a": base, "b": base}))
+
+
+def test_the_ranking_with_and_without_emorl():
+    rows = table(base=[0.1, 0.1], uniform=[0.5, 0.6], emorl=[0.6, 0.7], emorl_long=[0.4, 0.5])
+    said = study_readings.ranking_reading(rows)
+    assert "EMORL has 0.650; with a whole budget for each run 0.450, a difference of −0.200" in said
+    assert "EMORL" not in study_readings.ranking_reading(rows[rows["method"] == "uniform"])
+
+
+@pytest.mark.parametrize(("direction", "reading"), [(1, "go further"), (-1, "stay closer"), (0, "no clear relation")])
+def test_scores_and_distance(direction, reading):
+    kl = np.arange(8.0)
+    mean = direction * kl if direction else np.array([0, 3, 1, 2, 2, 1, 3, 0.5])
+    rows = pd.DataFrame({"method": [f"m{i}" for i in range(8)], "seed": 0, "choice": "default", "knob": "none", "mean": mean, "kl": kl})
+    said = study_readings.emorl_reading(rows, 1)
+    assert reading in said and "not measured with equal sums" in said
+
+
+@pytest.mark.parametrize(
+    ("optimum", "reading"), [(0.7, "more than the grid's, also"), (0.5, "less than the grid's"), (0.6, "no more than the grid's")]
+)
+def test_what_choosing_is_worth(optimum, reading):
+    values = {"default": [0.1, 0.2], "grid": [0.6, 0.6], "published search": [0.5, 0.7], "exact optimum": [optimum, optimum]}
+    rows = table(by="choice", **{key.replace(" ", "_"): value for key, value in values.items()})
+    rows["choice"] = rows["choice"].str.replace("-", " ")
+    assert reading in study_readings.choice_reading(rows.assign(method="emorl-long"))
+    assert "not measured" in study_readings.choice_reading(rows.assign(method="emorl-long"), "nobody")
+
+
+def test_when_the_stopping_rule_holds():
+    never = lambda *shares: study_readings.stopping_reading(pd.DataFrame({"method": ["a", "b"], "never": shares}))  # noqa: E731
+    assert "every run converged" in never(0, 0) and "no run converged" in never(1, 1) and "not always hold (b)" in never(0, 0.2)
+
+
+def test_volumes():
+    metrics = table("hypervolume", emorl_long=[0.2, 0.3], rewarded_soups_long=[0.3, 0.4], exact=[0.2, 0.3])
+    metrics["method"] = metrics["method"].replace("exact", "emorl-long, exact map")
+    said = study_readings.volume_reading(metrics, 21, 40)
+    assert "less soups is −0.100" in said and "less exact averages not measured" in said and "misses nothing" in said
+    metrics.loc[metrics["method"] == "emorl-long, exact map", "hypervolume"] += 0.1
+    assert "what the grid misses" in study_readings.volume_reading(metrics, 21, 40)
+
+
+def test_levels():
+    clear = study_readings.levels_reading(best_by_level(made_up()["levels"]))
+    assert "(*soup of A and B*)" in clear and "(*probabilities*): a clear difference" in clear
+    place = pd.DataFrame({"level": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1], "best": [0, 1, 1, 0.1], "average": 0.5})
+    assert "a clear difference" not in study_readings.levels_reading(place)
+
+
+@pytest.mark.parametrize(("low", "high", "reading"), [(0.1, 0.2, "compares decoders"), (-0.2, -0.1, "handicapped"), (-1, 1, "no clear")])
+def test_confounders(low, high, reading):
+    claims = pd.DataFrame([{"claim": "greedy decoding flatters a policy", "mean": (low + high) / 2, "low": low, "high": high}])
+    said = study_readings.confounders_reading(table(uniform=[0.1, 0.2]), claims)
+    assert reading in said and "the narrow one: not measured" in said
+
+
+def test_claims_in_words():
+    claims = examined(made_up())
+    lists = claims_reading(claims)
+    assert all(f"**{v.capitalize()}** ({n})" in lists for v, n in claims["verdict"].value_counts().items())
+    verdicts = pd.DataFrame({"verdict": ["holds", "open", "open"], "low": [0.0, 0, 1], "high": [1.0, 1, 1]})
+    assert tally(verdicts) == "1 holds and 2 are open" and tally(verdicts[1:2]) == "1 is open"
+    assert chance_reading(verdicts, 5).startswith("Of 2 intervals at 95 %, 0.1 are") and "3.1" in chance_reading(verdicts, 5)
+    assert "ratio" not in chance_reading(verdicts, 1)
+
+
+# -- notebook 06
+
+
+def test_requests():
+    rng = np.linspace(-0.1, 0.1, 10)[:, None]
+    all_ = np.tile([[0.3, 0.3]], (10, 1))
+    up, down = all_ + (rng + 0.5), all_ - (0.2 - rng)
+    read = lambda a, b: study_readings.requests_reading({"x": a, "y": b, "all": all_}, ["x", "y"])  # noqa: E731
+    assert "Each of these requests is heard" in read(up, up)
+    assert "y: this request is not clearly heard" in read(up, down) and "y −0.20" in read(up, down)
+    assert "None of these requests is clearly heard" in read(all_, down)
+
+
+@pytest.mark.parametrize(("last", "reading"), [(0.9, "adds more"), (0.2, "loses"), (0.5, "no clear difference")])
+def test_strengths(last, reading):
+    scores = pd.DataFrame({0.0: np.full(5, 0.1), 1.0: np.full(5, 0.5), 2.0: np.full(5, last)})
+    said = study_readings.strength_reading(scores, "empathy")
+    assert reading in said and f"is at λ = {2 if last > 0.5 else 1}." in said
+
+
+def test_control_and_distance():
+    tables = made_up()
+    metrics = front_metrics(tables["sweep"], tables["front"])
+    assert "Mean gap runs from" in study_readings.control_reading(metrics)
+    lines = [(s, m, k, k / 10 + (m == "dera") * 0.1 + s / 100 * k) for s in (0, 1) for m in ("dera", "clp-kl") for k in (0.0, 1.0, 2.0)]
+    sweep = pd.DataFrame(lines, columns=["seed", "method", "kl", "sampled_mean"]).assign(strength=lambda t: t["kl"])
+    assert study_readings.at_equal_distance(sweep, "dera", "clp-kl")["mean"] == pytest.approx(0.1)
+    assert "DeRa has more at equal distance" in study_readings.distance_reading(sweep)
+    swapped = sweep.assign(method=sweep["method"].map({"dera": "clp-kl", "clp-kl": "dera"}))
+    assert "clp-kl has more at equal distance" in study_readings.distance_reading(swapped)
+    apart = sweep.assign(kl=sweep["kl"] + 5 * (sweep["method"] == "dera"))
+    assert "no distance in common" in study_readings.distance_reading(apart)
+
+
+# -- notebook 07
+
+
+def real(emorl: float, uniform: float = 0.5, sampled: float = 0.3) -> pd.DataFrame:
+    """Rows of a real study with two seeds."""
+    lines = []
+    for seed in (0, 1):
+        for method, mean, total in (("base", 0.5, 0), ("uniform", uniform, 320), ("emorl", emorl, 960)):
+            row = {"method": method, "seed": seed, "mean": mean, "sampled_mean": sampled if method != "base" else 0.2}
+            row |= {"data_points": total, "parallel": min(total, 320), **{f"w_{n}": 1 / 3 for n in NAMES}, **dict.fromkeys(NAMES, mean)}
+            lines.append(row)
+    return pd.DataFrame(lines)
+
+
+def test_what_the_base_and_training_give():
+    assert "equal by the longest run" in paper_readings.budgets_reading(real(0.5))
+    equal = real(0.5).assign(data_points=960)
+    assert "equal in sum" in paper_readings.budgets_reading(equal)
+    assert "neither accounting" in paper_readings.budgets_reading(equal.assign(data_points=[0, 7, 960] * 2))
+    said = paper_readings.decoding_reading(real(0.5))
+    assert (
+        "likeliest reply" in said and "emorl 0.00 greedily and +0.10 sampled" in said and said.endswith("It shows more when one samples.")
+    )
+    other = paper_readings.decoding_reading(real(0.9, 0.9, 0.1).assign(sampled_mean=lambda t: t["sampled_mean"] + 0.4))
+    assert "likeliest reply" not in other and other.endswith("It shows more greedily.")
+
+
+@pytest.mark.parametrize(("mean", "reading"), [(0.6, "higher than the greedy base"), (0.4, "lower than"), (0.5, "no clear difference")])
+def test_what_the_search_found(mean, reading):
+    samples = pd.DataFrame({"method": "emorl", "seed": [0, 0, 1], "reply": ["a", "a", "b"]})
+    said = paper_readings.found_reading(real(mean), samples, NAMES)
+    assert reading in said and "to 2 of 2 clients here: “a”" in said and "to 1 of 1 client here: “b”" in said
+    one = paper_readings.found_reading(real(mean).query("seed == 0"), samples, NAMES)
+    assert "one seed cannot tell" in one
+
+
+def test_whether_two_rewards_exclude_each_other():
+    assert "nothing here contradicts it" in paper_readings.exclusion_reading(real(0.4))
+    assert "they do not exclude each other" in paper_readings.exclusion_reading(real(0.6))
+
+
+def test_consumption_whichever_way():
+    spent = pd.DataFrame(
+        [
+            {"method": m, "seed": s, "data_points": v + s}
+            for m, v in {"uniform": 100, "emorl (longest run)": 50, "emorl (sum of runs)": 150}.items()
+            for s in (0, 1, 2)
+        ]
+    )
+    said = paper_readings.consumption_reading(spent)
+    assert "longest run −50 [−50, −50] data points, EMORL takes fewer" in said and "+50 [+50, +50] data points, EMORL takes more" in said
+    assert "no clear difference" in paper_readings.consumption_reading(spent[spent["seed"] == 0])
+
+
+def test_what_a_search_costs():
+    lines = [("hierarchical", d, 86, 4.0, 0.6) for d in (3, 6)] + [("exact map", d, np.nan, 9.0, 0.65) for d in (3, 6)]
+    costs = pd.DataFrame(lines, columns=["search", "d", "evaluations", "seconds", "best"]).assign(varied="objectives d")
+    said = paper_readings.search_cost_reading(costs)
+    assert "86 are decoded" in said and "9 s against 4 s at d = 3" in said and "0.0500 at d = 6" in said and "Bayesian" not in said
+    bayes = pd.DataFrame([{"search": "bayesian, to within 1%", "d": 3, "evaluations": 1.0, "varied": "objectives d"}])
+    assert "takes 1 evaluation at d = 3 on average" in paper_readings.search_cost_reading(pd.concat([costs, bayes]))
+    assert "exact map" not in paper_readings.search_cost_reading(costs[costs["d"] == 4])
+
+
+def test_curves():
+    logs = pd.DataFrame(
+        {"objective": "x", "seed": 0, "reward": [0.5, 0.4], "kl": [0.0, 1.0], "seconds": [60.0, 120.0], "episodes": [32, 64]}
+    )
+    said = paper_readings.curves_reading(logs, ["x"])
+    assert "**x** 0.50 → 0.40 at KL 1.0" in said and "took 2 minutes" in said and "203 to 219 times" in said
+
+
+@pytest.mark.parametrize(("hidden", "reading"), [(0.9, "score higher"), (0.1, "score lower"), (0.5, "can be told from luck")])
+def test_cubes(hidden, reading):
+    cubes = table("test", by="what", hidden=[hidden, hidden], parameters=[0.5, 0.5], probabilities=[0.6, 0.4])
+    assert reading in paper_readings.cubes_reading(cubes)
+
+
+def test_samples_and_transfer():
+    samples = pd.DataFrame({"method": ["base", "base"], "prompt": ["p", "q"], "reply": ["a", "a"], "x": [0.1, 0.3]})
+    assert "*base* x 0.20" in (said := paper_readings.samples_reading(samples, ["base"], ["x"])) and "base 2 of 2" in said
+    averaged = pd.DataFrame(
+        [
+            {"set": s, "method": m, "mean": v, "reflection": v, "diversity_2": d, "words": 10.0}
+            for s, v in (("pair", 0.5), ("counsel-chat", 0.6))
+            for m, d in (("emorl", 0.88), ("uniform", 0.4))
+        ]
+    )
+    said = paper_readings.transfer_reading(averaged, ["uniform", "emorl", "base"])
+    assert "emorl +0.10" in said and "cannot exceed 0.90; near that ceiling (emorl)" in said and paper.SOURCES["summary"] in said
+    varied = paper_readings.transfer_reading(averaged.assign(diversity_2=0.3), ["uniform", "emorl"])
+    assert "near that ceiling" not in varied
+
+
+def test_signs_and_seeds():
+    signs = pd.DataFrame({"in": ["a", "a", "b"], "same sign": ["yes", "no", "no"]})
+    said = paper_readings.signs_reading(signs, {"a": 2, "b": 1})
+    assert "a 1 of 2, b 0 of 1" in said and "with 2 seeds 12.7" in said and "with 1 seed there is no interval" in said
+
+
+# -- alternative texts
+
+
+def test_alternative_texts_name_what_is_drawn():
+    tables = made_up()
+    rows = representative(tables["rows"])
+    assert "a 0.55, b 0.10" in method_plots.forest_alt(table(b=[0.1, 0.1], a=[0.5, 0.6]), "mean", "score")
+    fronts = method_plots.fronts_alt(tables["sweep"], ["uniform", "nobody"], exact_of="emorl")
+    assert "uniform reflection 0.40" in fronts and "nobody" not in fronts and "emorl's exact map" in fronts
+    assert "2 calls: dera" in method_plots.decoding_cost_alt(rows) and "1 call: " in method_plots.decoding_cost_alt(rows)
+    assert method_plots.aggregation_levels_alt(tables["levels"]).count(" and 0.") == 5
+    assert method_plots.weight_sweep_alt(tables["sweep"], ["clp-full"]).count("clp-full") == len(NAMES)
+    kl = method_plots.kl_trade_off_alt(tables["sweep"], rows, ["uniform", "nobody"])
+    assert "a line for dera from" in kl and "uniform at 2.0 nats" in kl and "nobody" not in kl
+    claims = examined(tables)
+    assert f"{(claims['verdict'] == 'open').sum()} across it (open)" in method_plots.claims_figure_alt(claims)
+    spent = pd.DataFrame({"method": ["a", "a"], "seed": [0, 1], "data_points": [1000, 2000], "mean": [0.1, 0.2]})
+    assert "a at 1,500 data points and 0.15" in method_plots.consumption_alt(spent)
+
+
+def test_alternative_texts_of_the_papers_figures():
+    replies = pd.DataFrame([{"method": "base", "reply": "Yes.", "x": 0.25}])
+    assert "base says “Yes.” (x 0.25)" in paper_plots.task_example_alt(replies, ["x"])
+    cube = pd.DataFrame({"what": "hidden", "level": [1, 1, 5], "w_x": [0.0, 1.0, 0.5], "mean": [0.1, 0.3, 0.4], "note": ""})
+    said = paper_plots.cubes_alt(cube, ["x"], "hidden")
+    assert "level 1: 2 points with means from 0.10 to 0.30, the best, a star, at x 1.00" in said and "hidden states" in said
+    both = pd.DataFrame({"method": ["a", "a"], "source": ["paper", "tiny"], "mean": [0.1, 0.2]})
+    assert "paper: a 0.10; tiny: a 0.20" in paper_plots.paper_and_ours_alt(both)
