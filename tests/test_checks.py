@@ -7,6 +7,8 @@ import torch
 
 from emorl_lite.checks import check, check_against
 
+pytestmark = pytest.mark.plain
+
 
 def test_three_outcomes(capsys):
     check(lambda x: ..., ((1,), 2))

@@ -1,4 +1,8 @@
-"""The reward classifiers as the preset trains them, on held-out clients: the floors they reach, the shortcuts they do not take."""
+"""The reward classifiers on held-out clients: the floors they reach, the shortcuts they do not take, and what training does.
+
+The floors are those of given weights, the repository's. What a training run reaches is a draw of the machine, so of it only the sign is
+tested, far from where it could tip; the spread over machines and seeds is in data/tiny/classifiers.csv.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +22,27 @@ from emorl_lite.reward_plots import roc
 from emorl_lite.runs import Experiment
 from emorl_lite.small_world import grammar
 
+TINY = get_preset("tiny")
+
 
 @pytest.fixture(scope="module")
-def experiment(tmp_path_factory) -> Experiment:
-    made = Experiment(get_preset("tiny"), root=tmp_path_factory.mktemp("runs"), progress=False)
+def reference(tmp_path_factory) -> Experiment:
+    """The weights in the repository: nothing is trained."""
+    made = Experiment(TINY, root=tmp_path_factory.mktemp("runs"), progress=False, source="reference")
     assert set(made.rewards) == {"reflection", "empathy", "fluency"}
     return made
 
 
 @pytest.fixture(scope="module")
+def experiment(tmp_path_factory) -> Experiment:
+    """Classifiers of a few steps: for all that does not depend on how good they are."""
+    short = replace(TINY, rewards=replace(TINY.rewards, classifier_examples=256, classifier_epochs=1))
+    return Experiment(short, root=tmp_path_factory.mktemp("runs"), progress=False)
+
+
+@pytest.fixture(scope="module")
 def held_out():
-    return labelled(grammar(), 1200, "test")
+    return labelled(grammar(), 600, "test")
 
 
 def auc(scores, positive) -> float:
@@ -36,28 +50,37 @@ def auc(scores, positive) -> float:
 
 
 @pytest.mark.parametrize(("objective", "floor"), [("reflection", 0.95), ("empathy", 0.97)])
-def test_auc_on_held_out_replies(experiment, held_out, objective, floor):
-    scores = experiment.classifier(objective).scores([e.prompt for e in held_out], [e.reply for e in held_out])
+def test_auc_on_held_out_replies(reference, held_out, objective, floor):
+    scores = reference.classifier(objective).scores([e.prompt for e in held_out], [e.reply for e in held_out])
     assert ((scores >= 0) & (scores <= 1)).all()
     assert auc(scores, [getattr(e, objective) >= 0.7 for e in held_out]) >= floor
 
 
-def test_reflection_reads_the_client(experiment):
+@pytest.mark.slow
+def test_training_as_the_preset_does_learns_to_tell_good_replies_from_others(held_out, tmp_path):
+    """Chance is .5; every machine and seed tried reached .98 or more."""
+    lab = Experiment(TINY, root=tmp_path, progress=False)
+    for objective in ("reflection", "empathy"):
+        scores = lab.classifier(objective).scores([e.prompt for e in held_out], [e.reply for e in held_out])
+        assert auc(scores, [getattr(e, objective) >= 0.7 for e in held_out]) > 0.85
+
+
+def test_reflection_reads_the_client(reference):
     form, handed = equal_form(grammar(), 200), handed_on(grammar(), 200)
-    model = experiment.classifier("reflection")
+    model = reference.classifier("reflection")
     score = model.scores(list(form.prompt), list(form.reply)).numpy()
     assert auc(score, form.kind == "this client") >= 0.88
     assert score[form.kind == "another client"].mean() < 0.15
     assert float(model.scores(list(handed.prompt), list(handed.reply)).mean()) < 0.15
 
 
-def test_shortcuts_do_not_pay(experiment):
+def test_shortcuts_do_not_pay(reference):
     prompts, versions = shortcut_replies(grammar(), 100)
-    means = {name: float(experiment.rewards["reflection"](prompts, replies).mean()) for name, replies in versions.items()}
+    means = {name: float(reference.rewards["reflection"](prompts, replies).mean()) for name, replies in versions.items()}
     for name in ("long but empty", "client copied", "phrase looped", "words shuffled"):
         assert means[name] < 0.25 < means["as they are"]
     assert abs(means["question mark"] - means["as they are"]) < 0.1
-    assert all(r(prompts, versions["cut off"]).sum() == 0 for r in experiment.rewards.values())
+    assert all(r(prompts, versions["cut off"]).sum() == 0 for r in reference.rewards.values())
 
 
 def test_saved_and_loaded_classifier_scores_alike(experiment, tmp_path):

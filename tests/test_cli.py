@@ -16,6 +16,8 @@ import pytest
 
 from emorl_lite.small_world import grammar
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [
     "--rewards.classifier-examples", "256", "--rewards.classifier-epochs", "1",

@@ -18,6 +18,8 @@ import pytest
 from emorl_lite import colab
 from emorl_lite.errors import UserError
 
+pytestmark = pytest.mark.plain
+
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 PUBLISHED = ["transformers==5.15.*", "peft==0.20.*", "ipywidgets==7.7.1", "ipython==7.34.0"]
@@ -167,6 +169,7 @@ CHOSEN = NOTEBOOKS if os.environ.get("EMORL_COLAB") == "all" else NOTEBOOKS[:1]
 
 @pytest.mark.parametrize("path", CHOSEN, ids=lambda path: path.name[:2])
 @pytest.mark.timeout(1500)
+@pytest.mark.slow
 def test_colabs_versions_run_the_notebooks(path, published, tmp_path):
     book = nbformat.read(path, as_version=4)
     probe = "import transformers, peft, ipywidgets, IPython, emorl_lite\nprint(transformers.__version__, peft.__version__, "

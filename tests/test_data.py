@@ -28,6 +28,8 @@ from emorl_lite.errors import UserError
 from emorl_lite.presets import DataConfig
 from emorl_lite.small_world import LEVEL, grammar, split_of
 
+pytestmark = pytest.mark.plain
+
 PAIR = Path(os.environ.get("EMORL_PAIR") or Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "pair" / "pair.csv")
 needs_pair = pytest.mark.skipif(not PAIR.is_file(), reason="the PAIR file is not here (set EMORL_PAIR)")
 SPLIT_NAMES = ["train", "validation", "test"]

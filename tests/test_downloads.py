@@ -13,6 +13,8 @@ from emorl_lite import downloads, places
 from emorl_lite.__main__ import main
 from emorl_lite.errors import UserError
 
+pytestmark = pytest.mark.plain
+
 HERE = "127.0.0.1"
 BODY = b"a client,a reply\n" * 500
 

@@ -28,6 +28,7 @@ def test_no_gpu_is_one_line(gpu, monkeypatch, capsys):
     assert said.count("\n") == 1 and "no CUDA device" in said
 
 
+@pytest.mark.slow
 def test_the_cpu_agrees_with_itself(gpu, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--quick", "--device", "cpu"])
     assert gpu.main() == 0

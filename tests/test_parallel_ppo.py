@@ -8,6 +8,8 @@ import sys
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ["--objectives", "brevity", "--objective", "brevity", "--quiet", "--model.device", "cpu"]
 OPTIONS += ["--ppo.batch-size", "8", "--ppo.minibatch-size", "4", "--ppo.validate-every", "2", "--ppo.checkpoint-every", "1"]
 OPTIONS += ["--data.train-prompts", "32", "--data.validation-prompts", "4", "--data.test-prompts", "4"]

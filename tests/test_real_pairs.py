@@ -19,6 +19,8 @@ from emorl_lite.real_pairs import (
     shuffled,
 )
 
+pytestmark = pytest.mark.plain
+
 
 def examples(n=40):
     out = []

@@ -136,6 +136,7 @@ def test_every_search_finds_a_smooth_maximum(search):
 
 
 @pytest.mark.parametrize("acquisition", ["ei", "ucb"])
+@pytest.mark.slow
 def test_bayesian_search_beats_random_on_a_smooth_function(acquisition):
     luck = [max(random_search(smooth, NAMES[:3], 20, seed=seed, progress=False).table["mean"]) for seed in range(20)]
     for seed in range(2):  # what is left to the maximum: a third of luck's or less with every seed tried

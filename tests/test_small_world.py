@@ -23,6 +23,8 @@ from emorl_lite.small_world import (
     to_second_person,
 )
 
+pytestmark = pytest.mark.plain
+
 CONTENTS = ["full", "two", "one", "generic", "advice", "question", "wrong"]
 
 

@@ -71,6 +71,7 @@ def small(tmp_path_factory) -> Study:
 # -- running
 
 
+@pytest.mark.slow
 def test_a_study_has_a_row_for_every_choice_and_seed(small):
     tables = small.tables()
     rows = tables["rows"]
@@ -100,6 +101,7 @@ def test_a_study_has_a_row_for_every_choice_and_seed(small):
     assert len(at) == len(best) == 2
 
 
+@pytest.mark.slow
 def test_dera_at_its_default_is_the_uniform_policy(small):
     rows = small.tables()["rows"].set_index(["method", "choice", "seed"])
     for seed in range(2):
@@ -107,6 +109,7 @@ def test_dera_at_its_default_is_the_uniform_policy(small):
             assert rows.loc[("dera", "default", seed), name] == pytest.approx(rows.loc[("uniform", "default", seed), name])
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_done_again(small, monkeypatch):
     before = small.tables()
     done = []
@@ -122,6 +125,7 @@ def test_only_what_is_missing_is_done_again(small, monkeypatch):
         assert before[name].equals(after[name]) or np.allclose(before[name].select_dtypes("number"), after[name].select_dtypes("number"))
 
 
+@pytest.mark.slow
 def test_other_options_are_told_from_these(small):
     other = Study(replace(SMALL, study=replace(SMALL.study, budget=64)), 2, ["uniform"], small.root, progress=False)
     with pytest.raises(UserError, match=r"made with study = .*use another folder"):
@@ -134,6 +138,7 @@ def test_other_options_are_told_from_these(small):
         Study(replace(SMALL, study=replace(SMALL.study, weight_steps=0)), 1)
 
 
+@pytest.mark.slow
 def test_two_studies_at_once_and_other_obstacles_are_told_before_anything_is_trained(small, tmp_path):
     with FileLock(small.folder / ".lock"), pytest.raises(UserError, match="another process is at this study"):
         small.run(workers=1)
@@ -146,6 +151,7 @@ def test_two_studies_at_once_and_other_obstacles_are_told_before_anything_is_tra
         Study(replace(SMALL, study=replace(SMALL.study, budget=8)), 1)
 
 
+@pytest.mark.slow
 def test_a_new_method_needs_its_file_and_its_name(small, monkeypatch):
     monkeypatch.setitem(sys.modules, "emorl_lite.methods.newcomer", sys.modules[__name__])
     monkeypatch.setitem(methods.REGISTRY, "newcomer", "newcomer:Newcomer")
@@ -154,6 +160,7 @@ def test_a_new_method_needs_its_file_and_its_name(small, monkeypatch):
     assert figure_bytes(method_plots.forest(rows, "mean", "score"), "png")
 
 
+@pytest.mark.slow
 def test_tables_come_back_with_their_provenance(small, tmp_path):
     written = small.save(tmp_path, "python -m emorl_lite study")
     assert {p.name for p in written} == {"methods.csv", *(f"methods_{x}.csv" for x in ("sweep", "front", "levels", "convergence"))}
@@ -377,6 +384,7 @@ def test_best_and_average_by_level():
 # -- figures
 
 
+@pytest.mark.slow
 def test_every_figure_draws():
     tables = made_up()
     rows = representative(tables["rows"])
