@@ -147,7 +147,7 @@ def run_like_colab(path: Path, published: Path, place: Path) -> nbformat.Noteboo
         "PATH": f"{shims}:{os.environ['PATH']}",
         "PYTHONPATH": str(published),
         "HF_HUB_OFFLINE": "1",
-        "EMORL_RUNS": os.environ.get("EMORL_RUNS") or str(place / "runs"),
+        "EMORL_RUNS": str(place / "runs"),
         "EMORL_FIGURES": str(place / "figures"),
     }
     code = (
@@ -168,7 +168,8 @@ CHOSEN = NOTEBOOKS if os.environ.get("EMORL_COLAB") == "all" else NOTEBOOKS[:1]
 
 
 @pytest.mark.parametrize("path", CHOSEN, ids=lambda path: path.name[:2])
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(sys.platform == "win32", reason="Colab is Linux, and the stand-in for git is a shell script")
 @pytest.mark.slow
 def test_colabs_versions_run_the_notebooks(path, published, tmp_path):
     book = nbformat.read(path, as_version=4)

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import itertools
 import json
 import re
 import subprocess
@@ -90,7 +91,7 @@ def texts() -> list[tuple[str, str]]:
                 for output in cell.get("outputs", []):
                     output.get("data", {}).pop("image/png", None)
             text = json.dumps(book, ensure_ascii=False, indent=0)
-        found.append((str(path.relative_to(ROOT)), text))
+        found.append((path.relative_to(ROOT).as_posix(), text))
     return found
 
 
@@ -320,9 +321,33 @@ def test_readme_ci_and_workflow_run_the_same_command():
     assert command == "make test </dev/null"
     assert "make test" in (ROOT / "README.md").read_text(encoding="utf-8")
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))
-    (job,) = workflow["jobs"].values()
-    assert [s["run"] for s in job["steps"] if "run" in s] == ["make test"]
-    assert job["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+    jobs = workflow["jobs"]
+    runs = {name: [s["run"] for s in job["steps"] if "run" in s] for name, job in jobs.items()}
+    assert runs["linux"] == ["make test"] and jobs["linux"]["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+    assert jobs["macos"]["runs-on"].startswith("macos") and runs["macos"][-1].startswith("make test")
+    assert jobs["windows"]["runs-on"].startswith("windows") and runs["windows"][-1].startswith("python -m pytest")
+    assert any("-c constraints.txt" in step for step in runs["windows"])
+    # the one job that takes what is newest, and the only one that may fail
+    assert not any("constraints.txt" in step for step in runs["newest"])
+    assert [name for name, job in jobs.items() if job.get("continue-on-error")] == ["newest"]
+
+
+def test_make_runs_what_it_says():
+    """`check` leaves out the slow tests alone, `test` nothing; the pages' tests are a command of their own."""
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+
+    def recipe(target: str) -> list[str]:
+        at = next(i for i, line in enumerate(lines) if line.startswith(f"{target}:"))
+        return [line.strip() for line in itertools.takewhile(lambda line: line.startswith(("\t", "ifn", "endif")), lines[at + 1 :])]
+
+    assert recipe("check") == ['$(PYTEST) -m "not slow"']
+    assert recipe("test") == ["$(PYTEST)", "@$(MAKE) --no-print-directory test-notebooks"]
+    options = pyproject()["tool"]["pytest"]["ini_options"]
+    assert "pages" in options["norecursedirs"] and "--strict-markers" in options["addopts"]
+    assert {marker.split(":")[0] for marker in options["markers"]} == {"slow", "plain"}
+    told = "\n".join(recipe("help"))
+    for target in ("check", "test", "test-machines", "test-pages", "reference", "outputs"):
+        assert recipe(target) and f"make {target} " in told
 
 
 def test_readme_links_resolve():

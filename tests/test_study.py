@@ -190,7 +190,7 @@ def test_workers_end_when_the_study_is_killed(tmp_path):
     worker = int(process.stdout.readline())
     process.send_signal(signal.SIGKILL)
     process.wait()
-    for _ in range(200):
+    for _ in range(1200):
         try:
             os.kill(worker, 0)
         except ProcessLookupError:
@@ -200,7 +200,7 @@ def test_workers_end_when_the_study_is_killed(tmp_path):
             return
         time.sleep(0.05)
     os.kill(worker, signal.SIGKILL)
-    pytest.fail("the worker outlived the study by ten seconds")
+    pytest.fail("the worker outlived the study by a minute")
 
 
 def test_convergence_by_the_papers_rule(tmp_path):
