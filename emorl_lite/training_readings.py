@@ -103,8 +103,8 @@ def _changes(replies: pd.DataFrame) -> dict[tuple[str, str], tuple[float, float]
 
 
 def _clear(change: float, error: float) -> bool:
-    """More than two standard errors, and more than .02."""
-    return abs(change) > max(2 * error, 0.02)
+    """More than two standard errors, and more than .02 as two digits show it."""
+    return abs(change) > 2 * error and abs(round(change, 2)) > 0.02
 
 
 def gains_reading(replies: pd.DataFrame, objectives: Sequence[str]) -> str:
@@ -182,7 +182,9 @@ def favourite_reading(shares: Mapping[str, float], clients: int, favourites: Map
     same = [name for name, share in shares.items() if share > 0.5]
     if not same:
         return text + "No model says the same to more than half of its clients. That alone does not show that it reads them."
-    text += f"A model that says the same to most ({listing(same)}) does not answer them; if its reward is high, it does not ask for that. "
+    text += (
+        f"A model that says the same to most ({listing(same)}) does not answer them; if it earns much all the same, that is not asked for. "
+    )
     if "fluency" in same:
         text += f"Fluency is scored without the client: its best text, here “{favourites['fluency']}”, may be the same for everybody. "
     return text + "One may call that hacking, and weigh such a reward lightly later."
