@@ -20,6 +20,7 @@ from matplotlib.colors import Normalize, to_hex
 from emorl_lite.errors import UserError
 from emorl_lite.scored_map import ScoredMap
 from emorl_lite.search_plots import project
+from emorl_lite.search_readings import portion
 from emorl_lite.widgets import score_bars
 
 SIZE, EDGE = 420, 40
@@ -46,7 +47,7 @@ class MapPoint:
         """The same as HTML, everything escaped."""
         weights = ", ".join(f"{name} {w:.3f}" for name, w in self.weights.items())
         where = (
-            f"{self.share:.2%} of the simplex gives this reply; it stays for at least {self.margin:.3f} in any direction"
+            f"{portion(self.share)} of the simplex gives this reply; it stays for at least {self.margin:.2g} in any direction"
             if np.isfinite(self.margin)
             else ("every weight vector gives this reply")
         )
@@ -140,7 +141,7 @@ def map_page(scored: ScoredMap, prompts: Sequence[int] | None = None) -> str:
         for index, points, color in _drawn(scored, prompt * scored.map.samples):
             region = scored.map.regions[index]
             scores = [round(float(s), 3) for s in scored.scores[index]]
-            regions.append({"p": points, "c": color, "r": region.reply, "s": scores, "m": round(region.piece.measure, 4)})
+            regions.append({"p": points, "c": color, "r": region.reply, "s": scores, "m": portion(region.piece.measure)})
         data.append({"client": f"{prompt + 1}. {scored.map.prompts[prompt]}", "regions": regions})
     drawing = {"edge": EDGE, "size": SIZE, "objectives": scored.map.objectives}
     facts = json.dumps(drawing | {"names": scored.names, "maps": data}, ensure_ascii=False).replace(
@@ -176,7 +177,7 @@ PAGE = """<div class="emorl-map" style="font-family:sans-serif;display:flex;flex
     add(answer, "p", "Weights: " + facts.objectives.map((name, k) => name + " " + weights[k].toFixed(3)).join(", "));
     add(answer, "p", "Reply: " + region.r).style.fontWeight = "bold";
     facts.names.forEach((name, k) => add(answer, "div", name + " " + region.s[k].toFixed(3)));
-    add(answer, "p", (100 * region.m).toFixed(2) + " % of all weights give this reply.");
+    add(answer, "p", region.m + " of all weights give this reply.");
   }
   function draw() {
     group.textContent = "";

@@ -21,6 +21,7 @@ from emorl_lite.figures import name_axes, need, panels, readable, styles
 from emorl_lite.overlay import Overlay, overlay
 from emorl_lite.scored_map import ScoredMap
 from emorl_lite.search_plots import STAR, draw_triangle, project, triangle
+from emorl_lite.wording import counted, number, percent, span
 
 
 @readable
@@ -40,12 +41,12 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 5
     best = int(means.argmax())
     shown = order[:replies] if best in order[:replies] else [*order[: replies - 1], best]
     lines = []
-    for number, i in enumerate(shown, 1):
+    for label, i in enumerate(shown, 1):
         region = regions[i]
         [x], [y] = project(region.piece.deepest[0][None])
-        axes.annotate(str(number), (x, y), ha="center", va="center", fontsize=10, fontweight="bold", bbox=LABEL)
-        share = f"{region.piece.measure:.0%}" if region.piece.measure >= 0.01 else "under 1%"
-        text = textwrap.fill(f"{number}.  {share}, mean {means[i]:.2f}:  {region.reply}", width, subsequent_indent="     ")
+        axes.annotate(str(label), (x, y), ha="center", va="center", fontsize=10, fontweight="bold", bbox=LABEL)
+        share = percent(min(region.piece.measure, 1.0) if len(order) > 1 else 1.0)
+        text = textwrap.fill(f"{label}.  {share}, mean {means[i]:.2f}:  {region.reply}", width, subsequent_indent="     ")
         lines.append(text)
     if len(order) > replies:
         lines.append(f"… and {len(order) - replies} other regions")
@@ -53,6 +54,21 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 5
     beside.set_axis_off()
     figure.colorbar(colors, ax=axes, label="mean score of the reply", shrink=0.7, location="left")
     return figure
+
+
+def prompt_map_alt(scored: ScoredMap, row: int = 0) -> str:
+    """What `prompt_map` draws, with its main numbers."""
+    regions = scored.regions(row)
+    names = ", ".join(scored.map.objectives)
+    if len(regions) == 1:
+        return f"A triangle with the corners {names} in one colour: every weight vector gives this client the same reply."
+    largest, best = regions.iloc[0], regions.iloc[int(regions["mean"].argmax())]
+    return (
+        f"A triangle with the corners {names}: the weights for one client, cut into {len(regions)} convex polygons, one a reply, "
+        f"coloured by the reply's mean score, {number(regions['mean'].min())} to {number(best['mean'])}. The largest and the best are "
+        f"numbered and spelled out beside it. The largest covers {percent(largest['share'])} and scores {number(largest['mean'])}, the "
+        f"best covers {percent(best['share'])}."
+    )
 
 
 @readable
@@ -77,6 +93,23 @@ def mean_map(cells: Overlay, points: pd.DataFrame | None = None, best: Sequence[
     axes.legend(loc="upper left", bbox_to_anchor=(-0.05, 1.0), facecolor="lightgrey", frameon=True, framealpha=1)
     figure.colorbar(colors, ax=axes, label="mean score over objectives and prompts", shrink=0.8)
     return figure
+
+
+def mean_map_alt(cells: Overlay, points: pd.DataFrame | None = None, best: Sequence[float] | None = None) -> str:
+    """What `mean_map` draws, with its main numbers."""
+    means, star = cells.scores.mean(1), cells.weights[cells.best()] if best is None else np.asarray(best)
+    order = means.argsort()
+    middle = means[order][np.searchsorted(cells.measure[order].cumsum(), cells.measure.sum() / 2)]
+    text = (
+        f"A triangle with the corners {', '.join(cells.objectives)}, coloured by the mean score over all clients, exactly: "
+        f"{counted(len(means), 'cell')} with scores of {span(means.min(), means.max(), 3)}; half of the area has "
+        f"{number(middle, 3)} or less. A red star marks the exact optimum at ({_place(star)})"
+    )
+    if points is None:
+        return text + "."
+    searched = points.iloc[int(points["mean"].argmax())]
+    w = searched[[f"w_{name}" for name in cells.objectives]].to_numpy(dtype=float)
+    return f"{text}, white circles the points of the search, a cross its best, {number(searched['mean'], 3)} at ({_place(w / w.sum())})."
 
 
 @readable
@@ -108,6 +141,20 @@ def two_objective_map(scored: ScoredMap, rows: Sequence[int] | None = None) -> F
     return figure
 
 
+def two_objective_map_alt(scored: ScoredMap, rows: Sequence[int] | None = None) -> str:
+    """What `two_objective_map` draws, with its main numbers."""
+    rows = list(range(len(scored.map.prompts) * scored.map.samples)) if rows is None else list(rows)
+    changes = [len(scored.map.indices[row]) - 1 for row in rows]
+    cells = overlay(scored, rows)
+    means, (first, second) = cells.scores.mean(1), scored.map.objectives
+    return (
+        f"{counted(len(rows), 'horizontal bar')}, one a client, cut where the reply changes as the weight moves from {first} to "
+        f"{second} ({span(min(changes), max(changes), 0)} changes a bar), coloured by the reply's mean score. Below, their mean as a "
+        f"step function: {number(means[0], 3)} at {first} alone, {number(means[-1], 3)} at {second} alone, the best, "
+        f"{number(means.max(), 3)}, starred at a weight of {number(cells.weights[cells.best(), 1])} for {second}."
+    )
+
+
 @readable
 def achievable_scores(cells: Overlay) -> Figure:
     """Every mean score vector that some weights achieve, two objectives at a time; those on the Pareto front (of all objectives) in
@@ -124,6 +171,21 @@ def achievable_scores(cells: Overlay) -> Figure:
         name_axes(axes, f"mean {names[i]}", f"mean {names[j]}")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
+
+
+def achievable_scores_alt(cells: Overlay) -> str:
+    """What `achievable_scores` draws, with its main numbers."""
+    panels_drawn = len(cells.names) * (len(cells.names) - 1) // 2
+    front = len(np.unique(cells.scores[cells.pareto].round(12), axis=0))
+    best = ", ".join(f"{name} {number(x)}" for name, x in zip(cells.names, cells.scores[cells.best()], strict=True))
+    ranges = ", ".join(
+        f"{n} {number(a)} to {number(b)}" for n, a, b in zip(cells.names, cells.scores.min(0), cells.scores.max(0), strict=True)
+    )
+    return (
+        f"{counted(panels_drawn, 'scatter plot')}, one per pair of objectives. Grey dots: "
+        f"{counted(len(cells.achievable), 'mean score vector')} that some weights achieve, {ranges}. Red diamonds: the {front:,} of the "
+        f"Pareto front. A star: the best mean, at {best}."
+    )
 
 
 @readable
@@ -150,6 +212,18 @@ def regret_curves(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def regret_curves_alt(table: pd.DataFrame) -> str:
+    """What `regret_curves` draws, with its main numbers. Columns: search, run, evaluation, regret."""
+    told = []
+    for name, runs in table.groupby("search", sort=False):
+        ends = runs.sort_values("evaluation").groupby("run").agg(evaluation=("evaluation", "last"), regret=("regret", "min"))
+        told.append(f"{name} {number(ends['regret'].mean(), 4)} after {span(ends['evaluation'].min(), ends['evaluation'].max(), 0)}")
+    return (
+        "Regret against evaluations on a logarithmic scale, a line per search for the mean over its runs and a band for their middle "
+        f"half. Mean regret at the end: {'; '.join(told)} evaluations."
+    )
+
+
 @readable
 def promise_and_test(table: pd.DataFrame) -> Figure:
     """What a search's choice promised on n validation clients (dashed, hollow), and what it scores on the test clients (solid), over n.
@@ -173,6 +247,22 @@ def promise_and_test(table: pd.DataFrame) -> Figure:
         name_axes(axes, "validation clients", "mean score" if axes is grid[0] else "")
         axes.legend()
     return figure
+
+
+def promise_and_test_alt(table: pd.DataFrame) -> str:
+    """What `promise_and_test` draws, with its main numbers. Columns: search, adapters, clients, promised, test."""
+    few, many = table["clients"].min(), table["clients"].max()
+    means = table.groupby(["search", "clients"])[["promised", "test"]].mean()
+    told = [
+        f"{name}, promised {number(means.loc[(name, few), 'promised'], 3)} to {number(means.loc[(name, many), 'promised'], 3)}, "
+        f"test {number(means.loc[(name, few), 'test'], 3)} to {number(means.loc[(name, many), 'test'], 3)}"
+        for name in dict.fromkeys(table["search"])
+    ]
+    return (
+        "A panel per search: the mean score that it promised (dashed) and that its choice has on the test clients (solid) against the "
+        f"number of validation clients, as means of {counted(table['adapters'].nunique(), 'seed')} with their range as a band. From "
+        f"{few} to {many} clients: {'; '.join(told)}."
+    )
 
 
 @readable
@@ -208,8 +298,29 @@ def search_costs(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def search_costs_alt(table: pd.DataFrame) -> str:
+    """What `search_costs` draws, with the first and the last value of every line. Columns: varied, value, search, unit, cost."""
+    told = []
+    for (varied, unit), panel in table.groupby(["varied", "unit"], sort=False):
+        ends = panel.sort_values("value").groupby("search", sort=False)["cost"].agg(["first", "last"])
+        lines = ", ".join(f"{name} {_cost(row['first'])} to {_cost(row['last'])}" for name, row in ends.iterrows())
+        told.append(f"{unit} as {varied} goes from {panel['value'].min():g} to {panel['value'].max():g}: {lines}")
+    return (
+        f"{counted(len(told), 'panel')} with logarithmic y axes, a line per search, formulas thin and without markers. "
+        f"{'. '.join(text[0].upper() + text[1:] for text in told)}."
+    )
+
+
 FORMULA_LINES = [":", (0, (5, 3)), (0, (8, 2, 1, 2))]
 LABEL: dict[str, Any] = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "black", "alpha": 0.85}
+
+
+def _place(w: np.ndarray) -> str:
+    return ", ".join(number(x) for x in w)
+
+
+def _cost(value: float) -> str:
+    return number(value, 0 if value >= 100 else 1).removesuffix(".0")
 
 
 def _objectives(names: Sequence[str], figure: str) -> None:

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from emorl_lite.errors import UserError
 from emorl_lite.figures import need, panels, readable
-from emorl_lite.search import DEGENERATE, direction, weight_columns
+from emorl_lite.search import DEGENERATE, count_redundancy, direction, weight_columns
+from emorl_lite.wording import counted, span
 
 STAR: dict[str, Any] = {"marker": "*", "s": 320, "facecolor": "none", "edgecolor": "#d00000", "linewidth": 1.6, "zorder": 10}
 """How the best point is marked."""
@@ -38,6 +39,22 @@ def search_levels(table: pd.DataFrame, objectives: Sequence[str] | None = None) 
     figure, grid = panels(len(levels), width=5.4, height=4.4, subplot_kw={"projection": "3d"})
     _cube(figure, grid, table, levels, objectives)
     return figure
+
+
+def search_levels_alt(table: pd.DataFrame, objectives: Sequence[str] | None = None) -> str:
+    """What `search_levels` draws, with its main numbers."""
+    names = _three(table, objectives, "search_levels")
+    told = []
+    for level in sorted({int(table["level"].min()), int(table["level"].max())}):
+        points = table[(table["level"] == level) & (table["note"] != DEGENERATE)]
+        best = points.iloc[int(points["mean"].argmax())]
+        place = ", ".join(f"{best[f'w_{name}']:g}" for name in names)
+        scores = span(points["mean"].min(), points["mean"].max(), 3)
+        told.append(f"level {level}, {counted(len(points), 'point')} with scores of {scores}, the best at ({place})")
+    return (
+        f"Weight vectors as points in three-dimensional axes, the weights of {', '.join(names)}; each panel's axes span that level's cube; "
+        f"coloured by mean score, a red star on each panel's best. {'; '.join(told).capitalize()}."
+    )
 
 
 def _cube(figure: Figure, grid: Sequence[Any], table: pd.DataFrame, levels: list[int], objectives: Sequence[str] | None) -> None:
@@ -100,6 +117,19 @@ def redundancy(table: pd.DataFrame, objectives: Sequence[str] | None = None) -> 
             axes.annotate(str(count), (a, b), ha="center", va="center", fontsize=10, fontweight="bold")
     axes.set_title(f"{len(points)} points{zero}: {len(rays)} directions", pad=14)
     return figure
+
+
+def redundancy_alt(table: pd.DataFrame, objectives: Sequence[str] | None = None) -> str:
+    """What `redundancy` draws, with its main numbers."""
+    names = _three(table, objectives, "redundancy")
+    points = table[[f"w_{name}" for name in names]].drop_duplicates()
+    points = points[points.sum(axis=1) > 0]
+    fullest = int(pd.Series([direction(row) for row in points.to_numpy().tolist()]).value_counts().iloc[0])
+    return (
+        f"A triangle with the corners {', '.join(names)}. {counted(len(points), 'searched point').capitalize()}, divided by their sum, "
+        f"fall on {counted(count_redundancy(points)['directions'], 'spot')}; a marker's area and number tell how many points it holds, "
+        f"at most {fullest}."
+    )
 
 
 def _three(table: pd.DataFrame, objectives: Sequence[str] | None, figure: str) -> list[str]:
