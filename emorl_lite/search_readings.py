@@ -160,7 +160,7 @@ def verdict_reading(summary: pd.DataFrame, confirmed: pd.DataFrame, singles: Seq
     top = max(best.values())
     return (
         f"On test clients the ensemble reaches {number(means['ensemble'], 3)} ± {number(half, 3)}; validation had promised "
-        f"{number(own['promised'], 3)} ({signed(own['promised'] - own['fresh'])}). It is {beside(means['base'])} the base "
+        f"{number(own['promised'], 3)}, a difference of {signed(own['promised'] - own['fresh'])}. It is {beside(means['base'])} the base "
         f"({number(means['base'], 3)}) and {beside(top)} the best single-objective model ({ranks_first(best)}, {number(top, 3)}). "
         "(Clearly: by more than √2 times the half-width of its interval, which is about the half-width of a difference's.)"
     )
