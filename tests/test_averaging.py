@@ -18,7 +18,7 @@ from emorl_lite.stacked_lora import lora_layers
 KINDS = ["llama", "gpt2", "t5"]
 WEIGHTS = (0.8, 0.5, 0.05)
 MODELS = {kind: tiny.language_model(kind, adapters=3) for kind in KINDS}
-kinds = pytest.mark.parametrize("kind", KINDS)
+kinds = tiny.kinds()
 weight_vectors = st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3).filter(lambda w: max(w) > 0.05)
 
 

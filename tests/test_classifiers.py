@@ -50,6 +50,7 @@ def auc(scores, positive) -> float:
 
 
 @pytest.mark.parametrize(("objective", "floor"), [("reflection", 0.95), ("empathy", 0.97)])
+@pytest.mark.slow
 def test_auc_on_held_out_replies(reference, held_out, objective, floor):
     scores = reference.classifier(objective).scores([e.prompt for e in held_out], [e.reply for e in held_out])
     assert ((scores >= 0) & (scores <= 1)).all()
@@ -65,6 +66,7 @@ def test_training_as_the_preset_does_learns_to_tell_good_replies_from_others(hel
         assert auc(scores, [getattr(e, objective) >= 0.7 for e in held_out]) > 0.85
 
 
+@pytest.mark.slow
 def test_reflection_reads_the_client(reference):
     form, handed = equal_form(grammar(), 200), handed_on(grammar(), 200)
     model = reference.classifier("reflection")
@@ -74,6 +76,7 @@ def test_reflection_reads_the_client(reference):
     assert float(model.scores(list(handed.prompt), list(handed.reply)).mean()) < 0.15
 
 
+@pytest.mark.slow
 def test_shortcuts_do_not_pay(reference):
     prompts, versions = shortcut_replies(grammar(), 100)
     means = {name: float(reference.rewards["reflection"](prompts, replies).mean()) for name, replies in versions.items()}

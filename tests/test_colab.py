@@ -61,6 +61,7 @@ def test_the_address_is_the_same_everywhere():
         assert found <= {address.split("/")[-2]}, name
 
 
+@pytest.mark.slow
 def test_one_command_rewrites_the_address(tmp_path):
     for name in ("pyproject.toml", "CITATION.cff", "README.md"):
         shutil.copy(ROOT / name, tmp_path / name)

@@ -34,7 +34,7 @@ def double(kind: str) -> LanguageModel:
 MODELS = {kind: double(kind) for kind in KINDS}  # an ensemble leaves them as they were: tested below
 
 weight_vectors = st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3).filter(lambda w: max(w) > 0.05)
-kinds = pytest.mark.parametrize("kind", KINDS)
+kinds = tiny.kinds()
 engines = pytest.mark.parametrize("engine", ["stacked", "peft"])
 
 
@@ -288,7 +288,7 @@ def test_engines_agree_on_adapters_of_different_ranks_and_layers():
         assert stacked.reply(PROMPTS, ONE_HOT[i]) == lm.reply(PROMPTS)
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@tiny.kinds("llama", "gpt2")
 def test_prefill_computes_only_the_last_logits(kind):
     """generate() asks for one position; mixing must not widen that to the whole prompt."""
     ensemble, lengths = EnsembleLM(MODELS[kind], ADAPTERS, WEIGHTS), []
@@ -397,6 +397,7 @@ def test_errors_name_the_mistake():
         EnsembleLM(tiny.language_model("llama"), ADAPTERS)
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
 def test_unsuitable_adapters_are_refused():
     lm = tiny.language_model("llama", adapters=2)
     lm.model.add_adapter("dora", LoraConfig(r=2, target_modules=["q_proj"], use_dora=True))

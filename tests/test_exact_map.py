@@ -46,7 +46,9 @@ def weights(d: int, n: int = 1500, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).dirichlet(np.ones(d), n)
 
 
-@pytest.mark.parametrize(("kind", "d", "options"), CASES)
+@pytest.mark.parametrize(
+    ("kind", "d", "options"), [c if c[0] == "llama" and c[1] < 4 else pytest.param(*c, marks=pytest.mark.slow) for c in CASES]
+)
 def test_look_up_is_decoding(kind, d, options):
     tree = tree_of(kind, d, **options)
     found = exact_map(tree)
@@ -60,7 +62,7 @@ def test_look_up_is_decoding(kind, d, options):
     assert tree.replies(weights(d, 300, seed=1)) and tree.passes == before  # the map has read every prefix that there is
 
 
-@pytest.mark.parametrize("kind", ["llama", "t5"])
+@tiny.kinds("llama", "t5")
 def test_look_up_is_what_generate_says(kind):
     found, w = built(kind, 3), weights(3, 200, seed=2)
     ensemble = EnsembleLM(model(kind, 3), found.objectives)
@@ -139,6 +141,7 @@ def test_single_precision_agrees_away_from_borders():
         assert clear[:, row].mean() > 0.99
 
 
+@pytest.mark.slow
 def test_a_memory_cap_gives_the_same_map():
     capped = tree_of("llama", 3, max_rows=40)
     found, whole, w = exact_map(capped), built("llama", 3), weights(3, 300)

@@ -10,7 +10,6 @@ from emorl_lite.errors import UserError
 from emorl_lite.metrics import Coherence, Specificity, diversity_2, edit_distance, edit_rate, evaluation_metrics, words
 from emorl_lite.models import UNFINISHED
 
-KINDS = ["llama", "gpt2", "t5"]
 REPLIES = ["w1 w2 w3", "w7 w7", "w20 w21 w22 w23", "w4"]
 
 word_lists = st.lists(st.sampled_from("abc"), max_size=6)
@@ -74,7 +73,7 @@ def test_diversity_ignores_case_punctuation_and_the_unfinished_mark():
 # -- metrics under a language model
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@tiny.kinds()
 def test_metrics_have_the_right_shape_and_range(kind):
     lm = tiny.language_model(kind, adapters=1)
     for name, metric in evaluation_metrics(lm).items():
@@ -86,7 +85,7 @@ def test_metrics_have_the_right_shape_and_range(kind):
             metric(tiny.PROMPTS, REPLIES[:1])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@tiny.kinds()
 def test_metrics_do_not_see_adapters_or_dropout(kind):
     """The same scores with an adapter loaded, in training mode, and under the bare base model; the model is left as it was."""
     bare, adapted = tiny.language_model(kind), tiny.language_model(kind, adapters=2, lora_dropout=0.5)
@@ -106,7 +105,7 @@ def test_metrics_do_not_see_adapters_or_dropout(kind):
             assert not torch.allclose(own, adapted.logprobs(adapted.encode(tiny.PROMPTS), ids, mask), atol=1e-2)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@tiny.kinds()
 def test_coherence_is_a_posterior(kind):
     """With k + 1 clients in all, the scores of one reply for each client sum to one, and each is the definition."""
     lm = tiny.language_model(kind)
@@ -139,7 +138,7 @@ def test_coherence_needs_other_clients():
         Coherence(tiny.language_model())(["w1", "w2", "w1"], ["w3"] * 3)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@tiny.kinds()
 def test_specificity_of_a_copy_is_one_and_of_nothing_is_zero(kind):
     specificity = Specificity(tiny.language_model(kind))
     assert torch.allclose(specificity(tiny.PROMPTS, tiny.PROMPTS), torch.ones(4), atol=1e-5)
@@ -148,7 +147,7 @@ def test_specificity_of_a_copy_is_one_and_of_nothing_is_zero(kind):
     assert (specificity(tiny.PROMPTS, REPLIES)[1:] < 0.999).all()  # the first is a copy
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@tiny.kinds()
 def test_specificity_is_the_same_batched_and_one_by_one(kind):
     lm = tiny.language_model(kind)
     batched, alone = Specificity(lm).embed(REPLIES), Specificity(lm, batch_size=1).embed(REPLIES)

@@ -169,6 +169,7 @@ def test_texts_do_not_leave_the_figure(drawn, name):
 
 @pytest.mark.parametrize("name", ["learning_curves", "reward_violins", "search_levels", "redundancy"])
 @pytest.mark.parametrize("kind", ["png", "pdf"])
+@pytest.mark.slow
 def test_the_same_table_gives_the_same_bytes(name, kind):
     assert figure_bytes(DRAWINGS[name](), kind) == figure_bytes(DRAWINGS[name](), kind)
 
@@ -343,6 +344,7 @@ def test_show_in_a_notebook_carries_the_alternative_text(tmp_path, monkeypatch):
     assert options == {"raw": True, "metadata": {"image/png": {"alt": "Bars of four shortcuts."}}}
 
 
+@pytest.mark.slow
 def test_a_kernel_shows_the_figure_once_with_its_alternative_text(tmp_path):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     source = f"""

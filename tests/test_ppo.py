@@ -21,7 +21,6 @@ from emorl_lite.presets import PPOConfig
 from emorl_lite.rollout import collect, folded, trim
 
 QUICK = PPOConfig(episodes=24, batch_size=8, minibatch_size=4, epochs=2, lr=5e-3, validate_every=2, checkpoint_every=2)
-KINDS = ["llama", "gpt2", "t5"]
 EASY = {f"w{i}" for i in range(20)}
 
 
@@ -150,7 +149,7 @@ def test_converged_is_the_papers_rule():
 # -- rollouts
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@tiny.kinds()
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_rollout_says_what_plain_forward_passes_say(kind, temperature):
     lm = tiny.language_model(kind, adapters=1)
@@ -184,7 +183,7 @@ def test_samples_follow_the_models_distribution():
     assert (share - p).abs().max() < 5 * (0.25 / 4000) ** 0.5
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@tiny.kinds()
 @pytest.mark.parametrize("estimator", ["ppo", "rloo"])
 def test_a_fresh_adapter_has_no_kl_and_ratio_one(kind, estimator):
     row = trainer(tiny.language_model(kind), config=replace(QUICK, estimator=estimator)).step()
@@ -192,14 +191,14 @@ def test_a_fresh_adapter_has_no_kl_and_ratio_one(kind, estimator):
     assert row["first_ratio"] < 1e-4
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@tiny.kinds()
 def test_the_ratio_is_one_with_a_trained_adapter_and_another_temperature(kind):
     lm = tiny.language_model(kind, adapters=1)
     assert exact_kl(lm, "reflection") > 0.1  # the adapter does say something else than the base
     assert trainer(lm, config=replace(QUICK, temperature=0.7)).step()["first_ratio"] < 1e-3
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@tiny.kinds()
 def test_folding_says_the_same_and_leaves_no_trace(kind):
     lm = tiny.language_model(kind, adapters=2)
     lm.model.double()  # the two ways to compute differ by rounding, which must not decide a word
@@ -351,7 +350,9 @@ def killer(calls: int):
     return reward
 
 
-@pytest.mark.parametrize(("kind", "estimator", "died_at"), [("llama", "ppo", 7), ("llama", "rloo", 4), ("t5", "ppo", 2)])
+@pytest.mark.parametrize(
+    ("kind", "estimator", "died_at"), [("llama", "ppo", 7), ("llama", "rloo", 4), pytest.param("t5", "ppo", 2, marks=pytest.mark.slow)]
+)
 def test_a_killed_run_resumes_exactly(tmp_path, kind, estimator, died_at):
     config = replace(QUICK, episodes=50, estimator=estimator)
     prompts = [*tiny.PROMPTS, *(f"w{i}" for i in range(20, 27))]  # a pass over them does not end with a batch
@@ -484,7 +485,7 @@ def test_unfinished_replies_reach_the_reward_with_their_mark():
 def test_learning_rates_fall_linearly_to_zero():
     lm = tiny.language_model()
     config = PPOConfig(episodes=16, batch_size=4, minibatch_size=4, epochs=1, validate_every=0)
-    run = trainer(lm, reward=lambda p, r: torch.zeros(len(r)), config=config, adapter="a")
+    run = trainer(lm, reward=lambda p, r: torch.zeros(len(r)), config=config, adapter="empathy")
     rates = []
     for _ in range(4):
         run.step()

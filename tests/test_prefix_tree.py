@@ -18,9 +18,8 @@ from emorl_lite.errors import UserError
 from emorl_lite.prefix_tree import PrefixTree, not_dominated
 from emorl_lite.ragged import Ragged, first_best
 
-KINDS = ["llama", "gpt2", "t5"]
 GRID = [w for w in product((0.0, 0.5, 1.0), repeat=3) if any(w)]
-kinds = pytest.mark.parametrize("kind", KINDS)
+kinds = tiny.kinds()
 
 
 @cache
@@ -89,7 +88,7 @@ def test_a_row_cap_splits_the_work(kind, rows):
     assert len(tree.model._encoded) == (len(PROMPTS) if kind == "t5" else 0)
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@tiny.kinds("llama", "gpt2")
 @pytest.mark.parametrize("max_rows", [None, 12])
 def test_prompts_of_one_token(kind, max_rows):
     lm = tiny.language_model(kind, adapters=3, template="{prompt}")

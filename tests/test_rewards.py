@@ -53,7 +53,7 @@ def test_unfinished_mark_is_what_decode_writes():
     assert finished(texts).tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2", "t5"])
+@tiny.kinds()
 def test_perplexity_is_exp_of_the_mean_surprise(kind):
     lm = tiny.language_model(kind)
     reply = "w3 w9 w1"

@@ -125,7 +125,7 @@ def test_a_failure_in_the_announcement_keeps_the_table(tmp_path):
 # -- rivals
 
 
-@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("search", [pytest.param(s, marks=pytest.mark.slow) if s in ("bayesian", "ucb") else s for s in SEARCHES])
 def test_every_search_finds_a_smooth_maximum(search):
     evaluations = {"hierarchical": 135, "bayesian": 20, "ucb": 20}.get(search, 60)
     result = find_weights(search, smooth, NAMES[:3], evaluations, seed=1, progress=False)
@@ -144,7 +144,7 @@ def test_bayesian_search_beats_random_on_a_smooth_function(acquisition):
         assert max(ours.table["mean"]) > np.median(luck)
 
 
-@pytest.mark.parametrize("search", ["random", "bayesian", "ucb"])
+@pytest.mark.parametrize("search", ["random", *(pytest.param(s, marks=pytest.mark.slow) for s in ("bayesian", "ucb"))])
 def test_rivals_resume_and_repeat(search, tmp_path):
     path = tmp_path / "t.csv"
     whole = find_weights(search, smooth, NAMES[:3], 16, seed=4, progress=False)

@@ -100,7 +100,7 @@ def test_regions_and_expectation():
 # -- the optimum
 
 
-@pytest.mark.parametrize("d", [2, 3, 4, 5])
+@pytest.mark.parametrize("d", [2, 3, pytest.param(4, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)])
 def test_nothing_beats_the_optimum(d):
     scored = made(d)
     found = best_weights(scored)
@@ -186,6 +186,7 @@ def test_any_utility_on_an_overlay():
 # -- evaluations
 
 
+@pytest.mark.slow
 def test_tree_evaluation_is_the_plain_one():
     ensemble = EnsembleLM(model(3), NAMES[:3])
 

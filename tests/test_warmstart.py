@@ -11,6 +11,8 @@ from emorl_lite.errors import UserError
 from emorl_lite.models import LanguageModel
 from emorl_lite.warmstart import tokenise_examples, warm_start
 
+pytestmark = pytest.mark.slow  # trl alone takes seconds to import
+
 EXAMPLES = [("w1 w2 w3", "w20 w21 w22"), ("w4", "w23 w24"), ("w5 w6 w7", "w25 w26 w27 w28"), ("w10 w2", "w29")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
@@ -20,6 +21,12 @@ from emorl_lite.presets import ModelConfig
 WORDS = ["<pad>", "<bos>", "<eos>", "<unk>", "<sep>", *(f"w{i}" for i in range(59))]
 PROMPTS = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9", "w10 w2"]
 ADAPTERS = ["reflection", "empathy", "fluency"]
+
+
+def kinds(*names: str) -> pytest.MarkDecorator:
+    """A test's argument `kind`: `make check` tries the first, `make test` all (llama, gpt2 and t5 if none are named)."""
+    first, *more = names or ("llama", "gpt2", "t5")
+    return pytest.mark.parametrize("kind", [first, *(pytest.param(kind, marks=pytest.mark.slow) for kind in more)])
 
 
 def tokenizer(seq2seq: bool = False) -> PreTrainedTokenizerFast:
