@@ -80,7 +80,7 @@ def levels_reading(compared: pd.DataFrame, clients: int) -> str:
     listed = ", ".join(f"{row['level']} **{number(row['mean'], 3)}** ± {number(row['error'], 3)}" for row in best.to_dict("records"))
     return (
         f"Best mean reward among the {len(inner) // len(best)} true mixtures of this coarse grid: {listed} (standard errors over "
-        f"{clients} clients). Read off the paper's plot: about .80 for hidden states, .71 for parameters and .60 for its unfairly "
+        f"{clients} clients). Read off the paper's plot: about 0.80 for hidden states, 0.71 for parameters and 0.60 for its unfairly "
         "compared probabilities. "
         + (f"Here they lie within {number(spread, 3)}, {explained}, for one training seed. " if spread >= SAME else "Here all are equal. ")
         + (
