@@ -79,20 +79,24 @@ def beside(here: Mapping[str, float], reference: pd.DataFrame, names: Mapping[st
     """Measures of this run beside the reference and its spread over machines and seeds.
 
     `reference`: a row a run, first the one that the notebooks read; columns as in `here`. `names`: what to call them.
-    Columns of the result: measure, this run, reference, lowest, highest, inside (whether this run lies between those two, as `digits`
-    digits show them).
+    Columns of the result, in `digits` digits: measure, this run, reference, lowest, highest, inside (whether this run lies between those
+    two).
     """
+
+    def shown(x: float) -> float:
+        return round(round(float(x), digits + 1), digits)  # the committed tables are rounded: one's own values must be as they are
+
     rows = []
     for key, value in here.items():
-        low, high = float(reference[key].min()), float(reference[key].max())
+        runs, own = [shown(x) for x in reference[key]], shown(value)
         rows.append(
             {
                 "measure": (names or {}).get(key, key),
-                "this run": float(value),
-                "reference": float(reference[key].iloc[0]),
-                "lowest": low,
-                "highest": high,
-                "inside": "yes" if round(low, digits) <= round(float(value), digits) <= round(high, digits) else "no",
+                "this run": own,
+                "reference": runs[0],
+                "lowest": min(runs),
+                "highest": max(runs),
+                "inside": "yes" if min(runs) <= own <= max(runs) else "no",
             }
         )
     return pd.DataFrame(rows)

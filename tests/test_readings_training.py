@@ -284,6 +284,8 @@ def test_inside_agrees_with_the_digits_that_are_shown():
     reference = pd.DataFrame({"auc": [0.992, 0.989]})
     assert beside({"auc": 0.985}, reference, digits=3)["inside"].item() == "no"
     assert beside({"auc": 0.9886}, reference, digits=3)["inside"].item() == "yes"
+    kept = pd.DataFrame({"score": [0.0555]})  # of 0.05546, rounded in the table: the same run is inside
+    assert beside({"score": 0.05546}, kept, digits=3).drop(columns="measure").iloc[0].tolist() == [0.056] * 4 + ["yes"]
 
 
 # -- the tour
