@@ -181,6 +181,8 @@ def weight_sweep(sweep: pd.DataFrame, methods: Sequence[str]) -> Figure:
     for axes, name in zip(grid, names, strict=True):
         for method in methods:
             own = sweep[sweep["method"] == method]
+            if own.empty:
+                continue
             own = own.assign(weight=own[f"w_{name}"].round(6))
             means = own.groupby(["seed", "weight"])[name].mean().reset_index()
             found = with_intervals(means, name, ["weight"]).sort_values("weight")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
 from emorl_lite import paper
 from emorl_lite.comparison import paired
-from emorl_lite.wording import by_sign, counted, listing, number, percent, signed, told
+from emorl_lite.wording import by_sign, counted, judged, listing, number, percent, signed, told
 
 
 def budgets_reading(rows: pd.DataFrame) -> str:
@@ -65,14 +64,13 @@ def found_reading(rows: pd.DataFrame, samples: pd.DataFrame, objectives: Sequenc
         if len(replies):
             line += f"; its most frequent reply, to {replies.iloc[0]} of {counted(int(replies.sum()), 'client')} here: “{replies.index[0]}”"
         lines.append(f"- {line}")
+    if emorl.empty:
+        return "EMORL is not in this table."
     gain = paired(rows, "emorl", "base")
-    clear = by_sign(gain, "EMORL scores higher than the greedy base", "EMORL scores lower than the greedy base", "no clear difference")
-    if not np.isfinite(gain["low"]):
-        clear = "one seed cannot tell"
     return (
         f"What the published search found on smollm2 ({', '.join(objectives)}):\n\n"
         + "\n".join(lines)
-        + f"\n\nLess the greedy base's mean: {told(gain)} over {counted(len(emorl), 'seed')}: {clear}."
+        + f"\n\nEMORL's mean less the greedy base's, over {counted(len(emorl), 'seed')}: {judged(gain, 'more', 'less')}."
     )
 
 
@@ -107,11 +105,10 @@ def consumption_reading(spent: pd.DataFrame) -> str:
     found = []
     for accounting, how in (("longest run", "by the longest run"), ("sum of runs", "by the sum of runs")):
         gap = paired(spent, f"emorl ({accounting})", "uniform", "data_points")
-        verdict = by_sign(gap, "EMORL takes more", "EMORL takes fewer", "no clear difference")
-        found.append(f"{how} {told(gap, 0)} data points, {verdict}")
+        found.append(f"{how} {judged(gap, 'more', 'fewer', digits=0)}")
     return (
-        f"{said} On tiny, EMORL less uniform: {'; '.join(found)} (95 % intervals over seeds; the search comes on top). Name the accounting "
-        "whenever you say whether EMORL saves data."
+        f"{said} On tiny, EMORL's data points less uniform's: {'; '.join(found)} (95 % intervals over seeds; the search comes "
+        "on top). Name the accounting whenever you say whether EMORL saves data."
     )
 
 
@@ -174,16 +171,16 @@ def cubes_reading(cubes: pd.DataFrame) -> str:
     gaps = [paired(test, a, b, "test", "what") for a, b in (("hidden", "parameters"), ("parameters", "probabilities"))]
     clear = by_sign(
         gaps[0],
-        "hidden states score higher than parameters here too, with equal decoding",
-        "with equal decoding hidden states score lower than parameters here",
-        "with equal decoding no advantage of hidden states over parameters can be told from luck here",
+        "With equal decoding hidden states score higher than parameters here, too",
+        "With equal decoding hidden states score lower than parameters here",
+        "With equal decoding no advantage of hidden states over parameters can be told from luck here",
     )
     published = [number(theirs[a] - theirs[b]) for a, b in (("hidden", "parameters"), ("parameters", "probabilities"))]
     means = ", ".join(f"{what} {number(value, 3)}" for what, value in ours.items())
     return (
         f"The paper's order is {' > '.join(theirs)}, with gaps of {published[0]} and {published[1]} ({paper.SOURCES['cubes']}). Ours, by "
         f"the means on test clients: {means}; hidden states less parameters {told(gaps[0])}, parameters less probabilities {told(gaps[1])} "
-        f"over {counted(test['seed'].nunique(), 'seed')}: {clear}. The paper decoded states greedily and sampled from the merged "
+        f"over {counted(test['seed'].nunique(), 'seed')}. {clear}. The paper decoded states greedily and sampled from the merged "
         "parameters, and notebook 05 measures what greedy decoding alone is worth. (Mixing *before the softmax* is the same as mixing "
         "hidden states, so there is no fourth cube.)"
     )

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from emorl_lite.comparison import BY_OWN_SEARCH, over, paired, representative
-from emorl_lite.wording import by_sign, counted, listing, number, signed, told
+from emorl_lite.wording import by_sign, counted, judged, listing, number, signed, told
 
 
 def leaders(table: pd.DataFrame, column: str, what: str, by: str = "method") -> str:
@@ -34,6 +34,8 @@ def leaders(table: pd.DataFrame, column: str, what: str, by: str = "method") -> 
     how = f"paired over the seeds, intervals corrected for {counted(len(others), 'comparison')}"
     if not unclear:
         return f"{said} {first} is clearly above {'the other' if len(others) == 1 else f'each of the other {len(others)}'} ({how})."
+    if len(others) == 1:
+        return f"{said} {others[0]} is not clearly below {first} ({how})."
     names = f": {listing(unclear)}" if len(unclear) <= 6 else ""
     many = "is" if len(unclear) == 1 else "are"
     return f"{said} Of the other {len(others)}, {len(unclear)} {many} not clearly below {first}{names} ({how})."
@@ -151,9 +153,12 @@ def levels_reading(place: pd.DataFrame) -> str:
     for column, how in (("best", "with weights chosen on validation clients"), ("average", "averaged over all weights")):
         means = place.groupby("level")[column].mean()
         high, low = str(means.idxmax()), str(means.idxmin())
+        if means[high] == means[low]:
+            parts.append(f"{how}, the same for all: {number(means[high], 3)}")
+            continue
         gap = paired(place, high, low, column, "level", looks=len(means) * (len(means) - 1) // 2)
-        clear = "a clear difference" if gap["low"] > 0 else "no clear difference"
-        parts.append(f"{how}, from {number(means[low], 3)} (*{low}*) to {number(means[high], 3)} (*{high}*): {clear}, {told(gap)}")
+        clear = judged(gap, "a clear difference", "")
+        parts.append(f"{how}, from {number(means[low], 3)} (*{low}*) to {number(means[high], 3)} (*{high}*): {clear}")
     return f"Means {'; '.join(parts)}. (Brackets: intervals over seeds, corrected for all pairs of levels.)"
 
 
@@ -170,28 +175,36 @@ def confounders_reading(rows: pd.DataFrame, claims: pd.DataFrame) -> str:
     )
     return (
         "Two confounders of the paper's comparison, measured. *Trained parameters*: a policy as wide as EMORL's adapters together, less "
-        f"the narrow one: {told(wide)}. *Decoding*: greedy less sampled replies of one and the same policy: {told(greedy)}. {meaning}."
+        f"the narrow one: {told(wide)}. *Decoding*: greedy less sampled replies of one and the same policy: {told(greedy)}."
+        + (f" {meaning}." if np.isfinite(greedy["low"]) else "")
     )
 
 
 # -- notebook 06
 
+FULL = 0.95
+"""A mean score to which a request can add little."""
+
 
 def requests_reading(scores: Mapping[str, np.ndarray], objectives: Sequence[str], against: str = "all") -> str:
     """Whether a steerable policy hears requests. `scores`: by request, those of its replies [clients, objectives]; one is `against`."""
     found = {name: over(scores[name][:, i] - scores[against][:, i]) for i, name in enumerate(objectives)}
-    heard = [name for name in objectives if found[name]["low"] > 0]
-    missed = [name for name in objectives if name not in heard]
+    unheard = [name for name in objectives if not found[name]["low"] > 0]
+    full = [name for name in unheard if scores[against][:, list(objectives).index(name)].mean() > FULL]
+    unheard = [name for name in unheard if name not in full]
     said = (
         "What asking for one objective adds to its score, against asking for all: "
         + ", ".join(f"{name} {told(found[name], 2)}" for name in objectives)
-        + f" (95 % intervals over {counted(len(scores[against]), 'client')})."
+        + f" (95 % intervals over {counted(len(scores[against]), 'client')}). "
     )
-    if not missed:
-        return f"{said} Each of these requests is heard."
-    which = "None of these requests is" if not heard else f"{listing(missed)}: this request is not" if len(missed) == 1 else ""
-    which = which or f"{listing(missed)}: these requests are not"
-    return f"{said} {which} clearly heard. After so short a training, that may happen."
+    if full:
+        said += f"Over {FULL} without being asked for it alone, so that little can be added: {listing(full)}. "
+    if unheard:
+        return said + f"Not clearly heard: {listing(unheard)}. After so short a training, that may happen."
+    heard = len(objectives) - len(full)
+    return said + (
+        "Each of these requests is heard." if not full else "The others are heard." if heard > 1 else "The other is heard." * heard
+    )
 
 
 def strength_reading(scores: pd.DataFrame, what: str) -> str:
@@ -203,7 +216,7 @@ def strength_reading(scores: pd.DataFrame, what: str) -> str:
         f"(interval over {counted(len(scores), 'client')}). "
     )
     if last > 1:
-        went = by_sign(beyond, "extrapolating adds more", "extrapolating loses", "extrapolating makes no clear difference")
+        went = by_sign(beyond, "extrapolating adds to it", "extrapolating loses", "extrapolating makes no clear difference")
         said += f"At λ = {last:g} it is {number(means[last])}, {told(beyond, 2)} against λ = 1: {went}. "
     return said + f"The highest of these means is at λ = {means.idxmax():g}."
 
@@ -246,8 +259,10 @@ def distance_reading(sweep: pd.DataFrame) -> str:
         for name in ("dera", "clp-kl")
         if name in means.index
     ]
+    if len(reach) < 2:
+        return f"{listing(reach)}. Not both were measured."
     gap = at_equal_distance(sweep, "dera", "clp-kl")
     if not np.isfinite(gap["mean"]):
         return f"{listing(reach)}: they have no distance in common at which to compare them."
-    clear = by_sign(gap, "DeRa has more at equal distance", "clp-kl has more at equal distance", "no clear difference at equal distance")
-    return f"{listing(reach)}. Over the distances that both reach, DeRa's mean score less clp-kl's is {told(gap)}: {clear}."
+    clear = judged(gap, "more than clp-kl at equal distance", "less than clp-kl at equal distance")
+    return f"{listing(reach)}. Over the distances that both reach, DeRa's mean score less clp-kl's is {clear}."

@@ -39,6 +39,14 @@ def by_sign(found: Mapping[str, float], above: T, below: T, unclear: T) -> T:
     return above if found["low"] > 0 else below if found["high"] < 0 else unclear
 
 
+def judged(found: Mapping[str, float], above: str, below: str, unclear: str = "no clear difference", digits: int = 3) -> str:
+    """`told` and `by_sign` in one: "+0.054 [+0.037, +0.071], more"; nothing is judged that was not measured, or on one value."""
+    if not math.isfinite(found["mean"]):
+        return told(found, digits)
+    alone = not math.isfinite(found["low"])
+    return f"{told(found, digits)}, {'which one value cannot judge' if alone else by_sign(found, above, below, unclear)}"
+
+
 def counted(n: int, one: str, many: str = "") -> str:
     """ "no replies", "1 reply", "1,200 replies"; `many`: the plural where it is not `one` + s."""
     return f"{n:,} {one}" if n == 1 else f"{n or 'no':{',' if n else ''}} {many or one + 's'}"

@@ -75,7 +75,7 @@ def test_leaders():
     clear = study_readings.leaders(table(a=[0.5, 0.6, 0.7], b=[0.4, 0.5, 0.6], c=[0.3, 0.4, 0.5]), "mean", "Scores")
     assert "a is clearly above each of the other 2" in clear
     equal = study_readings.leaders(table(a=[0.5, 0.6], b=[0.5, 0.6]), "mean", "Scores")
-    assert "Of the other 1, 1 is not clearly below a: b" in equal
+    assert "b is not clearly below a" in equal
     assert "With one seed" in study_readings.leaders(table(a=[0.5], b=[0.6]), "mean", "Scores")
     assert study_readings.leaders(table(a=[0.5, 0.6]), "mean", "Scores") == "Scores, from the top: a (0.550)."
     assert study_readings.leaders(table(a=[np.nan]), "mean", "Scores") == "Scores: not measured."
@@ -133,9 +133,11 @@ def test_volumes():
 
 def test_levels():
     clear = study_readings.levels_reading(best_by_level(made_up()["levels"]))
-    assert "(*soup of A and B*)" in clear and "(*probabilities*): a clear difference" in clear
+    assert "(*soup of A and B*)" in clear and "(*probabilities*): +0.200 [+0.200, +0.200], a clear difference" in clear
     place = pd.DataFrame({"level": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1], "best": [0, 1, 1, 0.1], "average": 0.5})
-    assert "a clear difference" not in study_readings.levels_reading(place)
+    said = study_readings.levels_reading(place)
+    assert "a clear difference" not in said and "no clear difference" in said and "the same for all: 0.500" in said
+    assert "which one value cannot judge" in study_readings.levels_reading(place[place["seed"] == 0])
 
 
 @pytest.mark.parametrize(("low", "high", "reading"), [(0.1, 0.2, "compares decoders"), (-0.2, -0.1, "handicapped"), (-1, 1, "no clear")])
@@ -164,11 +166,14 @@ def test_requests():
     up, down = all_ + (rng + 0.5), all_ - (0.2 - rng)
     read = lambda a, b: study_readings.requests_reading({"x": a, "y": b, "all": all_}, ["x", "y"])  # noqa: E731
     assert "Each of these requests is heard" in read(up, up)
-    assert "y: this request is not clearly heard" in read(up, down) and "y −0.20" in read(up, down)
-    assert "None of these requests is clearly heard" in read(all_, down)
+    assert "Not clearly heard: y." in read(up, down) and "y −0.20" in read(up, down)
+    assert "Not clearly heard: x and y." in read(all_, down) and "is heard" not in read(all_, down)
+    all_[:, 1] = 1.0
+    assert "little can be added: y. The other is heard." in read(up, all_)
+    assert "Not clearly heard: x." in read(all_, all_)
 
 
-@pytest.mark.parametrize(("last", "reading"), [(0.9, "adds more"), (0.2, "loses"), (0.5, "no clear difference")])
+@pytest.mark.parametrize(("last", "reading"), [(0.9, "adds to it"), (0.2, "loses"), (0.5, "no clear difference")])
 def test_strengths(last, reading):
     scores = pd.DataFrame({0.0: np.full(5, 0.1), 1.0: np.full(5, 0.5), 2.0: np.full(5, last)})
     said = study_readings.strength_reading(scores, "empathy")
@@ -182,9 +187,10 @@ def test_control_and_distance():
     lines = [(s, m, k, k / 10 + (m == "dera") * 0.1 + s / 100 * k) for s in (0, 1) for m in ("dera", "clp-kl") for k in (0.0, 1.0, 2.0)]
     sweep = pd.DataFrame(lines, columns=["seed", "method", "kl", "sampled_mean"]).assign(strength=lambda t: t["kl"])
     assert study_readings.at_equal_distance(sweep, "dera", "clp-kl")["mean"] == pytest.approx(0.1)
-    assert "DeRa has more at equal distance" in study_readings.distance_reading(sweep)
+    assert "more than clp-kl at equal distance" in study_readings.distance_reading(sweep)
+    assert "Not both were measured" in study_readings.distance_reading(sweep[sweep["method"] == "dera"])
     swapped = sweep.assign(method=sweep["method"].map({"dera": "clp-kl", "clp-kl": "dera"}))
-    assert "clp-kl has more at equal distance" in study_readings.distance_reading(swapped)
+    assert "less than clp-kl at equal distance" in study_readings.distance_reading(swapped)
     apart = sweep.assign(kl=sweep["kl"] + 5 * (sweep["method"] == "dera"))
     assert "no distance in common" in study_readings.distance_reading(apart)
 
@@ -216,13 +222,14 @@ def test_what_the_base_and_training_give():
     assert "likeliest reply" not in other and other.endswith("It shows more greedily.")
 
 
-@pytest.mark.parametrize(("mean", "reading"), [(0.6, "higher than the greedy base"), (0.4, "lower than"), (0.5, "no clear difference")])
+@pytest.mark.parametrize(("mean", "reading"), [(0.6, "], more."), (0.4, "], less."), (0.5, "no clear difference")])
 def test_what_the_search_found(mean, reading):
     samples = pd.DataFrame({"method": "emorl", "seed": [0, 0, 1], "reply": ["a", "a", "b"]})
     said = paper_readings.found_reading(real(mean), samples, NAMES)
     assert reading in said and "to 2 of 2 clients here: “a”" in said and "to 1 of 1 client here: “b”" in said
     one = paper_readings.found_reading(real(mean).query("seed == 0"), samples, NAMES)
-    assert "one seed cannot tell" in one
+    assert "over 1 seed" in one and "which one value cannot judge" in one
+    assert "not in this table" in paper_readings.found_reading(real(mean).query("method == 'base'"), samples, NAMES)
 
 
 def test_whether_two_rewards_exclude_each_other():
@@ -239,8 +246,9 @@ def test_consumption_whichever_way():
         ]
     )
     said = paper_readings.consumption_reading(spent)
-    assert "longest run −50 [−50, −50] data points, EMORL takes fewer" in said and "+50 [+50, +50] data points, EMORL takes more" in said
-    assert "no clear difference" in paper_readings.consumption_reading(spent[spent["seed"] == 0])
+    assert "longest run −50 [−50, −50], fewer" in said and "+50 [+50, +50], more" in said
+    assert "which one value cannot judge" in paper_readings.consumption_reading(spent[spent["seed"] == 0])
+    assert "run not measured;" in paper_readings.consumption_reading(spent[spent["method"] != "emorl (longest run)"])
 
 
 def test_what_a_search_costs():
