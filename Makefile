@@ -64,8 +64,9 @@ endif
 
 # Not the tests that compute nothing in floating point; the rest is everything, so that a new test is in it from the start.
 test-machines: $(READY)
-	@$(foreach name,$(MACHINES),echo "== instruction set: $(name)" && \
-	  env $(MACHINE_$(name)) $(PYTEST) -m "not plain" && env $(MACHINE_$(name)) $(MAKE) --no-print-directory test-notebooks || \
+	@$(foreach name,$(MACHINES),$(if $(filter undefined,$(origin MACHINE_$(name))),$(error MACHINES: no instruction set $(name)))\
+	  echo "== instruction set: $(name)" && \
+	  ( $(if $(MACHINE_$(name)),export $(MACHINE_$(name)) &&) $(PYTEST) -m "not plain" && $(NBMAKE) ) || \
 	  { echo "FAILED on the instruction set $(name)" >&2; exit 1; };) echo "all pass on: $(MACHINES)"
 
 test-pages: $(READY)
