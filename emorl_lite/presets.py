@@ -345,8 +345,7 @@ T5 = Preset(
 )
 """The paper's own models: T5-base without a warm start, RoBERTa, GPT-2. Meant for a GPU and the model hub."""
 
-TINY = Preset(name="tiny", model=ModelConfig(device="cpu", dtype="float32", store="float16"))
-"""The embedded small world. On the CPU in float32 wherever it is: a GPU gains nothing on so small a model, and draws other samples."""
+TINY = Preset(model=ModelConfig(device="cpu", dtype="float32", store="float16"))  # a GPU gains nothing here, and draws other samples
 
 PRESETS: dict[str, Preset] = {"tiny": TINY, "smollm2": SMOLLM2, "t5": T5}
 

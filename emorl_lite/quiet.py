@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-@contextmanager
-def libraries_quiet() -> Iterator[None]:
-    """Without the deprecations that one library's call of another brings up (peft asks transformers 5.23 for an attribute of old name)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
+def quietly(call: Callable[P, R]) -> Callable[P, R]:
+    """The same call without the deprecations of one library in another (peft asks transformers 5.23 for an attribute of old name)."""
+
+    @wraps(call)
+    def without_deprecations(*args: P.args, **options: P.kwargs) -> R:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            return call(*args, **options)
+
+    return without_deprecations

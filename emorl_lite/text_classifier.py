@@ -29,7 +29,7 @@ from emorl_lite.files import write_whole
 from emorl_lite.models import UNFINISHED
 from emorl_lite.places import how_to_get, resolve
 from emorl_lite.presets import RewardConfig
-from emorl_lite.quiet import libraries_quiet
+from emorl_lite.quiet import quietly
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,7 @@ class TextClassifier:
         torch.manual_seed(seed)
         lora = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="FEATURE_EXTRACTION")
         head = PairHead(bare.config.hidden_size).to(next(bare.parameters()).device)
-        with libraries_quiet():
-            return cls(get_peft_model(bare, lora), tokenizer, encoder, max_tokens, head)
+        return cls(quietly(get_peft_model)(bare, lora), tokenizer, encoder, max_tokens, head)
 
     @property
     def device(self) -> torch.device:
