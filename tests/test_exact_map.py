@@ -70,7 +70,7 @@ def test_look_up_is_what_generate_says(kind):
         assert found.replies(w)[row] == ensemble.reply([prompt] * len(w), weights=w, max_new_tokens=8)
 
 
-@pytest.mark.parametrize("d", [2, 3, 4, 6])
+@pytest.mark.parametrize("d", [2, 3, 4, pytest.param(6, marks=pytest.mark.slow)])
 def test_regions_do_not_overlap(d):
     found, w = built("llama", d), weights(d, 4000)
     for row in range(len(found.prompts)):

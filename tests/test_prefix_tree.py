@@ -90,6 +90,7 @@ def test_a_row_cap_splits_the_work(kind, rows):
 
 @tiny.kinds("llama", "gpt2")
 @pytest.mark.parametrize("max_rows", [None, 12])
+@pytest.mark.slow
 def test_prompts_of_one_token(kind, max_rows):
     lm = tiny.language_model(kind, adapters=3, template="{prompt}")
     lm.model.double()
@@ -199,6 +200,7 @@ def test_positions_are_sampled_independently():
     assert len(seconds) > 100 and np.abs(counts - expected).max() < 4 * np.sqrt(0.25 / len(seconds))
 
 
+@pytest.mark.slow
 def test_common_random_numbers():
     """A weight vector's samples do not depend on what is decoded beside it; near weights agree more often than their own samples do."""
     lm, options = double("llama"), {"samples": 40, "seed": 5, "temperature": 2.0}

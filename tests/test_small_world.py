@@ -51,6 +51,7 @@ def test_texts_hold_only_words_full_stops_commas_and_question_marks():
     assert set(rest) <= set(".,?")
 
 
+@pytest.mark.slow
 def test_the_world_is_large_enough():
     pairs = grammar().pairs(40_000, "train", seed=0)
     assert len(grammar().topics) >= 10
@@ -231,6 +232,7 @@ def test_sentence_case():
     assert sentence_case("so it is. why not? go on.") == "So it is. Why not? Go on."
 
 
+@pytest.mark.slow
 def test_the_datasheet_has_the_grammars_numbers():
     """The table of data/small_world/README.md, recounted."""
     world, p = grammar(), grammar().phrases
