@@ -14,6 +14,7 @@ from torch import Tensor
 
 from emorl_lite.errors import UserError
 from emorl_lite.models import LanguageModel
+from emorl_lite.quiet import quietly
 from emorl_lite.stacked_lora import check_adapters, lora_layers
 from emorl_lite.weights import check_weights
 
@@ -99,7 +100,9 @@ def _add_empty_adapter(lm: LanguageModel, adapters: Sequence[str], name: str, ra
     if not isinstance(targets, str):
         targets = set().union(*(config.target_modules for config in configs))
     scale_one = {"lora_alpha": rank, "alpha_pattern": {}, "rank_pattern": {}, "use_rslora": False}
-    model.add_adapter(name, replace(configs[0], r=rank, target_modules=targets, lora_dropout=0.0, init_lora_weights=True, **scale_one))
+    quietly(model.add_adapter)(
+        name, replace(configs[0], r=rank, target_modules=targets, lora_dropout=0.0, init_lora_weights=True, **scale_one)
+    )
     model.set_adapter(active)
     for p in model.parameters():  # set_adapter makes the active adapter trainable and freezes the others
         p.requires_grad_(p in trainable)

@@ -273,7 +273,7 @@ class LanguageModel:
         )
         torch.manual_seed(seed)
         if isinstance(self.model, PeftModel):
-            self.model.add_adapter(name, lora)
+            quietly(self.model.add_adapter)(name, lora)
         else:
             self.model = quietly(get_peft_model)(self.model, lora, adapter_name=name)
         self.model.set_adapter(name)
@@ -356,7 +356,7 @@ class LanguageModel:
                 if there and (there.r, there.lora_alpha) != (lora.r, lora.lora_alpha):
                     raise UserError(f"adapter {name!r}: one of another shape is loaded already; load this one under another name")
                 if not there:
-                    self.model.add_adapter(name, lora)
+                    quietly(self.model.add_adapter)(name, lora)
             else:
                 self.model = quietly(get_peft_model)(self.model, lora, adapter_name=name)
             state = {key: x.float() if x.dtype == torch.float16 else x for key, x in load_file(weights).items()}

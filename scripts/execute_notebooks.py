@@ -18,6 +18,8 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
+QUIET = ["--IPKernelApp.log_level=ERROR"]
+"""A kernel's start-up warnings tell a maintainer nothing."""
 CHOICES = ("EMORL_RUN", "EMORL_SEED")
 """Variables of a reader's that would show on the page."""
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -57,7 +59,8 @@ def execute(chosen: list[str]) -> None:
             continue
         start = time.perf_counter()
         notebook = nbformat.read(path, as_version=4)
-        NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": str(NOTEBOOKS)}}, coalesce_streams=True).execute()
+        where = {"metadata": {"path": str(NOTEBOOKS)}}
+        NotebookClient(notebook, timeout=1200, resources=where, coalesce_streams=True, extra_arguments=QUIET).execute()
         tidy(notebook)
         nbformat.write(notebook, path)
         print(f"{path.name}: {time.perf_counter() - start:.0f} s, {path.stat().st_size / 1e3:.0f} kB", flush=True)

@@ -2,7 +2,8 @@
 
 Classifiers, and adapters of three seeds, in float16, with their logs: what the notebooks read, so that a reader sees what the page says.
 The same is trained on other instruction sets of this processor, which is how another machine is had on one: their rounding differs, a
-sampled word follows, and the learning amplifies it. Only their scores are kept, as the spread that a reader's own run is compared with.
+sampled word follows, and the learning amplifies it. Only their scores are kept, as the spread that a reader's own run is compared with;
+a set that gives what another gave (on a processor without AVX-512, "native" is "avx2") is no further run and is left out.
 
     data/tiny/classifiers/<objective>/   classifier.safetensors, classifier.json, losses.csv
     data/tiny/seed<k>/<objective>/       adapter, done.json, log.csv
@@ -19,6 +20,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +81,16 @@ def measure(machine: str, folder: Path, seeds: int) -> tuple[pd.DataFrame, pd.Da
     return tables[0].assign(machine=machine), tables[1].assign(machine=machine)
 
 
+def distinct(measured: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Without the machines whose policies score exactly as those of an earlier one: the same draw is no spread."""
+    kept: list[tuple[pd.DataFrame, pd.DataFrame]] = []
+    for policies, judged in measured:
+        scores = [table[0].filter(regex="^(?!machine|.*seconds)") for table in (*kept, (policies, judged))]
+        if not any(scores[-1].equals(earlier) for earlier in scores[:-1]):
+            kept.append((policies, judged))
+    return kept
+
+
 def publish(runs: Path, target: Path, seeds: int) -> None:
     """Copy one machine's classifiers and adapters into the repository."""
     preset = get_preset("tiny")
@@ -116,10 +128,12 @@ def main(options: Options) -> None:
     if unknown or not options.machines:
         raise UserError(f"--machines {' '.join(unknown) or '(none)'}: expected some of {', '.join(MACHINES)}")
     root = Path(options.runs) if options.runs else runs_root() / "reference"
-    measured = [measure(machine, root / machine, options.seeds) for machine in options.machines]
+    measured = distinct([measure(machine, root / machine, options.seeds) for machine in options.machines])
     target, facts = data_root() / "tiny", {"command": "python scripts/make_reference.py", "preset": "tiny", "seeds": options.seeds}
     publish(root / options.machines[0], target, options.seeds)
-    about = {**facts, "machines": {name: MACHINES[name] for name in options.machines}}
+    kept = [str(policies.machine.iloc[0]) for policies, _ in measured]
+    same = [name for name in options.machines if name not in kept]
+    about = {**facts, "machines": {name: MACHINES[name] for name in kept}, "gave the same as another": same}
     policies = pd.concat([policies for policies, _ in measured], ignore_index=True)
     save_table(policies.round(5), target / "policies.csv", **about)
     save_table(pd.concat([judged for _, judged in measured], ignore_index=True).round(4), target / "classifiers.csv", **about)

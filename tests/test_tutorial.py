@@ -69,7 +69,7 @@ tiny.mkdir(parents=True)
     record = json.loads((runs / "tutorial.json").read_text())
     assert [n["name"] for n in record["notebooks"]] == ["00_first", "01_second"]
     assert record["peak_mb"] == max(n["peak_mb"] for n in record["notebooks"]) > 10
-    assert record["seconds"] == pytest.approx(sum(n["seconds"] for n in record["notebooks"]), abs=0.1)
+    assert record["seconds"] == pytest.approx(sum(n["seconds"] for n in record["notebooks"]), abs=0.2)  # each is rounded
     executed = nbformat.read(runs / "notebooks" / "00_first.ipynb", as_version=4)
     assert executed.cells[-1].outputs[0]["text"] == "noise\n"
 
@@ -80,6 +80,7 @@ def choices(run: str = "", seed: int = 0, only: list[str] | None = None, preset:
     return json.loads((Path(os.environ["EMORL_RUNS"]) / "seen.json").read_text())
 
 
+@pytest.mark.slow
 def test_all_notebooks_go_on_with_what_they_trained_and_single_ones_read_what_they_name(tmp_path, runs, monkeypatch):
     for name in ("EMORL_RUN", "EMORL_SEED"):
         monkeypatch.delenv(name, raising=False)
@@ -118,8 +119,11 @@ def test_a_dead_kernel_is_told(tmp_path, runs, capsys):
     assert "00_dies.ipynb, cell 1: DeadKernelError: the kernel died" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_peak_memory_is_the_kernels(tmp_path, runs):
-    path = write_notebook(tmp_path / "00_big.ipynb", "block = b'x' * 300_000_000", "import time\ntime.sleep(1)")
+    path = write_notebook(
+        tmp_path / "00_big.ipynb", "block = b'x' * 300_000_000", f"import time\ntime.sleep({20 * tutorial.SAMPLE_SECONDS})"
+    )
     tutorial.run_tutorial([path])
     assert json.loads((runs / "tutorial.json").read_text())["peak_mb"] > 300
 
@@ -156,6 +160,7 @@ def test_missing_and_broken_notebooks_are_user_errors(tmp_path, runs):
         tutorial.run_tutorial([broken])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_ends_the_kernel_and_still_reports(tmp_path, runs):
     quick = write_notebook(tmp_path / "00_quick.ipynb", "1")
@@ -167,10 +172,11 @@ def test_ctrl_c_ends_the_kernel_and_still_reports(tmp_path, runs):
     program = "import sys; from emorl_lite.tutorial import run_tutorial; sys.exit(run_tutorial(sys.argv[1:]))"
     process = subprocess.Popen([sys.executable, "-c", program, str(quick), str(slow)], stdout=subprocess.PIPE, text=True)
     pid = tmp_path / "pid"
-    while not pid.exists() and process.poll() is None:
+    patience = time.monotonic() + 600  # a busy machine is no failure
+    while not pid.exists() and process.poll() is None and time.monotonic() < patience:
         time.sleep(0.1)
     process.send_signal(2)
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "interrupted in 01_slow.ipynb" in out
     assert "00_quick" in out.split("interrupted")[1]  # what was done is still told

@@ -114,7 +114,9 @@ def execute(path: Path, run: str, seed: int, scratch: Path) -> Page:
         "HF_HUB_OFFLINE": "1",
     }
     book = nbformat.read(path, as_version=4)
-    client = NotebookClient(book, timeout=1200, resources={"metadata": {"path": str(path.parent)}}, coalesce_streams=True)
+    quiet = ["--IPKernelApp.log_level=ERROR"]  # its start-up warnings
+    where = {"metadata": {"path": str(path.parent)}}
+    client = NotebookClient(book, timeout=1200, resources=where, coalesce_streams=True, extra_arguments=quiet)
     client.execute(env=env)
     return read(book)
 
