@@ -70,7 +70,7 @@ test-machines: $(READY)
 	  { echo "FAILED on the instruction set $(name)" >&2; exit 1; };) echo "all pass on: $(MACHINES)"
 
 test-pages: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) tests/pages
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/pages
 
 real-models: $(READY)
 	@$(BIN)/python -m emorl_lite models

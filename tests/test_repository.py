@@ -327,6 +327,7 @@ def test_readme_ci_and_workflow_run_the_same_command():
     jobs = workflow["jobs"]
     runs = {name: [s["run"] for s in job["steps"] if "run" in s] for name, job in jobs.items()}
     assert runs["linux"] == ["make test"] and jobs["linux"]["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+    assert runs["pages"] == ["make test-pages"]
     assert jobs["macos"]["runs-on"].startswith("macos") and runs["macos"][-1].startswith("make test")
     assert jobs["windows"]["runs-on"].startswith("windows") and runs["windows"][-1].startswith("python -m pytest")
     assert any("-c constraints.txt" in step for step in runs["windows"])
