@@ -64,7 +64,7 @@ def main() -> None:
             rows.append(row)
     table = pd.DataFrame(rows)
     if args.out:
-        save_table(table.round(4), args.out, command="benchmarks/rewards.py", preset=preset.name, reading_seconds=round(reading, 1))
+        save_table(table.round(8), args.out, command="benchmarks/rewards.py", preset=preset.name, reading_seconds=round(reading, 1))
     print(table.to_string(index=False, float_format="%.3f"))
     by = table.groupby("objective")
     worst = {

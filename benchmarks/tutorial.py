@@ -121,7 +121,7 @@ def main() -> None:
         rows = [row for seed in seeds for row in rows_of_seed(Experiment(chosen, seed, root))]
     table = pd.DataFrame(rows)
     if args.out:
-        save_table(table.round(5), args.out, command=f"benchmarks/tutorial.py --seeds {' '.join(map(str, seeds))}", preset=preset.name)
+        save_table(table.round(8), args.out, command=f"benchmarks/tutorial.py --seeds {' '.join(map(str, seeds))}", preset=preset.name)
     columns = ["policy", "seed", *preset.objectives, "mean", "finished", "true_reflection", "true_empathy"]
     print(table[columns].to_string(index=False, float_format="%.3f"))
     print(json.dumps(verdicts(table, preset.objectives)))

@@ -9,12 +9,14 @@ import pandas as pd
 import torch
 
 from emorl_lite.search import weight_columns
-from emorl_lite.wording import counted, listing, number, part
+from emorl_lite.wording import counted, listing, number
 
+PAYS = 0.8
+"""One batch that takes less than this share of the separate runs' time is clearly cheaper."""
 SAME = 5e-4
 """Means that are this near are equal in three digits."""
-APART = 2.8
-"""Means that differ by more than this many of their standard errors are clearly apart: twice the error of a difference."""
+APART = 3.6
+"""The largest and the smallest of four means are clearly apart if they differ by more than this many of their standard errors."""
 
 
 def rounding_reading(mixed: float, product: float, largest: float, dtype: torch.dtype = torch.float32) -> str:
@@ -35,8 +37,8 @@ def rounding_reading(mixed: float, product: float, largest: float, dtype: torch.
 def specialists_reading(same: Mapping[str, int], n: int, parted: int) -> str:
     """Whether all weight on one adapter gives that adapter's text.
 
-    `same`: by adapter, to how many of the `n` clients ensemble and adapter write the same; `parted`: clients that get different texts from
-    the adapters, without which the comparison would show nothing.
+    `same`: by adapter, to how many of the `n` clients ensemble and adapter write the same; `parted`: the fewest clients that get different
+    texts from two of the adapters, without which the comparison would show nothing.
     """
     if min(same.values()) == n:
         text = f"With all weight on one adapter the ensemble writes that adapter's own text, word for word, to all {counted(n, 'client')}"
@@ -45,10 +47,9 @@ def specialists_reading(same: Mapping[str, int], n: int, parted: int) -> str:
             [f"{k} of {n} clients ({name})" for name, k in same.items()]
         )
         text += "; the others differ where rounding decides between two words, or the mixing is at fault"
-    telling = part(parted, n, "client")
-    return f"{text}. {telling[0].upper()}{telling[1:]} {'gets' if parted < 2 else 'get'} different texts from the {len(same)} adapters" + (
-        ", so the comparison can tell them apart." if parted else ": this test cannot fail here."
-    )
+    if not parted:
+        return f"{text}. Two of the {len(same)} adapters write the same to all of them: exchanged, they would go unnoticed here."
+    return f"{text}. Any two of the {len(same)} adapters part at {parted} of {n} clients at least, so the comparison can tell them apart."
 
 
 def temperature_reading(sizes: pd.DataFrame, clients: int) -> str:
@@ -71,7 +72,7 @@ def levels_reading(compared: pd.DataFrame, clients: int) -> str:
     weights = weight_columns(compared)
     inner = compared[compared[weights].max(axis=1) < 1]
     best = inner.loc[inner.groupby("level")["mean"].idxmax()].sort_values("mean", ascending=False, kind="stable")
-    spread = best["mean"].max() - best["mean"].min()
+    spread = round(best["mean"].max(), 3) - round(best["mean"].min(), 3)
     explained = (
         "more than these standard errors explain" if spread > APART * best["error"].mean() else "no more than these standard errors explain"
     )
@@ -80,8 +81,8 @@ def levels_reading(compared: pd.DataFrame, clients: int) -> str:
     listed = ", ".join(f"{row['level']} **{number(row['mean'], 3)}** ± {number(row['error'], 3)}" for row in best.to_dict("records"))
     return (
         f"Best mean reward among the {len(inner) // len(best)} true mixtures of this coarse grid: {listed} (standard errors over "
-        f"{clients} clients). Read off the paper's plot: about 0.80 for hidden states, 0.71 for parameters and 0.60 for its unfairly "
-        "compared probabilities. "
+        f"{clients} clients, chosen and scored on the same ones). Read off the paper's plot: about 0.80 for hidden states, 0.71 for "
+        "parameters and 0.60 for its unfairly compared probabilities. "
         + (f"Here they lie within {number(spread, 3)}, {explained}, for one training seed. " if spread >= SAME else "Here all are equal. ")
         + (
             f"At the same weights they differ by up to {number(apart, 3)} (left panel)"
@@ -94,16 +95,16 @@ def levels_reading(compared: pd.DataFrame, clients: int) -> str:
 
 
 def cost_reading(cost: pd.DataFrame, adapters: int = 3) -> str:
-    """What an ensemble costs beside one adapter. Columns: batch, ratio (seconds of the ensemble to those of one adapter)."""
-    ratios = listing([f"{number(row['ratio'], 1)} times as long at batch {row['batch']:.0f}" for row in cost.to_dict("records")])
-    cheap = [f"{batch:.0f}" for batch in cost.loc[cost["ratio"] < adapters, "batch"]]
+    """What an ensemble costs beside its adapters one by one. Columns: batch, ratio (seconds of the ensemble to the sum of theirs)."""
+    ratios = listing([f"{number(row['ratio'], 2)} times as long at batch {row['batch']:.0f}" for row in cost.to_dict("records")])
+    cheap = [f"{batch:.0f}" for batch in cost.loc[cost["ratio"] < PAYS, "batch"]]
     if len(cheap) == len(cost):
         verdict = "Riding together pays."
     else:
-        verdict = f"Riding together pays at batch {listing(cheap)} only." if cheap else "Riding together does not pay here."
+        verdict = f"Riding together pays at batch {listing(cheap)} only." if cheap else "Riding together does not clearly pay here."
     return (
-        f"Beside a single adapter, the ensemble of {adapters} takes {ratios}; separate runs would take {adapters} times as long. {verdict} "
-        "(Measured once, on replies that need not have the same length.)"
+        f"The ensemble of {adapters} takes {ratios} as its adapters one after another. {verdict} (Measured once, on replies that need not "
+        "have the same length.)"
     )
 
 

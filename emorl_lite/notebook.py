@@ -58,7 +58,8 @@ def open_run(preset: str = "tiny", run: str = "reference", seed: int = 0) -> Exp
         print(f"run: yours, seed {number}{state}")
     else:
         whose = "the reference in the repository" if run == "reference" else "another one, as EMORL_RUN says"
-        print(f"run: {whose}, seed {number}: nothing is trained here" + (' (yours: RUN = "mine")' if run == "reference" else ""))
+        yours = ' (yours: RUN = "mine")' if run == "reference" else ""
+        print(f"run: {whose}, seed {number}; one set of classifiers serves all seeds; read, not trained here{yours}")
     return experiment
 
 
@@ -79,21 +80,17 @@ def beside(here: Mapping[str, float], reference: pd.DataFrame, names: Mapping[st
     """Measures of this run beside the reference and its spread over machines and seeds.
 
     `reference`: a row a run, first the one that the notebooks read; columns as in `here`. `names`: what to call them.
-    Columns of the result, in `digits` digits: measure, this run, reference, lowest, highest, inside (whether this run lies between those
-    two).
+    Columns of the result, in `digits` digits: measure, this run, "reference, seed 0", lowest, highest, inside (whether this run lies
+    between those two).
     """
-
-    def shown(x: float) -> float:
-        return round(round(float(x), digits + 1), digits)  # the committed tables are rounded: one's own values must be as they are
-
     rows = []
     for key, value in here.items():
-        runs, own = [shown(x) for x in reference[key]], shown(value)
+        runs, own = [round(float(x), digits) for x in reference[key]], round(float(value), digits)
         rows.append(
             {
                 "measure": (names or {}).get(key, key),
                 "this run": own,
-                "reference": runs[0],
+                "reference, seed 0": runs[0],
                 "lowest": min(runs),
                 "highest": max(runs),
                 "inside": "yes" if min(runs) <= own <= max(runs) else "no",

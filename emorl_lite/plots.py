@@ -115,8 +115,9 @@ def learning_curves_alt(log: pd.DataFrame, window: int = 8) -> str:
             + (f", validation {number(checks.iloc[-1])} at its last check" if len(checks) else "")
             + f", KL {number(run['kl'].iloc[-1])} at the end"
         )
+    validated = ", with hollow markers for greedy validation" if log["validation"].notna().any() else ""
     return (
-        "Two panels against data points, one curve a run. Left: sampled reward, with hollow markers for greedy validation. Right: KL to "
+        f"Two panels against data points, one curve a run. Left: sampled reward{validated}. Right: KL to "
         f"the base in nats a reply. Reward in the first step and its mean over the last {window} at most: {'; '.join(parts)}."
     )
 

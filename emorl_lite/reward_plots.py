@@ -148,7 +148,7 @@ def shortcut_bars_alt(table: pd.DataFrame) -> str:
     """What `shortcut_bars` shows: every pair of bars. Columns as there."""
     rows = zip(table["shortcut"], table["before"], table["after"], strict=True)
     pairs = [f"{name} {number(before)} and {number(after)}" for name, before, after in rows]
-    return f"Pairs of bars, the mean score without and with the guards: {'; '.join(pairs)}."
+    return f"Pairs of bars, the mean reflection score without and with the guards: {'; '.join(pairs)}."
 
 
 @readable

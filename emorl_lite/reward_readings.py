@@ -9,7 +9,7 @@ import pandas as pd
 from emorl_lite.small_world import REFLECTION
 from emorl_lite.wording import listing, number, percent
 
-CLEAR = 0.01
+CLEAR = 0.03
 """A difference between two areas under the curve that is worth a sentence; seeds of one network differ by less."""
 HOLE = 0.2
 """A shortcut that earns more than this is worth a look."""
@@ -42,7 +42,7 @@ def same_form_reading(area: float, scores: Mapping[str, float], handed: float) -
     ) + (
         "That is more than another client's reflection gets, and something a policy could live on."
         if flawed - scores["another client"] > 0.1
-        else "That is about as little as another client's reflection gets."
+        else f"That is {'less than' if scores['another client'] - flawed > 0.1 else 'about what'} another client's reflection gets."
     )
 
 
@@ -56,7 +56,7 @@ def support_reading(area: float, blind_area: float, other: float, blind_other: f
         return numbers + "The hidden states alone left a part of the comparison undone: it helps to hand it to the network."
     if blind_area - area > CLEAR:
         return numbers + "Here the network without them tells the replies apart better."
-    return numbers + "No clear difference: here the hidden states carry nearly all of it."
+    return numbers + "No clear difference."
 
 
 def perplexity_reading(medians: pd.DataFrame) -> str:
@@ -85,5 +85,5 @@ def shortcut_reading(rewards: pd.DataFrame, area: float, length_area: float) -> 
         f"{', '.join(f'{name} {number(score)}' for name, score in scores.items())}. "
         f"{f'A hole to look into: {listing(paid)}' if paid else f'None of them is above {number(HOLE)}'}. "
         f"Length alone would reach an AUC of {length_area:.2f}, the classifier reaches {area:.2f}. "
-        f"A reply that was cut off scores {number(cut)}, by the guard: running on must never pay."
+        f"A reply that was cut off scores {number(cut)}: an unfinished reply earns nothing, whatever the classifier says."
     )

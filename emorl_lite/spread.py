@@ -9,6 +9,8 @@ import pandas as pd
 from emorl_lite.small_world import EMPATHY
 from emorl_lite.wording import counted, number, part
 
+LEVEL = 0.02
+"""Scores that are this near are called level."""
 NAMED = 4
 """So many measures outside the spread are named."""
 FAR = 0.1
@@ -86,10 +88,9 @@ def spread_reading(table: pd.DataFrame, runs: int, reference: bool = False, digi
     text += f"; and {len(outside) - NAMED} more. " if len(outside) > NAMED else ". "
     if reference:
         return text + "This run is one of them, kept in half precision, so that says nothing about another machine."
-    expected = 2 * n / (runs + 1)
     text += (
-        f"That is a range, no interval: one more run of the same kind falls outside in up to 2 of {runs + 1} measures by chance, "
-        f"{expected:.0f} of these {n}, and in several at a time, since they hang together. "
+        f"That is a range, no interval: a further run falls outside in some measures by chance (were the runs independent, in up to 2 of "
+        f"{runs + 1}; some share a seed, so in more), and in several at a time, since they hang together. "
     )
     gaps = [max(row["lowest"] - row["this run"], row["this run"] - row["highest"]) for row in outside]
     far = sum(gap > max(FAR, row["highest"] - row["lowest"]) for gap, row in zip(gaps, outside, strict=True))
@@ -97,8 +98,8 @@ def spread_reading(table: pd.DataFrame, runs: int, reference: bool = False, digi
         return (
             text + f"Outside by more than {FAR:g} and by more than the range's width: {far}. Look for what differs: length, options, data."
         )
-    if len(outside) > 2 * expected + 1:
-        return text + "But this run does in many more. Look for what differs: length, options, data."
+    if len(outside) > n / 2:
+        return text + "But this run does in most of them. Look for what differs: length, options, data."
     return text + "Every machine is another draw."
 
 
@@ -129,13 +130,18 @@ def tour_reading(scores: pd.DataFrame, objectives: Sequence[str]) -> str:
         by = run.set_index("policy")[names].loc[names]
         best = by.max()
         own += sum(by[o].idxmax() == o for o in names)
-        beaten += sum(any(by[p][o] < best[p] for p in names if p != o) for o in names)
+        beaten += sum(any(by[p][o] < best[p] - LEVEL for p in names if p != o) for o in names)
     runs = n * len(names)
     return (
-        f"The ensemble has the highest mean reward of these policies in {part(won, n, 'seed')}: {number(means['ensemble'].mean())} on "
-        f"average, the best single-objective model {number(single.mean())}, the base {number(means['base'].mean())}"
+        f"The ensemble has the highest mean reward of these policies in {won} of {counted(n, 'seed')}: "
+        f"{number(means['ensemble'].mean())} on average, the best single-objective model {number(single.mean())}, the base "
+        f"{number(means['base'].mean())}"
         f"{'' if clear else ' (no clear difference between the first two)'}. "
-        f"Best of the single-objective models at their own reward: {part(own, runs, 'run')}; beaten by another of them on another reward: "
-        f"{part(beaten, runs, 'run')}. "
-        + ("No reward comes with the others for free." if beaten == runs else "Where it is not beaten, one reward brings the others along.")
+        f"Best of the single-objective models at their own reward: {own} of {counted(runs, 'run')}; beaten by another of them on another "
+        f"reward: {beaten} of {counted(runs, 'run')}. "
+        + (
+            "So no single-objective model is best at all of them."
+            if beaten == runs
+            else "A run that is not beaten is best, or level, at all of them."
+        )
     )

@@ -13,11 +13,13 @@ import pandas as pd
 
 from emorl_lite.presets import Preset
 from emorl_lite.runs import Experiment
-from emorl_lite.wording import counted, listing, number, part, percent, signed
+from emorl_lite.wording import counted, listing, number, part, percent, signed, span
 
 ROUNDING = 1e-3
 """Differences below this are rounding, in float32 by far."""
-CLEARLY = "Clear is what is more than .02 and more than two standard errors over the clients"
+CLEARLY = "Clear is a change of at least .03 that is more than two standard errors over the clients; changes are of unrounded means"
+LEVEL = 0.03
+"""Means that are this near are called level."""
 TOP = 0.1
 """A score this close to the highest one seen counts as at the top."""
 
@@ -39,7 +41,7 @@ def whose_run(experiment: Experiment) -> str:
         return f"These adapters were trained on this machine, seed {experiment.seed}."
     whose = "the run in the repository" if experiment.source in ("any", "reference") else "the run that EMORL_RUN names"
     if len(read) == len(experiment.preset.objectives):
-        return f"These are the logs of {whose}, seed {experiment.seed}: nothing was trained here."
+        return f"These are the logs of {whose}, seed {experiment.seed}: they were not trained here."
     return f"The logs of {listing(read)} are those of {whose}, seed {experiment.seed}; the others were trained on this machine."
 
 
@@ -68,7 +70,7 @@ def cost_reading(ends: pd.DataFrame, here: bool) -> str:
     points, seconds = ends["data_points"].astype(int), ends["seconds"]
     each = f"{points.min():,}" + (f" to {points.max():,}" if points.min() < points.max() else "")
     return (
-        f"Each run used {each} data points (prompts answered) and {seconds.min():.0f} to {seconds.max():.0f} seconds "
+        f"Each run used {each} data points (prompts answered) and {span(seconds.min(), seconds.max(), 0)} seconds "
         f"{'here' if here else 'on the machine that trained it'}, {1000 * seconds.sum() / points.sum():.0f} ms an episode. "
         f"The sum is {points.sum():,} data points; run in parallel, the longest counts, {points.max():,}. We report both from now on."
     )
@@ -82,12 +84,12 @@ def greedy_reading(log: pd.DataFrame) -> str:
     above = int((checks["validation"] > checks["reward"]).sum())
     gap = float((checks["validation"] - checks["reward"]).mean())
     text = (
-        "Hollow markers are greedy replies to validation clients. They score higher than the replies sampled in the same step in "
-        f"{part(above, len(checks), 'check')}, by {signed(gap, 2)} on average. "
+        f"Hollow markers are greedy replies to validation clients. In {above} of {counted(len(checks), 'check')} they score higher than "
+        f"the replies sampled in the same step; the difference, greedy less sampled, is {signed(gap, 2)} on average. "
     )
     if above > len(checks) / 2:
-        return text + "Where they do, greedy runs ahead of sampling: the likeliest reply changes before the typical one does."
-    return text + "Greedy need not run ahead of sampling: here the likeliest reply mostly earns no more than the typical one."
+        return text + "Where they do, greedy runs ahead of sampling: the likeliest word changes before the typical one does."
+    return text + "Greedy need not run ahead of sampling: here a greedy reply mostly earns no more than a typical one."
 
 
 def _changes(replies: pd.DataFrame) -> dict[tuple[str, str], tuple[float, float]]:
@@ -103,7 +105,7 @@ def _changes(replies: pd.DataFrame) -> dict[tuple[str, str], tuple[float, float]
 
 
 def _clear(change: float, error: float) -> bool:
-    """More than two standard errors, and more than .02 as two digits show it."""
+    """More than two standard errors, and at least .03 as two digits show it."""
     return abs(change) > 2 * error and abs(round(change, 2)) > 0.02
 
 
@@ -130,7 +132,7 @@ def side_reading(replies: pd.DataFrame, objectives: Sequence[str]) -> str:
     text = f"What that did to the other two: {'; '.join(by_model)}. Clear losses: {listing(fallen)}. Clear gains: {listing(risen)}"
     text += "; what was not trained is a by-product (a warm stock phrase, for instance, can be predictable). " if risen else ". "
     means = replies.groupby(["policy", "objective"])["score"].mean().unstack()
-    top = means >= means.max() - 0.005
+    top = means >= means.max() - LEVEL
     best = [str(name) for name in means.index[top.all(axis=1)]]
     return text + (
         f"Best or level at all of them: {listing(best)}." if best else "No single model is best at everything. That is what EMORL is for."
@@ -146,14 +148,14 @@ def shape_reading(replies: pd.DataFrame, objectives: Sequence[str]) -> str:
         shares[o] = (float(at_top[o]), float(at_top["base"]))
     most = [o for o, (share, _) in shares.items() if share > 0.5]
     text = (
-        f"The mean hides a shape. Replies within {TOP:g} of the highest score that any policy reaches: "
+        f"A mean can hide a shape. Replies within {TOP:g} of the highest score that any policy reaches: "
         + ", ".join(f"{o} model {percent(share)} (base {percent(base)})" for o, (share, base) in shares.items())
         + ". "
     )
     if len(most) == len(shares):
-        return text + "Each policy has most of its replies at the top of its own reward."
+        return text + "Each trained model has most of its replies at the top of its own reward."
     if not most:
-        return text + "None of these policies has most of its replies at the top of its own reward."
+        return text + "None of the trained models has most of its replies at the top of its own reward."
     return (
         text + f"Most replies at the top of the own reward: {listing(most)}; not so: {listing([o for o in objectives if o not in most])}."
     )
@@ -166,12 +168,11 @@ def truth_reading(checked: pd.DataFrame, known: bool) -> str:
     by, text = checked.to_dict("index"), ""
     for name in ("reflection", "empathy"):
         reward, truth = by[name][f"{name} reward"], by[name][f"{name} truth"]
-        over = round(reward, 2) - round(truth, 2)
-        verdict = "no clear difference" if abs(over) < 0.025 else f"{'more' if over > 0 else 'less'} than the words warrant"
-        text += f"The {name} model earns {number(reward)} where the truth is {number(truth)}: {verdict}, on average. "
+        over = signed(round(reward, 2) - round(truth, 2), 2)
+        text += f"The {name} model earns {number(reward)} on average where the truth is {number(truth)}: {over}. "
     return text + (
-        "Two means can agree while single replies are overpaid, and neither sees what is *wrong* beside what is right, such as a feeling "
-        "that the client did not name. Read the replies for both."
+        "A positive difference is pay for more than the words warrant. Two means can agree while single replies are overpaid, and neither "
+        "sees what is *wrong* beside what is right, such as a feeling that the client did not name. Read the replies for both."
     )
 
 
@@ -185,6 +186,9 @@ def favourite_reading(shares: Mapping[str, float], clients: int, favourites: Map
     text += (
         f"A model that says the same to most ({listing(same)}) does not answer them; if it earns much all the same, that is not asked for. "
     )
-    if "fluency" in same:
-        text += f"Fluency is scored without the client: its best text, here “{favourites['fluency']}”, may be the same for everybody. "
+    if "fluency" in same:  # the quoted reply brings its own full stop
+        text += (
+            "Fluency is scored without the client, so what pays best may be the same for everybody; this model's favourite reads "
+            f"“{favourites['fluency']}” "
+        )
     return text + "One may call that hacking, and weigh such a reward lightly later."

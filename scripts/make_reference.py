@@ -135,11 +135,11 @@ def main(options: Options) -> None:
     same = [name for name in options.machines if name not in kept]
     about = {**facts, "machines": {name: MACHINES[name] for name in kept}, "gave the same as another": same}
     policies = pd.concat([policies for policies, _ in measured], ignore_index=True)
-    save_table(policies.round(5), target / "policies.csv", **about)
-    save_table(pd.concat([judged for _, judged in measured], ignore_index=True).round(4), target / "classifiers.csv", **about)
+    save_table(policies.round(8), target / "policies.csv", **about)
+    save_table(pd.concat([judged for _, judged in measured], ignore_index=True).round(8), target / "classifiers.csv", **about)
     native = policies[policies.machine == options.machines[0]].drop(columns="machine")
-    save_table(native.round(5), data_root() / "results" / "tiny_seeds.csv", **facts)
-    update_readme(native.round(5))
+    save_table(native.round(8), data_root() / "results" / "tiny_seeds.csv", **facts)
+    update_readme(native.round(8))
     sizes = {path: path.stat().st_size for path in target.rglob("*") if path.is_file()}
     print(json.dumps({"files": len(sizes), "bytes": sum(sizes.values()), "rows": len(policies)}))
 

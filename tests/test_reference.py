@@ -162,7 +162,10 @@ def test_a_notebook_says_whose_run_it_reads(capsys, monkeypatch, tmp_path):
     monkeypatch.delenv("EMORL_RUN", raising=False)
     monkeypatch.delenv("EMORL_SEED", raising=False)
     assert open_run("tiny").source == "reference"
-    assert "run: the reference in the repository, seed 0: nothing is trained here" in capsys.readouterr().out
+    assert (
+        "run: the reference in the repository, seed 0; one set of classifiers serves all seeds; read, not trained here"
+        in capsys.readouterr().out
+    )
     assert open_run("tiny", "mine", seed=3).folder == tmp_path / "tiny" / "seed3"
     assert "run: yours, seed 3; reflection, empathy, fluency: trained when first needed" in capsys.readouterr().out
     monkeypatch.setenv("EMORL_RUN", "mine")

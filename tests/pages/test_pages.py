@@ -35,10 +35,10 @@ OUTCOME = re.compile(
     re.IGNORECASE,
 )
 SLIPS = {
-    "a value that is not there": r"\bnan\b|\bNone\b|\binf\b",
+    "a value that is not there": r"\bnan\b|\bNone\b(?! (?:of|is|are|was)\b)|\binf\b",
     "minus zero": r"(?<![\d.])[-−]0(?:\.0+)?(?!\d|\.\d)",
     "one of many": r"(?<![\d.,/])1 (?:replies|clients|points|seeds|words|regions|cells|directions|methods|searches|steps|borders)\b",
-    "a gap in a sentence": r"\(\)|: \.|, ,|, \.|: ;|; \.",
+    "a gap in a sentence": r"\(\)|: \.(?!\d)|, ,|, \.(?!\d)|: ;|; \.(?!\d)",
 }
 
 
@@ -183,7 +183,16 @@ def test_slips_are_found(sentence):
 
 
 @pytest.mark.parametrize(
-    "sentence", ["A change of -0.05 in 21 replies.", "It gains 0.00.", "weights (1, 0, 0)", "10⁻⁵ and 1e-05", "none of 11 replies"]
+    "sentence",
+    [
+        "A change of -0.05 in 21 replies.",
+        "It gains 0.00.",
+        "weights (1, 0, 0)",
+        "None of them is.",
+        "1 is perfect, .5 is guessing",
+        "10⁻⁵ and 1e-05",
+        "none of 11 replies",
+    ],
 )
 def test_what_is_no_slip_passes(sentence):
     assert not any(re.search(pattern, sentence) for pattern in SLIPS.values())
