@@ -306,7 +306,8 @@ def search_costs_alt(table: pd.DataFrame) -> str:
         lines = ", ".join(f"{name} {_cost(row['first'])} to {_cost(row['last'])}" for name, row in ends.iterrows())
         told.append(f"{unit} as {varied} goes from {panel['value'].min():g} to {panel['value'].max():g}: {lines}")
     return (
-        f"{counted(len(told), 'panel')} with logarithmic y axes, a line per search, formulas thin and without markers. "
+        f"{counted(len(told), 'panel')} with logarithmic y axes, a line per search"
+        f"{', formulas thin and without markers' if table['search'].str.startswith('formula: ').any() else ''}. "
         f"{'. '.join(text[0].upper() + text[1:] for text in told)}."
     )
 

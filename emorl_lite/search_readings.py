@@ -12,10 +12,7 @@ from emorl_lite.optimum import Optimum
 from emorl_lite.overlay import Overlay, overlay
 from emorl_lite.score_table import DEGENERATE, SearchResult
 from emorl_lite.scored_map import ScoredMap
-from emorl_lite.wording import counted, listing, number, part, signed, span
-
-SAME = 5e-4
-"""Means that are this near are equal in three digits."""
+from emorl_lite.wording import counted, listing, number, span
 
 
 def portion(share: float) -> str:
@@ -25,9 +22,14 @@ def portion(share: float) -> str:
     return "under 0.01 %" if share < 1e-4 else "over 99.99 %" if share >= 0.9999 else f"{share:.2%}".replace("%", " %")
 
 
-def ranks_first(values: Mapping[str, float], margin: float = SAME) -> str:
-    """The name of the highest value; all names that are within `margin` of it."""
-    return listing([name for name, value in values.items() if value > max(values.values()) - margin])
+def shown_gap(a: float, b: float, digits: int = 3) -> float:
+    """The difference of two numbers as `digits` digits show them, so that it agrees with what stands beside it."""
+    return round(round(a, digits) - round(b, digits), digits)
+
+
+def ranks_first(values: Mapping[str, float], digits: int = 3) -> str:
+    """The name of the highest value; all names that are as high in `digits` digits."""
+    return listing([name for name, value in values.items() if shown_gap(max(values.values()), value, digits) <= 0])
 
 
 def levels_reading(table: pd.DataFrame) -> str:
@@ -45,8 +47,8 @@ def levels_reading(table: pd.DataFrame) -> str:
         return text + "No later level found anything better than the first."
     where = f"The best was found at level {levels['max'].idxmax()}"
     return text + (
-        f"{where}, {number(gain, 3)} above the best of level 1."
-        if gain >= SAME
+        f"{where}, {number(shown_gap(best, first['max']), 3)} above the best of level 1."
+        if shown_gap(best, first["max"]) > 0
         else f"{where}, but level 1 had one as good to three digits."
     )
 
@@ -54,10 +56,10 @@ def levels_reading(table: pd.DataFrame) -> str:
 def spaces_reading(simplex: SearchResult, cube: SearchResult) -> str:
     """The search on the simplex beside the one on the cube: work and result."""
     here, there = float(simplex.table["mean"].max()), float(cube.table["mean"].max())
-    gap = here - there
+    gap = shown_gap(here, there)
     fewer = cube.evaluated - simplex.evaluated
     work = f"{counted(abs(fewer), 'weight vector')} {'fewer' if fewer > 0 else 'more'}" if fewer else "as many weight vectors"
-    result = "the same to three digits" if abs(gap) < SAME else f"{number(abs(gap), 3)} {'higher' if gap > 0 else 'lower'}"
+    result = "the same to three digits" if not gap else f"{number(abs(gap), 3)} {'higher' if gap > 0 else 'lower'}"
     return (
         f"On the simplex: {simplex.listed} points listed, {simplex.evaluated} decoded, best mean {number(here, 3)} at "
         f"({', '.join(number(w, 3) for w in simplex.best)}). On the cube: {cube.evaluated} decoded, {number(there, 3)}. So the simplex "
@@ -108,17 +110,26 @@ def optimum_reading(optimum: Optimum, cells: Overlay, promised: Mapping[str, flo
     if len(cells.weights) == 1:
         return f"The overlay has 1 cell: no client's reply depends on the weights, and all of them score **{number(optimum.value, 4)}**."
     size = f"{optimum.piece.measure:.1e}" if optimum.piece.measure < 1e-4 else portion(optimum.piece.measure)
-    below = [
+    ends = [
         f"{name} promised {number(value, 4)}, "
-        + ("which is the optimum" if optimum.value - value < 5e-5 else f"{number(optimum.value - value, 4)} below it")
+        + (f"{number(below, 4)} below it" if (below := shown_gap(optimum.value, value, 4)) > 0 else "the optimum to four digits")
         for name, value in promised.items()
     ]
     return (
         f"The overlay has {counted(len(cells.weights), 'cell')}. The optimum is **{number(optimum.value, 4)}** at "
         f"({', '.join(number(w, 3) for w in optimum.weights)}); its cell is {size} of the simplex, and the weights may move by "
         f"{number(optimum.radius, 4) if optimum.radius >= 1e-4 else f'{optimum.radius:.0e}'} in any direction without changing any "
-        f"client's reply. {'; '.join(below)}."
+        f"client's reply. {'; '.join(ends)}."
     )
+
+
+def triangle_reading(took: str, holds: str, cells: int) -> str:
+    """Which triangle the search of the simplex took at its first level, and which holds the optimum (the middle of its cell)."""
+    if cells == 1:
+        return f"At its first level the search of the simplex took {took}; here every triangle is as good."
+    if took == holds:
+        return f"At its first level the search of the simplex took {took}, which holds this optimum."
+    return f"At its first level the search of the simplex took {took}; this optimum lies in {holds}."
 
 
 def pair_reading(scored: ScoredMap) -> str:
@@ -139,7 +150,7 @@ def pair_reading(scored: ScoredMap) -> str:
         steps = f"the mean is {number(means[0], 3)} everywhere. It could jump where a reply changes, and does so at"
     return (
         f"On the way from {first} to {second} a client's reply changes {often}, and {steps} "
-        f"{part(jumps, borders, 'border')}. A reply that does not end scores 0, wherever it stands."
+        f"{jumps} of {counted(borders, 'border')}. A reply that does not end scores 0, wherever it stands."
     )
 
 
@@ -160,7 +171,11 @@ def verdict_reading(summary: pd.DataFrame, confirmed: pd.DataFrame, singles: Seq
     top = max(best.values())
     return (
         f"On test clients the ensemble reaches {number(means['ensemble'], 3)} ± {number(half, 3)}; validation had promised "
-        f"{number(own['promised'], 3)}, a difference of {signed(own['promised'] - own['fresh'])}. It is {beside(means['base'])} the base "
+        f"{number(own['promised'], 3)}, {_more(shown_gap(own['promised'], means['ensemble']))}. It is {beside(means['base'])} the base "
         f"({number(means['base'], 3)}) and {beside(top)} the best single-objective model ({ranks_first(best)}, {number(top, 3)}). "
-        "(Clearly: by more than √2 times the half-width of its interval, which is about the half-width of a difference's.)"
+        "(Clearly: by more than √2 times the half-width of its interval, a rule of thumb.)"
     )
+
+
+def _more(gap: float) -> str:
+    return "as much" if not gap else f"{number(abs(gap), 3)} {'more' if gap > 0 else 'less'}"

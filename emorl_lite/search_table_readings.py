@@ -14,7 +14,7 @@ import pandas as pd
 
 from emorl_lite.evaluation import interval
 from emorl_lite.presets import MORE_OBJECTIVES, OBJECTIVES
-from emorl_lite.wording import counted, listing, number, part, signed, span
+from emorl_lite.wording import counted, listing, number, signed, span
 
 EXACT, CEILING = "exact map", "exact map of the test prompts"
 """Names in search_choice: the choice of the exact optimum, and of the optimum of the test clients themselves."""
@@ -54,7 +54,9 @@ def choice_reading(choice: pd.DataFrame) -> str:
         -1: "it kept more than it promised",
         0: f"with {counted(n, 'set')} of adapters that is not clearly different from zero",
     }[sign(flattered)]
-    ceiling = f"; no weights at all could have more than {number(tests.loc[CEILING].mean(), 4)}" if CEILING in tests.index else ""
+    ceiling = (
+        f"; the best weights for these very clients would have {number(tests.loc[CEILING].mean(), 4)}" if CEILING in tests.index else ""
+    )
     return (
         f"On the **test** clients the exact optimum's choice scores {number(own.mean(), 4)}{ceiling}. Beside it the sampled searches "
         f"are {'; '.join(told)} (by 95 % intervals over {counted(n, 'set')} of adapters). The exact optimum's promise less its "
@@ -75,7 +77,7 @@ def clients_reading(table: pd.DataFrame) -> str:
             f"**{search}**, {few} → {many} validation clients: promised {number(low['promised'], 3)} → {number(high['promised'], 3)}, "
             f"on the test clients {number(low['test'], 3)} → {number(high['test'], 3)}"
         )
-        nearer.append(f"in {part(int((after < before).sum()), len(after), 'seed')} ({search})")
+        nearer.append(f"in {int((after < before).sum())} of {counted(len(after), 'seed')} ({search})")
     seconds = table.loc[table["clients"] == many, "map_seconds"].mean()
     return (
         f"{'; '.join(told)} (means of {counted(table['adapters'].nunique(), 'seed')}). Promise and test are nearer with {many} clients "
@@ -99,9 +101,10 @@ def costs_reading(costs: pd.DataFrame) -> str:
     return (
         f"From {few} to {many} objectives the evaluations grow {listing(growth)} (there: distinct replies scored, divided by the "
         f"{last['prompts']:.0f} clients). The exact map does not know precision at all. The published search ends below the optimum by "
-        f"{listing([number(x, 3) for x in missed])} at {listing([str(d) for d in sizes])} objectives. The exact map takes "
-        f"{span(min(ratios), max(ratios), 1)} times the seconds of the published search by prefix tree: that is what the guarantee "
-        f"costs. At {many} objectives ({', '.join((OBJECTIVES + MORE_OBJECTIVES)[:many])}): {int(last['regions']):,} regions from "
+        f"{listing([number(x, 4) for x in missed])} at {listing([str(d) for d in sizes])} objectives. The exact map takes "
+        f"{span(min(ratios), max(ratios), 1)} times the seconds of the published search by prefix tree"
+        f"{': that is what the guarantee costs' if min(ratios) > 1 else ''}. "
+        f"At {many} objectives ({', '.join((OBJECTIVES + MORE_OBJECTIVES)[:many])}): {int(last['regions']):,} regions from "
         f"{int(last['rows']):,} prefixes in {last['seconds']:.0f} s, against {int(small['regions']):,} regions and "
         f"{small['seconds']:.0f} s at {few}. The published search decodes {int(by.loc[('hierarchical', many), 'evaluations']):,} "
         f"directions there and reaches {number(by.loc[('hierarchical', many), 'best'], 3)}; the optimum is "
@@ -139,8 +142,9 @@ def seeds_reading(seeds: pd.DataFrame, singles: Sequence[str]) -> str:
     flattered = float((found["validation_mean"] - found["mean"]).mean())
 
     def lead(values: pd.Series) -> str:
-        higher = part(int((values > 0).sum()), len(values), "seed")
-        return f"{signed(values.min())} to {signed(values.max())}, above zero in {higher}"
+        return (
+            f"{signed(values.min())} to {signed(values.max())}, above zero in {int((values > 0).sum())} of {counted(len(values), 'seed')}"
+        )
 
     return (
         "The ensemble's mean less that of the best single-objective model: "
@@ -156,14 +160,10 @@ def truth_reading(seeds: pd.DataFrame) -> str:
     own = seeds[seeds["policy"] == "ensemble"]
     names = [name for name in OBJECTIVES if f"true_{name}" in own]
     told = [f"{name} {number(own[name].mean())} is worth {number(own[f'true_{name}'].mean())}" for name in names]
-    over = [name for name in names if (own[name] - own[f"true_{name}"] > 0.005).all()]
     n = counted(len(own), "seed")
-    each = f"each of {n}" if len(own) > 1 else "the one seed"
-    if over:
-        overpaid = f"{listing(over)} {'is' if len(over) == 1 else 'are'} overpaid"
-        end = f"In {each} {overpaid}: combining models does not repair what a reward overpays."
-    else:
-        end = f"No reward overpays the ensemble in {each}."
+    over = {name: int((own[name] - own[f"true_{name}"] > 0.005).sum()) for name in names}
+    end = f"Overpaid are {listing([f'{name} in {k} of {n}' for name, k in over.items()])}"
+    end += "; mixing models need not repair what a reward overpays." if any(over.values()) else "."
     return f"And the truth, by matching words (means over {n}): the ensemble's {listing(told)}. {end}"
 
 
