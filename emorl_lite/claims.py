@@ -126,7 +126,7 @@ SCORE = "mean score"
 STD = "ratio of standard deviations"
 CLOSE = "hypervolume, not more than .02 lost"
 
-SAVED = "data points saved"
+SAVED = "data points saved, the search not counted"
 SOUPS = "averaged parameters"
 """What the EMORL paper calls model soups: its code adds the products B_i A_i, which is our exact average."""
 SHORT, LONGEST = "equal sums of data", "equal longest runs"
@@ -161,7 +161,12 @@ CLAIMS = [
     Claim(
         OURS, "CLP beats averages with d times the data", "hypervolume", lambda e: e.front("clp-full", "exact-average-long", "hypervolume")
     ),
-    Claim(OURS, "CLP beats EMORL with d times the data", "hypervolume", lambda e: e.front("clp-full", "emorl-long", "hypervolume")),
+    Claim(
+        OURS,
+        "CLP beats EMORL with d times the data",
+        "hypervolume, one grid of weights",
+        lambda e: e.front("clp-full", "emorl-long", "hypervolume"),
+    ),
     Claim(CLP, "CLP steers better than prompting", "E[w·p(w)]", lambda e: e.front("clp-full", "prompted", "steered")),
     Claim(CLP, "CLP steers better than prompting", "controllability", lambda e: e.front("clp-full", "prompted", "controllability")),
     Claim(CLP, "experts on attention are enough", CLOSE, lambda e: e.front("clp-attention", "clp-full", "hypervolume"), -0.02),

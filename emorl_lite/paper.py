@@ -122,7 +122,9 @@ def beside(ours: pd.DataFrame, column: str = "mean") -> pd.DataFrame:
             line |= {"ours": own[column].mean(), "±": own[column].std(), "seeds": own["seed"].nunique()}
             line |= {"ours: points, sum": own["data_points"].mean(), "longest run": own["parallel"].mean()}
         lines.append(line)
-    return pd.DataFrame(lines)
+    counts = ["paper's data points", "seeds", "ours: points, sum", "longest run"]
+    table = pd.DataFrame(lines)
+    return table.assign(**{name: table[name].round().astype("Int64") for name in counts if name in table})
 
 
 def same_order(ours: pd.DataFrame, first: str, second: str, column: str = "mean") -> tuple[float, float, bool]:

@@ -62,7 +62,8 @@ def found_reading(rows: pd.DataFrame, samples: pd.DataFrame, objectives: Sequenc
         scores = ", ".join(f"{name} {number(float(row[name]))}" for name in objectives)
         line = f"seed {row['seed']}: weights ({weights}), test scores {scores}, mean {number(float(row['mean']))}"
         if len(replies):
-            line += f"; its most frequent reply, to {replies.iloc[0]} of {counted(int(replies.sum()), 'client')} here: “{replies.index[0]}”"
+            often = f"its most frequent reply, to {replies.iloc[0]} of {counted(int(replies.sum()), 'client')} here: “{replies.index[0]}”"
+            line += f"; {often if replies.iloc[0] > 1 else 'no two of the clients here get the same reply'}"
         lines.append(f"- {line}")
     if emorl.empty:
         return "EMORL is not in this table."
@@ -89,7 +90,7 @@ def exclusion_reading(rows: pd.DataFrame, first: str = "reflection", second: str
     return (
         f"{said}. In the paper uniform weighting reaches a mean of {number(published, 3)} ({paper.SOURCES['scatter']}); with two of three "
         "rewards that exclude each other no mean could exceed 2/3, so there they do not. Where two kinds of reply part at the first "
-        "word, mixing can only choose one of them: the rest follows from it."
+        "word, mixing may be able to choose only one of them."
     )
 
 
@@ -188,15 +189,20 @@ def cubes_reading(cubes: pd.DataFrame) -> str:
 
 def samples_reading(samples: pd.DataFrame, methods: Sequence[str], objectives: Sequence[str]) -> str:
     """Scores and most frequent replies of sample generations. Columns: method, prompt, reply, <objective>."""
-    parts, counts = [], []
+    parts, counts, most = [], [], 0
     for method in methods:
         own = samples[samples["method"] == method]
         scores = ", ".join(f"{name} {number(float(own[name].mean()))}" for name in objectives)
         parts.append(f"*{method}* {scores}")
-        counts.append(f"{method} {own['reply'].value_counts().iloc[0]} of {len(own)}")
-    return (
-        f"Read them before the scores: {'; '.join(parts)}. How many clients get a method's most frequent reply: {', '.join(counts)}. One "
-        "short sentence for many clients, with a high score, would be a reward that is hacked: look for it."
+        top = int(own["reply"].value_counts().iloc[0])
+        counts.append(f"{method} {top} of {len(own)}")
+        most = max(most, top)
+    said = f"Read them first; then their mean scores, on these clients alone: {'; '.join(parts)}. "
+    if most < 2:
+        return said + "No two of these clients get the same reply from one method."
+    return said + (
+        f"How many clients get a method's most frequent reply: {', '.join(counts)}. One short sentence for many clients, with a high "
+        "score, would be a reward that is hacked: look for it."
     )
 
 

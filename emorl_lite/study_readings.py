@@ -49,9 +49,9 @@ def merged_reading(scores: pd.DataFrame) -> str:
         return f"Same adapters, same weights, and one mean for all ways to combine them: {number(means.max())}."
     gap = over((scores[high[0]] - scores[low[0]]).to_numpy(), looks=pairs)
     clear = (
-        "The same weights are not equally good for all ways to combine, so each method must choose its own."
+        "At these weights the ways to combine do not score alike; whether other weights would change that, the study below asks."
         if gap["low"] > 0
-        else "That is no clear difference on so few clients; whether the same weights suit all, the study below tells better."
+        else "That is no clear difference on so few clients; the study below has more."
     )
     return (
         f"Same adapters, same weights, and means from {number(means.min())} ({listing(low)}) to {number(means.max())} ({listing(high)}): "
@@ -118,7 +118,8 @@ def stopping_reading(taken: pd.DataFrame) -> str:
         return "Here no run converged by this rule: equal counts and small spreads only mean equal budgets."
     names = listing([str(name) for name in never["method"]])
     return (
-        f"Here the rule did not always hold ({names}): where a run never converges its whole budget counts, which makes spreads small, too."
+        f"Here the rule did not always hold ({names}). A run that never converges counts with its whole budget and would need more, so "
+        "those means are too low and their spreads say little."
     )
 
 
@@ -127,7 +128,7 @@ def one_call_reading(rows: pd.DataFrame) -> str:
     calls = rows.groupby("method")["calls_per_token"].first()
     one = rows[rows["method"].map(calls).eq(1) & ~rows["method"].str.endswith("-long")]
     more = [f"{name} {counted(int(n), 'call')}" for name, n in calls.items() if n > 1]
-    said = leaders(one, "mean", "Mean scores of those of these methods that take one call a token and one budget in sum")
+    said = leaders(one, "mean", "Mean scores of the drawn methods with one call a token and one budget in sum")
     return f"{said} Others take more, though in one batch: {listing(more)}." if more else said
 
 
@@ -218,7 +219,7 @@ def strength_reading(scores: pd.DataFrame, what: str) -> str:
     if last > 1:
         went = by_sign(beyond, "extrapolating adds to it", "extrapolating loses", "extrapolating makes no clear difference")
         said += f"At λ = {last:g} it is {number(means[last])}, {told(beyond, 2)} against λ = 1: {went}. "
-    return said + f"The highest of these means is at λ = {means.idxmax():g}."
+    return said.rstrip()
 
 
 def control_reading(metrics: pd.DataFrame) -> str:
