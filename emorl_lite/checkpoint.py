@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -284,9 +284,11 @@ class ResumableRun:
             save_file({name: x.detach().cpu().contiguous() for name, x in self.extra.state_dict().items()}, self.folder / EXTRA)
         done = {"seconds": round(self.seconds, 3), "steps": self.steps, "episodes": self.episodes, "samples": self.samples}
         write_atomically(self.folder / "done.json", json.dumps(done | {"stopped": reason, "identity": self.identity()}, indent=1))
-        if self.checkpoint_file().is_file():
-            self.checkpoint_file().unlink()
-            self.checkpoint_file().parent.rmdir()
+        state = self.checkpoint_file()
+        for file in (state, state.with_name(state.name + ".tmp")):  # the second is left by a process that was killed while it wrote
+            file.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none, or it holds something that is not ours
+            state.parent.rmdir()
 
     @contextmanager
     def own_randomness(self) -> Iterator[None]:

@@ -362,6 +362,8 @@ def test_a_killed_run_resumes_exactly(tmp_path, kind, estimator, died_at):
     with pytest.raises(Killed):
         trainer(tiny.language_model(kind), killer(died_at), folder=tmp_path / "cut", **options).train()
     torch.rand(7)  # whatever the next process does before
+    (tmp_path / "cut/checkpoint").mkdir(exist_ok=True)
+    (tmp_path / "cut/checkpoint/state.safetensors.tmp").write_bytes(b"half of a")  # the process was killed while it wrote
     again = trainer(tiny.language_model(kind), folder=tmp_path / "cut", **options)
     log = again.train()
     pd.testing.assert_frame_equal(log.drop(columns="seconds"), expected.drop(columns="seconds"), check_exact=True)
@@ -369,6 +371,7 @@ def test_a_killed_run_resumes_exactly(tmp_path, kind, estimator, died_at):
     one, two = weights(whole.lm), weights(again.lm)
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert log.episodes.iloc[-1] == 50 and len(log) == 7
+    assert (tmp_path / "cut/done.json").is_file() and not (tmp_path / "cut/checkpoint").exists()
 
 
 def test_a_done_run_is_loaded_instead_of_trained(tmp_path):
