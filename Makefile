@@ -56,6 +56,7 @@ lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 test-notebooks: $(READY)
 ifneq ($(NOTEBOOKS),)

@@ -19,10 +19,10 @@ from typing import Any, Literal
 import torch
 import tyro
 
-from emorl_lite.ensemble import EnsembleLM
-from emorl_lite.errors import UserError
-from emorl_lite.presets import DataConfig, PPOConfig, Preset, SearchConfig, get_preset
-from emorl_lite.runs import Experiment
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import DataConfig, PPOConfig, Preset, SearchConfig, get_preset
+from emorl_lite.ensemble.ensemble import EnsembleLM
+from emorl_lite.experiment.experiment import Experiment
 
 OBJECTIVES = ("fluency", "brevity", "diversity")
 

@@ -35,9 +35,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from emorl_lite.models import LanguageModel
-from emorl_lite.ppo import PPOTrainer
-from emorl_lite.presets import ModelConfig, PPOConfig
+from emorl_lite.base.presets import ModelConfig, PPOConfig
+from emorl_lite.lm.model import LanguageModel
+from emorl_lite.training.ppo import PPOTrainer
 
 TRL = Path(__file__).resolve().parent.parent / ".bench" / "trl-1.12.0"
 WORDS = ["<pad>", "<bos>", "<eos>", "<unk>", *(f"good{i}" for i in range(20)), *(f"w{i}" for i in range(1976))]

@@ -22,15 +22,15 @@ import torch
 import tyro
 from sklearn.metrics import roc_auc_score
 
-from emorl_lite.data import Dataset, load
-from emorl_lite.downloads import find_file
-from emorl_lite.errors import UserError
-from emorl_lite.presets import get_preset
-from emorl_lite.provenance import save_table
-from emorl_lite.real_pairs import EMPTY_WARMTH, KIND, PLAIN, STOCK, asked, cut, empathy_pairs, plain_question
-from emorl_lite.real_rewards import EPITOME, reply_levels
-from emorl_lite.runs import Experiment
-from emorl_lite.text_classifier import TextClassifier
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import get_preset
+from emorl_lite.base.provenance import save_table
+from emorl_lite.data.datasets import Dataset, load
+from emorl_lite.data.downloads import find_file
+from emorl_lite.experiment.experiment import Experiment
+from emorl_lite.rewards.text_judge import TextClassifier
+from emorl_lite.rewards.text_pairs import EMPTY_WARMTH, KIND, PLAIN, STOCK, asked, cut, empathy_pairs, plain_question
+from emorl_lite.rewards.text_rewards import EPITOME, reply_levels
 
 
 @dataclass

@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from emorl_lite.classifiers import labelled, read_pairs, train_classifier
-from emorl_lite.presets import get_preset
-from emorl_lite.reward_checks import equal_form, handed_on
-from emorl_lite.reward_plots import roc
-from emorl_lite.runs import Experiment, save_table
-from emorl_lite.small_world import grammar
+from emorl_lite.base.presets import get_preset
+from emorl_lite.data.small_world import grammar
+from emorl_lite.experiment.experiment import Experiment, save_table
+from emorl_lite.plots.rewards import roc
+from emorl_lite.rewards.probes import equal_form, handed_on
+from emorl_lite.rewards.small_world_judge import labelled, read_pairs, train_classifier
 
 
 def area(scores: torch.Tensor, positive: np.ndarray) -> float:

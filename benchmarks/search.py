@@ -26,16 +26,16 @@ import pandas as pd
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from emorl_lite.ensemble import EnsembleLM
-from emorl_lite.evaluation import TreeEvaluation
-from emorl_lite.exact_map import ExactMap, exact_map
-from emorl_lite.map_explorer import explore, map_svg
-from emorl_lite.models import LanguageModel
-from emorl_lite.prefix_tree import PrefixTree
-from emorl_lite.presets import MORE_OBJECTIVES, OBJECTIVES, get_preset
-from emorl_lite.provenance import save_table
-from emorl_lite.runs import Experiment
-from emorl_lite.search import hierarchical_grid_search
+from emorl_lite.base.presets import MORE_OBJECTIVES, OBJECTIVES, get_preset
+from emorl_lite.base.provenance import save_table
+from emorl_lite.ensemble.ensemble import EnsembleLM
+from emorl_lite.ensemble.prefix_tree import PrefixTree
+from emorl_lite.exact.exact_map import ExactMap, exact_map
+from emorl_lite.experiment.experiment import Experiment
+from emorl_lite.lm.model import LanguageModel
+from emorl_lite.plots.map_explorer import explore, map_svg
+from emorl_lite.search.evaluation import TreeEvaluation
+from emorl_lite.search.grid import hierarchical_grid_search
 
 PROMPTS, TOKENS = 16, 32
 BORDER = 1e-5

@@ -27,15 +27,15 @@ import pandas as pd
 import torch
 from search import quick_experiment
 
-from emorl_lite.data import load
-from emorl_lite.evaluation import TreeEvaluation, interval
-from emorl_lite.optimum import best_weights
-from emorl_lite.presets import MORE_OBJECTIVES, OBJECTIVES, get_preset
-from emorl_lite.provenance import save_table
-from emorl_lite.rivals import SEARCHES, best_so_far, find_weights
-from emorl_lite.runs import Experiment
-from emorl_lite.scored_map import ScoredMap
-from emorl_lite.search import hierarchical_grid_search
+from emorl_lite.base.presets import MORE_OBJECTIVES, OBJECTIVES, get_preset
+from emorl_lite.base.provenance import save_table
+from emorl_lite.data.datasets import load
+from emorl_lite.exact.optimum import best_weights
+from emorl_lite.exact.scored_map import ScoredMap
+from emorl_lite.experiment.experiment import Experiment
+from emorl_lite.search.evaluation import TreeEvaluation, interval
+from emorl_lite.search.grid import hierarchical_grid_search
+from emorl_lite.search.samplers import SEARCHES, best_so_far, find_weights
 
 ALL = OBJECTIVES + MORE_OBJECTIVES
 LISTED = {"bayesian": 60, "ucb": 60}

@@ -20,11 +20,11 @@ from typing import Any
 import pandas as pd
 import torch
 
-from emorl_lite.averaging import average_parameters
-from emorl_lite.metrics import evaluation_metrics
-from emorl_lite.presets import Preset, get_preset
-from emorl_lite.runs import Experiment, save_table
-from emorl_lite.small_world import grammar
+from emorl_lite.base.presets import Preset, get_preset
+from emorl_lite.data.small_world import grammar
+from emorl_lite.experiment.experiment import Experiment, save_table
+from emorl_lite.lm.averaging import average_parameters
+from emorl_lite.rewards.metrics import evaluation_metrics
 
 
 def rows_of_seed(experiment: Experiment) -> list[dict[str, Any]]:

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from emorl_lite.errors import UserError
-from emorl_lite.presets import DataConfig, ModelConfig, PPOConfig, Preset, RewardConfig, SearchConfig, StudyConfig, get_preset
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import DataConfig, ModelConfig, PPOConfig, Preset, RewardConfig, SearchConfig, StudyConfig, get_preset
 
 
 @dataclass
@@ -173,23 +173,23 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
     if isinstance(command, Tutorial):
-        from emorl_lite.tutorial import run_tutorial
+        from emorl_lite.tutorial.runner import run_tutorial
 
         return run_tutorial(list(command.only) or None, preset=command.preset, run=command.run, seed=command.seed)
     if isinstance(command, Data):
         return run_data(command)
     if isinstance(command, Models):
-        from emorl_lite.real_models import PACKAGED, make_model
+        from emorl_lite.lm.packaged import PACKAGED, make_model
 
         for name, packaged in PACKAGED.items():
             print(f"{name} ({packaged.licence}, from {packaged.requirement}): {make_model(name)}")
         return 0
     if isinstance(command, StudyRun):
         return run_study(command, sys.argv[1:] if arguments is None else arguments)
-    from emorl_lite.parallel_ppo import join, leave, world_size
-    from emorl_lite.provenance import save_table
-    from emorl_lite.reward_runs import require_objectives
-    from emorl_lite.runs import Experiment
+    from emorl_lite.base.provenance import save_table
+    from emorl_lite.experiment.experiment import Experiment
+    from emorl_lite.rewards.build import require_objectives
+    from emorl_lite.training.parallel import join, leave, world_size
 
     preset = command.to_preset()
     if isinstance(command, Train) and command.objective != "all":
@@ -229,7 +229,7 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
 
 def run_data(command: Data) -> int:
     """List the known data sets, or fetch some."""
-    from emorl_lite.downloads import SOURCES, fetch, is_there
+    from emorl_lite.data.downloads import SOURCES, fetch, is_there
 
     if command.action == "fetch" and not command.names:
         raise UserError(f"data fetch: name what to fetch, of {', '.join(SOURCES)}")
@@ -244,7 +244,7 @@ def run_data(command: Data) -> int:
 
 def run_study(command: StudyRun, arguments: list[str]) -> int:
     """Do what is missing, write the tables, print the main one. `arguments`: as typed, for the tables' provenance."""
-    from emorl_lite.study import Study
+    from emorl_lite.study.run import Study
 
     preset = replace(get_preset(command.preset), study=command.study)
     root = Path(command.runs) if command.runs else None

@@ -20,7 +20,8 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from emorl_lite.small_world import grammar
+from emorl_lite.base.paths import ASSETS
+from emorl_lite.data.small_world import grammar
 
 SPECIAL = ["<pad>", "<bos>", "<eos>", "<unk>", "<sep>"]
 CLIENT_WEIGHT = 0.2
@@ -121,7 +122,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="skip the practice: start from the model in this folder")
-    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent.parent / "data" / "tiny_lm")
+    parser.add_argument("--out", type=Path, default=ASSETS / "tiny_lm")
     args = parser.parse_args()
     torch.set_num_threads(1)
     tokenizer = build_tokenizer()

@@ -5,10 +5,10 @@ The same is trained on other instruction sets of this processor, which is how an
 sampled word follows, and the learning amplifies it. Only their scores are kept, as the spread that a reader's own run is compared with;
 a set that gives what another gave (on a processor without AVX-512, "native" is "avx2") is no further run and is left out.
 
-    data/tiny/classifiers/<objective>/   classifier.safetensors, classifier.json, losses.csv
-    data/tiny/seed<k>/<objective>/       adapter, done.json, log.csv
-    data/tiny/policies.csv               scores of every policy by machine and seed; data/results/tiny_seeds.csv is the native part
-    data/tiny/classifiers.csv            what the classifiers are worth on held-out replies, by machine and training seed
+    assets/tiny/classifiers/<objective>/   classifier.safetensors, classifier.json, losses.csv
+    assets/tiny/seed<k>/<objective>/       adapter, done.json, log.csv
+    assets/tiny/policies.csv               scores of every policy by machine and seed; data/results/tiny_seeds.csv is the native part
+    assets/tiny/classifiers.csv            what the classifiers are worth on held-out replies, by machine and training seed
     README.md                            its table of the seeds
 
 Finished parts under runs/reference/<machine>/ are reused, so the command goes on where it was stopped.
@@ -28,10 +28,10 @@ import pandas as pd
 import tyro
 from publish_study import ADAPTER, CLASSIFIER, copy
 
-from emorl_lite.errors import UserError
-from emorl_lite.presets import get_preset
-from emorl_lite.provenance import runs_root, save_table
-from emorl_lite.small_world import data_root
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.paths import ASSETS, data_root, runs_root
+from emorl_lite.base.presets import get_preset
+from emorl_lite.base.provenance import save_table
 
 MACHINES: dict[str, dict[str, str]] = {
     "native": {},
@@ -129,7 +129,7 @@ def main(options: Options) -> None:
         raise UserError(f"--machines {' '.join(unknown) or '(none)'}: expected some of {', '.join(MACHINES)}")
     root = Path(options.runs) if options.runs else runs_root() / "reference"
     measured = distinct([measure(machine, root / machine, options.seeds) for machine in options.machines])
-    target, facts = data_root() / "tiny", {"command": "python scripts/make_reference.py", "preset": "tiny", "seeds": options.seeds}
+    target, facts = ASSETS / "tiny", {"command": "python scripts/make_reference.py", "preset": "tiny", "seeds": options.seeds}
     publish(root / options.machines[0], target, options.seeds)
     kept = [str(policies.machine.iloc[0]) for policies, _ in measured]
     same = [name for name in options.machines if name not in kept]

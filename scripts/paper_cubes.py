@@ -14,11 +14,11 @@ from pathlib import Path
 import pandas as pd
 import tyro
 
-from emorl_lite.errors import UserError
-from emorl_lite.presets import get_preset
-from emorl_lite.provenance import save_table
-from emorl_lite.runs import Experiment
-from emorl_lite.small_world import data_root
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.paths import data_root
+from emorl_lite.base.presets import get_preset
+from emorl_lite.base.provenance import save_table
+from emorl_lite.experiment.experiment import Experiment
 
 
 @dataclass

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import tyro
 
-from emorl_lite.errors import UserError
-from emorl_lite.folding import adapter_digest
-from emorl_lite.presets import get_preset
-from emorl_lite.runs import Experiment
-from emorl_lite.small_world import data_root
-from emorl_lite.study import Study, study_folder
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.paths import data_root
+from emorl_lite.base.presets import get_preset
+from emorl_lite.experiment.experiment import Experiment
+from emorl_lite.lm.adapters import adapter_digest
+from emorl_lite.study.run import Study, study_folder
 
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json", "base.json", "done.json", "log.csv")
 CLASSIFIER = ("classifier.safetensors", "classifier.json")

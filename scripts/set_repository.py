@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nbformat
 
-from emorl_lite.colab import BOOTSTRAP, badge, repository
+from emorl_lite.tutorial.colab import BOOTSTRAP, badge, repository
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESS = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+")

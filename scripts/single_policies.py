@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 import tyro
 
-from emorl_lite.errors import UserError
-from emorl_lite.presets import get_preset
-from emorl_lite.provenance import save_table
-from emorl_lite.runs import Experiment
-from emorl_lite.small_world import data_root
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.paths import shipped
+from emorl_lite.base.presets import get_preset
+from emorl_lite.base.provenance import save_table
+from emorl_lite.experiment.experiment import Experiment
 
 
 @dataclass
@@ -55,7 +55,7 @@ def rows(options: Options) -> pd.DataFrame:
 if __name__ == "__main__":
     try:
         chosen = tyro.cli(Options)
-        target = Path(chosen.out) if chosen.out else data_root() / chosen.preset / "single_policies.csv"
+        target = Path(chosen.out) if chosen.out else shipped(chosen.preset) / "single_policies.csv"
         command = "python scripts/single_policies.py " + " ".join(sys.argv[1:])
         save_table(rows(chosen).round(4), target, command=command, preset=chosen.preset, seeds=chosen.seeds)
     except UserError as error:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from peft import LoraConfig
 from tiny import ADAPTERS, PROMPTS
 
-from emorl_lite.averaging import average_parameters
-from emorl_lite.errors import UserError
-from emorl_lite.models import LanguageModel
-from emorl_lite.stacked_lora import lora_layers
+from emorl_lite.base.errors import UserError
+from emorl_lite.lm.averaging import average_parameters
+from emorl_lite.lm.forward import lora_layers
+from emorl_lite.lm.model import LanguageModel
 
 KINDS = ["llama", "gpt2", "t5"]
 WEIGHTS = (0.8, 0.5, 0.05)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from emorl_lite.checks import check, check_against
+from emorl_lite.tutorial.checks import check, check_against
 
 pytestmark = pytest.mark.plain
 

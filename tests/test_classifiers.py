@@ -1,7 +1,7 @@
 """The reward classifiers on held-out clients: the floors they reach, the shortcuts they do not take, and what training does.
 
 The floors are those of given weights, the repository's. What a training run reaches is a draw of the machine, so of it only the sign is
-tested, far from where it could tip; the spread over machines and seeds is in data/tiny/classifiers.csv.
+tested, far from where it could tip; the spread over machines and seeds is in emorl_lite/assets/tiny/classifiers.csv.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import pytest
 import tiny
 import torch
 
-from emorl_lite.classifiers import CrossEncoder, labelled, read_pairs
-from emorl_lite.errors import UserError
-from emorl_lite.presets import get_preset
-from emorl_lite.reward_checks import equal_form, handed_on, shortcut_replies
-from emorl_lite.reward_plots import roc
-from emorl_lite.runs import Experiment
-from emorl_lite.small_world import grammar
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import get_preset
+from emorl_lite.data.small_world import grammar
+from emorl_lite.experiment.experiment import Experiment
+from emorl_lite.plots.rewards import roc
+from emorl_lite.rewards.probes import equal_form, handed_on, shortcut_replies
+from emorl_lite.rewards.small_world_judge import CrossEncoder, labelled, read_pairs
 
 TINY = get_preset("tiny")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from emorl_lite.small_world import grammar
+from emorl_lite.data.small_world import grammar
 
 pytestmark = pytest.mark.slow
 

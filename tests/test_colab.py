@@ -15,8 +15,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from emorl_lite import colab
-from emorl_lite.errors import UserError
+from emorl_lite.base.errors import UserError
+from emorl_lite.tutorial import colab
 
 pytestmark = pytest.mark.plain
 

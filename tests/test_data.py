@@ -12,21 +12,19 @@ import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emorl_lite.data import (
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import DataConfig
+from emorl_lite.data.datasets import (
     PAIR_COLUMNS,
     REPLIES_PER_CLIENT,
-    check_lengths,
     clean,
-    export_small_world,
     load,
-    pair_shape,
     read_pair,
     read_table,
     split_by_hash,
 )
-from emorl_lite.errors import UserError
-from emorl_lite.presets import DataConfig
-from emorl_lite.small_world import LEVEL, grammar, split_of
+from emorl_lite.data.small_world import grammar, split_of
+from emorl_lite.lm.lengths import check_lengths
 
 pytestmark = pytest.mark.plain
 
@@ -203,35 +201,22 @@ def test_pair_splits():
     assert sum(len(data.prompts(s)) for s in SPLIT_NAMES) == 278
 
 
-# -- the small world in PAIR's shape
+# -- a table in PAIR's shape, with a header
 
 
-def test_pair_shape_has_pairs_levels_and_labels():
-    world = grammar()
-    frame = pair_shape(world, 60, "test", seed=1)
-    assert frame.equals(pair_shape(world, 80, "test", seed=1)[:60]) and len(frame) == 60
-    clients = {c.text: c for c in world.clients(60, "test", 1)}
-    for row in frame.to_dict("records"):
-        client = clients[row["prompt"]]
-        assert row["topic"] == client.topic and row["hq1"] != row["hq2"]
-        truth = {name: world.truth(client, row[name]) for name in ("hq1", "hq2", "mq1", "lq1", "lq2")}
-        assert truth["hq1"][0] == truth["hq2"][0] == 1.0 and truth["mq1"][0] in (0.4, 0.75)
-        assert all(truth[name][1] == row[f"empathy_{name}"] for name in truth)
-    assert {LEVEL.get(kind, "low") for kind in ("full", "two", "generic")} == {"high", "medium", "low"}
-
-
-def test_exported_small_world_reads_back_as_pair(tmp_path):
-    paths = export_small_world(tmp_path / "out", 30, seed=2)
-    assert [p.name for p in paths] == ["train.csv", "validation.csv", "test.csv"]
-    for path in paths:
-        frame = pair_shape(grammar(), 30, path.stem, seed=2)
-        examples = read_pair(path)
-        assert list(dict.fromkeys(e.prompt for e in examples)) == list(frame["prompt"])
-        assert Counter(e.level for e in examples) == {"high": 60, "medium": 30, "low": 60}
-        assert [e.empathy for e in examples[:5]] == [frame[f"empathy_{n}"][0] for n in ("hq1", "hq2", "mq1", "lq1", "lq2")]
-    no_shared_prompt(load(DataConfig(name="pair", path=str(paths[0]))))
-    with pytest.raises(UserError, match=r"train\.csv: is a file"):
-        export_small_world(paths[0], 3)
+def test_a_header_names_replies_and_their_empathy(tmp_path):
+    path = tmp_path / "own.csv"
+    header = "prompt,hq1,mq1,lq1,empathy_hq1,empathy_mq1,empathy_lq1,topic"
+    rows = [f"client {i},good {i},fair {i},poor {i},1,0.5,0,work" for i in range(30)]
+    path.write_text("\n".join([header, *rows]), encoding="utf-8")
+    examples = read_pair(path)
+    assert list(dict.fromkeys(e.prompt for e in examples)) == [f"client {i}" for i in range(30)]
+    assert [(e.reply, e.level, e.empathy, e.topic, e.row) for e in examples[:3]] == [
+        ("good 0", "high", 1.0, "work", 2),
+        ("fair 0", "medium", 0.5, "work", 2),
+        ("poor 0", "low", 0.0, "work", 2),
+    ]
+    no_shared_prompt(load(DataConfig(name="pair", path=str(path))))
 
 
 # -- errors, one line each

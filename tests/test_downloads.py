@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from emorl_lite import downloads, places
 from emorl_lite.__main__ import main
-from emorl_lite.errors import UserError
+from emorl_lite.base import paths as places
+from emorl_lite.base.errors import UserError
+from emorl_lite.data import downloads
 
 pytestmark = pytest.mark.plain
 

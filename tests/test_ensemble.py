@@ -13,10 +13,10 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from tiny import ADAPTERS, PROMPTS
 
-from emorl_lite.ensemble import EnsembleLM
-from emorl_lite.errors import UserError
-from emorl_lite.models import LanguageModel
-from emorl_lite.stacked_lora import adapters_in_rows
+from emorl_lite.base.errors import UserError
+from emorl_lite.ensemble.ensemble import EnsembleLM
+from emorl_lite.lm.forward import adapters_in_rows
+from emorl_lite.lm.model import LanguageModel
 
 KINDS = ["llama", "gpt2", "t5"]
 WEIGHTS = (0.8, 0.5, 0.05)

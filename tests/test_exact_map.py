@@ -10,10 +10,10 @@ import pytest
 import tiny
 from tiny import PROMPTS
 
-from emorl_lite.ensemble import EnsembleLM
-from emorl_lite.errors import UserError
-from emorl_lite.exact_map import ExactMap, check_map, exact_map
-from emorl_lite.prefix_tree import PrefixTree
+from emorl_lite.base.errors import UserError
+from emorl_lite.ensemble.ensemble import EnsembleLM
+from emorl_lite.ensemble.prefix_tree import PrefixTree
+from emorl_lite.exact.exact_map import ExactMap, check_map, exact_map
 
 CASES = [
     (kind, d, options)

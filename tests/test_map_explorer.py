@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from test_scored_map import made, weights
 
-from emorl_lite.errors import UserError
-from emorl_lite.map_explorer import explore, map_explorer, map_page, map_svg
+from emorl_lite.base.errors import UserError
+from emorl_lite.plots.map_explorer import explore, map_explorer, map_page, map_svg
 
 
 def test_explore_is_the_map():

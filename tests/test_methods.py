@@ -17,10 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from emorl_lite.averaging import average_parameters
-from emorl_lite.ensemble import EnsembleLM
-from emorl_lite.errors import UserError
-from emorl_lite.layer_ensemble import LayerEnsemble, blocks
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import PPOConfig, SearchConfig
+from emorl_lite.ensemble.ensemble import EnsembleLM
+from emorl_lite.ensemble.layers import LayerEnsemble, blocks
+from emorl_lite.lm.averaging import average_parameters
+from emorl_lite.lm.forward import lora_layers
 from emorl_lite.methods import REGISTRY, Bench, Cost, method_class
 from emorl_lite.methods.bandits import Exp3
 from emorl_lite.methods.base import Objectives, WeightedSum
@@ -32,9 +34,7 @@ from emorl_lite.methods.dynamic_weights import improvements
 from emorl_lite.methods.levels import level_scores, levels
 from emorl_lite.methods.rewards_in_context import RewardsInContext, _better_half
 from emorl_lite.methods.steerable import Steerable, SteerablePPO
-from emorl_lite.presets import PPOConfig, SearchConfig
-from emorl_lite.rewards import RewardSet
-from emorl_lite.stacked_lora import lora_layers
+from emorl_lite.rewards.objectives import RewardSet
 
 QUICK = PPOConfig(episodes=24, batch_size=8, minibatch_size=4, epochs=2, lr=5e-3, validate_every=2, checkpoint_every=1)
 STEERABLE = ["prompted", "clp-full", "clp-attention", "clp-logit", "clp-kl", "panacea", "panacea-tchebycheff"]
@@ -140,7 +140,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(name, tmp_path, monkeyp
     """Also bandits, experts and the diagonal come back from the checkpoint."""
     whole = method_class(name)(bench(folder=tmp_path / "whole"))
     whole.prepare()
-    from emorl_lite.ppo import PPOTrainer
+    from emorl_lite.training.ppo import PPOTrainer
 
     step = PPOTrainer.step
 

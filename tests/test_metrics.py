@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emorl_lite.errors import UserError
-from emorl_lite.metrics import Coherence, Specificity, diversity_2, edit_distance, edit_rate, evaluation_metrics, words
-from emorl_lite.models import UNFINISHED
+from emorl_lite.base.errors import UserError
+from emorl_lite.lm.model import UNFINISHED
+from emorl_lite.rewards.metrics import Coherence, Specificity, diversity_2, edit_distance, edit_rate, evaluation_metrics, words
 
 REPLIES = ["w1 w2 w3", "w7 w7", "w20 w21 w22 w23", "w4"]
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from emorl_lite.errors import UserError
-from emorl_lite.pareto import (
+from emorl_lite.base.errors import UserError
+from emorl_lite.search.pareto import (
     cardinality,
     controllability,
     expected_utility,

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import HalfspaceIntersection
 
-from emorl_lite.exact_map import _split
-from emorl_lite.polytopes import TOLERANCE, scaled, simplex
+from emorl_lite.exact.exact_map import _split
+from emorl_lite.exact.polytopes import TOLERANCE, scaled, simplex
 
 
 def normals(seed, d, k):

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from emorl_lite import ppo, stopping
-from emorl_lite.errors import UserError
-from emorl_lite.models import UNFINISHED
-from emorl_lite.ppo import PPOTrainer
-from emorl_lite.presets import PPOConfig
-from emorl_lite.rollout import collect, folded, trim
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import PPOConfig
+from emorl_lite.lm.model import UNFINISHED
+from emorl_lite.training import ppo, stopping
+from emorl_lite.training.ppo import PPOTrainer
+from emorl_lite.training.rollout import collect, folded, trim
 
 QUICK = PPOConfig(episodes=24, batch_size=8, minibatch_size=4, epochs=2, lr=5e-3, validate_every=2, checkpoint_every=2)
 EASY = {f"w{i}" for i in range(20)}

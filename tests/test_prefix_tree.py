@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import ADAPTERS, PROMPTS
 
-from emorl_lite.ensemble import EnsembleLM
-from emorl_lite.errors import UserError
-from emorl_lite.prefix_tree import PrefixTree, not_dominated
-from emorl_lite.ragged import Ragged, first_best
+from emorl_lite.base.errors import UserError
+from emorl_lite.ensemble.ensemble import EnsembleLM
+from emorl_lite.ensemble.prefix_tree import PrefixTree, not_dominated
+from emorl_lite.ensemble.ragged import Ragged, first_best
 
 GRID = [w for w in product((0.0, 0.5, 1.0), repeat=3) if any(w)]
 kinds = tiny.kinds()

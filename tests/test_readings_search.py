@@ -12,16 +12,20 @@ import tiny
 import torch
 from test_scored_map import NAMES, made, score
 
-from emorl_lite import map_plots, mixing_readings, search_plots, search_readings, search_table_readings
-from emorl_lite.exact_map import exact_map
-from emorl_lite.map_explorer import explore, map_page
-from emorl_lite.notebook import committed
-from emorl_lite.optimum import best_weights
-from emorl_lite.overlay import overlay
-from emorl_lite.prefix_tree import PrefixTree
-from emorl_lite.score_table import DEGENERATE, SearchResult
-from emorl_lite.scored_map import scored_map
-from emorl_lite.search import hierarchical_grid_search
+from emorl_lite.ensemble.prefix_tree import PrefixTree
+from emorl_lite.exact.exact_map import exact_map
+from emorl_lite.exact.optimum import best_weights
+from emorl_lite.exact.overlay import overlay
+from emorl_lite.exact.scored_map import scored_map
+from emorl_lite.plots import maps as map_plots
+from emorl_lite.plots import search as search_plots
+from emorl_lite.plots.map_explorer import explore, map_page
+from emorl_lite.readings import mixing as mixing_readings
+from emorl_lite.readings import search as search_readings
+from emorl_lite.readings import search_tables as search_table_readings
+from emorl_lite.search.grid import hierarchical_grid_search
+from emorl_lite.search.score_table import DEGENERATE, SearchResult
+from emorl_lite.tutorial.notebook import committed
 
 SLIP = re.compile(r"\bnan\b|\bNone\b|[-−]0\.0+\b|(?<![\d.,/])1 (?:clients|cells|points|seeds|borders|regions)\b|\(\)|  ")
 

@@ -7,10 +7,15 @@ import pandas as pd
 import pytest
 from test_study import NAMES, made_up
 
-from emorl_lite import method_plots, paper, paper_plots, paper_readings, study_readings, wording
-from emorl_lite.claims import chance_reading, claims_reading, examined, tally
-from emorl_lite.comparison import best_by_level, front_metrics, over, paired, representative, with_intervals
-from emorl_lite.pareto import hypervolume
+from emorl_lite.base import wording
+from emorl_lite.plots import methods as method_plots
+from emorl_lite.plots import paper as paper_plots
+from emorl_lite.readings import paper as paper_readings
+from emorl_lite.readings import study as study_readings
+from emorl_lite.search.pareto import hypervolume
+from emorl_lite.study import paper
+from emorl_lite.study.claims import chance_reading, claims_reading, examined, tally
+from emorl_lite.study.comparison import best_by_level, front_metrics, over, paired, representative, with_intervals
 
 CLEAR, UNCLEAR = {"mean": 0.1, "low": 0.05, "high": 0.15}, {"mean": 0.1, "low": -0.05, "high": 0.25}
 

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emorl_lite import plots
-from emorl_lite import reward_readings as rewards
-from emorl_lite import training_readings as training
-from emorl_lite.notebook import beside, table
-from emorl_lite.presets import get_preset
-from emorl_lite.spread import (
+from emorl_lite.base.presets import get_preset
+from emorl_lite.base.wording import part
+from emorl_lite.plots import training as plots
+from emorl_lite.readings import rewards, training
+from emorl_lite.readings.spread import (
     CLASSIFIER_MEASURES,
     base_reading,
     classifier_runs,
@@ -24,7 +23,7 @@ from emorl_lite.spread import (
     spread_reading,
     tour_reading,
 )
-from emorl_lite.wording import part
+from emorl_lite.tutorial.notebook import beside, table
 
 NAMES = ("reflection", "empathy", "fluency")
 
@@ -233,7 +232,7 @@ def test_favourite_replies():
 
 
 def policies(own):
-    """A table like data/tiny/policies.csv: own rewards by run."""
+    """A table like emorl_lite/assets/tiny/policies.csv: own rewards by run."""
     rows = [
         {"machine": machine, "seed": 0, "policy": policy, "mean": 0.4, "sampled_first": 0.1, "sampled_last": 0.5, "favourite_share": 0.9}
         | {o: value if o == policy else 0.2 for o in NAMES}

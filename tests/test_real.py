@@ -11,16 +11,21 @@ import pytest
 import tiny
 import torch
 
-from emorl_lite import devices, models, paper, paper_plots, real_models, reward_runs
-from emorl_lite.data import load, read_counsel_chat, read_psych8k, without_html
-from emorl_lite.devices import half_precision
-from emorl_lite.errors import UserError
-from emorl_lite.evaluation import AverageEvaluation
-from emorl_lite.models import LanguageModel
-from emorl_lite.ppo import PPOTrainer
-from emorl_lite.presets import PRESETS, DataConfig, ModelConfig, PPOConfig, WarmStartConfig, get_preset
-from emorl_lite.runs import Experiment
-from emorl_lite.stopping import KL_STEPS
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import PRESETS, DataConfig, ModelConfig, PPOConfig, WarmStartConfig, get_preset
+from emorl_lite.data.datasets import load, read_counsel_chat, read_psych8k, without_html
+from emorl_lite.experiment.experiment import Experiment
+from emorl_lite.lm import devices
+from emorl_lite.lm import model as models
+from emorl_lite.lm import packaged as real_models
+from emorl_lite.lm.devices import half_precision
+from emorl_lite.lm.model import LanguageModel
+from emorl_lite.plots import paper as paper_plots
+from emorl_lite.rewards import build as reward_runs
+from emorl_lite.search.evaluation import AverageEvaluation
+from emorl_lite.study import paper
+from emorl_lite.training.ppo import PPOTrainer
+from emorl_lite.training.stopping import KL_STEPS
 
 # -- data
 
@@ -89,7 +94,7 @@ def test_parts_of_the_repository_are_used_unless_options_differ(tmp_path, monkey
     data, runs = tmp_path / "data", tmp_path / "runs"
     (data / "smollm2" / "seed0" / "empathy").mkdir(parents=True)
     (data / "smollm2" / "seed0" / "empathy" / "done.json").write_text("{}")
-    monkeypatch.setattr(reward_runs, "data_root", lambda: data)
+    monkeypatch.setattr(reward_runs, "shipped", lambda preset: data / preset)
     preset = get_preset("smollm2")
     lab = Experiment(preset, root=runs)
     assert lab.run_folder("empathy") == data / "smollm2" / "seed0" / "empathy" and lab.is_published(lab.run_folder("empathy"))

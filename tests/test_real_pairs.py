@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from emorl_lite.data import Example
-from emorl_lite.errors import UserError
-from emorl_lite.real_pairs import (
+from emorl_lite.base.errors import UserError
+from emorl_lite.data.datasets import Example
+from emorl_lite.rewards.text_pairs import (
     EMPTY_WARMTH,
     STOCK,
     asked,

@@ -11,16 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from emorl_lite import runs
-from emorl_lite.errors import UserError
-from emorl_lite.notebook import beside, open_run
-from emorl_lite.ppo import PPOTrainer
-from emorl_lite.presets import get_preset
-from emorl_lite.runs import Experiment
-from emorl_lite.small_world import data_root
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.paths import ASSETS, data_root
+from emorl_lite.base.presets import get_preset
+from emorl_lite.experiment import experiment as runs
+from emorl_lite.experiment.experiment import Experiment
+from emorl_lite.training.ppo import PPOTrainer
+from emorl_lite.tutorial.notebook import beside, open_run
 
 TINY = get_preset("tiny")
-REFERENCE = data_root() / "tiny"
+REFERENCE = ASSETS / "tiny"
 SEEDS = (0, 1, 2)
 WHOLE = {name: replace(TINY.ppo, kl_coef=TINY.kl_coef.get(name, TINY.ppo.kl_coef)) for name in TINY.objectives}
 
@@ -38,7 +38,7 @@ def no_training(monkeypatch):
 
     monkeypatch.setattr(PPOTrainer, "train", refuse)
     monkeypatch.setattr(runs, "processes", refuse)
-    monkeypatch.setattr("emorl_lite.reward_runs.train_classifier", refuse)
+    monkeypatch.setattr("emorl_lite.rewards.build.train_classifier", refuse)
 
 
 @pytest.mark.slow
@@ -179,7 +179,7 @@ def test_a_notebook_says_whose_run_it_reads(capsys, monkeypatch, tmp_path):
 def test_the_tiny_preset_stays_on_the_cpu_in_float32(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *args: (9, 0))
-    from emorl_lite.devices import choose_device
+    from emorl_lite.lm.devices import choose_device
 
     assert choose_device(TINY.model.device, TINY.model.dtype) == (torch.device("cpu"), torch.float32)
     assert choose_device("auto", "auto") == (torch.device("cuda"), torch.bfloat16), "only where nobody chose"

@@ -4,8 +4,11 @@ import ast
 import hashlib
 import itertools
 import json
+import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -21,52 +24,6 @@ pytestmark = pytest.mark.plain
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "emorl_lite"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-
-FLOORS = [  # imports point down this list, or stay on a floor without a cycle
-    ["errors", "quiet", "files", "types", "wording", "weights", "presets", "places", "clients", "colab"],
-    ["devices", "workers", "table_files", "downloads", "real_models", "small_world", "data", "folding", "models"],
-    ["metrics", "classifiers", "text_classifier", "real_pairs", "rewards", "real_rewards", "reward_checks", "warmstart"],
-    ["ppo", "parallel_ppo", "stopping", "rollout", "checkpoint"],
-    [
-        "ensemble",
-        "layer_ensemble",
-        "stacked_lora",
-        "averaging",
-        "tree_cache",
-        "tree_model",
-        "ragged",
-        "prefix_tree",
-        "polytopes",
-        "exact_map",
-    ],
-    ["score_table", "simplex_grid", "search", "rivals", "evaluation", "pareto", "scored_map", "optimum", "overlay"],
-    ["methods"],
-    ["provenance", "reward_runs", "runs", "quality", "study", "comparison", "claims", "paper"],
-    [
-        "plots",
-        "figures",
-        "widgets",
-        "map_explorer",
-        "checks",
-        "search_plots",
-        "method_plots",
-        "map_plots",
-        "reward_plots",
-        "paper_plots",
-        "study_readings",
-        "paper_readings",
-        "reward_readings",
-        "training_readings",
-        "mixing_readings",
-        "search_readings",
-        "search_table_readings",
-        "spread",
-        "diagrams",
-        "notebook",
-        "tutorial",
-    ],
-    ["__main__"],
-]
 
 
 @cache
@@ -146,67 +103,44 @@ def modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def module_name(path: Path) -> str:
-    """ "plots" for emorl_lite/plots.py; a package inside counts as one module."""
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+def floors() -> list[str]:
+    """The folders of the package from the top down: the order that import-linter's contract gives."""
+    (contract,) = [c for c in pyproject()["tool"]["importlinter"]["contracts"] if c["type"] == "layers"]
+    return contract["layers"]
 
 
-def package_imports(path: Path) -> set[str]:
-    """Names of the package's modules that a file imports, also inside functions."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            dotted = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name}, line {node.lineno}: import by the full name emorl_lite.…"
-            dotted = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        found |= {d.split(".")[1] for d in dotted if d.startswith("emorl_lite.")}
-    return found - {"__version__"}
+@pytest.mark.slow
+def test_imports_point_down_and_not_in_a_circle():
+    """The contracts in pyproject.toml (`make lint` runs the same)."""
+    done = subprocess.run([Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
 
 
-def floors() -> dict[str, int]:
-    return {name: i for i, names in enumerate(FLOORS) for name in names}
+def test_every_folder_is_a_floor():
+    folders = {p.name for p in PACKAGE.iterdir() if p.is_dir() and (p / "__init__.py").is_file()}
+    assert folders | {"__main__"} == set(floors())
+    beside = {p.name for p in PACKAGE.glob("*.py")}
+    assert beside == {"__init__.py", "__main__.py"}, "a module belongs into a folder"
 
 
-def test_every_module_has_a_floor():
-    unknown = {module_name(p) for p in modules()} - set(floors()) - {"__init__"}
-    assert not unknown, f"add {sorted(unknown)} to FLOORS in tests/test_repository.py"
+def test_the_contract_sees_an_import_that_points_up(tmp_path):
+    """The same contracts on a copy in which the lowest floor asks the highest, and two modules ask each other."""
+    shutil.copytree(PACKAGE, tmp_path / "emorl_lite", ignore=shutil.ignore_patterns("assets", "__pycache__"))
+    shutil.copyfile(ROOT / "pyproject.toml", tmp_path / "pyproject.toml")
 
+    def broken(*adds: tuple[str, str]) -> str:
+        kept = {name: (tmp_path / "emorl_lite" / name).read_text(encoding="utf-8") for name, _ in adds}
+        for name, line in adds:
+            (tmp_path / "emorl_lite" / name).write_text(kept[name] + f"\n{line}\n", encoding="utf-8")
+        command = [Path(sys.executable).parent / "lint-imports", "--no-cache"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+        for name, text in kept.items():
+            (tmp_path / "emorl_lite" / name).write_text(text, encoding="utf-8")
+        return done.stdout if done.returncode else ""
 
-def test_no_import_points_up():
-    floor = floors()
-    upward = [
-        f"{module_name(p)} imports {other}"
-        for p in modules()
-        for other in package_imports(p)
-        if floor.get(other, -1) > floor.get(module_name(p), len(FLOORS))
-    ]
-    assert not upward, upward
-
-
-def test_no_import_cycle():
-    graph: dict[str, set[str]] = {}
-    for path in modules():
-        graph.setdefault(module_name(path), set()).update(package_imports(path) - {module_name(path)})
-    done: set[str] = set()
-
-    def visit(name: str, trail: tuple[str, ...]) -> None:
-        assert name not in trail, f"import cycle: {' -> '.join((*trail, name))}"
-        if name not in done:
-            for other in sorted(graph.get(name, ())):
-                visit(other, (*trail, name))
-            done.add(name)
-
-    for name in sorted(graph):
-        visit(name, ())
-
-
-def test_modules_are_short():
-    lengths = {p.name: sum(bool(line.strip()) for line in p.read_text(encoding="utf-8").splitlines()) for p in modules()}
-    long = {n: count for n, count in lengths.items() if count >= 320}
-    assert not long, f"320 lines or more that are not blank: {long}"
+    assert "emorl_lite.base" in broken(("base/errors.py", "from emorl_lite.data import small_world"))
+    circle = broken(("data/small_world.py", "import emorl_lite.data.tables"), ("data/tables.py", "import emorl_lite.data.small_world"))
+    assert "emorl_lite.data" in circle
 
 
 def forbidden(tree: ast.AST) -> list[str]:
@@ -411,7 +345,7 @@ def test_notebook_opens_with_what_the_reader_needs(path):
 
 
 def test_the_committed_model_is_the_one_that_the_data_page_names():
-    model = ROOT / "data" / "tiny_lm" / "model.safetensors"
+    model = PACKAGE / "assets" / "tiny_lm" / "model.safetensors"
     assert hashlib.sha256(model.read_bytes()).hexdigest() in (ROOT / "data" / "README.md").read_text(encoding="utf-8")
 
 

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emorl_lite.errors import UserError
-from emorl_lite.models import UNFINISHED
-from emorl_lite.rewards import Brevity, Fluency, Guarded, RewardSet, finished, perplexity, repetition_guard
+from emorl_lite.base.errors import UserError
+from emorl_lite.lm.model import UNFINISHED
+from emorl_lite.rewards.objectives import Brevity, Fluency, Guarded, RewardSet, finished, perplexity, repetition_guard
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=20)
 

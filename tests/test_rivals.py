@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from emorl_lite.errors import UserError
-from emorl_lite.presets import SearchConfig, SearchMethod
-from emorl_lite.rivals import SEARCHES, bayesian_search, best_so_far, find_weights, random_search, stick_breaking
-from emorl_lite.score_table import EvaluationError
-from emorl_lite.search import full_grid, hierarchical_grid_search
-from emorl_lite.simplex_grid import cells, compositions
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import SearchConfig, SearchMethod
+from emorl_lite.search.grid import full_grid, hierarchical_grid_search
+from emorl_lite.search.samplers import SEARCHES, bayesian_search, best_so_far, find_weights, random_search, stick_breaking
+from emorl_lite.search.score_table import EvaluationError
+from emorl_lite.search.simplex_grid import cells, compositions
 
 NAMES = ["a", "b", "c", "d"]
 BEST = np.array([0.21, 0.62, 0.17, 0.0])

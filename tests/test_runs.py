@@ -9,9 +9,9 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from emorl_lite.errors import UserError
-from emorl_lite.presets import get_preset
-from emorl_lite.runs import Experiment, save_table
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import get_preset
+from emorl_lite.experiment.experiment import Experiment, save_table
 
 pytestmark = pytest.mark.slow
 TINY = get_preset("tiny")

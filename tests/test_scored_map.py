@@ -13,15 +13,15 @@ import torch
 from scipy import stats
 from tiny import PROMPTS
 
-from emorl_lite.ensemble import EnsembleLM
-from emorl_lite.errors import UserError
-from emorl_lite.evaluation import ReplyScores, TreeEvaluation, confirm, interval
-from emorl_lite.exact_map import exact_map
-from emorl_lite.optimum import best_weights, exact_search
-from emorl_lite.overlay import overlay
-from emorl_lite.prefix_tree import PrefixTree
-from emorl_lite.scored_map import scored_map
-from emorl_lite.search import full_grid, hierarchical_grid_search
+from emorl_lite.base.errors import UserError
+from emorl_lite.ensemble.ensemble import EnsembleLM
+from emorl_lite.ensemble.prefix_tree import PrefixTree
+from emorl_lite.exact.exact_map import exact_map
+from emorl_lite.exact.optimum import best_weights, exact_search
+from emorl_lite.exact.overlay import overlay
+from emorl_lite.exact.scored_map import scored_map
+from emorl_lite.search.evaluation import ReplyScores, TreeEvaluation, confirm, interval
+from emorl_lite.search.grid import full_grid, hierarchical_grid_search
 
 NAMES = ["a0", "a1", "a2", "a3", "a4"]
 

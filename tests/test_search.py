@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emorl_lite.errors import UserError
-from emorl_lite.presets import SearchConfig
-from emorl_lite.search import (
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import SearchConfig
+from emorl_lite.search.grid import (
     DEGENERATE,
     EvaluationError,
     best_cell,

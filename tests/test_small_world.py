@@ -5,18 +5,17 @@ import random
 import re
 from collections import Counter, defaultdict
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-from emorl_lite.errors import UserError
-from emorl_lite.small_world import (
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.paths import ASSETS
+from emorl_lite.data.small_world import (
     EMPATHY,
     REFLECTION,
     SPLITS,
     Grammar,
     damaged,
-    data_root,
     grammar,
     sentence_case,
     split_of,
@@ -234,7 +233,7 @@ def test_sentence_case():
 
 @pytest.mark.slow
 def test_the_datasheet_has_the_grammars_numbers():
-    """The table of data/small_world/README.md, recounted."""
+    """The table of emorl_lite/assets/small_world/README.md, recounted."""
     world, p = grammar(), grammar().phrases
     topics = world.topics.values()
     frames = len(p["client_feelings"]) * sum(map(len, p["feelings"]))
@@ -256,7 +255,7 @@ def test_the_datasheet_has_the_grammars_numbers():
         "vocabulary with both cases": len(world.vocabulary()),
         "possible statements": statements * frames * len(p["client_templates"]),
     }
-    sheet = (Path(data_root()) / "small_world" / "README.md").read_text(encoding="utf-8")
+    sheet = (ASSETS / "small_world" / "README.md").read_text(encoding="utf-8")
     told = {name: int(n.replace(",", "")) for name, n in re.findall(r"^\| ([a-z ]+) \| ([\d,]+) \|", sheet, re.MULTILINE)}
     assert {name: told.get(name) for name in counts} == counts
     shares = {name: float(x) for name, x in re.findall(r"^\| (\w+)[^|]*\| (\.\d+) \|", sheet, re.MULTILINE)}

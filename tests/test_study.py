@@ -17,9 +17,17 @@ import pytest
 from filelock import FileLock
 from scipy import stats
 
-from emorl_lite import method_plots, methods, study
-from emorl_lite.claims import CLAIMS, Evidence, examined, verdict
-from emorl_lite.comparison import (
+from emorl_lite import methods
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import get_preset
+from emorl_lite.methods.base_model import BaseModel
+from emorl_lite.plots import methods as method_plots
+from emorl_lite.plots.style import figure_bytes
+from emorl_lite.search.pareto import expected_utility, hypervolume
+from emorl_lite.search.simplex_grid import compositions
+from emorl_lite.study import run as study
+from emorl_lite.study.claims import CLAIMS, Evidence, examined, verdict
+from emorl_lite.study.comparison import (
     BY_OWN_SEARCH,
     best_by_level,
     consumption,
@@ -32,13 +40,7 @@ from emorl_lite.comparison import (
     study_tables,
     with_intervals,
 )
-from emorl_lite.errors import UserError
-from emorl_lite.figures import figure_bytes
-from emorl_lite.methods.base_model import BaseModel
-from emorl_lite.pareto import expected_utility, hypervolume
-from emorl_lite.presets import get_preset
-from emorl_lite.simplex_grid import compositions
-from emorl_lite.study import Study, convergence, run_job
+from emorl_lite.study.run import Study, convergence, run_job
 
 TINY = get_preset("tiny")
 SMALL = replace(
@@ -176,7 +178,7 @@ def test_workers_end_when_the_study_is_killed(tmp_path):
     """An orphan would go on writing into the folders of the study that is started again."""
     code = (
         "import os, time\n"
-        "from emorl_lite.workers import processes\n"
+        "from emorl_lite.base.workers import processes\n"
         "if __name__ == '__main__':\n"
         "    pool = processes(1)\n"
         "    print(pool.submit(os.getpid).result(), flush=True)\n"

@@ -8,9 +8,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
 
-from emorl_lite.errors import UserError
-from emorl_lite.presets import RewardConfig
-from emorl_lite.text_classifier import Judged, TextClassifier, train_text_classifier
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import RewardConfig
+from emorl_lite.rewards.text_judge import Judged, TextClassifier, train_text_classifier
 
 WORDS = ["i", "you", "my", "your", "feel", "sad", "bad", "mad", "work", "home", "sorry", "what", "do", "is", "it", ".", "?"]
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64}

@@ -11,8 +11,8 @@ import nbformat
 import psutil
 import pytest
 
-from emorl_lite import tutorial
-from emorl_lite.errors import UserError
+from emorl_lite.base.errors import UserError
+from emorl_lite.tutorial import runner as tutorial
 
 
 def write_notebook(path: Path, *cells: str) -> Path:
@@ -169,7 +169,7 @@ def test_ctrl_c_ends_the_kernel_and_still_reports(tmp_path, runs):
         f"import os, pathlib\npathlib.Path({str(tmp_path)!r}, 'pid.new').write_text(str(os.getpid()))\nos.rename('pid.new', 'pid')",
         "import time\ntime.sleep(300)",
     )
-    program = "import sys; from emorl_lite.tutorial import run_tutorial; sys.exit(run_tutorial(sys.argv[1:]))"
+    program = "import sys; from emorl_lite.tutorial.runner import run_tutorial; sys.exit(run_tutorial(sys.argv[1:]))"
     process = subprocess.Popen([sys.executable, "-c", program, str(quick), str(slow)], stdout=subprocess.PIPE, text=True)
     pid = tmp_path / "pid"
     patience = time.monotonic() + 600  # a busy machine is no failure

@@ -7,9 +7,9 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from emorl_lite.errors import UserError
-from emorl_lite.models import LanguageModel
-from emorl_lite.warmstart import tokenise_examples, warm_start
+from emorl_lite.base.errors import UserError
+from emorl_lite.lm.model import LanguageModel
+from emorl_lite.training.warm_start import tokenise_examples, warm_start
 
 pytestmark = pytest.mark.slow  # trl alone takes seconds to import
 

@@ -2,9 +2,9 @@ import pytest
 import tiny
 import torch
 
-from emorl_lite.errors import UserError
-from emorl_lite.presets import OBJECTIVES
-from emorl_lite.widgets import ALL_ZERO, render, weight_explorer
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import OBJECTIVES
+from emorl_lite.plots.weight_explorer import ALL_ZERO, render, weight_explorer
 
 PROMPTS = ["I feel <b>stuck</b> & tired", "Nobody listens"]
 
@@ -108,7 +108,7 @@ def test_mistakes(prompts, weights, message):
 
 
 def test_with_a_real_ensemble():
-    ensembles = pytest.importorskip("emorl_lite.ensemble")
+    ensembles = pytest.importorskip("emorl_lite.ensemble.ensemble")
     ensemble = ensembles.EnsembleLM(tiny.language_model(adapters=3), tiny.ADAPTERS)
     explored = render(ensemble, score, tiny.PROMPTS[0], {"reflection": 1.0, "empathy": 0.0, "fluency": 0.0})
     assert explored.reply == ensemble.reply([tiny.PROMPTS[0]], weights=(1, 0, 0))[0]

@@ -15,8 +15,8 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from emorl_lite.models import LanguageModel
-from emorl_lite.presets import ModelConfig
+from emorl_lite.base.presets import ModelConfig
+from emorl_lite.lm.model import LanguageModel
 
 WORDS = ["<pad>", "<bos>", "<eos>", "<unk>", "<sep>", *(f"w{i}" for i in range(59))]
 PROMPTS = ["w1 w2 w3", "w4", "w5 w6 w7 w8 w9", "w10 w2"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from emorl_lite.errors import UserError
+from emorl_lite.base.errors import UserError
 from emorl_lite.methods.base import Bench, Cost, Method
 
 REGISTRY = {

@@ -21,16 +21,16 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
-from emorl_lite.checkpoint import ADDED_OFF, check_identity, write_atomically
-from emorl_lite.errors import UserError
-from emorl_lite.evaluation import ReplyScores
-from emorl_lite.models import LanguageModel, Prompts
-from emorl_lite.pareto import utility_weights
-from emorl_lite.ppo import PPOTrainer
-from emorl_lite.presets import PPOConfig, SearchConfig
-from emorl_lite.rewards import RewardSet
-from emorl_lite.scored_map import ScoredMap
-from emorl_lite.types import Reward
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import PPOConfig, SearchConfig
+from emorl_lite.base.types import Reward
+from emorl_lite.exact.scored_map import ScoredMap
+from emorl_lite.lm.model import LanguageModel, Prompts
+from emorl_lite.rewards.objectives import RewardSet
+from emorl_lite.search.evaluation import ReplyScores
+from emorl_lite.search.pareto import utility_weights
+from emorl_lite.training.ppo import PPOTrainer
+from emorl_lite.training.run_folder import ADDED_OFF, check_identity, write_atomically
 
 Family = Literal["single policy", "merging", "decoding", "steerable"]
 Knob = Literal["none", "weights", "subset", "strength"]

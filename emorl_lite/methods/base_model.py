@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.base import Cost, Knob, Method, Setting
-from emorl_lite.models import LanguageModel
 
 
 class BaseModel(Method):

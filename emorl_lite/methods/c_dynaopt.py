@@ -6,12 +6,12 @@ import math
 from importlib.util import find_spec
 from typing import Any
 
-from emorl_lite.errors import UserError
+from emorl_lite.base.errors import UserError
+from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.bandits import draw
 from emorl_lite.methods.base import WeightedSum
 from emorl_lite.methods.dynamic_weights import DynamicWeightsPPO
 from emorl_lite.methods.dynaopt import DynaOpt
-from emorl_lite.models import LanguageModel
 
 STEP = 0.1
 """What raising adds to an objective's weight before the weights are divided by their sum."""

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from emorl_lite.lm.forward import swapped_forward
+from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.conditioning import Conditioning, Gate, GatedLoRA
 from emorl_lite.methods.steerable import Steerable
-from emorl_lite.models import LanguageModel
-from emorl_lite.stacked_lora import swapped_forward
 
 
 class MixedExperts(GatedLoRA):

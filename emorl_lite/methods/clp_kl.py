@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from emorl_lite.errors import UserError
+from emorl_lite.base.errors import UserError
 from emorl_lite.methods.base import Knob, Setting
 from emorl_lite.methods.clp import MixedExperts
 from emorl_lite.methods.conditioning import Conditioning

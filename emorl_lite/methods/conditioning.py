@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
-from emorl_lite.errors import UserError
-from emorl_lite.models import LanguageModel
-from emorl_lite.rollout import folded
-from emorl_lite.stacked_lora import lora_layers, swapped_forward
+from emorl_lite.base.errors import UserError
+from emorl_lite.lm.forward import lora_layers, swapped_forward
+from emorl_lite.lm.model import LanguageModel
+from emorl_lite.training.rollout import folded
 
 Gate = Callable[[Tensor], Tensor]
 """Weights [n, d] -> gates [n, R]."""

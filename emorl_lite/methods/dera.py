@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
-from emorl_lite.ensemble import EnsembleLM
-from emorl_lite.errors import UserError
+from emorl_lite.base.errors import UserError
+from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.methods.base import Bench, Cost, Knob, Method, Setting
 from emorl_lite.methods.uniform import Uniform
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emorl_lite.checkpoint import COUNTERS
 from emorl_lite.methods.base import WeightedSum
-from emorl_lite.ppo import PPOTrainer
+from emorl_lite.training.ppo import PPOTrainer
+from emorl_lite.training.run_folder import COUNTERS
 
 HISTORY = 200
 """Validation scores of an objective that an improvement is measured against (DynaOpt's code)."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.bandits import Exp3
 from emorl_lite.methods.base import Cost, Knob, Method, Setting, WeightedSum, active
 from emorl_lite.methods.dynamic_weights import DynamicWeightsPPO
-from emorl_lite.models import LanguageModel
 
 GAMMA = 0.07
 """Exploration of both bandits (DynaOpt's code)."""

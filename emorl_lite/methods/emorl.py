@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 
-from emorl_lite.ensemble import EnsembleLM, Level
-from emorl_lite.evaluation import TreeEvaluation
-from emorl_lite.exact_map import exact_map
+from emorl_lite.ensemble.ensemble import EnsembleLM, Level
+from emorl_lite.ensemble.prefix_tree import PrefixTree
+from emorl_lite.exact.exact_map import exact_map
+from emorl_lite.exact.optimum import exact_search
+from emorl_lite.exact.scored_map import ScoredMap, scored_map
 from emorl_lite.methods.base import Cost, Knob, Method, Runs, Setting
-from emorl_lite.optimum import exact_search
-from emorl_lite.prefix_tree import PrefixTree
-from emorl_lite.scored_map import ScoredMap, scored_map
-from emorl_lite.search import hierarchical_grid_search
+from emorl_lite.search.evaluation import TreeEvaluation
+from emorl_lite.search.grid import hierarchical_grid_search
 
 
 class EMORL(Method):

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-from emorl_lite.errors import UserError
+from emorl_lite.base.errors import UserError
+from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.base import Cost, Knob, Method, Setting, active
-from emorl_lite.models import LanguageModel
 
 GROUP = 4
 """Replies to one prompt that are compared with each other."""

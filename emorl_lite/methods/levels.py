@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from emorl_lite.layer_ensemble import LayerEnsemble, blocks
+from emorl_lite.ensemble.layers import LayerEnsemble, blocks
 from emorl_lite.methods.base import Bench, Runs
 from emorl_lite.methods.emorl import EMORL
 from emorl_lite.methods.mod import MODForward
 from emorl_lite.methods.rewarded_soups import ExactAverage, RewardedSoups
-from emorl_lite.pareto import utility_weights
+from emorl_lite.search.pareto import utility_weights
 
 Replies = Callable[[Sequence[str], Sequence[Sequence[float]]], list[list[str]]]
 """(prompts, weight vectors) -> replies, a list a weight vector."""

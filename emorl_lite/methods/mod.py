@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from emorl_lite.ensemble import EnsembleLM
+from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.methods.base import Setting
 from emorl_lite.methods.emorl import EMORL
 

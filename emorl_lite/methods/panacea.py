@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.conditioning import Conditioning, Gate, GatedLoRA
 from emorl_lite.methods.steerable import Steerable
-from emorl_lite.models import LanguageModel
 
 
 class PreferenceInDiagonal(GatedLoRA):

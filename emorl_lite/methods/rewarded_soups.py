@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Literal
 
-from emorl_lite.averaging import average_parameters
+from emorl_lite.lm.averaging import average_parameters
+from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.base import Cost, Knob, Method, Runs, Setting, active
-from emorl_lite.models import LanguageModel
 
 
 class RewardedSoups(Method):

@@ -9,14 +9,14 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from emorl_lite.errors import UserError
+from emorl_lite.base.errors import UserError
+from emorl_lite.lm.model import UNFINISHED, LanguageModel, Prompts
 from emorl_lite.methods.base import Bench, Cost, Knob, Method, Policy, Setting, active
 from emorl_lite.methods.conditioning import WeightsAsText
 from emorl_lite.methods.steerable import Steered
-from emorl_lite.models import UNFINISHED, LanguageModel, Prompts
-from emorl_lite.rollout import folded
-from emorl_lite.simplex_grid import compositions
-from emorl_lite.warmstart import supervise, tokenise_examples
+from emorl_lite.search.simplex_grid import compositions
+from emorl_lite.training.rollout import folded
+from emorl_lite.training.warm_start import supervise, tokenise_examples
 
 ROUNDS = 2
 """Online rounds; half of the budget is offline, the rest is theirs."""

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from emorl_lite.lm.model import LanguageModel, Prompts
 from emorl_lite.methods.base import Bench, Cost, Knob, Method, Objectives, Policy, Setting, WeightedSum, active, cost_of
 from emorl_lite.methods.conditioning import Conditioning
-from emorl_lite.models import LanguageModel, Prompts
-from emorl_lite.ppo import PPOTrainer
-from emorl_lite.rollout import Rollout, collect
+from emorl_lite.training.ppo import PPOTrainer
+from emorl_lite.training.rollout import Rollout, collect
 
 
 class SteerablePPO(PPOTrainer):

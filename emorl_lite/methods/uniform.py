@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
+from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.base import Bench, Cost, Knob, Method, Setting, WeightedSum, active
-from emorl_lite.models import LanguageModel
-from emorl_lite.ppo import PPOTrainer
+from emorl_lite.training.ppo import PPOTrainer
 
 
 class UniformPPO(PPOTrainer):

@@ -20,9 +20,9 @@ import pytest
 from filelock import FileLock
 from nbclient import NotebookClient
 
-from emorl_lite.presets import get_preset
-from emorl_lite.runs import Experiment
-from emorl_lite.small_world import data_root
+from emorl_lite.base.paths import ASSETS
+from emorl_lite.base.presets import get_preset
+from emorl_lite.experiment.experiment import Experiment
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -90,13 +90,13 @@ def read(book: Any) -> Page:
 
 @pytest.fixture(scope="session")
 def weak(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder laid out like data/tiny whose adapters were trained for a few steps; made once for all workers."""
+    """A folder laid out like emorl_lite/assets/tiny whose adapters were trained for a few steps; made once for all workers."""
     shared = tmp_path_factory.getbasetemp()
     shared = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "weak"
     with FileLock(f"{shared}.lock"):
         preset = get_preset("tiny")
         if not (shared / "tiny" / "made").is_file():
-            shutil.copytree(data_root() / "tiny" / "classifiers", shared / "tiny" / "classifiers", dirs_exist_ok=True)
+            shutil.copytree(ASSETS / "tiny" / "classifiers", shared / "tiny" / "classifiers", dirs_exist_ok=True)
             few = replace(preset, ppo=replace(preset.ppo, episodes=WEAK_EPISODES))
             Experiment(few, 0, shared, progress=False).train_all(workers=1)
             (shared / "tiny" / "made").touch()

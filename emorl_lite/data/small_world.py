@@ -1,0 +1,277 @@
+"""The embedded small world: a grammar of counselling talk, read from `emorl_lite/assets/small_world/`.
+
+A client statement has three elements: a situation S, a feeling F and a third one T (a goal or a consequence). A reply varies along two
+independent dimensions: its content (how many of the client's elements it restates: the reflection label) and its warmth (the empathy
+label). Both labels are known by construction, so every learned reward can be checked against the truth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.paths import ASSETS
+
+ELEMENTS = "SFT"
+REFLECTION = {0: 0.0, 1: 0.4, 2: 0.75, 3: 1.0}  # label by the number of the client's elements that a reply restates
+EMPATHY = {"cold": 0.0, "none": 0.2, "warm1": 0.65, "warm2": 1.0}
+LEVEL = {"full": "high", "two": "medium", "one": "medium"}  # every other kind of content is of low reflection quality
+SPLITS = {"train": (0, 90), "validation": (90, 95), "test": (95, 100)}  # percentiles of the statement's hash
+
+_SECOND_PERSON = {
+    "I": "you", "my": "your", "me": "you", "am": "are", "myself": "yourself", "mine": "yours", "our": "your", "us": "you", "we": "you both",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Client:
+    """What one client says, and the elements it is made of."""
+
+    text: str
+    topic: str
+    situation: str
+    feeling_group: int
+    third: str
+    third_kind: str  # "goal" or "consequence"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A counsellor's reply with its labels by construction, both in [0, 1]."""
+
+    text: str
+    content: str  # full, two, one, generic, advice, question, wrong (about another client), flawed (one wrong element)
+    warmth: str  # cold, none, warm1, warm2
+    reflection: float
+    empathy: float
+
+    @property
+    def level(self) -> str:
+        """PAIR's three levels of reflection quality."""
+        return LEVEL.get(self.content, "low")
+
+
+def to_second_person(text: str) -> str:
+    """Turn "my boss ignores me" into "your boss ignores you", word by word."""
+    words = text.split()
+    out = []
+    for i, word in enumerate(words):
+        if word == "was" and i and words[i - 1] == "I":
+            out.append("were")
+        else:
+            out.append(_SECOND_PERSON.get(word, word))
+    return " ".join(out)
+
+
+def sentence_case(text: str) -> str:
+    """Capitalise the first letter of every sentence."""
+    return re.sub(r"(^|[.?!] )([a-z])", lambda m: m.group(1) + m.group(2).upper(), text)
+
+
+def split_of(statement: str) -> str:
+    """Which split a client statement belongs to. It depends on its text alone, so extending the grammar moves nothing."""
+    percentile = int.from_bytes(hashlib.sha256(statement.encode()).digest()[:8], "big") % 100
+    return next(name for name, (low, high) in SPLITS.items() if low <= percentile < high)
+
+
+@dataclass
+class Grammar:
+    """The parts of the world, as the data files give them."""
+
+    topics: dict[str, dict]
+    phrases: dict
+    _by_text: dict[str, Client] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> Grammar:
+        folder = Path(folder or ASSETS / "small_world")
+        files = sorted((folder / "topics").glob("*.json"))
+        if not files or not (folder / "phrases.json").is_file():
+            raise UserError(f"{folder}: no grammar here (expected phrases.json and topics/*.json)")
+        topics = {}
+        for path in files:
+            part = json.loads(path.read_text(encoding="utf-8"))
+            missing = {"topic", "situations", "goals", "advice", "questions"} - set(part)
+            if missing:
+                raise UserError(f"{path}: key {sorted(missing)[0]!r} is missing")
+            topics[part["topic"]] = part
+        return cls(topics, json.loads((folder / "phrases.json").read_text(encoding="utf-8")))
+
+    # -- clients
+
+    def client(self, rng: random.Random, topic: str | None = None) -> Client:
+        """Draw a client statement."""
+        p = self.phrases
+        topic = topic or rng.choice(list(self.topics))
+        part = self.topics[topic]
+        situation = rng.choice(part["situations"])
+        group = rng.randrange(len(p["feelings"]))
+        kind = rng.choice(["goal", "consequence"])
+        third = rng.choice(part["goals"] if kind == "goal" else p["consequences"])
+        lead = rng.choice(p[f"{kind}_leads"])[0]
+        feeling = rng.choice(p["client_feelings"]).format(f=rng.choice(p["feelings"][group]))
+        text = rng.choice(p["client_templates"]).format(S=situation, F=feeling, T=f"{lead} {third}")
+        return Client(sentence_case(text), topic, situation, group, third, kind)
+
+    def clients(self, n: int, split: str, seed: int = 0) -> list[Client]:
+        """n distinct client statements of one split, always the same for the same seed."""
+        if split not in SPLITS:
+            raise UserError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
+        rng = random.Random(f"{split}-{seed}")
+        found: dict[str, Client] = {}
+        for _ in range(400 * n + 1000):
+            if len(found) == n:
+                return list(found.values())
+            c = self.client(rng)
+            if split_of(c.text) == split:
+                found.setdefault(c.text, c)
+        raise UserError(f"the grammar holds fewer than {n} statements in split {split!r}")
+
+    def stranger(self, rng: random.Random, client: Client) -> Client:
+        """Another client, who shares no element with this one; four in ten share the topic."""
+        while True:
+            other = self.client(rng, client.topic if rng.random() < 0.4 else None)
+            if other.situation != client.situation and other.third != client.third and other.feeling_group != client.feeling_group:
+                return other
+
+    # -- replies
+
+    def _element(self, rng: random.Random, client: Client, tag: str) -> str:
+        p = self.phrases
+        if tag == "S":
+            return to_second_person(client.situation)
+        if tag == "F":
+            return rng.choice(p["reply_feelings"]).format(f=rng.choice(p["feelings"][client.feeling_group]))
+        return f"{rng.choice(p[f'{client.third_kind}_leads'])[1]} {to_second_person(client.third)}"
+
+    def _content(self, rng: random.Random, client: Client, kind: str) -> tuple[str, str, float]:
+        """(text, kind, reflection label) of a reply's content; `flawed` gets one element of another client."""
+        p = self.phrases
+        if kind == "wrong":
+            text, _, _ = self._content(rng, self.stranger(rng, client), rng.choice(["full", "two", "one"]))
+            return text, kind, 0.0
+        if kind == "generic":
+            return _zipf(rng, p["generic"], 0.8), kind, 0.0
+        if kind == "advice":
+            return f"{rng.choice(p['advice_leads'])} {rng.choice(self.topics[client.topic]['advice'])}.", kind, 0.0
+        if kind == "question":
+            return f"{rng.choice(self.topics[client.topic]['questions'])}?", kind, 0.0
+        flawed = kind == "flawed"
+        template = rng.choice(p["reflections"][rng.choice(["full", "full", "two"]) if flawed else kind])
+        present = [t for t in ELEMENTS if f"{{{t}}}" in template]
+        wrong = rng.choice(present) if flawed else ""
+        parts = {t: self._element(rng, self.stranger(rng, client) if t == wrong else client, t) for t in present}
+        label = REFLECTION[len(present) - flawed]
+        # a wrong element is worse than a missing one
+        return rng.choice(p["reflection_leads"]) + template.format(**parts), kind, max(0.0, label - 0.15 * flawed)
+
+    def reply(self, rng: random.Random, client: Client, content: str | None = None, warmth: str | None = None) -> Reply:
+        """Draw a reply, by default from the world's mixture, in which most replies are mediocre."""
+        p = self.phrases
+        content = content or _pick(rng, p["content_mixture"])
+        warmth = warmth or _pick(rng, p["warmth_mixture"])
+        body, content, reflection = self._content(rng, client, content)
+        opener = closer = None
+        if warmth in ("warm1", "warm2"):
+            both, first = warmth == "warm2", rng.random() < 0.5
+            opener = _zipf(rng, p["openers"], 0.4) if both or first else None
+            closer = _zipf(rng, p["closers"], 0.4) if both or not first else None
+        elif warmth == "cold":
+            if rng.random() < 0.5:
+                opener = _zipf(rng, p["cold_openers"], 0.4)
+            else:
+                closer = _zipf(rng, p["cold_closers"], 0.4)
+        text = " ".join(filter(None, [opener and f"{opener}.", body, closer and f"{closer}."]))
+        return Reply(sentence_case(text), content, warmth, reflection, EMPATHY[warmth])
+
+    def pairs(
+        self, n: int, split: str, seed: int = 0, per_client: int = 4, mixture: Mapping[str, float] | None = None
+    ) -> list[tuple[Client, Reply]]:
+        """n (client, reply) pairs of one split, with contents drawn from the world's mixture (or another one)."""
+        rng = random.Random(f"pairs-{split}-{seed}")
+        clients = self.clients(-(-n // per_client), split, seed)
+        mixture = mixture or self.phrases["content_mixture"]
+        return [(c, self.reply(rng, c, _pick(rng, mixture))) for c in clients for _ in range(per_client)][:n]
+
+    def vocabulary(self) -> list[str]:
+        """Every word the grammar can say, with both cases where a sentence may start with it."""
+        texts: list[str] = []
+
+        def walk(x: object) -> None:
+            if isinstance(x, str):
+                texts.append(x)
+            elif isinstance(x, dict):
+                for v in x.values():
+                    walk(v)
+            elif isinstance(x, list):
+                for v in x:
+                    walk(v)
+
+        walk([self.phrases, [{k: v for k, v in t.items() if k != "topic"} for t in self.topics.values()]])
+        plain = [re.sub(r"\{\w\}", " ", t) for t in texts]
+        words: set[str] = set()
+        for text in plain + [to_second_person(t) for t in plain]:
+            for form in (text, text[:1].upper() + text[1:], sentence_case(text)):
+                words |= set(re.findall(r"[A-Za-z']+", form))
+        starters = {w.capitalize() for t in plain for w in re.findall(r"^[a-z']+", to_second_person(t))}
+        return sorted(words | starters)
+
+    # -- truth about a generated reply
+
+    def truth(self, client: Client, text: str) -> tuple[float, float]:
+        """(reflection, empathy) of any text by exact matching: the yardstick against reward hacking, never a training signal.
+
+        It counts the elements restated and does not punish a wrong one beside them, so a `flawed` reply scores above its label.
+        """
+        p, low = self.phrases, f" {re.sub(r'[^a-z ]', '', text.lower())} "
+
+        def said(phrase: str) -> bool:
+            return f" {re.sub(r'[^a-z ]', '', phrase.lower())} " in low
+
+        # leads are whole phrases: "your parcels are stuck" states no feeling
+        leads = ("you feel", "you are", "leaves you")
+        restated = (
+            said(to_second_person(client.situation))
+            + any(said(f"{lead} {f}") for f in p["feelings"][client.feeling_group] for lead in leads)
+            + said(to_second_person(client.third))
+        )
+        opener, closer = any(map(said, p["openers"])), any(map(said, p["closers"]))
+        cold = any(map(said, p["cold_openers"] + p["cold_closers"]))
+        warmth = EMPATHY["warm2" if opener and closer else "warm1" if opener or closer else "none"]
+        return REFLECTION[restated], 0.0 if cold and warmth < 0.5 else max(0.0, warmth - 0.4 * cold)
+
+
+def damaged(reply: Reply, how: str, rng: random.Random) -> Reply:
+    """A broken copy of a reply that deserves no reward: `shuffled` words or a `looped` piece."""
+    words = reply.text.split()
+    if how == "shuffled":
+        words = rng.sample(words, len(words))
+    elif how == "looped":
+        n = max(2, len(words) // 4)
+        i = rng.randrange(max(1, len(words) - n))
+        words = (words[i : i + n] * 8)[:40]
+    else:
+        raise ValueError(how)
+    return replace(reply, text=" ".join(words), content=how, warmth=how, reflection=0.0, empathy=0.0)
+
+
+@cache
+def grammar() -> Grammar:
+    """The repository's own grammar, read once."""
+    return Grammar.load()
+
+
+def _zipf(rng: random.Random, items: list[str], exponent: float) -> str:
+    """Stock phrases have Zipf frequencies: the common ones are what a fluency reward falls for."""
+    return rng.choices(items, [1 / (i + 1) ** exponent for i in range(len(items))])[0]
+
+
+def _pick(rng: random.Random, weights: Mapping[str, float]) -> str:
+    return rng.choices(list(weights), list(weights.values()))[0]

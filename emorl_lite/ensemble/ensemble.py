@@ -1,0 +1,201 @@
+"""EMORL's aggregation (arXiv 2505.02579): one forward pass of N adapters, their last hidden states mixed before the shared LM head.
+
+The model keeps its own generate(): for the time of a call its inputs are repeated N times and its head mixes N rows into one, so that
+greedy decoding, sampling and beam search see an ordinary model with batch size B.
+Shapes: B prompts, N adapters, T reply tokens, V words, d width.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutput
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.weights import check_weights
+from emorl_lite.lm.forward import Engine, adapters_in_rows, check_adapters, swapped_forward
+from emorl_lite.lm.model import LanguageModel, Prompts
+
+Level = Literal["hidden", "logits", "probabilities"]
+Head = Callable[[Tensor], Tensor]
+
+
+def mix_hidden(head: Head, hidden: Tensor, w: Tensor) -> Tensor:
+    """head(sum_i w_i h_i): the paper's aggregation. hidden [B, N, T, d] and w [B, N] give logits [B, T, V]."""
+    return head(_weighted_sum(w, hidden))
+
+
+def mix_logits(head: Head, hidden: Tensor, w: Tensor) -> Tensor:
+    """sum_i w_i head(h_i): multi-objective decoding (MOD). Equal to `mix_hidden`, because the head is linear (and has no bias)."""
+    return _weighted_sum(w, head(hidden))
+
+
+def mix_probabilities(head: Head, hidden: Tensor, w: Tensor) -> Tensor:
+    """log sum_i w_i softmax(head(h_i)), with w divided by its sum: log-probabilities [B, T, V] of the mixture distribution."""
+    share = (w / w.sum(1, keepdim=True)).log()[:, :, None, None]  # log 0 = -inf leaves an adapter out
+    logp = head(hidden).log_softmax(-1, dtype=torch.promote_types(w.dtype, hidden.dtype))
+    return (share + logp).logsumexp(1)
+
+
+MIX = {"hidden": mix_hidden, "logits": mix_logits, "probabilities": mix_probabilities}
+
+
+def _weighted_sum(w: Tensor, x: Tensor) -> Tensor:
+    """sum_i w_i x_i over the second dimension of x [B, N, T, ...], summed in float32 at least, then in x's own type."""
+    return (w[:, :, None, None] * x).sum(1).to(x.dtype)
+
+
+class EnsembleLM:
+    """N LoRA adapters of one language model, decoded as one model whose next-token scores are a weighted mixture of theirs.
+
+    All adapters read the same prefix, at every level:
+    "hidden" (the paper) mixes last hidden states, "logits" mixes after the head (the same up to rounding), "probabilities" mixes
+    distributions. Weights are non-negative and need not sum to one: under greedy decoding w and c·w give the same text; under sampling
+    at level "hidden" or "logits" their size acts as an inverse temperature. `signed` allows negative weights: with base and policy as the
+    two members they extrapolate beyond the policy (DeRa).
+
+    `lm` is borrowed only while a method runs, and can train or reply on its own in between; adapters are read anew at every call.
+
+    Raises UserError for fewer than two adapters, a repeated, missing or unsuitable one, an unknown level or engine, or wrong weights.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        adapters: Sequence[str],
+        weights: Sequence[float] | Tensor | None = None,
+        level: Level = "hidden",
+        engine: Engine = "stacked",
+        signed: bool = False,
+    ):
+        self.lm, self.adapters, self.level, self.engine = lm, list(adapters), level, engine
+        if len(self.adapters) < 2:
+            raise UserError(f"an ensemble needs at least 2 adapters, got {len(self.adapters)}")
+        if len(set(self.adapters)) < len(self.adapters):
+            raise UserError(f"an ensemble needs different adapters, got {', '.join(self.adapters)}")
+        if level not in MIX:
+            raise UserError(f"level {level!r}: choose {', '.join(MIX)}")
+        if engine not in get_args(Engine):
+            raise UserError(f"engine {engine!r}: choose {', '.join(get_args(Engine))}")
+        check_adapters(lm, self.adapters)
+        n = len(self.adapters)
+        if signed and level == "probabilities":
+            raise UserError("level 'probabilities': a mixture of distributions has no negative weights")
+        self.signed = signed
+        self.weights = check_weights([1 / n] * n if weights is None else weights, n, signed)
+
+    # -- replies
+
+    def reply(
+        self, prompts: Sequence[str], weights: Sequence[Any] | Tensor | None = None, batch_size: int = 64, **options: Any
+    ) -> list[str]:
+        """Reply texts; one a prompt, or `num_return_sequences`, those of one prompt in a row. Greedy by default.
+
+        `weights`: [N], or one row a prompt [B, N]; the ensemble's own if None. `options` go to transformers' generate().
+        """
+        w = self._rows_of_weights(weights, len(prompts))
+        texts: list[str] = []
+        for i in range(0, len(prompts), batch_size):
+            rows = slice(i, i + batch_size)
+            texts += self.lm.decode(self.generate(self.lm.encode(prompts[rows]), w[rows], **options))
+        return texts
+
+    @torch.no_grad()
+    def generate(self, prompts: Prompts, weights: Sequence[Any] | Tensor | None = None, **options: Any) -> Tensor:
+        """Reply tokens [B * num_return_sequences, T], as `LanguageModel.generate`."""
+        with self._mixing(self._rows_of_weights(weights, len(prompts))):
+            return self.lm.generate(prompts, **options)
+
+    # -- logits of given replies
+
+    @torch.no_grad()
+    def forward_reply(
+        self, prompts: Prompts, reply: Tensor, reply_mask: Tensor, weights: Sequence[Any] | Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mixed logits [B, T, V] that predict each token of `reply` [B, T], and the adapters' hidden states [B, N, T, d] they come from.
+
+        The hidden states are those that enter the head (after the final norm and T5's scale), so at level "hidden"
+        head(sum_i w_i hidden[:, i]) = logits. At level "probabilities" the logits are log-probabilities.
+        """
+        seen: list[Tensor] = []
+        with self._mixing(self._rows_of_weights(weights, len(prompts)), seen):
+            logits, _ = self.lm.forward_reply(prompts, reply, reply_mask)
+        return logits, seen[0][:, :, -reply.shape[1] :]
+
+    # -- the borrowed model
+
+    def _rows_of_weights(self, weights: Sequence[Any] | Tensor | None, B: int) -> Tensor:
+        """Checked weights as [B, N]."""
+        w = self.weights if weights is None else check_weights(weights, len(self.adapters), self.signed)
+        if w.dim() == 2 and len(w) != B:
+            raise UserError(f"weights: {len(w)} rows for {B} prompts; give one row a prompt, or {len(self.adapters)} numbers for all")
+        return w.expand(B, -1).to(self.lm.device)
+
+    @contextmanager
+    def _mixing(self, w: Tensor, seen: list[Tensor] | None = None) -> Iterator[None]:
+        """Inside, `lm`'s model takes batches of B rows and answers with the mixture's logits. Hidden states are appended to `seen`."""
+        base: Any = self.lm.base
+        with ExitStack() as swaps:
+            swaps.callback(self.lm.model.train, self.lm.model.training)
+            self.lm.model.eval()
+            swaps.enter_context(adapters_in_rows(self.lm, self.adapters, self.engine))
+            swaps.enter_context(swapped_forward(self.lm.head, self._mixing_head(w, seen)))
+            if self.lm.seq2seq:
+                swaps.enter_context(swapped_forward(base.get_encoder(), self._repeating_encoder()))
+            swaps.enter_context(swapped_forward(base, self._repeating_forward()))
+            base._reorder_cache = self._reorder_cache  # beam search calls it if there is one
+            swaps.callback(delattr, base, "_reorder_cache")
+            yield
+
+    def _mixing_head(self, w: Tensor, seen: list[Tensor] | None) -> Head:
+        head, mix = self.lm.head.forward, MIX[self.level]
+
+        def forward(rows: Tensor) -> Tensor:
+            hidden = rows.unflatten(0, (-1, len(self.adapters)))  # [B * copies, N, T, d]
+            if seen is not None:
+                seen.append(hidden)
+            copies = len(hidden) // len(w)  # beams or samples of one prompt, which stand together
+            return mix(head, hidden, w.repeat_interleave(copies, 0))
+
+        return forward
+
+    def _repeating_forward(self) -> Callable[..., Any]:
+        original, encoder = self.lm.base.forward, self.lm.base.get_encoder() if self.lm.seq2seq else None
+
+        @functools.wraps(original)  # generate() reads the signature to learn what the model takes
+        def forward(**inputs: Any) -> Any:
+            if encoder is not None:
+                encoded = inputs.get("encoder_outputs") or encoder(inputs["input_ids"], inputs.get("attention_mask"))
+                # Between the calls it is [B, N, P, d], so that generate() can repeat examples.
+                inputs |= {"input_ids": None, "encoder_outputs": BaseModelOutput(last_hidden_state=encoded[0].flatten(0, 1))}
+            return original(**{key: self._repeated(value) if key in _PER_EXAMPLE else value for key, value in inputs.items()})
+
+        return forward
+
+    def _repeating_encoder(self) -> Callable[..., BaseModelOutput]:
+        original = self.lm.base.get_encoder().forward
+
+        @functools.wraps(original)
+        def forward(input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> BaseModelOutput:
+            out = original(input_ids=self._repeated(input_ids), attention_mask=self._repeated(attention_mask))
+            return BaseModelOutput(last_hidden_state=out[0].unflatten(0, (-1, len(self.adapters))))
+
+        return forward
+
+    def _repeated(self, x: Tensor | None) -> Tensor | None:
+        """[B, ...] -> [B * N, ...], the N copies of an example together."""
+        return None if x is None else x.repeat_interleave(len(self.adapters), 0)
+
+    def _reorder_cache(self, cache: Any, examples: Tensor) -> Any:
+        """Beam search keeps these examples: move their blocks of N rows."""
+        n = len(self.adapters)
+        cache.reorder_cache((examples[:, None] * n + torch.arange(n, device=examples.device)).flatten())
+        return cache
+
+
+_PER_EXAMPLE = {"input_ids", "attention_mask", "position_ids", "token_type_ids", "decoder_input_ids", "decoder_attention_mask"}

@@ -1,0 +1,161 @@
+"""Forward passes over a tree of prefixes: all adapters read each new prefix once, with what came before it taken from a tree cache.
+
+Shapes: B prompts, R prefixes in one pass, N adapters, P prompt tokens, L tokens on a path, d width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.ensemble.tree_cache import TreeCache
+from emorl_lite.lm.forward import Engine, adapters_in_rows, swapped_forward
+from emorl_lite.lm.model import LanguageModel
+
+MEMORY = 2**31
+"""Bytes that the cache rows may take if no number of rows is given."""
+
+
+class TreeModel:
+    """One language model and N of its adapters, reading prefixes of given prompts. `lm` is borrowed only inside `reading()`."""
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        adapters: Sequence[str],
+        prompts: Sequence[str],
+        engine: Engine = "stacked",
+        max_rows: int | None = None,
+    ):
+        """`max_rows`: most cache rows at a time; as many as fit into MEMORY bytes if None."""
+        self.lm, self.adapters, self.engine = lm, list(adapters), engine
+        self.prompts = lm.encode(prompts)
+        self.prompt_tokens = self.prompts.mask.sum(1).cpu().numpy()  # [B]
+        config = lm.base.config.get_text_config(decoder=True)
+        if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()):
+            raise UserError(f"{lm.config.path}: some of its layers do not attend to the whole text; a tree of prefixes needs that")
+        layers = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
+        self.row_bytes = self._row_bytes(config, layers)
+        self.cache = TreeCache(layers, len(self.adapters), max_rows or max(1024, MEMORY // self.row_bytes))
+        self.passes = 0
+        self._seen: list[Tensor] = []
+        self._encoded: dict[int, list[tuple[Tensor, Tensor]]] = {}  # of a prompt: keys and values [N, H, P, head size] of every layer
+
+    def _row_bytes(self, config: Any, layers: int) -> int:
+        """Bytes of one cache row: keys and values of one token for all adapters and layers."""
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "d_kv", None) or getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return 2 * layers * len(self.adapters) * heads * size * self.lm.base.dtype.itemsize
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Borrow the model; afterwards it is what it was."""
+        model, head = self.lm.model, self.lm.head
+        with ExitStack() as borrowed, torch.no_grad():
+            borrowed.callback(model.train, model.training)
+            model.eval()
+            self._project = head.forward
+            borrowed.enter_context(adapters_in_rows(self.lm, self.adapters, self.engine))
+            borrowed.enter_context(swapped_forward(head, self._catch))
+            yield
+
+    def _catch(self, hidden: Tensor) -> Tensor:
+        """Stands in for the head: keeps what enters it, and answers with as little as passes for logits."""
+        self._seen.append(hidden[:, -1])
+        return hidden[:, -1:, :1]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[R, N, V] of hidden states [R, N, d]."""
+        return self._project(hidden)
+
+    # -- passes
+
+    def read_prompts(self, which: np.ndarray, rows: Tensor) -> Tensor:
+        """Read prompts `which` [B'] into the cache rows `rows` (in order, without padding); hidden states [B', N, d] at their ends."""
+        if self.lm.seq2seq:
+            return self._read_starts(which, rows)
+        batch = self.prompts[torch.as_tensor(which, device=self.lm.device)]
+        batch = batch[:, int((batch.mask.sum(0) == 0).sum()) :]  # columns that are padding in all of them
+        self.passes += 1
+        self.cache.read_prompts(rows, batch.mask.bool())
+        positions = (batch.mask.cumsum(1) - 1).clamp(min=0)
+        return self._run(
+            input_ids=self._copies(batch.ids),
+            attention_mask=self._copies(batch.mask),
+            position_ids=self._copies(positions),
+            logits_to_keep=1,
+        )
+
+    def read_tokens(self, which: np.ndarray, tokens: np.ndarray, positions: np.ndarray, paths: np.ndarray, rows: np.ndarray) -> Tensor:
+        """Read one more token of R prefixes into cache rows `rows`; hidden states [R, N, d].
+
+        `which` [R]: their prompts; `positions` [R]; `paths` [R, L]: the cache rows of the whole prefix, the new one last, 0 where none.
+        """
+        where = self.lm.device
+        self.passes += 1
+        self.cache.read_tokens(torch.as_tensor(rows, device=where), torch.as_tensor(paths, device=where))
+        ids = self._copies(torch.as_tensor(tokens, device=where)[:, None])
+        mask = torch.zeros(paths.shape, dtype=self.lm.base.dtype, device=where)
+        mask.masked_fill_(torch.as_tensor(paths == 0, device=where), torch.finfo(mask.dtype).min)
+        mask = self._copies(mask)[:, None, None, :]
+        if self.lm.seq2seq:
+            cross, encoder_mask = self._crossed(which)
+            return self._run(decoder_input_ids=ids, decoder_attention_mask=mask, cross=cross, attention_mask=encoder_mask)
+        return self._run(input_ids=ids, attention_mask=mask, position_ids=self._copies(torch.as_tensor(positions, device=where)[:, None]))
+
+    def _run(self, cross: DynamicCache | None = None, **inputs: Any) -> Tensor:
+        if cross is not None:
+            inputs["past_key_values"] = EncoderDecoderCache(self.cache, cross)
+            length = cross.layers[0].keys.shape[2]  # type: ignore[union-attr]
+            rows = len(inputs["decoder_input_ids"])
+            nothing = torch.zeros(1, dtype=self.lm.base.dtype, device=self.lm.device).expand(rows, length, self.lm.width)
+            inputs["encoder_outputs"] = BaseModelOutput(last_hidden_state=nothing)  # its keys and values are in `cross` already
+        else:
+            inputs.setdefault("past_key_values", self.cache)
+        self.lm.base(use_cache=True, **inputs)
+        return self._seen.pop().unflatten(0, (-1, len(self.adapters)))
+
+    def _copies(self, x: Tensor) -> Tensor:
+        """[R, ..] -> [R * N, ..], the N copies of a prefix together."""
+        return x.repeat_interleave(len(self.adapters), 0)
+
+    # -- encoder-decoder models: the encoder reads a prompt once per adapter, the decoder's keys and values of it are kept
+
+    def _read_starts(self, which: np.ndarray, rows: Tensor) -> Tensor:
+        """Encode prompts that have not been encoded, and read the decoder's start token after each prompt."""
+        new = np.array([prompt for prompt in which.tolist() if prompt not in self._encoded], dtype=np.int64)
+        if len(new):
+            self._encode(new)
+        starts = np.full(len(which), self.lm.base.config.decoder_start_token_id)
+        numbers = rows.cpu().numpy()
+        return self.read_tokens(which, starts, np.zeros(len(which), dtype=np.int64), numbers[:, None], numbers)
+
+    def _encode(self, prompts: np.ndarray) -> None:
+        """Keep each prompt's keys and values for the decoder. They are not counted in `max_rows`."""
+        batch = self.prompts[torch.as_tensor(prompts, device=self.lm.device)]
+        mask, cross = self._copies(batch.mask), DynamicCache()
+        encoded = self.lm.base.get_encoder()(input_ids=self._copies(batch.ids), attention_mask=mask)
+        start = torch.full((len(mask), 1), self.lm.base.config.decoder_start_token_id, device=self.lm.device)
+        inputs = {"encoder_outputs": encoded, "attention_mask": mask, "decoder_input_ids": start}
+        self._run(past_key_values=EncoderDecoderCache(DynamicCache(), cross), **inputs)  # a decoder pass fills `cross`
+        for i, prompt in enumerate(prompts.tolist()):
+            own = slice(i * len(self.adapters), (i + 1) * len(self.adapters))
+            self._encoded[prompt] = [(layer.keys[own].clone(), layer.values[own].clone()) for layer in cross.layers]  # type: ignore[index]
+
+    def _crossed(self, which: np.ndarray) -> tuple[DynamicCache, Tensor]:
+        """What the decoder needs of the prompts of R prefixes: keys and values for cross-attention, and the mask [R * N, P]."""
+        prompts, place = np.unique(which, return_inverse=True)
+        rows = torch.as_tensor(place, device=self.lm.device)
+        cross = DynamicCache()
+        for layer in range(len(self.cache.layers)):
+            keys, values = (torch.stack([self._encoded[int(p)][layer][k] for p in prompts])[rows].flatten(0, 1) for k in (0, 1))
+            cross.update(keys, values, layer)
+        return cross, self._copies(self.prompts.mask[torch.as_tensor(which, device=self.lm.device)])

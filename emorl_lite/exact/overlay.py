@@ -1,0 +1,103 @@
+"""The regions of many prompts laid over one another: every mean score vector that some weights achieve, and which weights achieve it.
+
+On a cell of the overlay no reply changes for any prompt, so the mean scores are constant. For two objectives the cells lie between all
+border points; for three they are the faces of all border lines together (by shapely). Beyond three the faces are too many to list: ask
+`optimum.best_weights` instead. Shapes: C cells, K scored objectives, d objectives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import shapely
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.exact.polytopes import TOLERANCE
+from emorl_lite.exact.scored_map import ScoredMap
+from emorl_lite.search.pareto import non_dominated
+
+Utility = Callable[[np.ndarray], np.ndarray]
+"""Mean score vectors [n, K] -> how good they are [n]."""
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """The cells on which no reply changes."""
+
+    objectives: list[str]
+    names: list[str]
+    outlines: list[np.ndarray]
+    """Of each cell its corners [m, d] in order."""
+    weights: np.ndarray
+    """[C, d]: a point inside each cell."""
+    measure: np.ndarray
+    """[C]: each cell's share of the simplex."""
+    scores: np.ndarray
+    """[C, K]: the mean scores over the prompts."""
+
+    @cached_property
+    def achievable(self) -> np.ndarray:
+        """The distinct mean score vectors [n, K], all that the prompts can have together."""
+        return np.unique(self.scores.round(12), axis=0)
+
+    @cached_property
+    def pareto(self) -> np.ndarray:
+        """Which cells are on the Pareto front, [C]."""
+        return non_dominated(self.scores.round(12))
+
+    def best(self, utility: Utility | None = None) -> int:
+        """The cell with the highest utility of its mean scores; the mean over objectives by default. Any function of [n, K] will do."""
+        values = self.scores.mean(1) if utility is None else np.asarray(utility(self.scores))
+        if values.shape != (len(self.scores),) or not np.isfinite(values).all():
+            raise UserError(f"utility: expected {len(self.scores)} finite numbers, one a cell, got shape {values.shape}")
+        return int(values.argmax())
+
+
+def overlay(scored: ScoredMap, rows: Sequence[int] | None = None) -> Overlay:
+    """Lay the regions of these prompts (and samples; all by default) over one another.
+
+    Cells thinner than the tolerance are left out. Raises UserError for a partial map, no rows, or more than three objectives.
+    """
+    found = scored.map
+    rows = list(range(len(found.prompts) * found.samples)) if rows is None else list(rows)
+    d = len(found.objectives)
+    if found.partial:
+        raise UserError(f"overlay: the map is partial ({found.partial})")
+    if not rows:
+        raise UserError("overlay: no rows")
+    if d > 3:
+        raise UserError(f"overlay: for two or three objectives, this map has {d}; use best_weights for the optimum")
+    outlines = _between(scored, rows) if d == 2 else _faces(scored, rows)
+    centres = np.array([outline.mean(0) if d == 2 else _inside(outline) for outline in outlines])
+    regions = found.locate(centres)[:, rows]
+    kept = (regions >= 0).all(1)
+    measure = np.array([_share(outline) for outline in outlines])
+    scores = scored.scores[regions].mean(1)
+    return Overlay(found.objectives, scored.names, [outlines[i] for i in np.flatnonzero(kept)], centres[kept], measure[kept], scores[kept])
+
+
+def _between(scored: ScoredMap, rows: Sequence[int]) -> list[np.ndarray]:
+    ends = np.unique(np.concatenate([region.piece.vertices[:, 1] for row in rows for region in scored.map.of(row)]))
+    ends = ends[np.append(True, np.diff(ends) > TOLERANCE)]
+    return [np.array([[1 - a, a], [1 - b, b]]) for a, b in pairwise(ends)]
+
+
+def _faces(scored: ScoredMap, rows: Sequence[int]) -> list[np.ndarray]:
+    borders = [shapely.LinearRing(region.piece.outline[:, 1:]) for row in rows for region in scored.map.of(row)]
+    lines = shapely.unary_union(borders, grid_size=TOLERANCE)
+    faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(lines)))
+    corners = [np.asarray(face.exterior.coords)[:-1] for face in faces if face.area > TOLERANCE**2]
+    return [np.hstack([1 - xy.sum(1, keepdims=True), xy]) for xy in corners]
+
+
+def _inside(outline: np.ndarray) -> np.ndarray:
+    x, y = shapely.Polygon(outline[:, 1:]).representative_point().coords[0]
+    return np.array([1 - x - y, x, y])
+
+
+def _share(outline: np.ndarray) -> float:
+    return float(outline[1, 1] - outline[0, 1]) if outline.shape[1] == 2 else 2 * shapely.Polygon(outline[:, 1:]).area

@@ -1,0 +1,89 @@
+"""An exact map with scores: each distinct reply is scored once, then every question about every weight vector is a look-up.
+
+Shapes: B prompts, S samples, G regions, K scored objectives, n weight vectors, d weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.exact.exact_map import ExactMap
+from emorl_lite.search.evaluation import ReplyScores, Score
+from emorl_lite.search.pareto import non_dominated
+from emorl_lite.search.score_table import Weights
+
+
+@dataclass
+class ScoredMap:
+    """The replies at every weight vector and what they score."""
+
+    map: ExactMap
+    names: list[str]
+    """The scored objectives, K of them; usually those of the map."""
+    scores: np.ndarray
+    """[G, K]: the scores of each region's reply."""
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """[G]: the mean over objectives of each region's reply."""
+        return self.scores.mean(1)
+
+    def means(self, weights: Any) -> np.ndarray:
+        """Mean scores over the prompts (and samples) at weights [n, d] or [d], [n, K]: what a search's evaluation gives.
+
+        Raises UserError where a partial map has no reply.
+        """
+        found = self.map.locate(weights)
+        if (found < 0).any():
+            raise UserError(f"the map has no reply at some of these weights: {self.map.partial or 'it has a hole'}")
+        return self.scores[found].mean(1)
+
+    def evaluate(self, weights: Weights) -> dict[str, float]:
+        """The evaluation of a search, by look-up."""
+        return dict(zip(self.names, self.means(weights)[0].tolist(), strict=True))
+
+    def regions(self, row: int) -> pd.DataFrame:
+        """The regions of one prompt (and sample), the largest first: share of the simplex, reply, scores, mean, and whether its scores
+        are on the prompt's Pareto front."""
+        own = self.map.indices[row]
+        table = pd.DataFrame({"share": [self.map.regions[i].piece.measure for i in own], "reply": [self.map.regions[i].reply for i in own]})
+        table[self.names] = self.scores[own]
+        table["mean"] = self.mean[own]
+        table["pareto"] = non_dominated(self.scores[own])
+        return table.sort_values("share", ascending=False, ignore_index=True)
+
+    def achievable(self, row: int) -> np.ndarray:
+        """The distinct score vectors [n, K] that some weights achieve on one prompt (and sample)."""
+        return np.unique(self.scores[self.map.indices[row]], axis=0)
+
+    def expected(self) -> np.ndarray:
+        """Mean scores [K] of weights drawn uniformly from the simplex: regions count by their share. Raises UserError for a partial map."""
+        if self.map.partial:
+            raise UserError(f"expected scores: the map is partial ({self.map.partial})")
+        shares = np.array([region.piece.measure for region in self.map.regions])
+        rows = len(self.map.prompts) * self.map.samples
+        return np.asarray((shares[:, None] * self.scores).sum(0) / rows)
+
+
+def scored_map(found: ExactMap, score: Score | ReplyScores, objectives: Sequence[str] | None = None) -> ScoredMap:
+    """Score every distinct reply of a map once. `objectives`: which of the scores to keep, all by default.
+
+    Raises UserError for an objective that `score` does not give, and for a partial map without any region.
+    """
+    scores = score if isinstance(score, ReplyScores) else ReplyScores(score)
+    if not found.regions:
+        raise UserError(f"scored map: the map has no regions ({found.partial})")
+    prompts = [found.prompts[region.row // found.samples] for region in found.regions]
+    table = scores(prompts, [region.reply for region in found.regions])
+    names = list(objectives or scores.names)
+    missing = [name for name in names if name not in scores.names]
+    if missing:
+        raise UserError(f"objective {missing[0]!r}: not scored; there are {', '.join(scores.names)}")
+    return ScoredMap(found, names, table[:, [scores.names.index(name) for name in names]])

@@ -1,0 +1,114 @@
+"""Several LoRA adapters in one batch: row b * N + n of every batch runs with adapter n of N.
+
+Rows of one example stand together, so that whatever repeats or reorders examples (beams, several samples) moves blocks of N rows.
+Shapes: B examples, N adapters, T tokens, r rank, d width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig
+from peft.tuners.lora import Linear, LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor
+from torch.nn.functional import linear
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.lm.model import LanguageModel
+
+Engine = Literal["stacked", "peft"]
+
+
+def check_adapters(lm: LanguageModel, adapters: Sequence[str]) -> None:
+    """Raise UserError unless all `adapters` are loaded, plain LoRA, and leave the LM head alone."""
+    for name in adapters:
+        if name not in lm.adapters:
+            raise UserError(f"adapter {name!r} is not loaded: there are {', '.join(lm.adapters) or 'none'}")
+        config = lm.model.peft_config[name]
+        if not isinstance(config, LoraConfig) or config.use_dora or config.modules_to_save:
+            raise UserError(f"adapter {name!r}: only plain LoRA adapters can be combined (no DoRA, no modules_to_save)")
+    if isinstance(lm.head, BaseTunerLayer):
+        raise UserError("an adapter changes the LM head: adapters can be combined only if they share it")
+    if any(layer.merged for layer in lora_layers(lm)):
+        raise UserError("adapters are merged into the base model: call unmerge_adapter() first")
+
+
+def lora_layers(lm: LanguageModel) -> list[Any]:
+    """Every layer of the model that carries LoRA weights (`peft` LoraLayer)."""
+    return [module for module in lm.model.modules() if isinstance(module, LoraLayer)]
+
+
+@contextmanager
+def swapped_forward(module: Any, function: Callable[..., Any]) -> Iterator[None]:
+    """Inside, `module(...)` calls `function`; afterwards, also after an error, the module is what it was."""
+    before = vars(module).get("forward")  # an instance attribute only if someone else has swapped it already
+    module.forward = function
+    try:
+        yield
+    finally:
+        if before is None:
+            del module.forward
+        else:
+            module.forward = before
+
+
+@contextmanager
+def adapters_in_rows(lm: LanguageModel, adapters: Sequence[str], engine: Engine = "stacked") -> Iterator[None]:
+    """Inside, the model in `lm` takes batches of B * N rows and runs row b * N + n with `adapters[n]`, whichever adapter is active.
+
+    `engine="stacked"` computes all adapters of a layer in two matrix products; "peft" uses peft's mixed batches, slower and the reference
+    for the first. Layers the stacked form does not cover (embeddings, LoRA variants) always take peft's. The model must be in eval mode.
+    Raises UserError for adapters that cannot be combined (`check_adapters`).
+    """
+    if engine not in ("stacked", "peft"):
+        raise UserError(f"engine {engine!r}: choose stacked or peft")
+    check_adapters(lm, adapters)
+    with ExitStack() as swaps:
+        for layer in lora_layers(lm):
+            make = _stacked if engine == "stacked" and _is_plain(layer, adapters) else _mixed_batch
+            swaps.enter_context(swapped_forward(layer, make(layer, adapters)))
+        yield
+
+
+def _is_plain(layer: Any, adapters: Sequence[str]) -> bool:
+    return type(layer) is Linear and not any(name in layer.lora_variant or layer.lora_bias.get(name) for name in adapters)
+
+
+def _stacked(layer: Any, adapters: Sequence[str]) -> Callable[..., Tensor]:
+    """A forward of one layer for all adapters: x A_all^T, keep each row's own block of r columns, times s B_all^T.
+
+    Multiplying every row with every A wastes a factor N of a small cost (r is far below d) and saves the loop over adapters.
+    """
+    # An adapter that leaves this layer alone has no block in A_all.
+    present = [(row, name) for row, name in enumerate(adapters) if name in layer.lora_A]
+    if not present:
+        return layer.base_layer.forward
+    with torch.no_grad():
+        A_all = torch.cat([layer.lora_A[name].weight for _, name in present])  # [sum of r, d]
+        B_all = torch.cat([layer.lora_B[name].weight * layer.scaling[name] for _, name in present], 1)  # [out, sum of r]
+        own = A_all.new_zeros(len(adapters), 1, len(A_all))  # [N, 1, sum of r]: 1 where the column belongs to the row's adapter
+        start = 0
+        for row, name in present:
+            own[row, :, start : start + layer.r[name]] = 1
+            start += layer.r[name]
+
+    def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        out = layer.base_layer(x, *args, **kwargs)
+        low = linear(x.to(A_all.dtype), A_all).unflatten(0, (-1, len(adapters))) * own  # [B, N, T, sum of r]
+        return out + linear(low.flatten(0, 1), B_all).to(out.dtype)
+
+    return forward
+
+
+def _mixed_batch(layer: Any, adapters: Sequence[str]) -> Callable[..., Tensor]:
+    """peft's own mixed batch: one adapter name a row."""
+    original = layer.forward
+
+    def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return original(x, *args, adapter_names=list(adapters) * (len(x) // len(adapters)), **kwargs)
+
+    return forward

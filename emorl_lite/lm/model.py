@@ -1,0 +1,371 @@
+"""The one seam between this package and `transformers`: a language model with its tokenizer, template and LoRA adapters.
+
+All that differs between decoder-only and encoder-decoder models is in this file. Shapes: B prompts, T reply tokens, V words, d width.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.paths import how_to_get, resolve
+from emorl_lite.base.presets import ModelConfig
+from emorl_lite.base.quiet import quietly
+from emorl_lite.lm.adapters import adapter_digest, fold_in
+from emorl_lite.lm.devices import choose_device, cpu_has_bfloat16, half_precision, use_one_thread_for_tiny
+
+UNFINISHED = " […]"
+"""Marks a reply that reached the token limit before it ended. Every reward scores such a reply 0."""
+
+
+@dataclass
+class Prompts:
+    """Tokenised prompts: `ids` and `mask` [B, P]; padded on the left for decoder-only models, on the right for encoders."""
+
+    ids: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: Any) -> Prompts:
+        return Prompts(self.ids[rows], self.mask[rows])
+
+
+class LanguageModel:
+    """A causal or encoder-decoder model, its tokenizer and its adapters."""
+
+    def __init__(self, model: PreTrainedModel | PeftModel, tokenizer: Any, config: ModelConfig | None = None):
+        self.model: Any = model
+        self.tokenizer = tokenizer
+        self.config = config or ModelConfig()
+        self.seq2seq = bool(model.config.is_encoder_decoder)
+        if tokenizer.pad_token_id is None:
+            raise UserError(f"{self.config.path}: the tokenizer has no padding token")
+        use_one_thread_for_tiny(model)
+
+    @classmethod
+    def load(cls, config: ModelConfig, quiet: bool = True) -> LanguageModel:
+        """Load the base model from a folder or the hub. No remote code, safetensors only."""
+        path = resolve(config.path)
+        if Path(path).is_dir():
+            logging.disable_progress_bar()  # reading a local file needs none
+        try:
+            hf = AutoConfig.from_pretrained(path, trust_remote_code=False)
+            device, dtype = choose_device(config.device, config.dtype, hf.is_encoder_decoder)
+            auto = AutoModelForSeq2SeqLM if hf.is_encoder_decoder else AutoModelForCausalLM
+            model = auto.from_pretrained(path, dtype=dtype, trust_remote_code=False, use_safetensors=True).to(device).eval()
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        except OSError as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"model {config.path!r}: {how_to_get(config.path)} ({reason})") from error
+        if tokenizer.pad_token_id is None and hf.pad_token_id is not None:
+            tokenizer.pad_token_id = hf.pad_token_id
+        if tokenizer.pad_token_id is None:  # GPT-2 has none; masks say what is padding
+            tokenizer.pad_token = tokenizer.eos_token
+        if config.warm_start:
+            model = fold_in(model, config.warm_start, config.path)
+        if not quiet:
+            print(f"{config.path}: {model.num_parameters():,} parameters on {device}, {dtype}")
+        return cls(model, tokenizer, config)
+
+    @cached_property
+    def folded(self) -> str:
+        """What tells a warm-started base from others of its kind: a digest of the adapter folded in; empty without one."""
+        return adapter_digest(resolve(self.config.warm_start)) if self.config.warm_start else ""
+
+    # -- parts
+
+    @property
+    def mixed(self) -> bool:
+        """Whether given replies are read in another precision than replies are decoded in."""
+        half = next(self.base.parameters()).dtype != torch.float32
+        return half or (self.config.autocast and self.device.type == "cpu" and cpu_has_bfloat16())
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def base(self) -> PreTrainedModel:
+        """The `transformers` model itself, adapters injected but not wrapped."""
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    @property
+    def width(self) -> int:
+        config = self.base.config
+        return config.d_model if self.seq2seq else config.hidden_size
+
+    @property
+    def head(self) -> nn.Module:
+        """The language-model head, shared by all adapters: LoRA leaves it alone."""
+        return self.base.get_output_embeddings()
+
+    @property
+    def context(self) -> int:
+        """Longest sequence in tokens (prompt + reply for decoder-only models)."""
+        return int(getattr(self.base.config, "max_position_embeddings", None) or getattr(self.base.config, "n_positions", None) or 10**6)
+
+    # -- text in, tokens out
+
+    def prompt_ids(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token ids of the filled templates, unpadded and unchecked."""
+        texts = [self.config.template.format(prompt=p) for p in prompts]
+        return self.tokenizer(texts, add_special_tokens=self.seq2seq).input_ids if texts else []
+
+    def prompt_limit(self) -> int:
+        """Longest prompt that leaves room for a reply, in tokens."""
+        room = self.context if self.seq2seq else self.context - self.config.max_new_tokens
+        return min(self.config.max_prompt_tokens, room)
+
+    def encode(self, prompts: Sequence[str]) -> Prompts:
+        """Tokenise and pad. Raises UserError for an empty list or a prompt longer than the limit."""
+        if not len(prompts):
+            raise UserError("no prompts: the data set is empty")
+        ids = self.prompt_ids(prompts)
+        for row, line in enumerate(ids):
+            if len(line) > self.prompt_limit():
+                raise UserError(f"prompt {row + 1}: {len(line)} tokens, longer than the model's limit of {self.prompt_limit()}")
+        return self._pad(ids, left=not self.seq2seq)
+
+    def _pad(self, ids: Sequence[Sequence[int]], left: bool) -> Prompts:
+        width = max(1, max(len(x) for x in ids))
+        pad = self.tokenizer.pad_token_id
+        rows = [[pad] * (width - len(x)) + list(x) if left else list(x) + [pad] * (width - len(x)) for x in ids]
+        lengths = torch.tensor([len(x) for x in ids])[:, None]
+        columns = torch.arange(width)[None]
+        mask = columns >= width - lengths if left else columns < lengths
+        return Prompts(torch.tensor(rows, device=self.device), mask.long().to(self.device))
+
+    def encode_replies(self, replies: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """(ids, mask) [B, T] of given replies, right-padded; finished ones end with EOS."""
+        ids = []
+        for text in replies:
+            finished = not text.endswith(UNFINISHED)
+            line = self.tokenizer(text.removesuffix(UNFINISHED), add_special_tokens=False).input_ids
+            ids.append([*line, self.tokenizer.eos_token_id] if finished else line)
+        padded = self._pad(ids, left=False)
+        return padded.ids, padded.mask
+
+    def reply_mask(self, tokens: Tensor) -> Tensor:
+        """1 up to and including the first EOS of each row, [B, T]."""
+        ended = tokens == self.tokenizer.eos_token_id
+        return (ended.cumsum(1) - ended.long() == 0).long()
+
+    def decode(self, tokens: Tensor) -> list[str]:
+        """Reply texts; a reply without EOS gets the UNFINISHED mark."""
+        mask = self.reply_mask(tokens).bool()
+        tokens = tokens.masked_fill(~mask, self.tokenizer.pad_token_id)
+        finished = (tokens == self.tokenizer.eos_token_id).any(1).tolist()
+        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return [t.strip() if done else t.strip() + UNFINISHED for t, done in zip(texts, finished, strict=True)]
+
+    @torch.no_grad()
+    def generate(self, prompts: Prompts, **options: Any) -> Tensor:
+        """Reply tokens [B * num_return_sequences, T] by `transformers`' generate(); greedy unless `do_sample=True`."""
+        options = {"do_sample": False, "max_new_tokens": self.config.max_new_tokens} | options
+        if options["do_sample"]:
+            options = {"top_k": 0, "top_p": 1.0} | options
+        training = self.model.training
+        self.model.eval()
+        special = {"pad_token_id": self.tokenizer.pad_token_id, "eos_token_id": self.tokenizer.eos_token_id}
+        try:
+            out = self.model.generate(input_ids=prompts.ids, attention_mask=prompts.mask, **special, **options)
+        finally:
+            self.model.train(training)
+        return out[:, 1:] if self.seq2seq else out[:, prompts.ids.shape[1] :]
+
+    def reply(self, prompts: Sequence[str], batch_size: int = 64, **options: Any) -> list[str]:
+        """Reply texts, one per prompt (greedy by default)."""
+        texts: list[str] = []
+        for i in range(0, len(prompts), batch_size):
+            texts += self.decode(self.generate(self.encode(prompts[i : i + batch_size]), **options))
+        return texts
+
+    # -- probabilities and hidden states of given replies
+
+    def forward_reply(self, prompts: Prompts, reply: Tensor, reply_mask: Tensor, hidden: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Logits [B, T, V] that predict each reply token, and the last hidden states [B, T, d] they come from.
+
+        The hidden state is the one that enters the head (after the final norm), so head(hidden) = logits (up to T5's scale).
+        """
+        with half_precision(self.device, self.config.autocast):
+            return self._forward_reply(prompts, reply, reply_mask, hidden)
+
+    def _forward_reply(self, prompts: Prompts, reply: Tensor, reply_mask: Tensor, hidden: bool) -> tuple[Tensor, Tensor | None]:
+        T = reply.shape[1]
+        if self.seq2seq:
+            start = torch.full_like(reply[:, :1], self.base.config.decoder_start_token_id)
+            out = self.model(
+                input_ids=prompts.ids,
+                attention_mask=prompts.mask,
+                decoder_input_ids=torch.cat([start, reply[:, :-1]], 1),
+                output_hidden_states=hidden,
+                use_cache=False,
+            )
+            return out.logits, out.decoder_hidden_states[-1] if hidden else None
+        # the last reply token predicts nothing: it is not read
+        mask = torch.cat([prompts.mask, reply_mask[:, :-1].long()], 1)
+        out = self.model(
+            input_ids=torch.cat([prompts.ids, reply[:, :-1]], 1),
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            logits_to_keep=T,
+            output_hidden_states=hidden,
+            use_cache=False,
+        )
+        return out.logits[:, -T:], out.hidden_states[-1][:, -T:] if hidden else None
+
+    def logprobs(self, prompts: Prompts, reply: Tensor, reply_mask: Tensor, temperature: float = 1.0) -> Tensor:
+        """log pi(token) of each reply token, [B, T]; 0 where masked."""
+        logits, _ = self.forward_reply(prompts, reply, reply_mask)
+        logp = torch.log_softmax(logits.float() / temperature, -1).gather(-1, reply[..., None]).squeeze(-1)
+        return logp * reply_mask
+
+    @torch.no_grad()
+    def score_texts(self, prompts: Sequence[str], replies: Sequence[str], batch_size: int = 128) -> tuple[Tensor, Tensor]:
+        """log-probabilities [N, T] of reply tokens (EOS included) given their prompts, and the mask [N, T]. An empty prompt means none."""
+        ids, mask = self.encode_replies(replies)
+        out = torch.zeros(ids.shape, dtype=torch.float32, device=self.device)
+        lengths = mask.sum(1)
+        for rows in lengths.argsort().split(batch_size):  # batches of similar length
+            T = max(1, int(lengths[rows].max()))
+            batch = self.encode([prompts[int(r)] for r in rows])
+            out[rows, :T] = self.logprobs(batch, ids[rows, :T], mask[rows, :T])
+        return out, mask
+
+    # -- adapters
+
+    def add_adapter(self, name: str, seed: int = 0, rank: int | None = None, ranks: dict[str, int] | None = None) -> None:
+        """Add a fresh LoRA adapter on every linear layer but the head, and make it the active one. It starts as the identity (B = 0).
+
+        `rank`: another one than the configured, with the same scale; `ranks`: of single layers, by a regular expression for their names.
+        """
+        c = self.config
+        rank, ranks = rank or c.lora_r, ranks or {}
+
+        def same_scale(r: int) -> Any:
+            alpha = c.lora_alpha * r / c.lora_r
+            return int(alpha) if alpha.is_integer() else alpha
+
+        lora = LoraConfig(
+            r=rank,
+            lora_alpha=same_scale(rank),
+            rank_pattern=ranks,
+            alpha_pattern={layer: same_scale(r) for layer, r in ranks.items()},
+            lora_dropout=c.lora_dropout,
+            target_modules="all-linear",
+            task_type="SEQ_2_SEQ_LM" if self.seq2seq else "CAUSAL_LM",
+        )
+        torch.manual_seed(seed)
+        if isinstance(self.model, PeftModel):
+            quietly(self.model.add_adapter)(name, lora)
+        else:
+            self.model = quietly(get_peft_model)(self.model, lora, adapter_name=name)
+        self.model.set_adapter(name)
+
+    def use(self, name: str) -> None:
+        """Make an adapter the active (and only trainable) one."""
+        if name not in self.adapters:
+            raise UserError(f"adapter {name!r} is not loaded: there are {', '.join(self.adapters) or 'none'}")
+        self.model.set_adapter(name)
+
+    @property
+    def adapters(self) -> list[str]:
+        return list(self.model.peft_config) if isinstance(self.model, PeftModel) else []
+
+    @contextmanager
+    def without_adapters(self) -> Iterator[None]:
+        """The base model: the reference policy of the KL term."""
+        if isinstance(self.model, PeftModel):
+            with self.model.disable_adapter():
+                yield
+        else:
+            yield
+
+    def base_probe(self) -> dict[str, Any]:
+        """A few numbers that tell one base model from another, whatever type it was loaded in."""
+        matrices = [p for n, p in self.base.named_parameters() if p.dim() == 2 and "lora_" not in n]
+        samples = [m.detach()[:: max(1, len(m) // 8), 0][:8].float() for m in (matrices[0], matrices[-1])]
+        shape = [int(n) for n in self.base.get_input_embeddings().weight.shape]
+        return {"embedding": shape, "matrices": len(matrices), "values": [round(float(v), 4) for v in torch.cat(samples)]}
+
+    def same_base(self, probe: dict[str, Any]) -> bool:
+        """Whether a probe was taken from this base model (within the rounding of another weight type)."""
+        ours = self.base_probe()
+        if any(probe.get(key) != ours[key] for key in ("embedding", "matrices")):
+            return False
+        return all(abs(a - b) <= 0.01 + 0.02 * abs(a) for a, b in zip(probe["values"], ours["values"], strict=True))
+
+    @torch.no_grad()
+    def round_adapter(self, name: str) -> None:
+        """Round an adapter to the type that adapters are kept in, so that it replies the same before and after it is stored."""
+        if self.config.store == "float16":
+            for key, parameter in self.model.named_parameters():
+                if "lora_" in key and f".{name}." in key:
+                    parameter.copy_(parameter.half())
+
+    def save_adapter(self, name: str, folder: str | os.PathLike[str]) -> None:
+        """Write one adapter as safetensors, with a probe of the base it belongs to."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.save_pretrained(folder, selected_adapters=[name], safe_serialization=True)
+        inner = folder / name
+        if inner.is_dir():  # peft puts named adapters in a folder of their own
+            for file in inner.iterdir():
+                file.replace(folder / file.name)
+            inner.rmdir()
+        (folder / "README.md").unlink(missing_ok=True)
+        if self.config.store == "float16":
+            file = folder / "adapter_model.safetensors"
+            save_file({key: x.half() for key, x in load_file(file).items()}, file)
+        (folder / "base.json").write_text(json.dumps(self.base_probe() | {"warm_start": self.folded}), encoding="utf-8")
+
+    def load_adapter(self, folder: str | os.PathLike[str], name: str) -> None:
+        """Load an adapter and make it active. Raises UserError if it was trained on another base model."""
+        folder = Path(folder)
+        weights = folder / "adapter_model.safetensors"
+        if not weights.is_file():
+            raise UserError(f"adapter {name!r}: {folder} holds no adapter_model.safetensors")
+        probe_file = folder / "base.json"
+        probe = json.loads(probe_file.read_text(encoding="utf-8")) if probe_file.is_file() else {}
+        if probe and not self.same_base(probe):
+            raise UserError(f"adapter {name!r} in {folder} was trained on another base model than {self.config.path}")
+        if probe.get("warm_start", self.folded) != self.folded:
+            raise UserError(f"adapter {name!r} in {folder} was trained on {self.config.path} with another warm start, or without this one")
+        lora = LoraConfig.from_pretrained(str(folder))
+        lora.inference_mode = False
+        lora.base_model_name_or_path = None  # the probe above tells bases apart; peft would warn of another path
+        try:
+            if isinstance(self.model, PeftModel):
+                there = self.model.peft_config.get(name)
+                if there and (there.r, there.lora_alpha) != (lora.r, lora.lora_alpha):
+                    raise UserError(f"adapter {name!r}: one of another shape is loaded already; load this one under another name")
+                if not there:
+                    quietly(self.model.add_adapter)(name, lora)
+            else:
+                self.model = quietly(get_peft_model)(self.model, lora, adapter_name=name)
+            state = {key: x.float() if x.dtype == torch.float16 else x for key, x in load_file(weights).items()}
+            result = set_peft_model_state_dict(self.model, state, adapter_name=name)
+        except UserError:
+            raise
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"adapter {name!r} in {folder} does not fit {self.config.path}") from error
+        if result.unexpected_keys:
+            raise UserError(f"adapter {name!r} in {folder} does not fit {self.config.path}: {result.unexpected_keys[0]} is unknown")
+        self.model.set_adapter(name)
+        self.model.eval()

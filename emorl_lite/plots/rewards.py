@@ -1,0 +1,171 @@
+"""Figures about the rewards: training, validation and shortcuts of the classifiers, perplexities. Each is drawn from a table.
+
+All functions raise UserError if the table is empty or lacks a column. Scores are in [0, 1].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.wording import listing, number, percent
+from emorl_lite.plots.style import name_axes, need, panels, readable, styles
+
+PLAIN = FuncFormatter(lambda x, _: f"{x:g}")
+
+
+@readable
+def classifier_loss(losses: pd.DataFrame, window: int = 20) -> Figure:
+    """Training loss of the reward classifiers, each step faint and its rolling mean bold. Columns: objective, step, loss."""
+    need(losses, ["objective", "step", "loss"], "classifier_loss")
+    figure, (axes,) = panels(1, width=5.6)
+    look = styles(losses["objective"])
+    for name, run in losses.groupby("objective", sort=False):
+        style = look[str(name)]
+        axes.plot(run["step"], run["loss"], color=style.color, alpha=0.25, linewidth=0.8)
+        line = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker, "markevery": 0.15, "linewidth": 2}
+        axes.plot(run["step"], run["loss"].rolling(window, min_periods=1).mean(), label=str(name), **line)
+    name_axes(axes, "training step", "binary cross-entropy")
+    axes.legend()
+    return figure
+
+
+def classifier_loss_alt(losses: pd.DataFrame, window: int = 20) -> str:
+    """What `classifier_loss` shows, with the mean loss of the first and the last `window` steps. Columns as there."""
+    runs = [
+        f"{name} from {number(run['loss'].head(window).mean())} to {number(run['loss'].tail(window).mean())}"
+        for name, run in losses.groupby("objective", sort=False)
+    ]
+    return (
+        "Curves of training loss against training step, single steps faint and their rolling mean bold. "
+        f"Means of the first and of the last {window} steps: {'; '.join(runs)}."
+    )
+
+
+def _bins(own: pd.DataFrame, bins: int) -> tuple[pd.DataFrame, pd.Series, float]:
+    """Mean prediction and label of each bin, its share of all, and the mean distance of the two (ECE)."""
+    which = (own["predicted"] * bins).astype(int).clip(upper=bins - 1)
+    mean = own.groupby(which)[["predicted", "label"]].mean()
+    share = own.groupby(which).size() / len(own)
+    return mean, share, float((share * (mean["predicted"] - mean["label"]).abs()).sum())
+
+
+@readable
+def calibration(table: pd.DataFrame, bins: int = 10) -> Figure:
+    """Predicted score against the mean label of `bins` equally wide bins; marker area shows the bin's size, ECE the mean distance.
+
+    Columns: predicted (in [0, 1]), label (0 or 1, or a grade between), objective.
+    """
+    need(table, ["predicted", "label", "objective"], "calibration")
+    figure, (axes,) = panels(1, width=4.8, height=4.4)
+    axes.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle=":", label="perfect")
+    look = styles(table["objective"])
+    for name, own in table.groupby("objective", sort=False):
+        style = look[str(name)]
+        mean, share, error = _bins(own, bins)
+        axes.plot(mean["predicted"], mean["label"], color=style.color, linestyle=style.linestyle)
+        axes.scatter(mean["predicted"], mean["label"], s=25 + 300 * share, color=style.color, marker=style.marker, alpha=0.8)
+        axes.plot([], [], color=style.color, linestyle=style.linestyle, marker=style.marker, label=f"{name} (ECE {error:.3f})")
+    name_axes(axes, "predicted score", "mean label of the bin")
+    axes.legend(loc="upper left")
+    return figure
+
+
+def calibration_alt(table: pd.DataFrame, bins: int = 10) -> str:
+    """What `calibration` shows: the mean distance of each objective from the diagonal, and its farthest bin. Columns as there."""
+    parts = []
+    for name, own in table.groupby("objective", sort=False):
+        mean, share, error = _bins(own, bins)
+        far = int((mean["predicted"] - mean["label"]).abs().to_numpy().argmax())
+        predicted, label = mean.to_numpy()[far]
+        parts.append(
+            f"{name} {error:.3f} from it on average, farthest where it predicts {number(predicted)} and the labels are {number(label)} "
+            f"({percent(share.iloc[far])} of the replies)"
+        )
+    return f"Mean label against mean predicted score in {bins} bins, beside the diagonal of a perfect score: {'; '.join(parts)}."
+
+
+def roc(predicted: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """False positive rate, true positive rate at every threshold (equal predictions move together), and the area under them."""
+    order = np.argsort(-predicted, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(predicted[order])), len(order) - 1)
+    positives, negatives = np.cumsum(label[order] == 1)[ends], np.cumsum(label[order] != 1)[ends]
+    if not positives[-1] or not negatives[-1]:
+        raise UserError("figure roc_curves: the labels are all the same, which leaves nothing to tell apart")
+    true_rate, false_rate = np.append(0, positives / positives[-1]), np.append(0, negatives / negatives[-1])
+    return false_rate, true_rate, float(np.trapezoid(true_rate, false_rate))
+
+
+@readable
+def roc_curves(table: pd.DataFrame) -> Figure:
+    """How well the predicted score tells label 1 from the rest. Columns: predicted, label, objective."""
+    need(table, ["predicted", "label", "objective"], "roc_curves")
+    figure, (axes,) = panels(1, width=4.8, height=4.4)
+    axes.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle=":", label="chance")
+    look = styles(table["objective"])
+    for name, own in table.groupby("objective", sort=False):
+        style = look[str(name)]
+        false_rate, true_rate, area = roc(own["predicted"].to_numpy(), own["label"].to_numpy())
+        line = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker, "markevery": 0.2, "linewidth": 2}
+        axes.plot(false_rate, true_rate, label=f"{name} (AUC {area:.3f})", **line)
+    name_axes(axes, "false positive rate", "true positive rate")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def roc_curves_alt(table: pd.DataFrame) -> str:
+    """What `roc_curves` shows: the area under each curve. Columns as there."""
+    areas = [
+        f"{name} {roc(own['predicted'].to_numpy(), own['label'].to_numpy())[2]:.3f}" for name, own in table.groupby("objective", sort=False)
+    ]
+    return f"ROC curves, true against false positive rate, beside the diagonal of guessing. Area under the curve: {listing(areas)}."
+
+
+@readable
+def shortcut_bars(table: pd.DataFrame) -> Figure:
+    """What each shortcut scores before and after the guards. Columns: shortcut, before, after."""
+    need(table, ["shortcut", "before", "after"], "shortcut_bars")
+    figure, (axes,) = panels(1, width=6.4, height=1.2 + 0.55 * len(table))
+    places = np.arange(len(table))
+    first, second = sns.color_palette("colorblind")[1], sns.color_palette("colorblind")[0]
+    before = axes.barh(places - 0.2, table["before"], 0.38, color=first, edgecolor="black", hatch="//", label="without guards")
+    after = axes.barh(places + 0.2, table["after"], 0.38, color=second, edgecolor="black", label="with guards")
+    axes.bar_label(before, fmt="%.2f", padding=3, fontsize=10)
+    axes.bar_label(after, fmt="%.2f", padding=3, fontsize=10)
+    axes.set_yticks(places, table["shortcut"])
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    name_axes(axes, "mean score", "shortcut")
+    figure.legend(loc="outside upper right", ncols=2)
+    return figure
+
+
+def shortcut_bars_alt(table: pd.DataFrame) -> str:
+    """What `shortcut_bars` shows: every pair of bars. Columns as there."""
+    rows = zip(table["shortcut"], table["before"], table["after"], strict=True)
+    pairs = [f"{name} {number(before)} and {number(after)}" for name, before, after in rows]
+    return f"Pairs of bars, the mean reflection score without and with the guards: {'; '.join(pairs)}."
+
+
+@readable
+def perplexity_histogram(table: pd.DataFrame, cap: float | None = None) -> Figure:
+    """Perplexities per source on a log axis; `cap` marks where fluency reaches 0. Columns: source, perplexity."""
+    need(table, ["source", "perplexity"], "perplexity_histogram")
+    figure, (axes,) = panels(1, width=5.6)
+    look = styles(table["source"])
+    edges = np.geomspace(table["perplexity"].min() * 0.999, table["perplexity"].max() * 1.001, 31).tolist()
+    for name, own in table.groupby("source", sort=False):
+        line = {"color": look[str(name)].color, "linestyle": look[str(name)].linestyle, "linewidth": 2}
+        axes.hist(own["perplexity"], edges, weights=np.full(len(own), 1 / len(own)), histtype="step", label=str(name), **line)
+    if cap is not None:
+        axes.axvline(cap, color="black", linewidth=1, label=f"cap {cap:g}: fluency 0")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(PLAIN)
+    axes.xaxis.set_minor_formatter(PLAIN)
+    name_axes(axes, "perplexity of a reply", "share of replies")
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure

@@ -1,0 +1,292 @@
+"""Every figure of the tutorial, each drawn from a table. Each function returns the Figure; `figures.show` saves and displays it.
+
+All functions raise UserError if the table is empty or lacks a column. Scores are in [0, 1]; "data points" are training prompts.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.wording import listing, number
+from emorl_lite.plots.diagram import framework
+from emorl_lite.plots.maps import achievable_scores, mean_map, promise_and_test, prompt_map, regret_curves, search_costs, two_objective_map
+from emorl_lite.plots.rewards import (
+    calibration,
+    calibration_alt,
+    classifier_loss,
+    classifier_loss_alt,
+    perplexity_histogram,
+    roc,
+    roc_curves,
+    roc_curves_alt,
+    shortcut_bars,
+    shortcut_bars_alt,
+)
+from emorl_lite.plots.search import redundancy, search_levels, simplex_scatter, weight_cube
+from emorl_lite.plots.style import DATA_POINTS, THOUSANDS, name_axes, need, panels, readable, styles
+from emorl_lite.search.grid import weight_columns
+
+__all__ = [
+    "achievable_scores",
+    "calibration",
+    "calibration_alt",
+    "classifier_loss",
+    "classifier_loss_alt",
+    "consumption_scatter",
+    "cross_scores",
+    "cross_scores_alt",
+    "framework",
+    "learning_curves",
+    "learning_curves_alt",
+    "level_comparison",
+    "mean_map",
+    "perplexity_histogram",
+    "promise_and_test",
+    "prompt_map",
+    "redundancy",
+    "regret_curves",
+    "reward_distributions",
+    "reward_distributions_alt",
+    "roc",
+    "roc_curves",
+    "roc_curves_alt",
+    "samples_table",
+    "search_costs",
+    "search_levels",
+    "shortcut_bars",
+    "shortcut_bars_alt",
+    "simplex_scatter",
+    "two_objective_map",
+    "weight_cube",
+    "wrap_samples",
+]
+
+
+# -- training
+
+
+@readable
+def learning_curves(log: pd.DataFrame, window: int = 8) -> Figure:
+    """Reward and KL of each run (objective, seed) against its data points: rollouts faint, their rolling mean over `window` steps bold.
+
+    Columns: objective, seed, episodes, reward, kl (nats a reply), validation (NaN where there was none; hollow markers).
+    """
+    need(log, ["objective", "seed", "episodes", "reward", "kl", "validation"], "learning_curves")
+    figure, (left, right) = panels(2, width=4.6)
+    look = styles(log["objective"])
+    named: set[str] = set()
+    for (name, _), run in log.groupby(["objective", "seed"], sort=False):
+        style = look[str(name)]
+        for axes, column in ((left, "reward"), (right, "kl")):
+            axes.plot(run["episodes"], run[column], color=style.color, alpha=0.25, linewidth=0.8)
+            smooth = run[column].rolling(window, min_periods=1).mean()
+            label = str(name) if str(name) not in named else None
+            line = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker, "markevery": 0.25, "linewidth": 2}
+            axes.plot(run["episodes"], smooth, label=label, **line)
+        checked = run.dropna(subset="validation")
+        hollow: dict[str, Any] = {"marker": style.marker, "facecolor": "white", "edgecolor": [style.color], "zorder": 5}
+        left.scatter(checked["episodes"], checked["validation"], **hollow)
+        named.add(str(name))
+    if log["validation"].notna().any():
+        left.scatter([], [], marker="o", facecolor="white", edgecolor="black", label="validation, greedy")
+    name_axes(left, DATA_POINTS, "reward, mean of a rollout")
+    name_axes(right, DATA_POINTS, "KL to the base (nats a reply)")
+    left.legend()
+    right.legend()
+    return figure
+
+
+def learning_curves_alt(log: pd.DataFrame, window: int = 8) -> str:
+    """What `learning_curves` shows: reward at both ends, the last validation and the last KL of each run. Columns as there."""
+    parts = []
+    for (name, _), run in log.groupby(["objective", "seed"], sort=False):
+        checks = run["validation"].dropna()
+        parts.append(
+            f"{name} from {number(run['reward'].iloc[0])} to {number(run['reward'].tail(window).mean())}"
+            + (f", validation {number(checks.iloc[-1])} at its last check" if len(checks) else "")
+            + f", KL {number(run['kl'].iloc[-1])} at the end"
+        )
+    validated = ", with hollow markers for greedy validation" if log["validation"].notna().any() else ""
+    return (
+        f"Two panels against data points, one curve a run. Left: sampled reward{validated}. Right: KL to "
+        f"the base in nats a reply. Reward in the first step and its mean over the last {window} at most: {'; '.join(parts)}."
+    )
+
+
+@readable
+def cross_scores(log: pd.DataFrame, objectives: Sequence[str] | None = None, window: int = 8) -> Figure:
+    """One panel a run: its own reward (bold) and how it moves the rewards that it was not trained on; rolling mean over `window` steps.
+
+    Columns: objective, seed, episodes, reward, and the other objectives' scores under their own names; one that a run did not watch is
+    left out of its panel.
+    """
+    need(log, ["objective", "seed", "episodes", "reward"], "cross_scores")
+    objectives = list(objectives or dict.fromkeys(log["objective"]))
+    if not {*objectives} & {*log.columns}:
+        raise UserError(f"figure cross_scores: the log watches none of {', '.join(objectives)}")
+    figure, grid = panels(len(objectives), width=3.6, sharey=True)
+    look = styles(objectives)
+    for axes, trained in zip(grid, objectives, strict=True):
+        for place, (_, run) in enumerate(log[log["objective"] == trained].groupby("seed")):
+            for name in objectives:
+                if name != trained and (name not in run or run[name].isna().all()):
+                    continue
+                score = run["reward"] if name == trained else run[name]
+                axes.plot(
+                    run["episodes"],
+                    score.rolling(window, min_periods=1).mean(),
+                    color=look[name].color,
+                    linestyle=look[name].linestyle,
+                    marker=look[name].marker,
+                    markevery=0.25,
+                    linewidth=3 if name == trained else 1.5,
+                    label=name if place == 0 else None,
+                )
+        axes.set_title(f"trained on {trained}")
+        name_axes(axes, DATA_POINTS, "score, mean of a rollout" if axes is grid[0] else "")
+    grid[-1].legend()
+    return figure
+
+
+def cross_scores_alt(log: pd.DataFrame, objectives: Sequence[str] | None = None, window: int = 8) -> str:
+    """What `cross_scores` shows: every score at both ends of every run. Columns as there."""
+    objectives = list(objectives or dict.fromkeys(log["objective"]))
+    parts = []
+    for (trained, _), run in log[log["objective"].isin(objectives)].groupby(["objective", "seed"], sort=False):
+        scores = {name: run["reward"] if name == trained else run[name] for name in objectives if name == trained or name in run}
+        moves = [f"{n} {number(s.iloc[0])} to {number(s.tail(window).mean())}" for n, s in scores.items() if s.notna().any()]
+        parts.append(f"trained on {trained}: {listing(moves)}")
+    return (
+        "A panel for each trained reward, with the scores of all rewards against data points, the trained one bold. "
+        f"First step to the mean of the last {window} at most: {'; '.join(parts)}."
+    )
+
+
+# -- rewards
+
+
+@readable
+def reward_distributions(scores: pd.DataFrame, kind: Literal["violin", "ecdf"] = "violin", what: str = "policy") -> Figure:
+    """How each policy's scores spread, one panel an objective. Columns: policy, objective, score (one row a reply).
+
+    `what` the policies are, for the axis.
+    """
+    need(scores, ["policy", "objective", "score"], "reward_distributions")
+    objectives = list(dict.fromkeys(scores["objective"]))
+    policies = list(dict.fromkeys(scores["policy"]))
+    look = styles(policies)
+    figure, grid = panels(len(objectives), width=max(3.4, 0.9 * len(policies)), height=3.9, sharey=True)
+    for axes, objective in zip(grid, objectives, strict=True):
+        own = scores[scores["objective"] == objective]
+        for place, policy in enumerate(policies):
+            values = own.loc[own["policy"] == policy, "score"].to_numpy()
+            if kind == "ecdf":
+                sns.ecdfplot(x=values, ax=axes, color=look[policy].color, linestyle=look[policy].linestyle, linewidth=2, label=policy)
+                continue
+            if np.ptp(values) > 1e-6:  # a density needs some spread; without it the mean alone is drawn
+                body: Any = axes.violinplot(values, [place], widths=0.85, showextrema=False)["bodies"]
+                body[0].set(facecolor=look[policy].color, edgecolor="black", alpha=0.55)
+            axes.scatter(place, values.mean(), marker=look[policy].marker, color=look[policy].color, edgecolor="black", s=70, zorder=5)
+        axes.set_title(objective)
+        if kind == "ecdf":
+            name_axes(axes, "score", "share of replies at or below" if axes is grid[0] else "")
+        else:
+            axes.set_xticks(range(len(policies)), policies, rotation=35, ha="right")
+            name_axes(axes, f"{what} (marker: mean)", "score of a reply" if axes is grid[0] else "")
+    if kind == "ecdf":
+        grid[0].legend()
+    return figure
+
+
+def reward_distributions_alt(scores: pd.DataFrame) -> str:
+    """What `reward_distributions` shows: each policy's mean, and where the middle half of its replies lies. Columns as there."""
+    parts = []
+    for objective, own in scores.groupby("objective", sort=False):
+        spread = own.groupby("policy", sort=False)["score"]
+        means, low, high = spread.mean(), spread.quantile(0.25), spread.quantile(0.75)
+        parts.append(f"{objective}: " + ", ".join(f"{p} {number(means[p])} ({number(low[p])} to {number(high[p])})" for p in means.index))
+    return f"Distributions of the scores of single replies, with a marker at the mean. Mean and middle half: {'; '.join(parts)}."
+
+
+# -- comparison
+
+
+@readable
+def consumption_scatter(table: pd.DataFrame) -> Figure:
+    """Data points against mean reward (the paper's figure): one small marker a seed, a large one and an ellipse for mean +- 1 std.
+
+    Columns: method, seed, data_points, mean. Say in the caption whether data points are summed over the single-objective runs.
+    """
+    need(table, ["method", "seed", "data_points", "mean"], "consumption_scatter")
+    figure, (axes,) = panels(1, width=6.6, height=4.4)
+    look = styles(table["method"])
+    for name, runs in table.groupby("method", sort=False):
+        style = look[str(name)]
+        x, y = runs["data_points"], runs["mean"]
+        if len(runs) > 1:
+            size = (2 * float(x.std()), 2 * float(y.std()))
+            axes.add_patch(Ellipse((float(x.mean()), float(y.mean())), *size, facecolor=style.color, edgecolor=style.color, alpha=0.2))
+        axes.scatter(x, y, color=style.color, marker=style.marker, s=25, alpha=0.7)
+        label = f"{name} (n = {len(runs)})"
+        axes.scatter(x.mean(), y.mean(), color=style.color, marker=style.marker, s=130, edgecolor="black", label=label, zorder=5)
+    axes.xaxis.set_major_formatter(THOUSANDS)
+    axes.autoscale_view()
+    name_axes(axes, DATA_POINTS, "mean score over objectives")
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+@readable
+def level_comparison(table: pd.DataFrame) -> Figure:
+    """What is mixed matters: mean score at the same weights, per level (hidden, probabilities, parameters, ..).
+
+    Left: weight vectors ordered by the first level's score. Right: their spread, with each level's best.
+    Columns: level, w_<objective>, mean.
+    """
+    need(table, ["level", "mean"], "level_comparison")
+    weights = weight_columns(table)
+    levels = list(dict.fromkeys(table["level"]))
+    look = styles(levels)
+    figure, (left, right) = panels(2, width=4.8, height=4.0, sharey=True)
+    wide = table.pivot_table(index=weights, columns="level", values="mean").sort_values(levels[0])
+    for place, level in enumerate(levels):
+        style, values = look[level], wide[level].dropna()
+        left.plot(
+            range(len(wide)), wide[level], color=style.color, marker=style.marker, linestyle=style.linestyle, linewidth=1, label=level
+        )
+        box: Any = right.boxplot(values, positions=[place], widths=0.6, patch_artist=True, medianprops={"color": "black"}, showfliers=False)
+        box["boxes"][0].set(facecolor=style.color, alpha=0.5)
+        right.scatter(place, values.max(), marker=style.marker, color=style.color, edgecolor="black", s=90, zorder=5)
+    right.set_xticks(range(len(levels)), levels, rotation=25, ha="right")
+    name_axes(left, f"weight vectors, by the score of {levels[0]}", "mean score over objectives")
+    name_axes(right, "what is mixed (marker: best weights)", "")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=min(4, len(levels)))
+    return figure
+
+
+def wrap_samples(table: pd.DataFrame, width: int = 40) -> pd.DataFrame:
+    """Texts broken into lines of at most `width` characters, for plain display side by side. Numbers stay."""
+    wrapped = table.copy()
+    for column in wrapped.columns:
+        if not pd.api.types.is_numeric_dtype(wrapped[column]):
+            wrapped[column] = [textwrap.fill(str(text), width) for text in wrapped[column]]
+    return wrapped
+
+
+def samples_table(table: pd.DataFrame, caption: str, digits: int = 2) -> Any:
+    """Generations side by side as a pandas Styler: left-aligned, wrapped, escaped (a reply may hold < or &), with a caption."""
+    need(table, [], "samples_table")
+    styler = table.style.format(escape="html", precision=digits, na_rep="").hide(axis="index").set_caption(caption)
+    cells: dict[str, Any] = {"text-align": "left", "white-space": "normal", "vertical-align": "top", "max-width": "24em"}
+    head: Any = {"selector": "th", "props": [("text-align", "left")]}
+    title: Any = {"selector": "caption", "props": [("text-align", "left"), ("font-style", "italic")]}
+    return styler.set_properties(**cells).set_table_styles([head, title])

@@ -1,0 +1,124 @@
+"""What notebook 03 says of mixing adapters: its numbers in sentences that are right whichever way they come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+
+from emorl_lite.base.wording import counted, listing, number
+from emorl_lite.search.grid import weight_columns
+
+PAYS = 0.8
+"""One batch that takes less than this share of the separate runs' time is clearly cheaper."""
+SAME = 5e-4
+"""Means that are this near are equal in three digits."""
+APART = 3.6
+"""The largest and the smallest of four means are clearly apart if they differ by more than this many of their standard errors."""
+
+
+def rounding_reading(mixed: float, product: float, largest: float, dtype: torch.dtype = torch.float32) -> str:
+    """Whether two ways to mix give the same numbers.
+
+    `mixed`, `product`: the largest differences of the logits and of the log-probabilities; `largest`: the largest logit; `dtype`: the
+    model's.
+    """
+    kind, rounding = str(dtype).removeprefix("torch."), 64 * torch.finfo(dtype).eps * max(largest, 1.0)
+    explained = max(mixed, product) <= rounding
+    return (
+        f"the logits of the mixed hidden state and the mixed logits differ by at most **{mixed:.0e}**, and the log-probabilities of the "
+        f"product of experts by at most **{product:.0e}**, where logits reach {largest:.0f}: "
+        + (f"the rounding of {kind}." if explained else f"**more** than the rounding of {kind} explains.")
+    )
+
+
+def specialists_reading(same: Mapping[str, int], n: int, parted: int) -> str:
+    """Whether all weight on one adapter gives that adapter's text.
+
+    `same`: by adapter, to how many of the `n` clients ensemble and adapter write the same; `parted`: the fewest clients that get different
+    texts from two of the adapters, without which the comparison would show nothing.
+    """
+    if min(same.values()) == n:
+        text = f"With all weight on one adapter the ensemble writes that adapter's own text, word for word, to all {counted(n, 'client')}"
+    else:
+        text = "With all weight on one adapter the ensemble writes that adapter's own text to " + listing(
+            [f"{k} of {n} clients ({name})" for name, k in same.items()]
+        )
+        text += "; the others differ where rounding decides between two words, or the mixing is at fault"
+    if not parted:
+        return f"{text}. Two of the {len(same)} adapters write the same to all of them: exchanged, they would go unnoticed here."
+    return f"{text}. Any two of the {len(same)} adapters part at {parted} of {n} clients at least, so the comparison can tell them apart."
+
+
+def temperature_reading(sizes: pd.DataFrame, clients: int) -> str:
+    """What the size of the weights does. Columns: c, same (greedy replies as at c = 1), mean, error (of sampled replies); ascending c."""
+    small, large = sizes.iloc[0], sizes.iloc[-1]
+    gain, margin = large["mean"] - small["mean"], 2 * (large["error"] ** 2 + small["error"] ** 2) ** 0.5
+    moved = int((sizes["same"] < clients).sum())
+    verdict = "no clear change" if not abs(gain) > margin else "a clear rise" if gain > 0 else "a clear fall"
+    greedy = "while no greedy text moves" if not moved else f"while greedy texts move at {counted(moved, 'size')}, by rounding"
+    return (
+        f"The larger c, the nearer sampling comes to the greedy choice. From c = {small['c']:g} to c = {large['c']:g} the sampled mean "
+        f"reward goes from {number(small['mean'])} ± {number(small['error'])} to {number(large['mean'])} ± {number(large['error'])} "
+        f"(standard errors), {verdict}, {greedy}. Weights in a cube $[0, 1]^d$ therefore hold one dimension more than greedy decoding can "
+        "see: notebook 04 comes back to this."
+    )
+
+
+def levels_reading(compared: pd.DataFrame, clients: int) -> str:
+    """The levels at their best mixtures, and at the same weights. Columns: level, w_<objective>, mean, error (its standard error)."""
+    weights = weight_columns(compared)
+    inner = compared[compared[weights].max(axis=1) < 1]
+    best = inner.loc[inner.groupby("level")["mean"].idxmax()].sort_values("mean", ascending=False, kind="stable")
+    spread = round(best["mean"].max(), 3) - round(best["mean"].min(), 3)
+    explained = (
+        "more than these standard errors explain" if spread > APART * best["error"].mean() else "no more than these standard errors explain"
+    )
+    wide = compared.pivot_table(index=weights, columns="level", values="mean")
+    apart = float((wide.max(axis=1) - wide.min(axis=1)).max())
+    listed = ", ".join(f"{row['level']} **{number(row['mean'], 3)}** ± {number(row['error'], 3)}" for row in best.to_dict("records"))
+    return (
+        f"Best mean reward among the {len(inner) // len(best)} true mixtures of this coarse grid: {listed} (standard errors over "
+        f"{clients} clients, chosen and scored on the same ones). Read off the paper's plot: about 0.80 for hidden states, 0.71 for "
+        "parameters and 0.60 for its unfairly compared probabilities. "
+        + (f"Here they lie within {number(spread, 3)}, {explained}, for one training seed. " if spread >= SAME else "Here all are equal. ")
+        + (
+            f"At the same weights they differ by up to {number(apart, 3)} (left panel)"
+            if apart >= SAME
+            else "At the same weights they are equal, too"
+        )
+        + ". A weight vector means another thing in each of them, so weights that were searched for one are no fair test of the rest. "
+        "Notebook 04 compares over several seeds."
+    )
+
+
+def cost_reading(cost: pd.DataFrame, adapters: int = 3) -> str:
+    """What an ensemble costs beside its adapters one by one. Columns: batch, ratio (seconds of the ensemble to the sum of theirs)."""
+    ratios = listing([f"{number(row['ratio'], 2)} times as long at batch {row['batch']:.0f}" for row in cost.to_dict("records")])
+    cheap = [f"{batch:.0f}" for batch in cost.loc[cost["ratio"] < PAYS, "batch"]]
+    if len(cheap) == len(cost):
+        verdict = "Riding together pays."
+    else:
+        verdict = f"Riding together pays at batch {listing(cheap)} only." if cheap else "Riding together does not clearly pay here."
+    return (
+        f"The ensemble of {adapters} takes {ratios} as its adapters one after another. {verdict} (Measured once, on replies that need not "
+        "have the same length.)"
+    )
+
+
+def level_comparison_alt(table: pd.DataFrame) -> str:
+    """What `plots.level_comparison` draws. Columns: level, w_<objective>, mean."""
+    levels: Sequence[str] = list(dict.fromkeys(table["level"]))
+    ranges: Any = table.groupby("level")["mean"].agg(["min", "median", "max"])
+    numbers = "; ".join(
+        f"{level} {number(ranges.loc[level, 'min'])} to {number(ranges.loc[level, 'max'])}, median {number(ranges.loc[level, 'median'])}"
+        for level in levels
+    )
+    points = len(table[weight_columns(table)].drop_duplicates())
+    return (
+        f"Two panels, mean score of {counted(points, 'weight vector')} for each of {counted(len(levels), 'way')} to combine the "
+        f"adapters. Left: a line a way, the weight vectors ordered by the score of {levels[0]}. Right: a box a way, a marker at its "
+        f"best. Ranges: {numbers}."
+    )

@@ -1,0 +1,248 @@
+"""What notebook 07's tables say, in sentences that are built from them and hold whichever way the numbers come out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from scipy import stats
+
+from emorl_lite.base.wording import by_sign, counted, judged, listing, number, percent, signed, told
+from emorl_lite.study import paper
+from emorl_lite.study.comparison import paired
+
+
+def budgets_reading(rows: pd.DataFrame) -> str:
+    """What uniform weighting and EMORL were given. Columns: method, data_points, parallel."""
+    points = rows.groupby("method")[["data_points", "parallel"]].mean()
+    if not {"uniform", "emorl"} <= set(points.index):
+        return ""
+    one, longest, total = (float(points[c][m]) for c, m in (("data_points", "uniform"), ("parallel", "emorl"), ("data_points", "emorl")))
+    equal = {one: "neither accounting is equal", total: "they are equal in sum", longest: "they are equal by the longest run"}
+    if one == longest == total:
+        equal[one] = "they are equal in both accountings"
+    return (
+        f"uniform weighting had {number(one, 0)} data points, EMORL {number(longest, 0)} in its longest run and {number(total, 0)} in sum: "
+        f"{equal[one]}."
+    )
+
+
+def decoding_reading(rows: pd.DataFrame, policies: Sequence[str] = ("emorl", "uniform")) -> str:
+    """The base's greedy and sampled scores, and what training adds to each. Columns: method, seed, mean, sampled_mean."""
+    means = rows.groupby("method")[["mean", "sampled_mean"]].mean()
+    if "base" not in means.index:
+        return ""
+    greedy, drawn = float(means["mean"]["base"]), float(means["sampled_mean"]["base"])
+    said = (
+        f"Read the base: **greedy** decoding of the warm-started model scores {number(greedy)}, its **sampled** replies {number(drawn)}. "
+    )
+    if greedy - drawn > 0.05:
+        said += "The likeliest reply can be a short, safe one where samples wander: a model that has seen good and bad replies holds both. "
+    gains = means.loc[[name for name in policies if name in means.index]] - means.loc["base"]
+    if gains.empty:
+        return said.strip()
+    said += "What training adds to the base: " + "; ".join(
+        f"{name} {signed(row['mean'], 2)} greedily and {signed(row['sampled_mean'], 2)} sampled" for name, row in gains.iterrows()
+    )
+    more = gains["sampled_mean"] - gains["mean"]
+    if (more > 0.05).all():
+        return f"{said}. It shows more when one samples."
+    return f"{said}. It shows more greedily." if (more < -0.05).all() else f"{said}."
+
+
+def found_reading(rows: pd.DataFrame, samples: pd.DataFrame, objectives: Sequence[str]) -> str:
+    """EMORL's weights, scores and most frequent reply for every seed of a real study, and its gain over the greedy base.
+
+    `rows`: method, seed, mean, w_<objective>, <objective>; `samples`: method, seed, reply.
+    """
+    emorl, lines = rows[rows["method"] == "emorl"], []
+    for row in emorl.to_dict("records"):
+        replies = samples.loc[(samples["method"] == "emorl") & (samples["seed"] == row["seed"]), "reply"].value_counts()
+        weights = ", ".join(number(float(row[f"w_{name}"])) for name in objectives)
+        scores = ", ".join(f"{name} {number(float(row[name]))}" for name in objectives)
+        line = f"seed {row['seed']}: weights ({weights}), test scores {scores}, mean {number(float(row['mean']))}"
+        if len(replies):
+            often = f"its most frequent reply, to {replies.iloc[0]} of {counted(int(replies.sum()), 'client')} here: “{replies.index[0]}”"
+            line += f"; {often if replies.iloc[0] > 1 else 'no two of the clients here get the same reply'}"
+        lines.append(f"- {line}")
+    if emorl.empty:
+        return "EMORL is not in this table."
+    gain = paired(rows, "emorl", "base")
+    return (
+        f"What the published search found on smollm2 ({', '.join(objectives)}):\n\n"
+        + "\n".join(lines)
+        + f"\n\nEMORL's mean less the greedy base's, over {counted(len(emorl), 'seed')}: {judged(gain, 'more', 'less')}."
+    )
+
+
+def exclusion_reading(rows: pd.DataFrame, first: str = "reflection", second: str = "empathy") -> str:
+    """Whether two rewards seem to exclude each other: no row has more than 1 in both together. Columns: method, <objective>."""
+    trained = rows[rows["method"] != "base"]
+    both = trained[first] + trained[second]
+    best = float(both.max())
+    published = paper.CONSUMPTION.set_index("method")["mean"]["uniform"]
+    said = (
+        f"A question to ask such a table: do {first} and {second} exclude each other? Then their sum stays at 1 or below, whatever the "
+        "weights, and a mean over objectives is indifferent between a reply that reflects without warmth and one that is warm without "
+        f"reflecting. The largest sum of the two among {counted(len(trained), 'trained row')} here is {number(best)}: "
+    )
+    said += "nothing here contradicts it" if best <= 1 else "they do not exclude each other"
+    return (
+        f"{said}. In the paper uniform weighting reaches a mean of {number(published, 3)} ({paper.SOURCES['scatter']}); with two of three "
+        "rewards that exclude each other no mean could exceed 2/3, so there they do not. Where two kinds of reply part at the first "
+        "word, mixing may be able to choose only one of them."
+    )
+
+
+def consumption_reading(spent: pd.DataFrame) -> str:
+    """The paper's consumption beside tiny's in both accountings. Columns: method, seed, data_points."""
+    theirs = paper.CONSUMPTION.set_index("method")
+    points, std = theirs["data_points"], theirs["data_points_std"]
+    said = (
+        f"The paper ({paper.SOURCES['scatter']}): EMORL {points['emorl']:,} ± {std['emorl']:,} data points, uniform weighting "
+        f"{points['uniform']:,} ± {std['uniform']:,}: {percent(points['emorl'] / points['uniform'])} of them, and a spread "
+        f"{number(std['uniform'] / std['emorl'], 1)} times smaller."
+    )
+    found = []
+    for accounting, how in (("longest run", "by the longest run"), ("sum of runs", "by the sum of runs")):
+        gap = paired(spent, f"emorl ({accounting})", "uniform", "data_points")
+        found.append(f"{how} {judged(gap, 'more', 'fewer', digits=0)}")
+    return (
+        f"{said} On tiny, EMORL's data points less uniform's: {'; '.join(found)} (95 % intervals over seeds; the search comes "
+        "on top). Name the accounting whenever you say whether EMORL saves data."
+    )
+
+
+def search_cost_reading(costs: pd.DataFrame, small: int = 3, large: int = 6) -> str:
+    """What searches take at three and at more objectives. Columns of search_costs.csv: varied, d, search, evaluations, seconds, best."""
+    by_d = costs[costs["varied"] == "objectives d"].set_index(["search", "d"])
+    said = f"At three objectives and five levels: {5 * 3**3} listed points against {33**3:,} of the full grid."
+    if ("hierarchical", small) in by_d.index:
+        decoded = int(by_d["evaluations"][("hierarchical", small)])
+        said += f" Of the {5 * 3**3}, {decoded} are decoded, because weights of one direction give one text, and points come again."
+    bayes = [key for key in by_d.index if "ayes" in key[0] and key[1] in (small, large)]
+    if bayes:
+        means = [f"{counted(round(float(by_d['evaluations'][key])), 'evaluation')} at d = {key[1]}" for key in bayes]
+        said += (
+            f" To come within 1 % of the optimum, Bayesian optimisation takes {listing(means)} on average "
+            "(a run that never gets there counts with its whole budget)."
+        )
+    said += " The claim $O(3^d \\log_2 1/N)$ is true by construction: it counts the points that the search lists."
+    pairs = [d for d in (small, large) if {("hierarchical", d), ("exact map", d)} <= set(by_d.index)]
+    took, missed = [], []
+    for d in pairs:
+        exact, search = ({c: float(by_d[c][(name, d)]) for c in ("seconds", "best")} for name in ("exact map", "hierarchical"))
+        took.append(f"{number(exact['seconds'], 0)} s against {number(search['seconds'], 0)} s at d = {d}")
+        missed.append(f"{number(exact['best'] - search['best'], 4)} at d = {d}")
+    if pairs:
+        said += (
+            f" The exact map, which has no precision to choose, took {listing(took)}, scoring included (this search by a prefix tree); "
+            f"the search's best lies below the exact optimum by {listing(missed)}."
+        )
+    return said
+
+
+def curves_reading(logs: pd.DataFrame, objectives: Sequence[str]) -> str:
+    """Rewards, divergence and time of single-objective runs. Columns: objective, seed, reward, kl, seconds, episodes."""
+    ends = logs.groupby(["objective", "seed"], sort=False).agg(
+        first=("reward", "first"), last=("reward", "last"), kl=("kl", "last"), seconds=("seconds", "last"), points=("episodes", "last")
+    )
+    parts = []
+    for name in objectives:
+        runs = [f"{number(r['first'])} → {number(r['last'])} at KL {number(r['kl'], 1)}" for _, r in ends.loc[[name]].iterrows()]
+        parts.append(f"**{name}** {', '.join(runs)}")
+    seconds, std = paper.TRAINING_SECONDS
+    points, low, high = int(ends["points"].max()), *paper.LONGEST_RUN
+    minutes = " to ".join(dict.fromkeys(number(s / 60, 0) for s in (ends["seconds"].min(), ends["seconds"].max())))
+    whose = listing([str(seed) for seed in sorted(logs["seed"].unique())])
+    together = float(ends.groupby("seed")["seconds"].sum().mean())
+    return (
+        f"Sampled reward, first step to last (seeds {whose}): {'; '.join(parts)}. A run of at most {points:,} data points took {minutes} "
+        f"minutes on one CPU core; the runs of a seed {number(together, 0)} s. The paper names {seconds:,.0f} ± {std:.0f} s for EMORL on "
+        f"its GPU ({paper.SOURCES['abstract']}), with a larger model; its longest run took {low / points:.0f} to {high / points:.0f} times "
+        f"as many data points ({paper.SOURCES['curves']})."
+    )
+
+
+def cubes_reading(cubes: pd.DataFrame) -> str:
+    """The order of what is mixed, in the paper and on tiny. Columns: what, seed, test."""
+    theirs = paper.AGGREGATION
+    test = cubes.groupby(["what", "seed"])["test"].first().reset_index()
+    ours = test.groupby("what")["test"].mean().reindex(list(theirs)).dropna().sort_values(ascending=False, kind="stable")
+    gaps = [paired(test, a, b, "test", "what") for a, b in (("hidden", "parameters"), ("parameters", "probabilities"))]
+    clear = by_sign(
+        gaps[0],
+        "With equal decoding hidden states score higher than parameters here, too",
+        "With equal decoding hidden states score lower than parameters here",
+        "With equal decoding no advantage of hidden states over parameters can be told from luck here",
+    )
+    published = [number(theirs[a] - theirs[b]) for a, b in (("hidden", "parameters"), ("parameters", "probabilities"))]
+    means = ", ".join(f"{what} {number(value, 3)}" for what, value in ours.items())
+    return (
+        f"The paper's order is {' > '.join(theirs)}, with gaps of {published[0]} and {published[1]} ({paper.SOURCES['cubes']}). Ours, by "
+        f"the means on test clients: {means}; hidden states less parameters {told(gaps[0])}, parameters less probabilities {told(gaps[1])} "
+        f"over {counted(test['seed'].nunique(), 'seed')}. {clear}. The paper decoded states greedily and sampled from the merged "
+        "parameters, and notebook 05 measures what greedy decoding alone is worth. (Mixing *before the softmax* is the same as mixing "
+        "hidden states, so there is no fourth cube.)"
+    )
+
+
+def samples_reading(samples: pd.DataFrame, methods: Sequence[str], objectives: Sequence[str]) -> str:
+    """Scores and most frequent replies of sample generations. Columns: method, prompt, reply, <objective>."""
+    parts, counts, most = [], [], 0
+    for method in methods:
+        own = samples[samples["method"] == method]
+        scores = ", ".join(f"{name} {number(float(own[name].mean()))}" for name in objectives)
+        parts.append(f"*{method}* {scores}")
+        top = int(own["reply"].value_counts().iloc[0])
+        counts.append(f"{method} {top} of {len(own)}")
+        most = max(most, top)
+    said = f"Read them first; then their mean scores, on these clients alone: {'; '.join(parts)}. "
+    if most < 2:
+        return said + "No two of these clients get the same reply from one method."
+    return said + (
+        f"How many clients get a method's most frequent reply: {', '.join(counts)}. One short sentence for many clients, with a high "
+        "score, would be a reward that is hacked: look for it."
+    )
+
+
+def transfer_reading(averaged: pd.DataFrame, methods: Sequence[str], home: str = "pair", away: str = "counsel-chat") -> str:
+    """Means on PAIR, out of domain, and diversity. Columns: set, method, mean, reflection, diversity_2, words; one row a set and method."""
+    per = {(row["set"], row["method"]): row for row in averaged.to_dict("records")}
+    known = [m for m in methods if (home, m) in per]
+    theirs = paper.CONSUMPTION.set_index("method")["pair_average"]
+    summary = paper.SOURCES["summary"]
+    published = ", ".join(f"{paper.METHODS[m]} {number(theirs[m], 3)}" for m in ("uniform", "emorl", "rewarded-soups"))
+    ours = ", ".join(f"{m} {number(per[home, m]['mean'], 3)}" for m in known)
+    said = f"**Average on PAIR.** The paper ({summary}): {published}. smollm2: {ours}."
+    moved = [f"{m} {signed(per[away, m]['mean'] - per[home, m]['mean'], 2)}" for m in known if (away, m) in per]
+    if moved:
+        said += f" **Out of domain**, mean score less that on PAIR: {', '.join(moved)}."
+    if (away, "emorl") in per:
+        said += f" EMORL's reflection there is {number(per[away, 'emorl']['reflection'])} (the paper, on Psych8k: "
+        said += f"{number(paper.PSYCH8K_REFLECTION)}, from the same summary)."
+    d = paper.DIVERSITY
+    said += f" **Diversity-2.** The paper (same summary): EMORL {number(d['EMORL'])}, others {number(d['others, lowest'])} to "
+    said += f"{number(d['others, highest'])}. Here " + ", ".join(f"{m} {number(per[home, m]['diversity_2'])}" for m in known) + "."
+    ceilings = {m: 1 - 1 / per[home, m]["words"] for m in known if per[home, m]["words"] > 1}
+    if not ceilings:
+        return said
+    top = " to ".join(dict.fromkeys(number(c) for c in (min(ceilings.values()), max(ceilings.values()))))
+    near = [m for m, c in ceilings.items() if per[home, m]["diversity_2"] > 0.9 * c]
+    said += f" A reply of n words has n − 1 pairs of words: at these lengths the measure cannot exceed {top}"
+    if not near:
+        return f"{said}."
+    return f"{said}; near that ceiling ({'all of them' if len(near) == len(known) else listing(near)}) it says little about variety."
+
+
+def signs_reading(signs: pd.DataFrame, seeds: dict[str, int]) -> str:
+    """How many signs agree with the paper's, and how wide an interval over so few seeds is. Columns: in, same sign ("yes", "no")."""
+    agree = signs.groupby("in")["same sign"].apply(lambda s: f"{(s == 'yes').sum()} of {len(s)}")
+    reach = [
+        f"with {counted(n, 'seed')} {number(float(stats.t.ppf(0.975, n - 1)), 1)}" if n > 1 else "with 1 seed there is no interval"
+        for n in sorted(set(seeds.values()))
+    ]
+    return (
+        f"Signs that agree: {', '.join(f'{source} {text}' for source, text in agree.items())}. A sign is not evidence. A 95 % interval "
+        f"reaches so many standard errors each way: {listing(reach)}."
+    )

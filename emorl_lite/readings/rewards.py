@@ -1,0 +1,89 @@
+"""What notebook 01 says about its numbers: each reading is true of them whichever way they come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from emorl_lite.base.wording import listing, number, percent
+from emorl_lite.data.small_world import REFLECTION
+
+CLEAR = 0.03
+"""A difference between two areas under the curve that is worth a sentence; seeds of one network differ by less."""
+HOLE = 0.2
+"""A shortcut that earns more than this is worth a look."""
+
+
+def loss_reading(losses: pd.DataFrame, window: int = 20, early: int = 100) -> str:
+    """How far the training losses fell, and how much of that in the first `early` steps. Columns: objective, step, loss."""
+    parts = []
+    for name, run in losses.groupby("objective", sort=False):
+        loss = run["loss"].to_numpy()
+        first, last = loss[:window].mean(), loss[-window:].mean()
+        text = f"{name} {number(first)} at the start, {number(last)} at the end"
+        if first - last < 0.01:
+            text += " (no fall)"
+        elif len(loss) > early:
+            fallen = (first - loss[early - window : early].mean()) / (first - last)
+            text += f" ({percent(min(1.0, max(0.0, fallen)))} of the fall by step {early})"
+        parts.append(text)
+    return f"The loss, each a mean of {window} steps: {'; '.join(parts)}."
+
+
+def same_form_reading(area: float, scores: Mapping[str, float], handed: float) -> str:
+    """Whether reflection reads the client. `scores`: mean score by kind of `reward_checks.equal_form`; `handed`: of those handed on."""
+    mine, flawed = scores["this client"], scores["one wrong element"]
+    labels = " or ".join(number(label - 0.15) for label in (REFLECTION[1], REFLECTION[2]))
+    return (
+        f"Among replies of equal form the AUC is **{area:.3f}** (.5 would be guessing). Plain reflections of this client score "
+        f"{number(mine)} on average; full reflections, warm or not, handed to the next client **{handed:.3f}**. "
+        f"One wrong element earns {number(flawed)}. Its label is {labels}: one or two elements are right, and .15 are taken off. "
+    ) + (
+        "That is more than another client's reflection gets, and something a policy could live on."
+        if flawed - scores["another client"] > 0.1
+        else f"That is {'less than' if scores['another client'] - flawed > 0.1 else 'about what'} another client's reflection gets."
+    )
+
+
+def support_reading(area: float, blind_area: float, other: float, blind_other: float) -> str:
+    """What the likelihoods are worth, with and without them: areas among replies of equal form, another client's mean score."""
+    numbers = (
+        f"Without the likelihoods the AUC among replies of equal form is {blind_area:.3f} (with them {area:.3f}), and another client's "
+        f"plain reflection scores {blind_other:.3f} (with them {other:.3f}). "
+    )
+    if area - blind_area > CLEAR:
+        return numbers + "The hidden states alone left a part of the comparison undone: it helps to hand it to the network."
+    if blind_area - area > CLEAR:
+        return numbers + "Here the network without them tells the replies apart better."
+    return numbers + "No clear difference."
+
+
+def perplexity_reading(medians: pd.DataFrame) -> str:
+    """Full reflections beside generic lines. Index: "full", "generic"; columns: "given the client", "alone" (median perplexities)."""
+    told, alone = medians["given the client"], medians["alone"]
+    text = f"Given the client, a full reflection has a perplexity of {number(told['full'])}, a generic line {number(told['generic'])}"
+    if told["full"] < told["generic"]:
+        text += ": the reflection is the more predictable, since the client already said those words. "
+    else:
+        text += ": the reflection is no more predictable, although the client already said those words. "
+    text += f"On its own it has {number(alone['full'])}, the generic line {number(alone['generic'])}. "
+    if alone["full"] > alone["generic"]:
+        return text + "Stock phrases are common: scored alone, fluency pays for them, and *that* conflicts with reflection."
+    return text + "So this fluency does not prefer the stock phrase."
+
+
+def shortcut_reading(rewards: pd.DataFrame, area: float, length_area: float) -> str:
+    """Which shortcuts pay. Index: shortcuts, first "as they are"; column: reflection, guarded. Areas: the classifier's, length's alone."""
+    scores = {str(name): float(score) for name, score in rewards["reflection"].items()}
+    whole, asked, cut = (scores.pop(name) for name in ("as they are", "question mark", "cut off"))
+    change = asked - whole
+    mark = "leaves reflection where it was" if abs(change) < 0.05 else f"{'raises' if change > 0 else 'lowers'} reflection"
+    paid = [name for name, score in scores.items() if score > HOLE]
+    return (
+        f"A question mark {mark} ({number(whole)} as they are, {number(asked)} with it). The others: "
+        f"{', '.join(f'{name} {number(score)}' for name, score in scores.items())}. "
+        f"{f'A hole to look into: {listing(paid)}' if paid else f'None of them is above {number(HOLE)}'}. "
+        f"Length alone would reach an AUC of {length_area:.2f}, the classifier reaches {area:.2f}. "
+        f"A reply that was cut off scores {number(cut)}: an unfinished reply earns nothing, whatever the classifier says."
+    )

@@ -1,0 +1,147 @@
+"""A run beside the reference's spread over seeds and instruction sets, and what the tour says about the seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from emorl_lite.base.wording import counted, number, part
+from emorl_lite.data.small_world import EMPATHY
+
+LEVEL = 0.02
+"""Scores that are this near are called level."""
+NAMED = 4
+"""So many measures outside the spread are named."""
+FAR = 0.1
+"""Farther outside the spread than this, and than the spread is wide: hardly by chance."""
+CLASSIFIER_MEASURES = {
+    "reflection auc": "reflection: AUC",
+    "reflection auc_equal_form": "reflection: AUC among replies of equal form",
+    "reflection score_handed_on": "reflection: score of replies handed on",
+    "reflection mean_absolute_error": "reflection: mean absolute error",
+    "empathy auc": "empathy: AUC",
+    "empathy mean_absolute_error": "empathy: mean absolute error",
+}
+"""Measures of the classifiers, `<objective> <column of emorl_lite/assets/tiny/classifiers.csv>`, and what to call them."""
+
+
+def _wide(table: pd.DataFrame, by: str, columns: Sequence[str]) -> pd.DataFrame:
+    """A row a run (machine, seed), in the order of the table; columns `<value of by> <column>`."""
+    runs = []
+    for _, run in table.groupby(["machine", "seed"], sort=False):
+        runs.append({f"{row[by]} {column}": row[column] for row in run.to_dict("records") for column in columns if column in row})
+    return pd.DataFrame(runs)
+
+
+def classifier_runs(judged: pd.DataFrame) -> pd.DataFrame:
+    """emorl_lite/assets/tiny/classifiers.csv (machine, seed, objective, ..) as a row a run; columns: the keys of CLASSIFIER_MEASURES."""
+    return _wide(judged, "objective", ["auc", "auc_equal_form", "score_handed_on", "mean_absolute_error"])[list(CLASSIFIER_MEASURES)]
+
+
+def policy_measures(objectives: Sequence[str]) -> dict[str, str]:
+    """Measures of the single-objective models, `<model> <column of emorl_lite/assets/tiny/policies.csv>`, and what to call them."""
+    names: dict[str, str] = {}
+    for o in objectives:
+        others = [p for p in objectives if p != o]
+        names |= {f"{o} {o}": f"{o} model: own reward"} | {f"{o} {p}": f"{o} model: {p}" for p in others}
+        more = {"mean": "mean of the rewards", "sampled_first": "first sampled", "sampled_last": "last sampled"}
+        more["favourite_share"] = "share of the favourite reply"
+        names |= {f"{o} {key}": f"{o} model: {name}" for key, name in more.items()}
+    return names
+
+
+def policy_runs(policies: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
+    """emorl_lite/assets/tiny/policies.csv (machine, seed, policy, ..) as a row a run; columns: the keys of `policy_measures`."""
+    columns = [*objectives, "mean", "sampled_first", "sampled_last", "favourite_share"]
+    return _wide(policies[policies["policy"].isin(objectives)], "policy", columns)[list(policy_measures(objectives))]
+
+
+def policies_here(scores: pd.DataFrame, log: pd.DataFrame, favourite: Mapping[str, float], objectives: Sequence[str]) -> dict[str, float]:
+    """This run's values of `policy_measures`.
+
+    `scores`: a row a policy (index), columns: the objectives, mean. `log`: objective, reward; a row a step. `favourite`: shares by policy.
+    """
+    here: dict[str, float] = {}
+    for o in objectives:
+        score, rewards = scores.to_dict("index")[o], log.loc[log["objective"] == o, "reward"].to_numpy()
+        here |= {f"{o} {p}": float(score[p]) for p in (*objectives, "mean")}
+        here |= {f"{o} sampled_first": float(rewards[0]), f"{o} sampled_last": float(rewards[-1])}
+        here[f"{o} favourite_share"] = float(favourite[o])
+    return here
+
+
+def spread_reading(table: pd.DataFrame, runs: int, reference: bool = False, digits: int = 2) -> str:
+    """Whether a run lies inside the spread, and what it means if not.
+
+    `table`: what `notebook.beside` gave; `runs`: how many runs it compares with; `reference`: whether this run is one of them.
+    """
+    n, outside = len(table), table[table["inside"] == "no"].to_dict("records")
+    inside = part(n - len(outside), n, "measure")
+    text = f"{inside[0].upper()}{inside[1:]} lie between the lowest and the highest of the reference's {counted(runs, 'run')}"
+    named = []
+    for row in outside[:NAMED]:
+        low = bool(row["this run"] < row["lowest"])
+        edge = f"below {number(row['lowest'], digits)}" if low else f"above {number(row['highest'], digits)}"
+        named.append(f"{row['measure']} ({number(row['this run'], digits)}, {edge})")
+    text += f"; outside: {'; '.join(named)}" if named else ""
+    text += f"; and {len(outside) - NAMED} more. " if len(outside) > NAMED else ". "
+    if reference:
+        return text + "This run is one of them, kept in half precision, so that says nothing about another machine."
+    text += (
+        f"That is a range, no interval: a further run falls outside in some measures by chance (were the runs independent, in up to 2 of "
+        f"{runs + 1}; some share a seed, so in more), and in several at a time, since they hang together. "
+    )
+    gaps = [max(row["lowest"] - row["this run"], row["this run"] - row["highest"]) for row in outside]
+    far = sum(gap > max(FAR, row["highest"] - row["lowest"]) for gap, row in zip(gaps, outside, strict=True))
+    if far:
+        return (
+            text + f"Outside by more than {FAR:g} and by more than the range's width: {far}. Look for what differs: length, options, data."
+        )
+    if len(outside) > n / 2:
+        return text + "But this run does in most of them. Look for what differs: length, options, data."
+    return text + "Every machine is another draw."
+
+
+# -- the tour
+
+
+def base_reading(truth: pd.DataFrame) -> str:
+    """What the base is worth on held-out clients. Columns: reflection, empathy (true scores); a row a client."""
+    n, reflection, empathy = len(truth), float(truth["reflection"].mean()), float(truth["empathy"].mean())
+    some, warm = int((truth["reflection"] > 0).sum()), int((truth["empathy"] > EMPATHY["none"]).sum())
+    return (
+        f"Over {counted(n, 'held-out client')}: true reflection {number(reflection)}, true empathy {number(empathy)}, where 1 is a full "
+        f"and warm reflection. Replies that say something of the client back: {some} of {n}; with something warm in them: {warm}. "
+        f"That leaves reinforcement learning {'something' if min(reflection, empathy) < 0.5 else 'little'} to do."
+    )
+
+
+def tour_reading(scores: pd.DataFrame, objectives: Sequence[str]) -> str:
+    """The ensemble beside base and single-objective models over seeds. Columns: policy, seed, the objectives, mean."""
+    names = list(objectives)
+    means = scores.pivot(index="seed", columns="policy", values="mean")[["base", *names, "ensemble"]]
+    single, n = means[names].max(axis=1), len(means)
+    won = int((means["ensemble"] > means[["base", *names]].max(axis=1)).sum())
+    lead = means["ensemble"] - single
+    clear = n > 1 and abs(lead.mean()) > 2 * lead.std() / n**0.5
+    own = beaten = 0
+    for _, run in scores[scores["policy"].isin(names)].groupby("seed"):
+        by = run.set_index("policy")[names].loc[names]
+        best = by.max()
+        own += sum(by[o].idxmax() == o for o in names)
+        beaten += sum(any(by[p][o] < best[p] - LEVEL for p in names if p != o) for o in names)
+    runs = n * len(names)
+    return (
+        f"The ensemble has the highest mean reward of these policies in {won} of {counted(n, 'seed')}: "
+        f"{number(means['ensemble'].mean())} on average, the best single-objective model {number(single.mean())}, the base "
+        f"{number(means['base'].mean())}"
+        f"{'' if clear else ' (no clear difference between the first two)'}. "
+        f"Best of the single-objective models at their own reward: {own} of {counted(runs, 'run')}; beaten by another of them on another "
+        f"reward: {beaten} of {counted(runs, 'run')}. "
+        + (
+            "So no single-objective model is best at all of them."
+            if beaten == runs
+            else "A run that is not beaten is best, or level, at all of them."
+        )
+    )

@@ -1,0 +1,269 @@
+"""What the tables of notebooks 05 and 06 say, in sentences that are built from them and hold whichever way the numbers come out.
+
+Differences are paired (by seed, or by client) and come with a 95 % interval. Nothing is called higher unless the interval says so; where a
+sentence looks for the largest of many differences, the interval is corrected for that many (Bonferroni).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from emorl_lite.base.wording import by_sign, counted, judged, listing, number, signed, told
+from emorl_lite.study.comparison import BY_OWN_SEARCH, over, paired, representative
+
+
+def leaders(table: pd.DataFrame, column: str, what: str, by: str = "method") -> str:
+    """The first three names by the mean of a column, and how many of the others cannot be told apart from the first.
+
+    Columns: `by`, seed and the column. `what`: the column in words.
+    """
+    means = table.groupby(by)[column].mean().dropna().sort_values(ascending=False, kind="stable")
+    if means.empty:
+        return f"{what}: not measured."
+    first, others = str(means.index[0]), [str(name) for name in means.index[1:]]
+    said = f"{what}, from the top: {listing([f'{name} ({number(value, 3)})' for name, value in means.iloc[:3].items()])}."
+    if not others:
+        return said
+    unclear = [name for name in others if not paired(table, first, name, column, by, looks=len(others))["low"] > 0]
+    if table["seed"].nunique() < 2:
+        return f"{said} With one seed nothing tells how much of this order is luck."
+    how = f"paired over the seeds, intervals corrected for {counted(len(others), 'comparison')}"
+    if not unclear:
+        return f"{said} {first} is clearly above {'the other' if len(others) == 1 else f'each of the other {len(others)}'} ({how})."
+    if len(others) == 1:
+        return f"{said} {others[0]} is not clearly below {first} ({how})."
+    names = f": {listing(unclear)}" if len(unclear) <= 6 else ""
+    many = "is" if len(unclear) == 1 else "are"
+    return f"{said} Of the other {len(others)}, {len(unclear)} {many} not clearly below {first}{names} ({how})."
+
+
+def merged_reading(scores: pd.DataFrame) -> str:
+    """How far ways to combine the same adapters lie apart. `scores`: mean score of each reply, [clients, ways]."""
+    means, pairs = scores.mean(), scores.shape[1] * (scores.shape[1] - 1) // 2
+    low, high = ([str(name) for name in means.index[np.isclose(means, value)]] for value in (means.min(), means.max()))
+    if len(low) == scores.shape[1]:
+        return f"Same adapters, same weights, and one mean for all ways to combine them: {number(means.max())}."
+    gap = over((scores[high[0]] - scores[low[0]]).to_numpy(), looks=pairs)
+    clear = (
+        "At these weights the ways to combine do not score alike; whether other weights would change that, the study below asks."
+        if gap["low"] > 0
+        else "That is no clear difference on so few clients; the study below has more."
+    )
+    return (
+        f"Same adapters, same weights, and means from {number(means.min())} ({listing(low)}) to {number(means.max())} ({listing(high)}): "
+        f"{told(gap)} between the extremes (95 % interval over {counted(len(scores), 'client')}, corrected for {pairs} pairs). {clear}"
+    )
+
+
+def ranking_reading(rows: pd.DataFrame) -> str:
+    """Who scores highest with one budget in sum, and what a shared and a whole budget give EMORL. Columns: method, seed, mean."""
+    means = rows.groupby("method")["mean"].mean()
+    said = leaders(rows[~rows["method"].str.endswith("-long")], "mean", "Mean scores with one budget in sum")
+    if "base" in means:
+        said += f" The base model has {number(means['base'], 3)}."
+    if {"emorl", "emorl-long"} <= set(means.index):
+        whole, shared = number(means["emorl-long"], 3), number(means["emorl"], 3)
+        gain = told(paired(rows, "emorl-long", "emorl"))
+        said += f" Sharing the budget among its runs, EMORL has {shared}; with a whole budget for each run {whole}, a difference of {gain}."
+    return f"{said} Whoever is first among many owes part of that to luck: look at the intervals, not at the order."
+
+
+def emorl_reading(rows: pd.DataFrame, seeds: int) -> str:
+    """EMORL less uniform weighting in both accountings, and whether scores go with distance from the base. `rows`: all choices."""
+    own, chosen = representative(rows, BY_OWN_SEARCH), representative(rows)
+    means = chosen.groupby("method")[["mean", "kl"]].mean().dropna()
+    said = (
+        "EMORL less uniform, EMORL's weights by its published search: "
+        f"{told(paired(own, 'emorl', 'uniform'))} with equal sums of data, {told(paired(own, 'emorl-long', 'uniform'))} with equal longest "
+        f"runs (brackets: 95 % interval over {counted(seeds, 'seed')}, paired by seed; where it holds 0, this study cannot tell)."
+    )
+    if len(means) < 3 or means["mean"].nunique() < 2 or means["kl"].nunique() < 2:
+        return said
+    rank = stats.spearmanr(means["mean"], means["kl"])
+    reading = "no clear relation"
+    if rank.pvalue < 0.05:
+        reading = "higher scores go further from the base" if rank.statistic > 0 else "higher scores stay closer to the base"
+    return (
+        f"{said} Over the {len(means)} methods the rank correlation of the mean score with the KL of sampled replies to the base "
+        f"is {signed(float(rank.statistic), 2)}: {reading}."
+    )
+
+
+def choice_reading(rows: pd.DataFrame, method: str = "emorl-long") -> str:
+    """What each way to choose a method's weights is worth on test clients. Columns: method, choice, seed, mean."""
+    own = rows[rows["method"] == method]
+    grid = paired(own, "grid", "default", by="choice")
+    more = {choice: paired(own, choice, "grid", by="choice") for choice in ("published search", "exact optimum")}
+    said = (
+        f"For {method}, on test clients: the grid's choice less uniform weights {told(grid)}; the published search's choice less the "
+        f"grid's {told(more['published search'])}; the exact optimum's less the grid's {told(more['exact optimum'])}."
+    )
+    if not np.isfinite(more["exact optimum"]["low"]):
+        return said
+    unclear = "no more than the grid's that these seeds could show: what is best on validation clients need not be best on fresh ones"
+    worth = by_sign(more["exact optimum"], "more than the grid's, also on fresh clients", "less than the grid's on fresh clients", unclear)
+    return f"{said} The optimum on the validation clients, which no search can beat there, is worth {worth}."
+
+
+def stopping_reading(taken: pd.DataFrame) -> str:
+    """How often the stopping rule never held. Columns: method, never (share of seeds)."""
+    never = taken[taken["never"] > 0]
+    if never.empty:
+        return "Here every run converged by this rule within its budget."
+    if (taken["never"] == 1).all():
+        return "Here no run converged by this rule: equal counts and small spreads only mean equal budgets."
+    names = listing([str(name) for name in never["method"]])
+    return (
+        f"Here the rule did not always hold ({names}). A run that never converges counts with its whole budget and would need more, so "
+        "those means are too low and their spreads say little."
+    )
+
+
+def one_call_reading(rows: pd.DataFrame) -> str:
+    """The best methods with one model call a token and one budget, and the calls of the others. Columns: method, seed, calls…, mean."""
+    calls = rows.groupby("method")["calls_per_token"].first()
+    one = rows[rows["method"].map(calls).eq(1) & ~rows["method"].str.endswith("-long")]
+    more = [f"{name} {counted(int(n), 'call')}" for name, n in calls.items() if n > 1]
+    said = leaders(one, "mean", "Mean scores of the drawn methods with one call a token and one budget in sum")
+    return f"{said} Others take more, though in one batch: {listing(more)}." if more else said
+
+
+def volume_reading(metrics: pd.DataFrame, asked: int, steps: int) -> str:
+    """Hypervolumes of the mergers beside each other. Columns: method, seed, hypervolume.
+
+    `asked`: weight vectors of the grid; 1 / `steps`: the spacing at which the exact map was looked up.
+    """
+    soups = told(paired(metrics, "emorl-long", "rewarded-soups-long", "hypervolume"))
+    averages = told(paired(metrics, "emorl-long", "exact-average-long", "hypervolume"))
+    more = paired(metrics, "emorl-long, exact map", "emorl-long", "hypervolume")
+    said = f"Among the mergers, hidden states less soups is {soups}, less exact averages {averages}."
+    if not np.isfinite(more["mean"]):
+        return said
+    missed = "That is what the grid misses of what EMORL can reach" if more["mean"] >= 5e-4 else "The grid misses nothing that shows here"
+    grid = f"the grid of {counted(asked, 'weight vector')}"
+    return f"{said} The exact map, looked up at spacing 1/{steps}, less {grid}: {told(more)}. {missed}."
+
+
+def levels_reading(place: pd.DataFrame) -> str:
+    """The highest and the lowest place of aggregation. Columns: level, seed, best, average (`best_by_level`)."""
+    parts = []
+    for column, how in (("best", "with weights chosen on validation clients"), ("average", "averaged over all weights")):
+        means = place.groupby("level")[column].mean()
+        high, low = str(means.idxmax()), str(means.idxmin())
+        if means[high] == means[low]:
+            parts.append(f"{how}, the same for all: {number(means[high], 3)}")
+            continue
+        gap = paired(place, high, low, column, "level", looks=len(means) * (len(means) - 1) // 2)
+        clear = judged(gap, "a clear difference", "")
+        parts.append(f"{how}, from {number(means[low], 3)} (*{low}*) to {number(means[high], 3)} (*{high}*): {clear}")
+    return f"Means {'; '.join(parts)}. (Brackets: intervals over seeds, corrected for all pairs of levels.)"
+
+
+def confounders_reading(rows: pd.DataFrame, claims: pd.DataFrame) -> str:
+    """Trained parameters and decoding: two confounders of the paper's comparison."""
+    wide = paired(rows, "uniform-wide", "uniform")
+    row = claims[claims["claim"] == "greedy decoding flatters a policy"].iloc[0]
+    greedy = {key: float(row[key]) for key in ("mean", "low", "high")}
+    meaning = by_sign(
+        greedy,
+        "So greedy EMORL against sampled baselines, as in the paper's code, compares decoders along with methods",
+        "So greedy EMORL against sampled baselines, as in the paper's code, is handicapped by its decoder",
+        "Decoding makes no clear difference here; in the paper's code it goes along with the method, and is not measured",
+    )
+    return (
+        "Two confounders of the paper's comparison, measured. *Trained parameters*: a policy as wide as EMORL's adapters together, less "
+        f"the narrow one: {told(wide)}. *Decoding*: greedy less sampled replies of one and the same policy: {told(greedy)}."
+        + (f" {meaning}." if np.isfinite(greedy["low"]) else "")
+    )
+
+
+# -- notebook 06
+
+FULL = 0.95
+"""A mean score to which a request can add little."""
+
+
+def requests_reading(scores: Mapping[str, np.ndarray], objectives: Sequence[str], against: str = "all") -> str:
+    """Whether a steerable policy hears requests. `scores`: by request, those of its replies [clients, objectives]; one is `against`."""
+    found = {name: over(scores[name][:, i] - scores[against][:, i]) for i, name in enumerate(objectives)}
+    unheard = [name for name in objectives if not found[name]["low"] > 0]
+    full = [name for name in unheard if scores[against][:, list(objectives).index(name)].mean() > FULL]
+    unheard = [name for name in unheard if name not in full]
+    said = (
+        "What asking for one objective adds to its score, against asking for all: "
+        + ", ".join(f"{name} {told(found[name], 2)}" for name in objectives)
+        + f" (95 % intervals over {counted(len(scores[against]), 'client')}). "
+    )
+    if full:
+        said += f"Over {FULL} without being asked for it alone, so that little can be added: {listing(full)}. "
+    if unheard:
+        return said + f"Not clearly heard: {listing(unheard)}. After so short a training, that may happen."
+    heard = len(objectives) - len(full)
+    return said + (
+        "Each of these requests is heard." if not full else "The others are heard." if heard > 1 else "The other is heard." * heard
+    )
+
+
+def strength_reading(scores: pd.DataFrame, what: str) -> str:
+    """What DeRa's strength does to one objective. `scores`: [clients, strengths], with the strengths 0 and 1 among the columns."""
+    means, last = scores.mean(), float(max(scores.columns.astype(float)))
+    gain, beyond = (over((scores[b] - scores[a]).to_numpy()) for a, b in ((0.0, 1.0), (1.0, last)))
+    said = (
+        f"From λ = 0, the base, to λ = 1, the adapter, {what} goes from {number(means[0.0])} to {number(means[1.0])}, {told(gain, 2)} "
+        f"(interval over {counted(len(scores), 'client')}). "
+    )
+    if last > 1:
+        went = by_sign(beyond, "extrapolating adds to it", "extrapolating loses", "extrapolating makes no clear difference")
+        said += f"At λ = {last:g} it is {number(means[last])}, {told(beyond, 2)} against λ = 1: {went}. "
+    return said.rstrip()
+
+
+def control_reading(metrics: pd.DataFrame) -> str:
+    """Extremes of controllability and gap, and who gives most when asked. Columns: method, seed, controllability, gap, steered."""
+    parts = []
+    for column in ("controllability", "gap"):
+        means = metrics.groupby("method")[column].mean().dropna()
+        if len(means):
+            low, high = str(means.idxmin()), str(means.idxmax())
+            parts.append(f"Mean {column} runs from {number(means[low], 3)} ({low}) to {number(means[high], 3)} ({high}).")
+    said = "Neither is a merit in itself: a policy that ignores its weights has no gap, and one that obeys them may give little."
+    return f"{' '.join(parts)} {said} Read them beside *steered*. {leaders(metrics.dropna(subset=['steered']), 'steered', 'E[w·p(w)]')}"
+
+
+def at_equal_distance(sweep: pd.DataFrame, first: str, second: str) -> dict[str, float]:
+    """first - second: sampled score at equal KL to the base, averaged over the distances that both reach, seed by seed.
+
+    Columns: seed, method, strength, kl, sampled_mean. nan where the two have no distance in common.
+    """
+    found = []
+    for _, own in sweep.dropna(subset=["strength", "kl"]).groupby("seed"):
+        a, b = (own[own["method"] == name].sort_values("kl") for name in (first, second))
+        if a.empty or b.empty:
+            continue
+        low, high = max(a["kl"].min(), b["kl"].min()), min(a["kl"].max(), b["kl"].max())
+        if low < high:
+            at = np.linspace(low, high, 50)
+            found.append(float(np.mean(np.interp(at, a["kl"], a["sampled_mean"]) - np.interp(at, b["kl"], b["sampled_mean"]))))
+    return over(np.asarray(found))
+
+
+def distance_reading(sweep: pd.DataFrame) -> str:
+    """DeRa's and clp-kl's reach, and their scores at equal distance from the base."""
+    known = sweep.dropna(subset=["strength", "kl"])
+    means = known.groupby(["method", "strength"])["kl"].mean()
+    reach = [
+        f"{name} spans {number(means[name].min(), 1)} to {number(means[name].max(), 1)} nats a reply"
+        for name in ("dera", "clp-kl")
+        if name in means.index
+    ]
+    if len(reach) < 2:
+        return f"{listing(reach)}. Not both were measured."
+    gap = at_equal_distance(sweep, "dera", "clp-kl")
+    if not np.isfinite(gap["mean"]):
+        return f"{listing(reach)}: they have no distance in common at which to compare them."
+    clear = judged(gap, "more than clp-kl at equal distance", "less than clp-kl at equal distance")
+    return f"{listing(reach)}. Over the distances that both reach, DeRa's mean score less clp-kl's is {clear}."

@@ -1,0 +1,194 @@
+"""What notebook 02 says about its numbers: each reading is true of them whichever way they come out.
+
+Logs have a row a step, as `Experiment.train_all` gives them; `replies` has a row a reply: policy, objective, score, with the clients in the
+same order for every policy, and a policy `base`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from emorl_lite.base.presets import Preset
+from emorl_lite.base.wording import counted, listing, number, part, percent, signed, span
+from emorl_lite.experiment.experiment import Experiment
+
+ROUNDING = 1e-3
+"""Differences below this are rounding, in float32 by far."""
+CLEARLY = "Clear is a change of at least .03 that is more than two standard errors over the clients; changes are of unrounded means"
+LEVEL = 0.03
+"""Means that are this near are called level."""
+TOP = 0.1
+"""A score this close to the highest one seen counts as at the top."""
+
+
+def option_table(preset: Preset, names: Sequence[str]) -> pd.DataFrame:
+    """The options `names` of a run, with the objectives that train with another value. Columns: option, value."""
+    own = {"kl_coef": preset.kl_coef, "lr": preset.lr}
+    rows = []
+    for name in names:
+        other = [f"{objective}: {value}" for objective, value in own.get(name, {}).items() if objective in preset.objectives]
+        rows.append({"option": name, "value": str(getattr(preset.ppo, name)) + (f" ({', '.join(other)})" if other else "")})
+    return pd.DataFrame(rows)
+
+
+def whose_run(experiment: Experiment) -> str:
+    """Whether these adapters were trained on this machine, or come from a run that was read."""
+    read = [name for name in experiment.preset.objectives if experiment.is_published(experiment.run_folder(name))]
+    if not read:
+        return f"These adapters were trained on this machine, seed {experiment.seed}."
+    whose = "the run in the repository" if experiment.source in ("any", "reference") else "the run that EMORL_RUN names"
+    if len(read) == len(experiment.preset.objectives):
+        return f"These are the logs of {whose}, seed {experiment.seed}: they were not trained here."
+    return f"The logs of {listing(read)} are those of {whose}, seed {experiment.seed}; the others were trained on this machine."
+
+
+def untrained_reading(kl: float) -> str:
+    """The largest KL to the base, in nats a reply, of a rollout whose adapter is untrained."""
+    text = f"KL to the base: {kl:.1e}. With $B = 0$ the adapter adds nothing, so it must be zero up to rounding"
+    if abs(kl) < ROUNDING:
+        return text + ", and it is."
+    return text + ", which is coarse in bfloat16. If this is more than that, sampling and the reference do not read the same text."
+
+
+def ratio_reading(log: pd.DataFrame) -> str:
+    """The largest distance of a ratio from 1 before any update. Columns: objective, first_ratio."""
+    worst = log.groupby("objective", sort=False)["first_ratio"].max()
+    text = (
+        f"New over old probability before the first update, over {counted(len(log), 'rollout')} and all their tokens: it differs from 1 by "
+        f"at most {worst.max():.1e} (`first_ratio` in the log; here of {worst.idxmax()}). "
+    )
+    if worst.max() < ROUNDING:
+        return text + "That is rounding: rollout and update compute the same log-probabilities."
+    return text + "In float32 that would be an error; with bfloat16 products a part of it, perhaps all, is rounding."
+
+
+def cost_reading(ends: pd.DataFrame, here: bool) -> str:
+    """What the runs cost. Index: objectives; columns: data_points, seconds. `here`: whether this machine trained them."""
+    points, seconds = ends["data_points"].astype(int), ends["seconds"]
+    each = f"{points.min():,}" + (f" to {points.max():,}" if points.min() < points.max() else "")
+    return (
+        f"Each run used {each} data points (prompts answered) and {span(seconds.min(), seconds.max(), 0)} seconds "
+        f"{'here' if here else 'on the machine that trained it'}, {1000 * seconds.sum() / points.sum():.0f} ms an episode. "
+        f"The sum is {points.sum():,} data points; run in parallel, the longest counts, {points.max():,}. We report both from now on."
+    )
+
+
+def greedy_reading(log: pd.DataFrame) -> str:
+    """Greedy validation beside the sampled reward of the same step. Columns: reward, validation."""
+    checks = log.dropna(subset="validation")
+    if checks.empty:
+        return "These runs were too short for a validation step: the figure shows sampled replies alone."
+    above = int((checks["validation"] > checks["reward"]).sum())
+    gap = float((checks["validation"] - checks["reward"]).mean())
+    text = (
+        f"Hollow markers are greedy replies to validation clients. In {above} of {counted(len(checks), 'check')} they score higher than "
+        f"the replies sampled in the same step; the difference, greedy less sampled, is {signed(gap, 2)} on average. "
+    )
+    if above > len(checks) / 2:
+        return text + "Where they do, greedy runs ahead of sampling: the likeliest word changes before the typical one does."
+    return text + "Greedy need not run ahead of sampling: here a greedy reply mostly earns no more than a typical one."
+
+
+def _changes(replies: pd.DataFrame) -> dict[tuple[str, str], tuple[float, float]]:
+    """(policy, objective) -> mean change against the base, and its standard error over the clients (NaN for one client)."""
+    found = {}
+    for objective, own in replies.groupby("objective", sort=False):
+        scores = {str(name): one["score"].to_numpy() for name, one in own.groupby("policy", sort=False)}
+        for name, values in scores.items():
+            change = values - scores["base"]
+            error = float(change.std(ddof=1)) / len(change) ** 0.5 if len(change) > 1 else math.nan
+            found[(name, str(objective))] = (float(change.mean()), error)
+    return found
+
+
+def _clear(change: float, error: float) -> bool:
+    """More than two standard errors, and at least .03 as two digits show it."""
+    return abs(change) > 2 * error and abs(round(change, 2)) > 0.02
+
+
+def gains_reading(replies: pd.DataFrame, objectives: Sequence[str]) -> str:
+    """What each model gained on its own reward, against the base."""
+    changes = {o: _changes(replies)[(o, o)] for o in objectives}
+    up = [o for o, (change, error) in changes.items() if change > 0 and _clear(change, error)]
+    if len(up) == len(changes):
+        text = "Each model raises its own reward, against the base"
+    elif up:
+        text = f"Against the base the own reward rises clearly for {listing(up)}, not for {listing([o for o in objectives if o not in up])}"
+    else:
+        text = "No model clearly raises its own reward against the base"
+    return f"{text}: {', '.join(f'{o} {signed(change, 2)}' for o, (change, _) in changes.items())}. ({CLEARLY}.)"
+
+
+def side_reading(replies: pd.DataFrame, objectives: Sequence[str]) -> str:
+    """What training on one reward did to the others, against the base, and whether one policy is best at everything."""
+    changes = _changes(replies)
+    cells = {(o, p): changes[(o, p)] for o in objectives for p in objectives if p != o}
+    by_model = [f"{o} model: " + ", ".join(f"{p} {signed(cells[(o, p)][0], 2)}" for p in objectives if p != o) for o in objectives]
+    risen = [f"{p} of the {o} model" for (o, p), (change, error) in cells.items() if change > 0 and _clear(change, error)]
+    fallen = [f"{p} of the {o} model" for (o, p), (change, error) in cells.items() if change < 0 and _clear(change, error)]
+    text = f"What that did to the other two: {'; '.join(by_model)}. Clear losses: {listing(fallen)}. Clear gains: {listing(risen)}"
+    text += "; what was not trained is a by-product (a warm stock phrase, for instance, can be predictable). " if risen else ". "
+    means = replies.groupby(["policy", "objective"])["score"].mean().unstack()
+    top = means >= means.max() - LEVEL
+    best = [str(name) for name in means.index[top.all(axis=1)]]
+    return text + (
+        f"Best or level at all of them: {listing(best)}." if best else "No single model is best at everything. That is what EMORL is for."
+    )
+
+
+def shape_reading(replies: pd.DataFrame, objectives: Sequence[str]) -> str:
+    """Whether a policy moved most replies to the top of its own reward, or each a little."""
+    shares: dict[str, tuple[float, float]] = {}
+    for o in objectives:
+        own = replies[replies["objective"] == o]
+        at_top = (own["score"] >= own["score"].max() - TOP).groupby(own["policy"]).mean()
+        shares[o] = (float(at_top[o]), float(at_top["base"]))
+    most = [o for o, (share, _) in shares.items() if share > 0.5]
+    text = (
+        f"A mean can hide a shape. Replies within {TOP:g} of the highest score that any policy reaches: "
+        + ", ".join(f"{o} model {percent(share)} (base {percent(base)})" for o, (share, base) in shares.items())
+        + ". "
+    )
+    if len(most) == len(shares):
+        return text + "Each trained model has most of its replies at the top of its own reward."
+    if not most:
+        return text + "None of the trained models has most of its replies at the top of its own reward."
+    return (
+        text + f"Most replies at the top of the own reward: {listing(most)}; not so: {listing([o for o in objectives if o not in most])}."
+    )
+
+
+def truth_reading(checked: pd.DataFrame, known: bool) -> str:
+    """Reward against truth. `known`: whether there is one. Index: policies; columns: <objective> reward, <objective> truth."""
+    if not known:
+        return "No truth is known for real statements: read the replies instead, and ask a second reward that was not trained on."
+    by, text = checked.to_dict("index"), ""
+    for name in ("reflection", "empathy"):
+        reward, truth = by[name][f"{name} reward"], by[name][f"{name} truth"]
+        over = signed(round(reward, 2) - round(truth, 2), 2)
+        text += f"The {name} model earns {number(reward)} on average where the truth is {number(truth)}: {over}. "
+    return text + (
+        "A positive difference is pay for more than the words warrant. Two means can agree while single replies are overpaid, and neither "
+        "sees what is *wrong* beside what is right, such as a feeling that the client did not name. Read the replies for both."
+    )
+
+
+def favourite_reading(shares: Mapping[str, float], clients: int, favourites: Mapping[str, str]) -> str:
+    """How often each model says its favourite reply: share of the clients, and the words, by model."""
+    text = "How many clients get the model's favourite reply: "
+    text += ", ".join(f"{name} {part(round(share * clients), clients, 'client')}" for name, share in shares.items()) + ". "
+    same = [name for name, share in shares.items() if share > 0.5]
+    if not same:
+        return text + "No model says the same to more than half of its clients. That alone does not show that it reads them."
+    text += (
+        f"A model that says the same to most ({listing(same)}) does not answer them; if it earns much all the same, that is not asked for. "
+    )
+    if "fluency" in same:  # the quoted reply brings its own full stop
+        text += (
+            "Fluency is scored without the client, so what pays best may be the same for everybody; this model's favourite reads "
+            f"“{favourites['fluency']}” "
+        )
+    return text + "One may call that hacking, and weigh such a reward lightly later."

@@ -1,0 +1,114 @@
+"""Rewards: functions of (prompts, replies) with scores in [0, 1], one per objective.
+
+Every reward scores an unfinished reply 0 and is multiplied by a repetition guard, so that no objective can be won by running on or by
+saying the same thing again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.types import Reward
+from emorl_lite.lm.model import UNFINISHED, LanguageModel
+from emorl_lite.rewards.metrics import words
+
+
+def finished(replies: Sequence[str]) -> Tensor:
+    """1 for replies that ended by themselves, 0 for those cut at the token limit, [N]."""
+    return torch.tensor([0.0 if r.endswith(UNFINISHED.strip()) else 1.0 for r in replies])
+
+
+def repetition_guard(replies: Sequence[str], n: int = 4) -> Tensor:
+    """Share of distinct n-grams of each reply, [N]: 1 without repetition, near 0 for a loop."""
+    shares = []
+    for reply in replies:
+        words = reply.lower().split()
+        grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+        shares.append(len(set(grams)) / len(grams) if grams else 1.0)
+    return torch.tensor(shares)
+
+
+def perplexity(lm: LanguageModel, prompts: Sequence[str], replies: Sequence[str]) -> Tensor:
+    """Perplexity [N] of each reply (its end included) under the adapter-free model; an empty prompt scores the reply on its own."""
+    with lm.without_adapters():
+        logp, mask = lm.score_texts(prompts, replies)
+    return torch.exp(-logp.sum(1) / mask.sum(1).clamp(min=1)).cpu()
+
+
+@dataclass
+class Fluency:
+    """(cap - perplexity) / cap, clipped to [0, 1], of the reply alone under a frozen language model (the paper: GPT-2, cap 50).
+
+    The reply is scored without its client: given the client, a faithful reflection is the easiest text of all, and fluency would
+    agree with reflection.
+    """
+
+    lm: LanguageModel
+    cap: float
+    context: bool = False
+    """Score the reply given its client after all: real replies on their own nearly all lie beyond any useful cap."""
+
+    def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
+        """Scores [N]."""
+        given = prompts if self.context else [""] * len(replies)
+        return ((self.cap - perplexity(self.lm, given, replies)) / self.cap).clamp(0, 1)
+
+
+@dataclass
+class Brevity:
+    """(cap - words) / cap, clipped to [0, 1]: a counsellor says little. Pulls against diversity and reflection, which need words."""
+
+    cap: int
+
+    def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
+        """Scores [N]."""
+        return torch.tensor([max(0.0, 1 - len(words(reply)) / self.cap) for reply in replies])
+
+
+@dataclass
+class Guarded:
+    """A reward that an unfinished, repetitive or empty reply cannot win."""
+
+    score: Callable[[list[str], list[str]], Tensor]
+    name: str
+    repeat_ngram: int = 4
+
+    def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
+        """Scores [N] in [0, 1]."""
+        if len(prompts) != len(replies):
+            raise UserError(f"reward {self.name!r}: {len(prompts)} prompts but {len(replies)} replies")
+        if not replies:
+            return torch.zeros(0)
+        said = torch.tensor([1.0 if r.removesuffix(UNFINISHED).strip() else 0.0 for r in replies])
+        return self.score(prompts, replies) * finished(replies) * repetition_guard(replies, self.repeat_ngram) * said
+
+
+@dataclass
+class RewardSet(Mapping[str, Reward]):
+    """The objectives of a run, by name."""
+
+    rewards: dict[str, Reward]
+
+    def __getitem__(self, name: str) -> Reward:
+        if name not in self.rewards:
+            raise UserError(f"objective {name!r} is unknown: expected one of {', '.join(self.rewards)}")
+        return self.rewards[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rewards)
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    def scores(self, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, Tensor]:
+        """Scores [N] of every objective."""
+        return {name: reward(list(prompts), list(replies)) for name, reward in self.rewards.items()}
+
+    def means(self, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, float]:
+        """Mean score of every objective: what the search maximises the mean of."""
+        return {name: float(score.mean()) for name, score in self.scores(prompts, replies).items()}

@@ -1,0 +1,226 @@
+"""Reward classifiers of real text: a pretrained encoder reads client statement and reply together and gives one score in [0, 1].
+
+Ours is fine-tuned by LoRA, so that what is kept is small: the encoder itself (MiniLM, RoBERTa, ...) is loaded from where it is. A
+classifier from a hub is used as it is. Shapes: N pairs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import write_whole
+from emorl_lite.base.paths import how_to_get, resolve
+from emorl_lite.base.presets import RewardConfig
+from emorl_lite.base.quiet import quietly
+from emorl_lite.lm.devices import choose_device, half_precision
+from emorl_lite.lm.model import UNFINISHED
+from emorl_lite.rewards.small_world_judge import similar_lengths
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A training pair: texts, a label in [0, 1], and the kind of reply for analysis."""
+
+    prompt: str
+    reply: str
+    label: float
+    kind: str
+
+
+class PairHead(nn.Module):
+    """Score of a pair from an encoder's last hidden states: their means over statement and reply, the product of both, and the first state.
+
+    Sentence encoders such as MiniLM keep a text's meaning in the mean of its states; the first state alone would have to be taught anew.
+    """
+
+    def __init__(self, width: int, hidden: int = 128):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4 * width, hidden), nn.GELU(), nn.Linear(hidden, 1))
+
+    def forward(self, states: Tensor, prompt: Tensor, reply: Tensor) -> Tensor:
+        """Logits [N] from states [N, T, d] and the masks [N, T] of the two texts."""
+
+        def mean(mask: Tensor) -> Tensor:
+            return (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+        p, r = mean(prompt), mean(reply)
+        return self.layers(torch.cat([p, r, 10 * p * r, states[:, 0]], 1)).squeeze(-1)
+
+
+class TextClassifier:
+    """score(prompts, replies) -> [N] in [0, 1].
+
+    With a `head`: an encoder and our head, trained here. Without: a finished classifier. Its one output becomes a score by a sigmoid or, if
+    the model calls itself a regression, by clamping it to [0, 1] (as the paper does with its empathy classifier); of two outputs the
+    second's probability is the score. Raises UserError for any other number of labels.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, encoder: str, max_tokens: int = 256, head: PairHead | None = None):
+        self.model, self.tokenizer, self.encoder, self.head = model, tokenizer, encoder, head
+        room = getattr(model.config, "max_position_embeddings", None) or max_tokens
+        self.max_tokens = int(min(tokenizer.model_max_length, room - 2, max_tokens))
+        self.labels = 1 if head is not None else int(model.config.num_labels)
+        if self.labels not in (1, 2):
+            raise UserError(f"classifier {encoder!r} has {self.labels} labels: a reward needs one (a score) or two (no, yes)")
+        self.regression = head is None and self.labels == 1 and model.config.problem_type in ("regression", None)
+
+    @classmethod
+    def load(cls, path: str, max_tokens: int = 256, device: str = "auto") -> TextClassifier:
+        """A finished classifier from a local folder or the hub. No remote code, safetensors only."""
+        model, tokenizer = _pretrained(AutoModelForSequenceClassification, path, device, whole=True)
+        return cls(model, tokenizer, path, max_tokens)
+
+    @classmethod
+    def fresh(cls, encoder: str, r: int, alpha: int, max_tokens: int, seed: int = 0, device: str = "auto") -> TextClassifier:
+        """A pretrained encoder with LoRA on every linear layer, and a new head."""
+        bare, tokenizer = _pretrained(AutoModel, encoder, device)
+        torch.manual_seed(seed)
+        lora = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="FEATURE_EXTRACTION")
+        head = PairHead(bare.config.hidden_size).to(next(bare.parameters()).device)
+        return cls(quietly(get_peft_model)(bare, lora), tokenizer, encoder, max_tokens, head)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def logits(self, prompts: Sequence[str], replies: Sequence[str]) -> Tensor:
+        """The output [N] whose sigmoid (regression: the output itself) is the score. Of a pair that is too long, the longer text is cut."""
+        texts = [reply.removesuffix(UNFINISHED) for reply in replies]
+        batch = self.tokenizer(
+            list(prompts), texts, truncation="longest_first", max_length=self.max_tokens, padding=True, return_tensors="pt"
+        )
+        inputs = {key: value.to(self.device) for key, value in batch.items()}
+        with half_precision(self.device):
+            out = self.model(**inputs)
+        if self.head is None:
+            z = out.logits.float()
+            return z[:, 0] if self.labels == 1 else z[:, 1] - z[:, 0]
+        which = [[-1 if part is None else part for part in batch.sequence_ids(i)] for i in range(len(texts))]  # 0 statement, 1 reply
+        parts = torch.tensor(which, device=self.device)
+        return self.head(out.last_hidden_state.float(), (parts == 0).float(), (parts == 1).float())
+
+    @torch.no_grad()
+    def scores(self, prompts: Sequence[str], replies: Sequence[str], batch_size: int = 32) -> Tensor:
+        """Scores [N] in [0, 1], on the CPU."""
+        self.model.eval()
+        out = torch.zeros(len(replies))
+        order = sorted(range(len(replies)), key=lambda i: len(prompts[i]) + len(replies[i]))
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            z = self.logits([prompts[i] for i in rows], [replies[i] for i in rows])
+            out[rows] = (z.clamp(0, 1) if self.regression else torch.sigmoid(z)).cpu()
+        return out
+
+    def trained(self) -> list[nn.Parameter]:
+        """What training changes: LoRA matrices and head."""
+        assert self.head is not None
+        return [p for p in self.model.parameters() if p.requires_grad] + list(self.head.parameters())
+
+    def save(self, folder: Path, **facts: Any) -> None:
+        """Write what was trained, in float16, and which encoder it belongs to."""
+        assert self.head is not None
+        folder.mkdir(parents=True, exist_ok=True)
+        lora = self.model.peft_config["default"]
+        shape = {"encoder": self.encoder, "r": lora.r, "alpha": lora.lora_alpha, "max_tokens": self.max_tokens, "probe": self.probe()}
+        (folder / "classifier.json").write_text(json.dumps(shape | facts, indent=1) + "\n", encoding="utf-8")
+        state = get_peft_model_state_dict(self.model) | {f"head.{name}": x for name, x in self.head.state_dict().items()}
+        write_whole(folder / "classifier.safetensors", {name: x.half().contiguous() for name, x in state.items()})  # last: it says "done"
+
+    def probe(self) -> list[float]:
+        """A few numbers that tell one encoder from another."""
+        matrices = [p for name, p in self.model.named_parameters() if p.dim() == 2 and "lora_" not in name]
+        return [round(float(x), 4) for m in (matrices[0], matrices[-1]) for x in m.detach()[:4, 0].float()]
+
+    @classmethod
+    def restore(cls, folder: Path, device: str = "auto") -> TextClassifier:
+        """Read what `save` wrote. Raises UserError if there is none, or if the encoder is another one."""
+        file = folder / "classifier.safetensors"
+        if not file.is_file():
+            raise UserError(f"{folder}: no trained classifier here")
+        facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
+        made = cls.fresh(facts["encoder"], facts["r"], facts["alpha"], facts["max_tokens"], device=device)
+        if any(abs(a - b) > 1e-3 for a, b in zip(made.probe(), facts["probe"], strict=True)):
+            raise UserError(f"{folder}: this classifier was trained on another encoder than {facts['encoder']!r}")
+        state = {name: x.float() for name, x in load_file(file).items()}
+        assert made.head is not None
+        made.head.load_state_dict({name.removeprefix("head."): state.pop(name) for name in list(state) if name.startswith("head.")})
+        set_peft_model_state_dict(made.model, state)
+        made.model.eval()
+        return made
+
+
+def _pretrained(kind: Any, path: str, device: str, whole: bool = False) -> tuple[Any, Any]:
+    """(model, tokenizer) from a local folder or the hub; `whole`: weights that it lacks are an error, not drawn at random."""
+    place = resolve(path)
+    level = logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # weights that are left over are announced as a warning
+    try:
+        target, _ = choose_device(device, "float32")
+        torch.manual_seed(0)  # RoBERTa comes without a pooler: its random one must be the same when it is loaded again
+        options: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
+        model, loaded = kind.from_pretrained(place, **options)
+        if whole and loaded["missing_keys"]:
+            raise UserError(f"classifier {path!r}: has no trained head ({sorted(loaded['missing_keys'])[0]} is missing)")
+        return model.to(target).eval(), AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"classifier {path!r}: {how_to_get(path)} ({reason})") from error
+    finally:
+        logging.set_verbosity(level)
+
+
+def train_text_classifier(
+    encoder: str,
+    pairs: Sequence[Judged],
+    config: RewardConfig,
+    seed: int = 0,
+    device: str = "auto",
+    on_step: Callable[[int, float], None] | None = None,
+) -> tuple[TextClassifier, float]:
+    """Fine-tune an encoder on labelled pairs with a soft binary cross-entropy. Returns (classifier, seconds)."""
+    made = TextClassifier.fresh(encoder, config.text_lora_r, 2 * config.text_lora_r, config.text_tokens, seed, device)
+    rng, began, step = random.Random(seed), time.perf_counter(), 0
+    total = text_classifier_steps(len(pairs), config)
+    optimizer = torch.optim.AdamW(made.trained(), lr=config.text_lr, weight_decay=0.01)
+    made.model.train()
+    for _ in range(config.text_epochs):
+        for rows in similar_lengths([len(p.prompt) + len(p.reply) for p in pairs], config.text_batch, rng):
+            warm = min(1.0, (step + 1) / (0.1 * total + 1))
+            for group in optimizer.param_groups:
+                group["lr"] = config.text_lr * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * step / total)))
+            batch = [pairs[i] for i in rows]
+            z = made.logits([p.prompt for p in batch], [p.reply for p in batch])
+            loss = nn.functional.binary_cross_entropy_with_logits(z, torch.tensor([p.label for p in batch], device=z.device))
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(made.trained(), 1.0)
+            optimizer.step()
+            step += 1
+            if on_step:
+                on_step(step, float(loss.detach()))
+    made.model.eval()
+    with torch.no_grad():
+        for parameter in made.trained():  # as it will be saved, so that it scores the same before and after it is stored
+            parameter.copy_(parameter.half())
+    return made, time.perf_counter() - began
+
+
+def text_classifier_steps(pairs: int, config: RewardConfig) -> int:
+    """Steps of a whole training."""
+    return config.text_epochs * -(-pairs // config.text_batch)

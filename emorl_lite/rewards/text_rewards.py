@@ -1,0 +1,110 @@
+"""The rewards of real counselling replies: a reflection and an empathy classifier, and perplexity under a frozen language model."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import ModelConfig, Preset
+from emorl_lite.data.datasets import Dataset
+from emorl_lite.data.downloads import find_file
+from emorl_lite.lm.model import LanguageModel
+from emorl_lite.rewards.objectives import Fluency
+from emorl_lite.rewards.text_judge import Judged, TextClassifier, text_classifier_steps, train_text_classifier
+from emorl_lite.rewards.text_pairs import empathy_pairs, reflection_pairs
+
+TEXT_OPTIONS = ("text_epochs", "text_batch", "text_lr", "text_lora_r", "text_tokens")
+"""Options of a text classifier's training."""
+EPITOME = "emotional-reactions-reddit.csv"
+"""File of EPITOME's emotional reactions."""
+
+
+def training_pairs(objective: str, dataset: Dataset) -> list[Judged]:
+    """Labelled pairs for the classifier of an objective. Raises UserError if the data is missing or does not label it."""
+    if objective == "empathy":
+        return empathy_pairs(find_file(EPITOME), "train")
+    if dataset.name != "pair":
+        raise UserError(f"reflection classifier: is trained on PAIR's quality levels; {dataset.source} has none")
+    return reflection_pairs(dataset.examples("train"))
+
+
+def real_classifier(objective: str, preset: Preset, dataset: Callable[[], Dataset], folder: Path, progress: bool) -> TextClassifier:
+    """The classifier of an objective: a finished one from a hub, one that is there, or one trained now (and kept in `folder`)."""
+    config, device = preset.rewards, preset.model.device
+    if objective == "empathy" and config.empathy_ready:
+        return TextClassifier.load(config.empathy_model, max_tokens=config.text_tokens, device=device)
+    encoder = config.reflection_model
+    if objective == "empathy":
+        encoder, config = config.empathy_model, replace(config, text_epochs=config.empathy_epochs)
+    options = {"encoder": encoder, **{name: getattr(config, name) for name in TEXT_OPTIONS}}
+    if (folder / "classifier.safetensors").is_file():
+        facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
+        for name, value in options.items():
+            if facts.get(name, value) != value:
+                raise UserError(f"{folder}: made with {name} = {facts[name]!r}, now {value!r}; choose another --runs, or delete it")
+        return TextClassifier.restore(folder, device)
+    pairs = training_pairs(objective, dataset())
+    losses = []
+    look: dict[str, Any] = {"desc": f"{objective} classifier", "file": sys.stdout, "mininterval": 5, "disable": not progress}
+    with tqdm(total=text_classifier_steps(len(pairs), config), **look) as bar:
+
+        def on_step(step: int, loss: float) -> None:
+            losses.append({"objective": objective, "step": step, "loss": loss})
+            bar.update()
+
+        made, seconds = train_text_classifier(encoder, pairs, config, device=device, on_step=on_step)
+    made.save(folder, objective=objective, pairs=len(pairs), seconds=round(seconds, 1), **options)
+    pd.DataFrame(losses).to_csv(folder / "losses.csv", index=False)
+    return made
+
+
+def real_fluency(preset: Preset, frozen: Callable[[], LanguageModel]) -> Fluency:
+    """(cap - perplexity) / cap under the preset's fluency model, or under its own before any training."""
+    config = preset.rewards
+    if config.fluency_model:
+        judge = replace(ModelConfig(), path=config.fluency_model, template="{prompt} ", device=preset.model.device, max_prompt_tokens=512)
+        return Fluency(LanguageModel.load(judge), config.fluency_cap, config.fluency_context)
+    return Fluency(frozen(), config.fluency_cap, config.fluency_context)
+
+
+def warm_start_examples(dataset: Dataset, epitome: Path | None, seed: int = 0) -> list[tuple[str, str]]:
+    """What a base model is fine-tuned on before RL: PAIR's replies of all qualities, about 1 : 1 : 2, and short kind replies of EPITOME.
+
+    Bad replies are among them on purpose: RL needs a policy that does different things. Kind ones are, because a policy that never says
+    anything kind finds no reward for it.
+    """
+    rng = random.Random(f"warm-start-{seed}")
+    chosen: list[tuple[str, str]] = []
+    for prompt in dataset.prompts("train"):
+        own = [e for e in dataset.examples("train") if e.prompt == prompt]
+        for level, n in (("high", 1), ("medium", 1), ("low", 2)):
+            replies = [e.reply for e in own if e.level == level and len(e.reply.split()) >= 3]
+            chosen += [(prompt, reply) for reply in rng.sample(replies, min(n, len(replies)))]
+    if epitome is not None:
+        kind = [p for p in empathy_pairs(epitome, "train", made=False) if p.label > 0 and _short(p, 30) and len(p.prompt.split()) <= 80]
+        chosen += [(p.prompt, p.reply) for p in rng.sample(kind, min(len(kind), len(chosen) // 4))]
+    rng.shuffle(chosen)
+    return chosen
+
+
+def _short(pair: Judged, words: int) -> bool:
+    return 4 <= len(pair.reply.split()) <= words
+
+
+def reply_levels(classifier: TextClassifier, dataset: Dataset, split: str, change: Callable[[str], str] = str) -> dict[str, list[float]]:
+    """Scores of a split's own replies, by level; `change` is applied to each reply first."""
+    found = {}
+    examples = dataset.examples(split)
+    for level in dict.fromkeys(e.level for e in examples):
+        own = [e for e in examples if e.level == level]
+        found[level] = classifier.scores([e.prompt for e in own], [change(e.reply) for e in own]).tolist()
+    return found

@@ -1,0 +1,123 @@
+"""What a weight vector is worth: the mean scores of its replies on fixed prompts, with nothing decoded or scored twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from torch import Tensor
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.ensemble.prefix_tree import PrefixTree
+from emorl_lite.lm.averaging import average_parameters
+from emorl_lite.lm.model import LanguageModel
+from emorl_lite.search.score_table import Weights
+from emorl_lite.training.rollout import folded
+
+Score = Callable[[list[str], list[str]], Mapping[str, Tensor]]
+"""(prompts, replies) of n texts each -> scores [n] of every objective: `RewardSet.scores`."""
+
+
+class ReplyScores:
+    """Scores of replies, each distinct (prompt, reply) scored once."""
+
+    def __init__(self, score: Score):
+        self.score = score
+        self.names: list[str] = []
+        self.scored = 0
+        self._known: dict[tuple[str, str], np.ndarray] = {}
+
+    def __call__(self, prompts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
+        """Scores [n, K], K the objectives in the order of `names`. Raises UserError for a score that is not finite."""
+        pairs = list(zip(prompts, replies, strict=True))
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
+        if new:
+            scores = self.score([prompt for prompt, _ in new], [reply for _, reply in new])
+            self.names = list(scores)
+            table = np.stack([np.asarray(values.detach().cpu(), dtype=np.float64) for values in scores.values()], 1)
+            for (prompt, reply), line in zip(new, table, strict=True):
+                if not np.isfinite(line).all():
+                    name = self.names[int(np.flatnonzero(~np.isfinite(line))[0])]
+                    raise UserError(f"objective {name}: no finite score for the reply {reply!r} to {prompt!r}")
+                self._known[prompt, reply] = line
+            self.scored += len(new)
+        return np.stack([self._known[pair] for pair in pairs]) if pairs else np.empty((0, len(self.names)))
+
+
+class TreeEvaluation:
+    """Evaluates weights for a search by a prefix tree: a level's points are decoded together, and known prefixes are not read again."""
+
+    def __init__(self, tree: PrefixTree, score: Score | ReplyScores):
+        self.tree, self.scores = tree, score if isinstance(score, ReplyScores) else ReplyScores(score)
+        self._means: dict[Weights, dict[str, float]] = {}
+
+    def prepare(self, points: Sequence[Weights]) -> None:
+        """Decode and score these weights."""
+        leaves = self.tree.leaves(points)
+        distinct, back = np.unique(leaves, return_inverse=True)
+        prompts = [self.tree.prompts[i] for i in self.tree.prompt_of(distinct)]
+        means = self.scores(prompts, self.tree.texts(distinct))[back.reshape(leaves.shape)].mean(0)  # [W, K]
+        for point, line in zip(points, means, strict=True):
+            self._means[tuple(point)] = dict(zip(self.scores.names, line.tolist(), strict=True))
+
+    def __call__(self, weights: Weights) -> dict[str, float]:
+        """Mean score of every objective."""
+        if tuple(weights) not in self._means:
+            self.prepare([tuple(weights)])
+        return self._means[tuple(weights)]
+
+
+class AverageEvaluation:
+    """Evaluates weights for a search by averaging the adapters' parameters, one merged model at a time.
+
+    No prefix tree helps here: a merged model's logits are not linear in the weights, so every weight vector is decoded on its own, and
+    the size of the weights matters, not their direction alone.
+    """
+
+    def __init__(self, lm: LanguageModel, adapters: Sequence[str], prompts: Sequence[str], score: Score | ReplyScores):
+        self.lm, self.adapters, self.prompts = lm, list(adapters), list(prompts)
+        self.scores = score if isinstance(score, ReplyScores) else ReplyScores(score)
+
+    def replies(self, weights: Weights) -> list[str]:
+        """Greedy replies of the model whose parameters are averaged with these weights."""
+        average_parameters(self.lm, self.adapters, weights, name="average", how="exact")
+        self.lm.use("average")
+        with folded(self.lm):
+            return self.lm.reply(self.prompts)
+
+    def __call__(self, weights: Weights) -> dict[str, float]:
+        """Mean score of every objective."""
+        means = self.scores(self.prompts, self.replies(weights)).mean(0)
+        return dict(zip(self.scores.names, means.tolist(), strict=True))
+
+
+def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean of n independent values, and the ends of its confidence interval (Student's t). Raises UserError for fewer than two values."""
+    if len(values) < 2:
+        raise UserError(f"confidence interval: at least 2 values are needed, got {len(values)}")
+    mean, error = float(np.mean(values)), float(stats.sem(values))
+    reach = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * error
+    return mean, mean - reach, mean + reach
+
+
+def confirm(promised: Mapping[str, float], scores: Mapping[str, Tensor], level: float = 0.95) -> pd.DataFrame:
+    """What a search promised beside what its choice scores on fresh prompts.
+
+    The best of many noisy points is flattered: it was chosen because it scored high on those prompts. `promised`: mean score per objective
+    on the search's prompts; `scores`: per objective the scores [n] on fresh ones. One row per objective and one for their mean, with
+    columns objective, promised, fresh, low, high (confidence interval over prompts), n.
+    """
+    names = [name for name in promised if name in scores]
+    if not names:
+        raise UserError(f"confirm: no objective in common; promised {', '.join(promised)}, scored {', '.join(scores)}")
+    fresh = {name: np.asarray(scores[name].detach().cpu(), dtype=np.float64) for name in names}
+    fresh["mean"] = np.mean(list(fresh.values()), 0)
+    before = {name: float(promised[name]) for name in names}
+    before["mean"] = sum(before.values()) / len(names)
+    rows = []
+    for name, values in fresh.items():
+        mean, low, high = interval(values, level)
+        rows.append({"objective": name, "promised": before[name], "fresh": mean, "low": low, "high": high, "n": len(values)})
+    return pd.DataFrame(rows)

@@ -1,0 +1,227 @@
+"""The table of a search: every point it asked for, what it scored and why, in memory and on disk, so that a search can be resumed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.weights import direction
+
+Weights = tuple[float, ...]
+Evaluate = Callable[[Weights], Mapping[str, float]]
+"""Weights -> mean score of each objective on the fixed validation set. Called once per distinct point; other keys are ignored.
+
+If it has a method `prepare(points: list[Weights])`, a search calls that first with all points that it is about to ask for."""
+
+DEGENERATE = "degenerate: all weights zero"
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found, and every point it saw."""
+
+    table: pd.DataFrame
+    """One row per listed point: level, point (both from 1), w_<objective>, <objective>, mean, seconds, note."""
+    best: Weights
+    """Weights of the best point ever seen (the first one, if several are equal). Never the zero vector."""
+    best_scores: dict[str, float]
+    """Its score per objective."""
+    bounds: list[np.ndarray]
+    """For each level what was searched: the cube [d, 2], lower and upper bound of each weight, or the simplex's corners [d, d]."""
+
+    @property
+    def listed(self) -> int:
+        """Points in the table: levels * points_per_axis**d, the paper's 135."""
+        return len(self.table)
+
+    @property
+    def evaluated(self) -> int:
+        """Points that needed an evaluation: neither zero nor known from another point."""
+        return int((self.table["note"] == "").sum())
+
+
+class EvaluationError(RuntimeError):
+    """`evaluate` failed. `weights` is where, `table` holds the points scored before; its cause is the original error."""
+
+    def __init__(self, weights: Weights, table: pd.DataFrame, where: str):
+        super().__init__(f"evaluation failed at weights {weights}, {where}")
+        self.weights = weights
+        self.table = table
+
+
+def weight_columns(table: pd.DataFrame) -> list[str]:
+    """The table's w_<objective> columns. Raises UserError if there are none."""
+    columns = [str(c) for c in table.columns if str(c).startswith("w_")]
+    if not columns:
+        raise UserError("table: no weight columns (w_<objective>)")
+    return columns
+
+
+def _columns(objectives: Sequence[str]) -> list[str]:
+    return ["level", "point", *(f"w_{name}" for name in objectives), *objectives, "mean", "seconds", "note"]
+
+
+def check_objectives(objectives: Sequence[str]) -> None:
+    """Raise UserError for fewer than two objectives, or names that repeat or collide with the table's own columns."""
+    if len(objectives) < 2:
+        raise UserError(f"search: expected at least 2 objectives, got {len(objectives)}; with one there is nothing to weigh")
+    if len(set(_columns(objectives))) != len(_columns(objectives)):
+        raise UserError(f"search: objective names {', '.join(objectives)} repeat, or collide with the table's own columns")
+
+
+class ScoreTable:
+    """The rows of a search. Rows found on disk are replayed instead of evaluated.
+
+    `by_direction`: points along one direction share their scores, which is right under greedy decoding.
+    """
+
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        objectives: Sequence[str],
+        path: Path | None,
+        settings: Mapping[str, Any],
+        bar: tqdm,
+        by_direction: bool = False,
+    ):
+        check_objectives(objectives)
+        self.evaluate, self.bar, self.by_direction = evaluate, bar, by_direction
+        self.objectives = list(objectives)
+        self.path = Path(path) if path else None
+        self.rows: list[dict[str, Any]] = []
+        self.on_disk: list[dict[str, Any]] = []
+        self.first_seen: dict[tuple[float, ...], dict[str, Any]] = {}
+        if self.path:
+            self._open(self.path, dict(settings) | {"objectives": self.objectives})
+
+    def means(self, level: int, points: Sequence[Weights]) -> np.ndarray:
+        """The mean scores [n] of a level's points, each replayed from disk, known from another point, or evaluated now. Adds their rows."""
+        seconds = self._prepare(level, points)
+        return np.array([self._mean(level, number, weights, seconds) for number, weights in enumerate(points, 1)])
+
+    def _prepare(self, level: int, points: Sequence[Weights]) -> float:
+        """Announce the points that are to be evaluated. Returns the seconds that took, per point."""
+        prepare = getattr(self.evaluate, "prepare", None)
+        replayed = len(self.on_disk) - len(self.rows)
+        known = set(self.first_seen) | {self._key(point) for point in points[: max(0, replayed)]}
+        new = {self._key(point): point for point in reversed(points) if any(point) and self._key(point) not in known}
+        if prepare is None or not new:
+            return 0.0
+        start = time.perf_counter()
+        self._guarded(lambda: prepare(list(reversed(new.values()))), next(reversed(new.values())), f"level {level}")
+        return (time.perf_counter() - start) / len(new)
+
+    def _mean(self, level: int, point: int, weights: Weights, seconds: float) -> float:
+        if len(self.rows) < len(self.on_disk):
+            row = self.on_disk[len(self.rows)]
+            if (row["level"], row["point"], self._weights(row)) != (level, point, weights):
+                raise UserError(
+                    f"{self.path}, row {len(self.rows) + 1}: not the point that this search asks for, {weights} at level {level}"
+                )
+        else:
+            row = self._score(level, point, weights, seconds)
+            self._append(row)
+        self.rows.append(row)
+        self.first_seen.setdefault(self._key(weights), row)
+        self.bar.update()
+        return float(row["mean"])
+
+    def _score(self, level: int, point: int, weights: Weights, seconds: float) -> dict[str, Any]:
+        row: dict[str, Any] = {"level": level, "point": point} | {f"w_{o}": w for o, w in zip(self.objectives, weights, strict=True)}
+        if not any(weights):
+            return row | dict.fromkeys(self.objectives, 0.0) | {"mean": 0.0, "seconds": 0.0, "note": DEGENERATE}
+        seen = self.first_seen.get(self._key(weights))
+        if seen:
+            where = f"level {seen['level']}"
+            note = f"seen at {where}" if self._weights(seen) == weights else f"same direction as {where}, point {seen['point']}"
+            return row | {o: seen[o] for o in self.objectives} | {"mean": seen["mean"], "seconds": 0.0, "note": note}
+        start = time.perf_counter()
+        scores = self._guarded(lambda: self.evaluate(weights), weights, f"level {level}, point {point}")
+        seconds = round(seconds + time.perf_counter() - start, 4)
+        for name in self.objectives:
+            if name not in scores:
+                raise UserError(f"weights {weights}: the evaluation returned no score for {name}")
+            if not math.isfinite(scores[name]):
+                raise UserError(f"weights {weights}: the evaluation returned {float(scores[name])} for {name}")
+        own = {name: float(scores[name]) for name in self.objectives}
+        return row | own | {"mean": sum(own.values()) / len(own), "seconds": seconds, "note": ""}
+
+    def _guarded(self, call: Callable[[], Any], weights: Weights, where: str) -> Any:
+        try:
+            return call()
+        except UserError as error:
+            raise UserError(f"weights {weights}: {error}") from error
+        except Exception as error:
+            raise EvaluationError(weights, self.frame(), where) from error
+
+    def _key(self, weights: Weights) -> tuple[float, ...]:
+        return direction(weights) if self.by_direction else weights
+
+    def _weights(self, row: Mapping[str, Any]) -> Weights:
+        return tuple(row[f"w_{name}"] for name in self.objectives)
+
+    def frame(self) -> pd.DataFrame:
+        return pd.DataFrame(self.rows, columns=_columns(self.objectives))
+
+    def result(self, bounds: list[np.ndarray]) -> SearchResult:
+        if len(self.on_disk) > len(self.rows):
+            raise UserError(f"{self.path}: holds {len(self.on_disk)} rows, this search has {len(self.rows)}")
+        best = max((row for row in self.rows if row["note"] != DEGENERATE), key=lambda row: row["mean"])
+        return SearchResult(self.frame(), self._weights(best), {name: best[name] for name in self.objectives}, bounds)
+
+    # -- on disk
+
+    def _open(self, path: Path, settings: dict[str, Any]) -> None:
+        """Start a table, or check that the one there was made with the same settings and read it."""
+        columns = _columns(self.objectives)
+        beside = path.with_suffix(".search.json")
+        settings = json.loads(json.dumps(settings))  # tuples become lists, as they will be when read back
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+            path.write_text(",".join(columns) + "\n", encoding="utf-8")
+            return
+        if not beside.exists():
+            raise UserError(f"{path}: {beside.name}, which says how the table was made, is missing; delete the table to search anew")
+        made = json.loads(beside.read_text(encoding="utf-8"))
+        for key in settings | made:
+            if made.get(key) != settings.get(key):
+                raise UserError(f"{path}: made with {key} = {made.get(key)}, this search has {settings.get(key)}")
+        self.on_disk = self._read(path, columns)
+
+    def _read(self, path: Path, columns: list[str]) -> list[dict[str, Any]]:
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]  # an interrupted write leaves a last line without its end: score that point again
+        if whole != text:
+            path.write_text(whole, encoding="utf-8")
+        header, *lines = list(csv.reader(whole.splitlines())) or [[]]
+        if header != columns:
+            raise UserError(f"{path}: columns {', '.join(header)}; expected {', '.join(columns)}")
+        rows = []
+        for number, line in enumerate(lines, 1):
+            try:
+                cells = dict(zip(columns, line, strict=True))
+                row: dict[str, Any] = {key: float(value) for key, value in cells.items() if key != "note"}
+            except ValueError as error:
+                raise UserError(f"{path}, row {number}: {error}") from error
+            if not math.isfinite(row["mean"]):
+                raise UserError(f"{path}, row {number}: mean is {row['mean']}")
+            rows.append(row | {"level": int(row["level"]), "point": int(row["point"]), "note": cells["note"]})
+        return rows
+
+    def _append(self, row: Mapping[str, Any]) -> None:
+        if self.path is None:
+            return
+        with self.path.open("a", encoding="utf-8", newline="") as file:  # closed, so on disk, after every row
+            csv.DictWriter(file, _columns(self.objectives), lineterminator="\n").writerow(row)

@@ -1,0 +1,353 @@
+"""The study: every method on one footing, over several seeds. `python -m emorl_lite study`.
+
+    runs/<preset>/study/seed<k>/<run>/             what was trained: adapter, log.csv, done.json
+    runs/<preset>/study/seed<k>/results/<method>/  rows.csv, sweep.csv, front.csv, and result.json, written last
+
+One job is one method of one seed. Jobs run side by side, each in a process of its own; whatever is finished is kept, a training run that
+was stopped goes on from its checkpoint, so the same command continues after any interruption.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import OBJECTIVES, PPOConfig, Preset
+from emorl_lite.base.provenance import provenance, save_table
+from emorl_lite.base.workers import processes
+from emorl_lite.experiment.experiment import Experiment
+from emorl_lite.methods import REGISTRY, Bench, Cost, Method, method_class
+from emorl_lite.methods.base import Runs
+from emorl_lite.methods.divergence import sampled_replies
+from emorl_lite.methods.levels import level_scores
+from emorl_lite.rewards.metrics import Coherence, evaluation_metrics
+from emorl_lite.search.pareto import non_dominated, utility_weights
+from emorl_lite.study.comparison import BY_OWN_SEARCH, table_path
+from emorl_lite.study.quality import quality, samples
+from emorl_lite.training.run_folder import check_identity, write_atomically
+
+RUNS: dict[str, Runs] = {"objectives": "objectives", "objectives-long": "objectives-long"}
+"""Jobs that train single-objective adapters for several methods."""
+LEVELS: dict[str, Runs] = {"levels": "objectives-long"}
+"""The job that compares aggregation levels, and its adapters."""
+FRONT_STEPS = 40
+"""Spacing 1/40 of the weights at which an exact map is asked for its front."""
+TABLES = ("rows", "sweep", "front", "quality", "samples")
+
+
+@dataclass
+class Study:
+    """All methods of a preset over seeds 0 .. seeds - 1. Raises UserError for an unknown method or options that make no sense."""
+
+    preset: Preset
+    seeds: int = 5
+    methods: Sequence[str] = ()
+    """Names of the registry; all of them if empty."""
+    root: Path | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise UserError(f"--seeds {self.seeds}: must be positive")
+        self.preset.study.check()
+        self.methods = list(self.methods or REGISTRY)
+        for name in self.methods:
+            method_class(name)
+
+    @property
+    def folder(self) -> Path:
+        """Where the study's runs lie, a folder a seed."""
+        return Experiment(self.preset, 0, self.root).home / "study"
+
+    def run(self, workers: int | None = None) -> dict[str, pd.DataFrame]:
+        """Do what is missing and return the tables (see `tables`). `workers`: processes (default: two on a CPU with two cores).
+
+        Raises UserError if another process is at the same study, or a method cannot be had here; before anything is trained.
+        """
+        lab = Experiment(self.preset, 0, self.root, progress=self.progress)
+        if workers is None:
+            workers = min(2, os.cpu_count() or 1) if lab.lm.device.type == "cpu" else 1
+        if workers < 1:
+            raise UserError(f"--workers {workers}: must be positive")
+        for name in self._order():
+            if name in REGISTRY:
+                method_class(name).check_possible(lab.lm)
+        for seed in range(self.seeds):
+            if (own := Experiment(self.preset, seed, self.root).folder / "base").is_dir():
+                raise UserError(f"{own}: a warm-started base of one seed alone; a study needs one base for all: choose another --runs")
+        lab.transfer_prompts()  # a second test set that is missing is told before anything is trained
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):  # the system lets go of it, however this process ends
+                return self._run(lab, workers)
+        except Timeout:
+            raise UserError(f"{self.folder}: another process is at this study; wait for it, or choose another --runs") from None
+
+    def _run(self, lab: Experiment, workers: int) -> dict[str, pd.DataFrame]:
+        _ = lab.rewards  # the classifiers, once, before the workers load them
+        jobs = [(seed, name) for name in self._order() for seed in range(self.seeds)]
+        todo = [job for job in jobs if not self._finished(*job)]
+        with tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="job", file=sys.stdout, disable=not self.progress) as bar:
+            if workers == 1:
+                for seed, name in todo:
+                    run_job(self.preset, seed, name, self.root)
+                    bar.update()
+            else:
+                self._side_by_side(todo, workers, bar)
+        return self.tables()
+
+    def _order(self) -> list[str]:
+        """Jobs of one seed, each after what it needs."""
+        needed = [need for name in self.methods for need in method_class(name).needs if need in REGISTRY]
+        names = sorted(dict.fromkeys([*needed, *self.methods]), key=lambda name: name not in needed)
+        runs = [run for run in RUNS if any(run in method_class(name).needs for name in names)]
+        return [*runs, *names, *(job for job, run in LEVELS.items() if run in runs)]
+
+    def _needs(self, name: str) -> tuple[str, ...]:
+        if name in RUNS:
+            return ()
+        return (LEVELS[name],) if name in LEVELS else method_class(name).needs
+
+    def _side_by_side(self, todo: list[tuple[int, str]], workers: int, bar: Any) -> None:
+        """Run jobs in processes; a job starts when those it needs have ended."""
+        waiting = list(todo)
+        running: dict[Future[None], tuple[int, str]] = {}
+        job: Callable[..., None] = partial(run_job, self.preset)
+        with processes(workers) as pool:
+            while waiting or running:
+                blocked = {*waiting, *running.values()}
+                ready = [(s, n) for s, n in waiting if not any((s, need) in blocked for need in self._needs(n))]
+                for seed, name in ready[: workers - len(running)]:
+                    future = pool.submit(job, seed, name, self.root)
+                    running[future] = (seed, name)
+                    waiting.remove((seed, name))
+                ended, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    seed, name = running.pop(future)
+                    try:
+                        future.result()
+                    except BrokenProcessPool:
+                        raise UserError(f"seed {seed}, {name}: its process was killed (out of memory?); the same command goes on") from None
+                    bar.set_postfix_str(f"seed {seed}: {name}")
+                    bar.update()
+
+    def _finished(self, seed: int, name: str) -> bool:
+        """Whether this job's result is there. Raises UserError if it was made with other options."""
+        file = results_folder(Experiment(self.preset, seed, self.root), name) / "result.json"
+        if not file.is_file():
+            return False
+        check_identity(file, json.loads(file.read_text(encoding="utf-8"))["identity"], identity(self.preset))
+        return True
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """rows: a line per method, chosen setting and seed, with costs and scores; sweep: a line per setting; front: the exact maps'
+        fronts; levels: mean scores by aggregation level; convergence: when the paper's rule would have stopped each training run."""
+        found: dict[str, list[pd.DataFrame]] = {name: [] for name in (*TABLES, "levels", "convergence")}
+        for seed in range(self.seeds):
+            lab = Experiment(self.preset, seed, self.root)
+            for name in sorted(self._order(), key=[*REGISTRY, *RUNS, *LEVELS].index):
+                if not self._finished(seed, name):
+                    continue
+                for table in (*TABLES, "levels"):
+                    file = results_folder(lab, name) / f"{table}.csv"
+                    if file.is_file():
+                        found[table].append(pd.read_csv(file))
+            found["convergence"].append(convergence(study_folder(lab), seed, self.preset))
+        return {name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for name, parts in found.items()}
+
+    def _commits(self) -> list[str]:
+        """The commits that the results were made at."""
+        files = sorted(self.folder.glob("seed*/results/*/result.json"))
+        return sorted({str(json.loads(file.read_text(encoding="utf-8")).get("commit")) for file in files})
+
+    def save(self, folder: Path, command: str) -> list[Path]:
+        """Write every table as methods_<name>.csv (the rows: methods.csv) with its provenance."""
+        written = []
+        for name, table in self.tables().items():
+            if len(table):
+                path = table_path(folder, name)
+                facts = {"command": command, "preset": self.preset.name, "seeds": self.seeds, "study": asdict(self.preset.study)}
+                facts |= {"ppo": asdict(ppo_options(self.preset)), "kl_coef": kl_coefs(self.preset), "made_at_commits": self._commits()}
+                if self.preset.rewards.kind == "real":
+                    parts = {part: asdict(getattr(self.preset, part)) for part in ("model", "rewards", "data", "transfer", "warm_start")}
+                    facts |= parts | {"lr": dict(self.preset.lr)}
+                written.append(save_table(table.round(6), path, **facts))
+        return written
+
+
+def ppo_options(preset: Preset) -> PPOConfig:
+    """PPO's options in the study; `episodes` is the budget of a method."""
+    study = preset.study
+    return replace(preset.ppo, episodes=study.budget, batch_size=study.batch_size, validate_every=study.validate_every)
+
+
+def kl_coefs(preset: Preset) -> dict[str, float]:
+    """KL weight of each objective's own run."""
+    return {name: preset.kl_coef.get(name, preset.ppo.kl_coef) for name in preset.objectives}
+
+
+def study_folder(lab: Experiment) -> Path:
+    """Where one seed of the study lies."""
+    return lab.home / "study" / lab.folder.name
+
+
+def results_folder(lab: Experiment, name: str) -> Path:
+    """Where one job's tables lie."""
+    return study_folder(lab) / "results" / name
+
+
+def identity(preset: Preset) -> dict[str, Any]:
+    """What makes results comparable."""
+    parts = {part: asdict(getattr(preset, part)) for part in ("study", "ppo", "rewards", "data", "search")}
+    shape = {key: getattr(preset.model, key) for key in ("path", "template", "max_new_tokens", "lora_r", "lora_alpha")}
+    return {"objectives": list(preset.objectives), "model": shape, "kl_coef": dict(preset.kl_coef), "lr": dict(preset.lr), **parts}
+
+
+def make_bench(lab: Experiment) -> Bench:
+    """What the methods of one seed are given."""
+    preset = lab.preset
+    return Bench(
+        lm=lab.lm,
+        rewards=lab.rewards,
+        train_prompts=lab.dataset.prompts("train"),
+        validation_prompts=lab.validation(),
+        ppo=ppo_options(preset),
+        kl_coefs=kl_coefs(preset),
+        folder=study_folder(lab),
+        seed=lab.seed,
+        progress=False,
+        lrs=preset.lr,
+        watch=None if set(preset.study.watch) >= set(OBJECTIVES) else preset.study.watch,
+        search=preset.search,
+    )
+
+
+def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> None:
+    """One job, in whatever process this is."""
+    began = time.perf_counter()
+    lab = Experiment(preset, seed, root, progress=False)
+    bench = make_bench(lab)
+    folder = results_folder(lab, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    test = lab.dataset.prompts("test")
+    if name in RUNS:
+        tables, cost = {}, bench.train_objectives(RUNS[name])
+    elif name in LEVELS:
+        cost = bench.train_objectives(LEVELS[name])
+        tables = {"levels": level_scores(bench, test[: preset.study.sweep_prompts], preset.study.level_steps, LEVELS[name])}
+    else:
+        method = method_class(name)(bench)
+        tables, cost, setting = examine(method, test, preset)
+        if preset.transfer is not None:
+            sets: dict[str, Sequence[str]] = {
+                preset.data.name: test[: preset.study.test_prompts],
+                preset.transfer.name: lab.transfer_prompts(),
+            }
+            metrics = evaluation_metrics(lab.frozen) | {"coherence": Coherence(lab.frozen, k=1)}
+            tables["quality"] = quality(method, setting, sets, metrics)
+            tables["samples"] = samples(method, setting)
+    for table, frame in tables.items():
+        frame.insert(0, "seed", seed)
+        frame.to_csv(folder / f"{table}.csv", index=False)
+    result = {
+        "cost": asdict(cost),
+        "commit": provenance()["commit"],
+        "seconds": round(time.perf_counter() - began, 1),
+        "identity": identity(preset),
+    }
+    write_atomically(folder / "result.json", json.dumps(result, indent=1) + "\n")
+
+
+def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[str, pd.DataFrame], Cost, tuple[float, ...]]:
+    """Train a method and measure it: (tables rows, sweep and perhaps front; its training cost; its own setting, the published search's or
+    else the grid's best on validation prompts)."""
+    bench, study = method.bench, preset.study
+    cost = method.prepare()
+    few, many = test[: study.sweep_prompts], test[: study.test_prompts]
+    settings = method.settings(study.weight_steps)
+    sweep: list[dict[str, Any]] = []
+    replies = zip(method.replies_at(bench.validation_prompts, settings), method.replies_at(few, settings), strict=True)
+    for setting, (on_validation, on_test) in zip(settings, replies, strict=True):
+        row = {"method": method.name, "knob": method.knob, **_columns(method, setting)}
+        row |= {f"validation_{k}": v for k, v in method.bench.objectives.means(bench.validation_prompts, on_validation).items()}
+        row |= method.bench.objectives.means(few, on_test)
+        if method.knob == "strength":
+            row |= _sampled(method, setting, few)
+        sweep.append(row)
+    best = int(np.argmax([row["validation_mean"] for row in sweep]))
+    default = bench.uniform if method.knob in ("weights", "subset") else ()
+    chosen: dict[str, tuple[float, ...]] = {"default": default}
+    if method.knob != "none":
+        chosen["grid"] = settings[best]
+    chosen |= method.own_choices(bench.validation_prompts)
+    rows = []
+    for (choice, setting), answers in zip(chosen.items(), method.replies_at(many, list(chosen.values())), strict=True):
+        row = {"method": method.name, "family": method.family, "knob": method.knob, "choice": choice, **_columns(method, setting)}
+        row |= asdict(cost) | {"calls_per_token": method.calls, "n": len(many)}
+        rows.append(row | method.bench.objectives.means(many, answers) | _sampled(method, setting, many))
+    tables = {"rows": pd.DataFrame(rows), "sweep": pd.DataFrame(sweep)}
+    if (front := exact_front(method, few)) is not None:
+        tables["front"] = front
+    return tables, cost, next(chosen[choice] for choice in BY_OWN_SEARCH if choice in chosen)
+
+
+def exact_front(method: Method, prompts: Sequence[str]) -> pd.DataFrame | None:
+    """The Pareto front of a method whose replies are known at every weight vector: its map, asked at spacing 1/40."""
+    scored = method.exact_map(prompts)
+    if scored is None:
+        return None
+    names = method.bench.names
+    weights = utility_weights(len(names), FRONT_STEPS)
+    scores = scored.means(weights)
+    _, first = np.unique(scores.round(12), axis=0, return_index=True)  # many weights give the same replies: one of them will do
+    kept = first[non_dominated(scores[first].round(12))]
+    columns = {f"w_{name}": weights[kept, k] for k, name in enumerate(names)}
+    return pd.DataFrame({"method": method.name, **columns, **{name: scores[kept, k] for k, name in enumerate(scored.names)}})
+
+
+def _columns(method: Method, setting: Sequence[float]) -> dict[str, float]:
+    """A setting as columns."""
+    if method.knob == "strength":
+        return {"strength": setting[0]} if setting else {}
+    return {f"w_{name}": w for name, w in zip(method.bench.names, setting, strict=False)}
+
+
+def _sampled(method: Method, setting: Sequence[float], prompts: Sequence[str]) -> dict[str, float]:
+    """Mean score of replies sampled at temperature 1, and their KL to the base in nats a reply."""
+    replies, divergence = sampled_replies(method, prompts, setting or None, seed=method.bench.seed)
+    return {"sampled_mean": method.bench.objectives.means(prompts, replies)["mean"], "kl": float(divergence.mean())}
+
+
+def convergence(folder: Path, seed: int, preset: Preset) -> pd.DataFrame:
+    """For every training run with a log: the data points at which the paper's rule (std / mean of the last validations below a
+    tolerance) first holds; the whole run's if it never does."""
+    from emorl_lite.training.stopping import converged
+
+    rows = []
+    for file in sorted(folder.glob("*/log.csv")):
+        if not (file.parent / "done.json").is_file():
+            continue  # still in training
+        log = pd.read_csv(file)
+        seen = log.dropna(subset=["validation"])
+        means = seen["validation"].tolist()
+        held = [i for i in range(len(means)) if converged(means[: i + 1], preset.study.patience, preset.ppo.tolerance)]
+        at = int(seen["episodes"].iloc[held[0]]) if held else int(log["episodes"].iloc[-1])
+        validation = means[held[0]] if held else (means[-1] if means else torch.nan)
+        rows.append({"seed": seed, "run": file.parent.name, "data_points": at, "converged": bool(held), "validation": validation})
+    return pd.DataFrame(rows)

@@ -1,0 +1,231 @@
+"""Rollouts: sample replies from the policy, score them, and measure what the update needs. Shapes: N replies, T reply tokens, d width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+from transformers import DynamicCache
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.types import Reward, reward_name
+from emorl_lite.lm.model import LanguageModel, Prompts
+
+
+@dataclass
+class Rollout:
+    """N sampled replies. Tensors are float32 [N, T] unless noted; everything is 0 where `mask` is."""
+
+    prompts: Prompts
+    tokens: Tensor
+    """Reply tokens, int64, padded after the first EOS."""
+    mask: Tensor
+    """1 up to and including the first EOS."""
+    texts: list[str]
+    logp: Tensor
+    """log pi(token) when sampled, at the sampling temperature."""
+    ref_logp: Tensor
+    """The same under the base model without adapters."""
+    entropy: Tensor
+    """Entropy of the policy at each position, in nats."""
+    features: Tensor
+    """Layer-normed last hidden states the values are read from, [N, T, d]."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+class RowPolicy(Protocol):
+    """A policy that differs from row to row of a rollout: it must be told which rows the next forward passes hold."""
+
+    def use(self, rows: Tensor | None) -> None:
+        """Rows of the rollout in the order of the batch; None: all of them."""
+
+
+@contextmanager
+def folded(lm: LanguageModel) -> Iterator[None]:
+    """Fold the active adapter into the base weights for the length of the block: W + scale B A replaces W, and LoRA's own branch rests.
+
+    The base tensors themselves are put back afterwards, so nothing drifts. Gradients make no sense inside.
+    """
+    originals: list[tuple[Any, Tensor]] = []
+    with torch.no_grad(), lm.without_adapters():
+        try:
+            for module in lm.model.modules():
+                if isinstance(module, LoraLayer):
+                    layer: Any = module
+                    weight = layer.get_base_layer().weight
+                    originals.append((weight, weight.data))
+                    for name in layer.active_adapters:
+                        weight.data = weight.data + layer.get_delta_weight(name).to(weight.dtype)
+            yield
+        finally:
+            for weight, data in reversed(originals):
+                weight.data = data
+
+
+def trim(prompts: Prompts) -> Prompts:
+    """Drop the columns in which every row is padding."""
+    used = prompts.mask.any(0)
+    return Prompts(prompts.ids[:, used], prompts.mask[:, used])
+
+
+def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
+    """log softmax(logits / temperature) at the given tokens; logits [N, T, V], tokens [N, T] -> [N, T]."""
+    flat = logits.float().flatten(0, 1)
+    flat = flat if temperature == 1.0 else flat / temperature
+    return -F.cross_entropy(flat, tokens.flatten(), reduction="none").view(tokens.shape)
+
+
+def value_features(hidden: Tensor) -> Tensor:
+    """What the value head reads: hidden states, detached (the critic must not move the policy) and layer-normed (their scale varies)."""
+    return F.layer_norm(hidden.detach().float(), hidden.shape[-1:])
+
+
+@dataclass
+class Measured:
+    """What the policy itself says of N replies, [N, T] each (features [N, T, d]); see `Rollout`."""
+
+    logp: Tensor
+    entropy: Tensor
+    features: Tensor
+
+    @classmethod
+    def empty(cls, N: int, T: int, lm: LanguageModel) -> Measured:
+        logp, entropy = torch.zeros(N, T, device=lm.device), torch.zeros(N, T, device=lm.device)
+        return cls(logp, entropy, torch.zeros(N, T, lm.width, device=lm.device))
+
+    def write(self, at: Any, logp: Tensor, hidden: Tensor, tokens: Tensor) -> None:
+        """Fill in the positions `at` from the log-probabilities of all words [..., V], last hidden states [..., d] and tokens [...]."""
+        self.logp[at] = logp.gather(-1, tokens[..., None]).squeeze(-1)
+        self.entropy[at] = -(logp.exp() * logp).sum(-1)
+        self.features[at] = value_features(hidden)
+
+
+def draw(logp: Tensor) -> Tensor:
+    """One token a row from log-probabilities, by inverting the cumulative distribution: [N, V] -> [N]."""
+    cumulative = logp.exp().cumsum(-1)
+    u = torch.rand(len(logp), 1, device=logp.device) * cumulative[:, -1:]
+    # the first word whose cumulative exceeds u: right=True, so that one of probability 0 never comes
+    return torch.searchsorted(cumulative, u, right=True).squeeze(-1).clamp(max=logp.shape[-1] - 1)
+
+
+@torch.no_grad()
+def sample(lm: LanguageModel, prompts: Prompts, k: int, temperature: float, policy: RowPolicy | None = None) -> tuple[Tensor, Measured]:
+    """Sample k replies for each of B prompts from a decoder-only model: tokens [B k, T], padded after EOS, and what the model said of them.
+
+    The plain loop that generate() is at heart. It reads each prompt once for all k replies, drops replies as they end, and keeps the
+    log-probabilities and hidden states that it sees anyway.
+    """
+    N, limit, model = len(prompts) * k, lm.config.max_new_tokens, lm.base
+    tokens = torch.full((N, limit), lm.tokenizer.pad_token_id, device=lm.device)
+    measured = Measured.empty(N, limit, lm)
+    cache = DynamicCache(config=model.config)
+    mask = prompts.mask
+    inputs, positions = prompts.ids, (mask.cumsum(1) - 1).clamp(min=0)
+    rows = torch.arange(N, device=lm.device)  # the replies that have not ended
+    if policy is not None:
+        policy.use(rows[::k])
+    for t in range(limit):
+        out = model(
+            input_ids=inputs,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            logits_to_keep=1,
+            output_hidden_states=True,
+        )
+        logits, hidden = out.logits[:, -1], out.hidden_states[-1][:, -1]
+        if t == 0 and k > 1:
+            cache.batch_repeat_interleave(k)
+            logits, hidden, mask = (x.repeat_interleave(k, 0) for x in (logits, hidden, mask))
+        logp = torch.log_softmax(logits.float() / temperature, -1)
+        drawn = draw(logp)
+        tokens[rows, t] = drawn
+        measured.write((rows, t), logp, hidden, drawn)
+        going = (drawn != lm.tokenizer.eos_token_id).nonzero().squeeze(-1)
+        if not len(going):
+            break
+        if len(going) < len(rows):
+            cache.batch_select_indices(going)
+            rows, drawn, mask = rows[going], drawn[going], mask[going]
+        if policy is not None:
+            policy.use(rows)
+        mask = F.pad(mask, (0, 1), value=1)
+        inputs, positions = drawn[:, None], mask.sum(1, keepdim=True) - 1
+    T = t + 1
+    return tokens[:, :T], Measured(measured.logp[:, :T], measured.entropy[:, :T], measured.features[:, :T])
+
+
+@torch.no_grad()
+def collect(
+    lm: LanguageModel,
+    prompts: Prompts,
+    k: int,
+    temperature: float,
+    batch_size: int,
+    policy: RowPolicy | None = None,
+    reference: Prompts | None = None,
+) -> Rollout:
+    """Sample k replies for each of B prompts from the active adapter: N = B k rows, the k replies of a prompt adjacent.
+
+    Forward passes take `batch_size` rows at a time, rows of similar length together. `policy`: an adapter that is another one for every
+    row, and therefore cannot be folded. `reference`: the prompts that the base model reads, if they are not the policy's.
+    """
+    prompts = trim(prompts)
+    measured = None
+    with folded(lm) if policy is None else nullcontext():
+        if lm.seq2seq:
+            options = {"temperature": temperature} if temperature != 1.0 else {}
+            if policy is not None:
+                policy.use(None)
+            tokens = lm.generate(prompts, do_sample=True, num_return_sequences=k, **options)
+        else:
+            tokens, measured = sample(lm, prompts, k, temperature, policy)
+    mask = lm.reply_mask(tokens)
+    tokens = tokens.masked_fill(mask == 0, lm.tokenizer.pad_token_id)
+    copies = torch.arange(len(prompts), device=tokens.device).repeat_interleave(k)
+    repeated, ref_prompts = prompts[copies], (prompts if reference is None else reference)[copies]
+    # in half precision a folded weight is rounded, so that the policy's own numbers come from the unfolded adapter
+    remeasure = measured is None or next(lm.base.parameters()).dtype != torch.float32
+    if measured is None:
+        measured = Measured.empty(len(tokens), tokens.shape[1], lm)
+    ref_logp = torch.zeros_like(measured.logp)
+    lengths = mask.sum(1)
+    for rows in lengths.argsort().split(batch_size):
+        T = int(lengths[rows].max())
+        batch, y, m, at = trim(repeated[rows]), tokens[rows, :T], mask[rows, :T], (rows[:, None], torch.arange(T, device=rows.device))
+        if remeasure:
+            if policy is not None:
+                policy.use(rows)
+            logits, hidden = lm.forward_reply(batch, y, m, hidden=True)
+            assert hidden is not None
+            measured.write(at, torch.log_softmax(logits.float() / temperature, -1), hidden, y)
+        with lm.without_adapters():
+            logits, _ = lm.forward_reply(batch if reference is None else trim(ref_prompts[rows]), y, m)
+        ref_logp[at] = token_logprobs(logits, y, temperature)
+    keep = mask.float()
+    logp, entropy, features = measured.logp * keep, measured.entropy * keep, measured.features * keep[..., None]
+    return Rollout(repeated, tokens, keep, lm.decode(tokens), logp, ref_logp * keep, entropy, features)
+
+
+def score(reward: Reward, prompts: Sequence[str], replies: Sequence[str], name: str | None = None) -> Tensor:
+    """Scores [N] as float32 on the CPU. Raises UserError, naming the reward and the row, unless there is one finite number a reply."""
+    name = name or reward_name(reward)
+    scores = reward(list(prompts), list(replies))
+    if not isinstance(scores, Tensor) or not scores.is_floating_point():
+        kind = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
+        raise UserError(f"reward {name!r}: expected a float tensor of {len(replies)} scores, got {kind}")
+    if scores.shape != (len(replies),):
+        raise UserError(f"reward {name!r}: expected {len(replies)} scores, one a reply, got shape {tuple(scores.shape)}")
+    scores = scores.detach().float().cpu()
+    bad = (~scores.isfinite()).nonzero().flatten().tolist()
+    if bad:
+        raise UserError(f"reward {name!r}, row {bad[0] + 1}: score {scores[bad[0]].item()} of reply {replies[bad[0]]!r} is not finite")
+    return scores

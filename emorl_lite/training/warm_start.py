@@ -1,0 +1,132 @@
+"""Supervised warm start: teach a decoder-only base model the form of a reply before RL, with TRL's SFTTrainer.
+
+The tiny model and the paper's T5 start without one; a general pretrained model needs it, else RL wanders in text that no reward knows.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import WarmStartConfig
+from emorl_lite.lm.model import LanguageModel
+
+
+def tokenise_examples(lm: LanguageModel, examples: Sequence[tuple[str, str]]) -> list[dict[str, list[int]]]:
+    """Each (prompt, reply) pair as `input_ids` (filled template, reply, one EOS) and `completion_mask` (1 on reply and EOS).
+
+    The ids are those that rollouts and rewards use; TRL's own tokenisation could add a second BOS or EOS.
+    Raises UserError for a pair that does not fit the model's context.
+    """
+    prompts = lm.prompt_ids([prompt for prompt, _ in examples])
+    eos = lm.tokenizer.eos_token_id
+    rows = []
+    for number, (prompt, (_, text)) in enumerate(zip(prompts, examples, strict=True), start=1):
+        reply = lm.tokenizer(text, add_special_tokens=False).input_ids
+        while reply and reply[-1] == eos:
+            reply.pop()
+        reply.append(eos)
+        if len(prompt) + len(reply) > lm.context:
+            raise UserError(f"example {number}: {len(prompt) + len(reply)} tokens, longer than the model's context of {lm.context}")
+        rows.append({"input_ids": prompt + reply, "completion_mask": [0] * len(prompt) + [1] * len(reply)})
+    return rows
+
+
+def warm_start(
+    lm: LanguageModel,
+    examples: Sequence[tuple[str, str]],
+    steps: int,
+    batch_size: int = 16,
+    lr: float = 5e-4,
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+) -> LanguageModel:
+    """Train a LoRA adapter on (prompt, reply) pairs, loss on the reply alone, and merge it: returns a new base without adapters.
+
+    `lm` is left unchanged; its own adapters play no part. With `folder` the result is also written there (safetensors and tokenizer), for
+    `LanguageModel.load(ModelConfig(path=folder))`; nothing else is left on disk. `batch_size` is in pairs, `lr` the peak of a cosine
+    schedule. Raises UserError for an encoder-decoder model, no examples, a pair that is too long, or a missing `trl`.
+    """
+    if lm.seq2seq:
+        raise UserError(f"{lm.config.path}: the warm start is for decoder-only models, this is an encoder-decoder")
+    if not examples:
+        raise UserError("warm start: no examples")
+    rows = tokenise_examples(lm, examples)
+    model = copy.deepcopy(lm.model)
+    student = LanguageModel(model.unload() if lm.adapters else model, lm.tokenizer, lm.config)
+    student.base.requires_grad_(False)
+    student.add_adapter("warmstart", seed=seed)
+    if steps > 0:
+        supervise(student, rows, steps, batch_size, lr, seed)
+    merged = student.model.merge_and_unload().eval()
+    config = lm.config if folder is None else replace(lm.config, path=str(folder))
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        merged.save_pretrained(folder)
+        lm.tokenizer.save_pretrained(folder)
+    return LanguageModel(merged, lm.tokenizer, config)
+
+
+def warm_start_adapter(
+    lm: LanguageModel, examples: Sequence[tuple[str, str]], options: WarmStartConfig, folder: Path, seed: int = 0
+) -> None:
+    """Train a LoRA adapter on (prompt, reply) pairs and keep it in a folder: small enough to hand on, folded into the base on loading."""
+    if lm.seq2seq:
+        raise UserError(f"{lm.config.path}: the warm start is for decoder-only models, this is an encoder-decoder")
+    if not examples:
+        raise UserError("warm start: no examples")
+    rows = tokenise_examples(lm, examples)
+    lm.base.requires_grad_(False)
+    lm.add_adapter("warmstart", rank=options.lora_r)
+    began = time.perf_counter()
+    supervise(lm, rows, options.steps, options.batch_size, options.lr, 0)
+    lm.round_adapter("warmstart")
+    lm.save_adapter("warmstart", folder)
+    facts = {"examples": len(rows), "seconds": round(time.perf_counter() - began, 1), **asdict(options)}
+    (folder / "done.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def supervise(student: LanguageModel, rows: list[dict[str, list[int]]], steps: int, batch_size: int, lr: float, seed: int) -> None:
+    """Train the active adapter on tokenised examples with TRL's SFTTrainer, loss on the replies; `lr` is the peak of a cosine schedule."""
+    try:
+        from datasets import Dataset, disable_progress_bars
+        from transformers import PrinterCallback
+        from trl import SFTConfig, SFTTrainer
+    except ImportError as error:
+        raise UserError("supervised fine-tuning needs TRL: pip install trl") from error
+    disable_progress_bars()
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # TRL and transformers rename each other's options
+        config = SFTConfig(
+            output_dir=scratch,
+            max_steps=steps,
+            per_device_train_batch_size=batch_size,
+            learning_rate=lr,
+            lr_scheduler_type="cosine",
+            warmup_steps=min(10, steps // 10),
+            completion_only_loss=True,
+            max_length=None,
+            gradient_checkpointing=False,
+            bf16=student.mixed and student.base.dtype != torch.float16,
+            use_cpu=student.device.type == "cpu",
+            seed=seed,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            logging_strategy="no",
+        )
+        tokenizer = copy.deepcopy(student.tokenizer)  # the trainer may change its padding side
+        trainer = SFTTrainer(student.model, config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # its autocast wrapper would stay on the model

@@ -1,0 +1,109 @@
+"""Google Colab: install what the tutorial lacks there, and never touch its torch, numpy or pandas.
+
+Replacing one of those three under a running kernel breaks it until it is restarted. Their installed versions are given to pip as
+constraints: it installs the rest around them, or says that it cannot.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, metadata, version
+from pathlib import Path
+from typing import Any
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.paths import repository_root
+
+PROTECTED = ("torch", "numpy", "pandas")
+"""Installed versions of these stay."""
+BOOTSTRAP = """import os
+import sys
+
+if "google.colab" in sys.modules and not os.path.exists("../emorl_lite"):  # on Colab alone: fetch the package, add what is missing
+    !git clone -q --depth 1 {repository} emorl_lite
+    %cd -q emorl_lite/notebooks
+    sys.path.insert(0, os.path.abspath(".."))
+    from emorl_lite.tutorial.colab import set_up
+
+    set_up()
+"""
+"""Every notebook's first code cell; `{repository}` is the address in pyproject.toml."""
+BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({link})"
+"""First line of every notebook."""
+
+
+def repository() -> str:
+    """The repository's address: [project.urls] in pyproject.toml, the one place that says it."""
+    return str(_project()["urls"]["Repository"])
+
+
+def badge(notebook: str, address: str | None = None) -> str:
+    """The badge of a notebook file, linked to it on Colab."""
+    path = (address or repository()).removeprefix("https://github.com/")
+    return BADGE.format(link=f"https://colab.research.google.com/github/{path}/blob/main/notebooks/{notebook}")
+
+
+def missing(extras: Sequence[str] = ("methods",)) -> list[str]:
+    """Requirements of the package (and of these extras) that are not installed, or not in a version that will do."""
+    from packaging.requirements import Requirement
+
+    project = _project()
+    wanted = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
+    lacking = []
+    for line in dict.fromkeys(wanted):
+        requirement = Requirement(line)
+        try:
+            if requirement.specifier.contains(version(requirement.name), prereleases=True):
+                continue
+        except PackageNotFoundError:
+            pass
+        if requirement.name in PROTECTED:
+            raise UserError(f"{line} is needed, and this runtime's {requirement.name} is another: choose a newer runtime version")
+        lacking.append(line)
+    return lacking
+
+
+def set_up(extras: Sequence[str] = ("methods",)) -> list[str]:
+    """Install what is missing, with the protected packages held where they are. Returns what was installed.
+
+    Raises UserError, with pip's last line, if that cannot be.
+    """
+    lacking = missing(extras)
+    if lacking:
+        with tempfile.TemporaryDirectory() as scratch:
+            held = Path(scratch) / "held.txt"
+            held.write_text("".join(f"{name}=={version(name)}\n" for name in PROTECTED), encoding="utf-8")
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", str(held), *lacking]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise UserError(f"could not install {', '.join(lacking)}: {(done.stderr.strip().splitlines() or ['pip gave no reason'])[-1]}")
+    return lacking
+
+
+def _project() -> dict[str, Any]:
+    """pyproject.toml's [project]; of an installed package, what it says of that in its metadata."""
+    root = repository_root()
+    if root is not None:
+        with (root / "pyproject.toml").open("rb") as file:
+            return tomllib.load(file)["project"]  # type: ignore[no-any-return]
+    from packaging.requirements import Requirement
+
+    told = metadata("emorl_lite")
+    urls = dict(line.split(", ", 1) for line in told.get_all("Project-URL") or [])
+    needs = [Requirement(line) for line in told.get_all("Requires-Dist") or []]
+    extras = {extra: [_plain(need) for need in needs if _of(need, extra)] for extra in told.get_all("Provides-Extra") or []}
+    return {"urls": urls, "dependencies": [str(need) for need in needs if need.marker is None], "optional-dependencies": extras}
+
+
+def _of(need: Any, extra: str) -> bool:
+    """Whether a requirement of the metadata belongs to this extra."""
+    return need.marker is not None and need.marker.evaluate({"extra": extra})
+
+
+def _plain(need: Any) -> str:
+    """A requirement without its marker."""
+    return f"{need.name}{need.specifier}"

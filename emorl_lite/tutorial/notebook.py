@@ -1,0 +1,120 @@
+"""Small helpers that keep notebook cells short: a start line, prose with computed numbers, and tables that read well.
+
+Two environment variables choose for all notebooks at once: EMORL_RUN ("reference", "mine", or a folder laid out like assets/tiny) and
+EMORL_SEED.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import torch
+import transformers
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.paths import data_root, runs_root
+from emorl_lite.base.presets import Preset, get_preset
+from emorl_lite.experiment.experiment import Experiment
+from emorl_lite.lm.devices import choose_device
+
+
+def start(preset: str = "tiny") -> Preset:
+    """Print what this notebook runs on and return the preset."""
+    chosen = get_preset(preset)
+    device, dtype = choose_device(chosen.model.device, chosen.model.dtype)
+    if device.type == "cpu" and chosen.rewards.kind == "small_world":
+        torch.set_num_threads(1)  # steady for tiny models; two threads were up to 20 times slower at random
+    if chosen.name != "tiny":  # the committed figures are the tiny preset's
+        os.environ.setdefault("EMORL_FIGURES", str(runs_root() / "figures" / chosen.name))
+    print(
+        f"preset {chosen.name} on {device} in {str(dtype).removeprefix('torch.')}; "
+        f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
+    )
+    return chosen
+
+
+def open_run(preset: str = "tiny", run: str = "reference", seed: int = 0) -> Experiment:
+    """Start a notebook on one run: its model, rewards, adapters and data. Prints whose run it is.
+
+    `run`: "reference", the run in the repository; "mine", what is trained on this machine (now, where it is not there yet); or a folder
+    laid out like assets/tiny. $EMORL_RUN and $EMORL_SEED go before the arguments.
+    Raises UserError if there is no such run, or for a bad seed.
+    """
+    chosen = start(preset)
+    run = os.environ.get("EMORL_RUN") or run
+    number = os.environ.get("EMORL_SEED") or str(seed)
+    if not number.isdecimal():
+        raise UserError(f"EMORL_SEED={number}: expected a number from 0")
+    small_world = chosen.rewards.kind == "small_world"
+    experiment = Experiment(chosen, int(number), source="any" if run == "mine" and not small_world else run)
+    if experiment.published is None or run == "mine":
+        missing = [name for name in chosen.objectives if name not in experiment.trained()]
+        state = f"; {', '.join(missing)}: trained when first needed" if missing else ", trained already"
+        print(f"run: yours, seed {number}{state}")
+    else:
+        whose = "the reference in the repository" if run == "reference" else "another one, as EMORL_RUN says"
+        yours = ' (yours: RUN = "mine")' if run == "reference" else ""
+        print(f"run: {whose}, seed {number}; one set of classifiers serves all seeds; read, not trained here{yours}")
+    return experiment
+
+
+def size(preset: Preset, tiny: int, real: int) -> int:
+    """How many texts a demonstration takes: fewer where the model is a real one, so that the notebook stays within minutes."""
+    return tiny if preset.rewards.kind == "small_world" else real
+
+
+def committed(name: str, folder: str = "results") -> pd.DataFrame:
+    """A table that comes with the repository, from `data/<folder>/`."""
+    path = data_root() / folder / name
+    if not path.is_file():
+        raise UserError(f"{path}: no such committed table")
+    return pd.read_csv(path)
+
+
+def beside(here: Mapping[str, float], reference: pd.DataFrame, names: Mapping[str, str] | None = None, digits: int = 2) -> pd.DataFrame:
+    """Measures of this run beside the reference and its spread over machines and seeds.
+
+    `reference`: a row a run, first the one that the notebooks read; columns as in `here`. `names`: what to call them.
+    Columns of the result, in `digits` digits: measure, this run, "reference, seed 0", lowest, highest, inside (whether this run lies
+    between those two).
+    """
+    rows = []
+    for key, value in here.items():
+        runs, own = [round(float(x), digits) for x in reference[key]], round(float(value), digits)
+        rows.append(
+            {
+                "measure": (names or {}).get(key, key),
+                "this run": own,
+                "reference, seed 0": runs[0],
+                "lowest": min(runs),
+                "highest": max(runs),
+                "inside": "yes" if min(runs) <= own <= max(runs) else "no",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def say(markdown: str) -> None:
+    """Prose whose numbers were computed a moment ago."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(markdown))
+
+
+def table(frame: pd.DataFrame, caption: str, digits: int = 2) -> Any:
+    """A table with a caption, left-aligned wrapped text, and numbers of `digits` digits."""
+    left = {"text-align": "left", "white-space": "normal"}
+    frame = frame.copy()
+    for column in frame.select_dtypes("float").columns:
+        frame[column] = frame[column].round(digits) + 0.0  # no "-0.00"
+    texts = [c for c in frame.columns if not pd.api.types.is_numeric_dtype(frame[c])]
+    styler = frame.style.format(precision=digits, na_rep="", escape="html").hide(axis="index").set_caption(caption)
+    if texts:
+        styler = styler.set_properties(subset=texts, **left)  # type: ignore[arg-type]
+    head: Any = {"selector": "th", "props": [("text-align", "left")]}
+    title: Any = {"selector": "caption", "props": [("text-align", "left"), ("font-style", "italic")]}
+    return styler.set_table_styles([head, title])
