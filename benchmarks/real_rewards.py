@@ -25,7 +25,7 @@ from sklearn.metrics import roc_auc_score
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.provenance import save_table
-from emorl_lite.data.datasets import Dataset, load
+from emorl_lite.data.datasets import Dataset, load_dataset
 from emorl_lite.data.downloads import find_file
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.rewards.text_judge import TextClassifier
@@ -122,7 +122,7 @@ def main() -> int:
     try:
         preset = get_preset(options.preset)
         lab = Experiment(preset, progress=False)
-        data = load(replace(preset.data, max_words=0, test_prompts=10 if options.quick else 10_000))
+        data = load_dataset(replace(preset.data, max_words=0, test_prompts=10 if options.quick else 10_000))
         judges: dict[str, Any] = {name: lab.classifier(name) for name in ("reflection", "empathy")}
         client = data.prompts("test")[0]
         found = {"reflection": reflection_rows(judges["reflection"], data)}

@@ -29,7 +29,7 @@ from search import quick_experiment
 
 from emorl_lite.base.presets import MORE_OBJECTIVES, OBJECTIVES, get_preset
 from emorl_lite.base.provenance import save_table
-from emorl_lite.data.datasets import load
+from emorl_lite.data.datasets import load_dataset
 from emorl_lite.exact.optimum import best_weights
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.experiment.experiment import Experiment
@@ -80,7 +80,7 @@ def regret(validation: ScoredMap, test: ScoredMap, adapters: int, seeds: Sequenc
 def clients(experiment: Experiment, test: ScoredMap, sizes: Sequence[int]) -> list[dict[str, Any]]:
     """Rows of search_clients: what is found on more and more validation prompts, and what that scores on the test prompts."""
     names = list(experiment.preset.objectives)
-    more = load(replace(experiment.preset.data, validation_prompts=max(sizes))).prompts("validation")
+    more = load_dataset(replace(experiment.preset.data, validation_prompts=max(sizes))).prompts("validation")
     rows = []
     for n in sizes:
         took, scored = timed(partial(experiment.exact_map, more[:n]))

@@ -18,7 +18,7 @@ from emorl_lite.data.datasets import (
     PAIR_COLUMNS,
     REPLIES_PER_CLIENT,
     clean,
-    load,
+    load_dataset,
     read_pair,
     read_table,
     split_by_hash,
@@ -61,7 +61,7 @@ def no_shared_prompt(dataset) -> None:
 
 
 def test_small_world_splits_share_no_prompt():
-    data = load(DataConfig(train_prompts=4000, validation_prompts=300, test_prompts=500))
+    data = load_dataset(DataConfig(train_prompts=4000, validation_prompts=300, test_prompts=500))
     no_shared_prompt(data)
     assert [len(data.prompts(s)) for s in SPLIT_NAMES] == [4000, 300, 500]
     for split in SPLIT_NAMES:
@@ -70,13 +70,13 @@ def test_small_world_splits_share_no_prompt():
 
 
 def test_small_world_prompts_are_the_grammars_clients():
-    data = load(DataConfig(train_prompts=50), seed=3)
+    data = load_dataset(DataConfig(train_prompts=50), seed=3)
     assert data.prompts("train") == [c.text for c in grammar().clients(50, "train", 3)]
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 10, 40, 400])
 def test_table_splits_share_no_prompt_and_are_never_empty(tmp_path, n):
-    data = load(
+    data = load_dataset(
         DataConfig(name="table", path=str(table(tmp_path / "t.csv", n)), train_prompts=1000, test_prompts=1000, validation_prompts=1000)
     )
     no_shared_prompt(data)
@@ -100,23 +100,23 @@ def test_the_split_of_a_statement_does_not_depend_on_the_rest():
     some = [f"client {i}" for i in range(300)]
     more = split_by_hash(some + [f"other {i}" for i in range(300)], "t")
     assert split_by_hash(some, "t") == {p: more[p] for p in some}
-    few = load(DataConfig(train_prompts=20, test_prompts=20))
-    many = load(DataConfig(train_prompts=600, test_prompts=400))
+    few = load_dataset(DataConfig(train_prompts=20, test_prompts=20))
+    many = load_dataset(DataConfig(train_prompts=600, test_prompts=400))
     for split in ("train", "test"):
         assert few.prompts(split) == many.prompts(split)[:20]
 
 
 def test_same_seed_same_data_and_another_seed_other_data(tmp_path):
     for config in (DataConfig(train_prompts=40), DataConfig(name="table", path=str(table(tmp_path / "t.csv", 200)), train_prompts=40)):
-        assert load(config, 1) == load(config, 1)
-        assert load(config, 1).prompts("train") != load(config, 2).prompts("train")
-        assert len(load(config, 1).prompts("train")) == 40
+        assert load_dataset(config, 1) == load_dataset(config, 1)
+        assert load_dataset(config, 1).prompts("train") != load_dataset(config, 2).prompts("train")
+        assert len(load_dataset(config, 1).prompts("train")) == 40
 
 
 def test_a_table_larger_than_asked_keeps_whole_prompts_of_the_right_split(tmp_path):
     path = write_csv(tmp_path / "t.csv", [["prompt", "reply"], *([f"client {i % 100}", f"answer {i}"] for i in range(300))])
     split_of_prompt = split_by_hash((f"client {i}" for i in range(100)), "t")
-    data = load(DataConfig(name="table", path=str(path), train_prompts=10, validation_prompts=2, test_prompts=3))
+    data = load_dataset(DataConfig(name="table", path=str(path), train_prompts=10, validation_prompts=2, test_prompts=3))
     for split, n in zip(SPLIT_NAMES, (10, 2, 3), strict=True):
         assert len(data.prompts(split)) == n and len(data.examples(split)) == 3 * n
         assert {split_of_prompt[p] for p in data.prompts(split)} == {split}
@@ -154,7 +154,7 @@ def test_clean_straightens_quotes():
 
 def test_tables_keep_topics_and_prompts_without_replies(tmp_path):
     path = write_csv(tmp_path / "t.csv", [["prompt", "topic"], ["a", "work"], ["b", ""], ["c", "sleep"]])
-    data = load(DataConfig(name="table", path=str(path), reply_column=""))
+    data = load_dataset(DataConfig(name="table", path=str(path), reply_column=""))
     assert sorted(p for s in SPLIT_NAMES for p in data.prompts(s)) == ["a", "b", "c"]
     assert not any(data.examples(s) for s in SPLIT_NAMES)
     assert [e.topic for e in read_table(path, "prompt", "")] == ["work", "", "sleep"]
@@ -196,7 +196,7 @@ def test_pair_file():
 
 @needs_pair
 def test_pair_splits():
-    data = load(DataConfig(name="pair", path=str(PAIR)))
+    data = load_dataset(DataConfig(name="pair", path=str(PAIR)))
     no_shared_prompt(data)
     assert sum(len(data.prompts(s)) for s in SPLIT_NAMES) == 278
 
@@ -216,7 +216,7 @@ def test_a_header_names_replies_and_their_empathy(tmp_path):
         ("fair 0", "medium", 0.5, "work", 2),
         ("poor 0", "low", 0.0, "work", 2),
     ]
-    no_shared_prompt(load(DataConfig(name="pair", path=str(path))))
+    no_shared_prompt(load_dataset(DataConfig(name="pair", path=str(path))))
 
 
 # -- errors, one line each
@@ -250,7 +250,7 @@ def test_table_errors(tmp_path, case):
     name, content, parts = BAD_TABLES[case]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as error:
-        load(DataConfig(name="table", path=str(tmp_path / name)))
+        load_dataset(DataConfig(name="table", path=str(tmp_path / name)))
     message = one_line(error)
     assert all(part in message for part in parts), message
 
@@ -260,7 +260,7 @@ def test_table_errors(tmp_path, case):
 def test_missing_files_and_folders(tmp_path, name, path, part):
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(UserError) as error:
-        load(DataConfig(name=name, path=str(tmp_path / path)))
+        load_dataset(DataConfig(name=name, path=str(tmp_path / path)))
     assert path in one_line(error) and part in str(error.value)
 
 
@@ -279,7 +279,7 @@ def test_missing_files_and_folders(tmp_path, name, path, part):
 def test_pair_errors(tmp_path, rows, parts):
     assert len(PAIR_ROW) == len(PAIR_COLUMNS)
     with pytest.raises(UserError) as error:
-        load(DataConfig(name="pair", path=str(write_csv(tmp_path / "pair.csv", rows))))
+        load_dataset(DataConfig(name="pair", path=str(write_csv(tmp_path / "pair.csv", rows))))
     assert all(part in one_line(error) for part in parts), str(error.value)
 
 
@@ -297,10 +297,10 @@ def test_option_errors():
         (DataConfig(test_prompts=0), "--data.test-prompts 0"),
     ]:
         with pytest.raises(UserError) as error:
-            load(config)
+            load_dataset(config)
         assert part in one_line(error)
     with pytest.raises(UserError, match="split 'dev'"):
-        load(DataConfig(train_prompts=1, test_prompts=1, validation_prompts=1)).prompts("dev")
+        load_dataset(DataConfig(train_prompts=1, test_prompts=1, validation_prompts=1)).prompts("dev")
 
 
 @pytest.mark.parametrize("kind", ["llama", "t5"])
@@ -309,15 +309,15 @@ def test_check_lengths_names_file_and_row(tmp_path, kind):
     rng = random.Random(0)
     rows = [[" ".join(f"w{rng.randrange(59)}" for _ in range(5)), "w1"] for _ in range(20)]
     config = DataConfig(name="table", path=str(write_csv(tmp_path / "t.csv", [["prompt", "reply"], *rows])))
-    check_lengths(load(config), lm)
+    check_lengths(load_dataset(config), lm)
     longest = lm.prompt_limit() - len(lm.prompt_ids([""])[0])
     for extra in (0, 1):
         rows[6][0] = rows[12][0] = " ".join(["w3"] * (longest + extra))
         write_csv(tmp_path / "t.csv", [["prompt", "reply"], *rows])
         if not extra:
-            check_lengths(load(config), lm)
+            check_lengths(load_dataset(config), lm)
             continue
         with pytest.raises(UserError) as error:
-            check_lengths(load(config), lm)
+            check_lengths(load_dataset(config), lm)
         message = one_line(error)
         assert "t.csv, row 8:" in message and f"{lm.prompt_limit() + 1} tokens" in message and str(lm.prompt_limit()) in message

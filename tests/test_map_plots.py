@@ -11,10 +11,10 @@ from matplotlib.collections import PolyCollection
 from matplotlib.patches import Rectangle
 from test_scored_map import NAMES, made, score, tree
 
+from emorl_lite import plots
 from emorl_lite.base.errors import UserError
 from emorl_lite.exact.optimum import best_weights
 from emorl_lite.exact.overlay import overlay
-from emorl_lite.plots import training as plots
 from emorl_lite.plots.style import figure_bytes
 from emorl_lite.search.evaluation import TreeEvaluation
 from emorl_lite.search.grid import hierarchical_grid_search

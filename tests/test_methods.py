@@ -23,7 +23,7 @@ from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.layers import LayerEnsemble, blocks
 from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.forward import lora_layers
-from emorl_lite.methods import REGISTRY, Bench, Cost, method_class
+from emorl_lite.methods import METHODS, Bench, Cost, method_class
 from emorl_lite.methods.bandits import Exp3
 from emorl_lite.methods.base import Objectives, WeightedSum
 from emorl_lite.methods.c_dynaopt import ContextualBandit
@@ -97,15 +97,15 @@ def logits(method, setting, reply="w1 w2 w3 w4", prompts=tiny.PROMPTS):
 
 
 def test_the_registry_tells_what_each_method_is():
-    for name in REGISTRY:
+    for name in METHODS:
         cls = method_class(name)
         assert cls.name == name and cls.reference and cls.trains and cls.decodes and cls.__doc__
-        assert all(need in ("objectives", "objectives-long", *REGISTRY) for need in cls.needs)
+        assert all(need in ("objectives", "objectives-long", *METHODS) for need in cls.needs)
     with pytest.raises(UserError, match="method 'ppo' is unknown: expected one of base, uniform"):
         method_class("ppo")
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.slow
 def test_every_method_trains_replies_and_is_loaded_again(name, tmp_path, monkeypatch):
     ticks = itertools.count()
@@ -677,5 +677,5 @@ def test_own_choices_and_exact_map_agree_with_decoding():
 
 
 def test_every_method_names_its_source():
-    papers = {re.search(r"arXiv \d{4}\.\d{5}", method_class(name).reference) for name in REGISTRY}
-    assert len([p for p in papers if p]) >= len(REGISTRY) - 1
+    papers = {re.search(r"arXiv \d{4}\.\d{5}", method_class(name).reference) for name in METHODS}
+    assert len([p for p in papers if p]) >= len(METHODS) - 1

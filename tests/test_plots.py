@@ -11,10 +11,10 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from emorl_lite import plots
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import OBJECTIVES, SearchConfig
 from emorl_lite.plots import style as figures
-from emorl_lite.plots import training as plots
 from emorl_lite.plots.style import METHOD_STYLE, OBJECTIVE_STYLE, figure_bytes, show, styles
 from emorl_lite.search.grid import hierarchical_grid_search
 
@@ -351,7 +351,7 @@ def test_a_kernel_shows_the_figure_once_with_its_alternative_text(tmp_path):
     source = f"""
 import pandas as pd
 from pathlib import Path
-from emorl_lite.plots import training as plots
+from emorl_lite import plots
 from emorl_lite.plots.style import show
 figure = plots.shortcut_bars(pd.DataFrame({{"shortcut": ["a"], "before": [0.5], "after": [0.1]}}))
 show(figure, "bars", "One shortcut.", Path({str(tmp_path)!r}))

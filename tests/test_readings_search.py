@@ -12,13 +12,13 @@ import tiny
 import torch
 from test_scored_map import NAMES, made, score
 
+from emorl_lite import plots as map_plots
+from emorl_lite import plots as search_plots
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.exact_map import exact_map
 from emorl_lite.exact.optimum import best_weights
 from emorl_lite.exact.overlay import overlay
 from emorl_lite.exact.scored_map import scored_map
-from emorl_lite.plots import maps as map_plots
-from emorl_lite.plots import search as search_plots
 from emorl_lite.plots.map_explorer import explore, map_page
 from emorl_lite.readings import mixing as mixing_readings
 from emorl_lite.readings import search as search_readings

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from test_study import NAMES, made_up
 
+from emorl_lite import plots as method_plots
+from emorl_lite import plots as paper_plots
 from emorl_lite.base import wording
-from emorl_lite.plots import methods as method_plots
-from emorl_lite.plots import paper as paper_plots
 from emorl_lite.readings import paper as paper_readings
 from emorl_lite.readings import study as study_readings
 from emorl_lite.search.pareto import hypervolume

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emorl_lite import plots
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.wording import part
-from emorl_lite.plots import training as plots
 from emorl_lite.readings import rewards, training
 from emorl_lite.readings.spread import (
     CLASSIFIER_MEASURES,

@@ -11,19 +11,20 @@ import pytest
 import tiny
 import torch
 
+from emorl_lite import plots as paper_plots
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import PRESETS, DataConfig, ModelConfig, PPOConfig, WarmStartConfig, get_preset
-from emorl_lite.data.datasets import load, read_counsel_chat, read_psych8k, without_html
+from emorl_lite.data.datasets import load_dataset, read_counsel_chat, read_psych8k, without_html
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.lm import devices
 from emorl_lite.lm import model as models
 from emorl_lite.lm import packaged as real_models
 from emorl_lite.lm.devices import half_precision
 from emorl_lite.lm.model import LanguageModel
-from emorl_lite.plots import paper as paper_plots
 from emorl_lite.rewards import build as reward_runs
 from emorl_lite.search.evaluation import AverageEvaluation
 from emorl_lite.study import paper
+from emorl_lite.study.tables import real_logs, real_tables
 from emorl_lite.training.ppo import PPOTrainer
 from emorl_lite.training.stopping import KL_STEPS
 
@@ -37,7 +38,7 @@ def test_psych8k_is_read_by_its_own_columns(tmp_path):
     )
     examples = read_psych8k(file)
     assert [e.prompt for e in examples] == [f"I feel {i}" for i in range(9)] and examples[0].reply == "You feel it."
-    assert len(load(DataConfig(name="psych8k", path=str(file))).prompts("train")) > 0
+    assert len(load_dataset(DataConfig(name="psych8k", path=str(file))).prompts("train")) > 0
 
 
 def counsel_chat(path, n=40):
@@ -59,13 +60,13 @@ def test_counsel_chat_loses_its_html_and_asks_by_title(tmp_path):
 
 def test_long_statements_can_be_left_out(tmp_path):
     config = DataConfig(name="counsel-chat", path=str(counsel_chat(tmp_path / "c.csv")), max_words=60)
-    data, everything = load(config), load(replace(config, max_words=0))
+    data, everything = load_dataset(config), load_dataset(replace(config, max_words=0))
     kept = [p for split in data.rows for p in data.prompts(split)]
     assert kept and max(len(p.split()) for p in kept) <= 60
     for split in data.rows:
         assert set(data.prompts(split)) <= set(everything.prompts(split)), "the split of a prompt does not depend on the limit"
     with pytest.raises(UserError, match="max-words -1"):
-        load(replace(config, max_words=-1))
+        load_dataset(replace(config, max_words=-1))
 
 
 # -- presets
@@ -87,7 +88,7 @@ def test_an_experiment_of_a_real_preset_says_what_is_missing(tmp_path, monkeypat
     with pytest.raises(UserError, match="make real-models"):
         _ = lab.lm
     with pytest.raises(UserError, match="data fetch pair"):
-        load(lab.preset.data)
+        load_dataset(lab.preset.data)
 
 
 def test_parts_of_the_repository_are_used_unless_options_differ(tmp_path, monkeypatch):
@@ -261,9 +262,9 @@ def test_the_papers_rows_stand_beside_ours():
 
 
 def test_tables_of_a_study_nobody_has_run():
-    assert paper.real_tables("no-such-preset") == {}
+    assert real_tables("no-such-preset") == {}
     with pytest.raises(UserError, match="no training logs"):
-        paper.real_logs("no-such-preset", ["empathy"])
+        real_logs("no-such-preset", ["empathy"])
 
 
 def test_a_blind_sheet_hides_the_methods_and_the_key_tells_them():

@@ -18,10 +18,10 @@ from filelock import FileLock
 from scipy import stats
 
 from emorl_lite import methods
+from emorl_lite import plots as method_plots
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import get_preset
 from emorl_lite.methods.base_model import BaseModel
-from emorl_lite.plots import methods as method_plots
 from emorl_lite.plots.style import figure_bytes
 from emorl_lite.search.pareto import expected_utility, hypervolume
 from emorl_lite.search.simplex_grid import compositions
@@ -37,10 +37,10 @@ from emorl_lite.study.comparison import (
     objectives_of,
     representative,
     spread_ratio,
-    study_tables,
     with_intervals,
 )
 from emorl_lite.study.run import Study, convergence, run_job
+from emorl_lite.study.tables import study_tables
 
 TINY = get_preset("tiny")
 SMALL = replace(
@@ -156,7 +156,7 @@ def test_two_studies_at_once_and_other_obstacles_are_told_before_anything_is_tra
 @pytest.mark.slow
 def test_a_new_method_needs_its_file_and_its_name(small, monkeypatch):
     monkeypatch.setitem(sys.modules, "emorl_lite.methods.newcomer", sys.modules[__name__])
-    monkeypatch.setitem(methods.REGISTRY, "newcomer", "newcomer:Newcomer")
+    monkeypatch.setitem(methods.METHODS, "newcomer", "newcomer:Newcomer")
     rows = Study(SMALL, 2, ["uniform", "newcomer"], small.root, progress=False).run(workers=1)["rows"]
     assert set(rows["method"]) == {"uniform", "newcomer"}
     assert figure_bytes(method_plots.forest(rows, "mean", "score"), "png")
@@ -228,7 +228,7 @@ def made_up(seeds: int = 4) -> dict[str, pd.DataFrame]:
     grid = np.array(compositions(3, 5)) / 5
     rows, sweep, front, levels, stops = [], [], [], [], []
     for seed in range(seeds):
-        for name in methods.REGISTRY:
+        for name in methods.METHODS:
             kind = methods.method_class(name)
             for choice in ("default", "grid") if kind.knob != "none" else ("default",):
                 mean = float(random.uniform(0.4, 0.6))

@@ -67,7 +67,7 @@ class Dataset:
         return self.rows[split]
 
 
-def load(config: DataConfig, seed: int = 0) -> Dataset:
+def load_dataset(config: DataConfig, seed: int = 0) -> Dataset:
     """The data set that a configuration names.
 
     small_world: the seed draws the statements and their replies. Files: the split of a prompt is fixed by its text; the seed only

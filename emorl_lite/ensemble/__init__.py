@@ -1,0 +1,14 @@
+"""Many adapters in one forward pass, their hidden states mixed at every token (notebook 03)."""
+
+from emorl_lite.ensemble.ensemble import EnsembleLM, mix_hidden, mix_logits, mix_probabilities
+from emorl_lite.ensemble.layers import LayerEnsemble
+from emorl_lite.ensemble.prefix_tree import PrefixTree
+
+__all__ = [
+    "EnsembleLM",
+    "LayerEnsemble",
+    "PrefixTree",
+    "mix_hidden",
+    "mix_logits",
+    "mix_probabilities",
+]

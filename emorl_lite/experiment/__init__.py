@@ -1,0 +1,7 @@
+"""One preset and seed, on disk."""
+
+from emorl_lite.experiment.experiment import Experiment
+
+__all__ = [
+    "Experiment",
+]

@@ -30,7 +30,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import OBJECTIVES, PRESETS, Preset
 from emorl_lite.base.provenance import save_table
 from emorl_lite.base.workers import processes
-from emorl_lite.data.datasets import Dataset, load
+from emorl_lite.data.datasets import Dataset, load_dataset
 from emorl_lite.data.downloads import find_file
 from emorl_lite.ensemble.ensemble import EnsembleLM, Level
 from emorl_lite.ensemble.prefix_tree import PrefixTree
@@ -82,7 +82,7 @@ class Experiment(RewardRuns):
                     raise UserError(f"{folder}: made with {name} = {made[name]!r}, now {value!r}; choose another --runs, or delete it")
             return folder
         self.refuse_to_train(folder)
-        examples = warm_start_examples(load(replace(self.preset.data, max_words=options.max_words)), find_file(EPITOME))
+        examples = warm_start_examples(load_dataset(replace(self.preset.data, max_words=options.max_words)), find_file(EPITOME))
         if self.progress:
             print(f"warm start: {options.steps} supervised steps on {len(examples)} replies")
         warm_start_adapter(LanguageModel.load(self.preset.model), examples, options, folder)
@@ -101,7 +101,7 @@ class Experiment(RewardRuns):
 
     @cached_property
     def dataset(self) -> Dataset:
-        dataset = load(self.preset.data)
+        dataset = load_dataset(self.preset.data)
         check_lengths(dataset, self.lm)
         return dataset
 
@@ -109,7 +109,7 @@ class Experiment(RewardRuns):
         """Test prompts of the preset's second source; none if it has no second source."""
         if self.preset.transfer is None:
             return []
-        dataset = load(self.preset.transfer)
+        dataset = load_dataset(self.preset.transfer)
         check_lengths(dataset, self.lm)
         return dataset.prompts("test")
 

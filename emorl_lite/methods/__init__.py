@@ -9,9 +9,12 @@ from __future__ import annotations
 from importlib import import_module
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.methods.base import Bench, Cost, Method
+from emorl_lite.methods.bandits import Exp3
+from emorl_lite.methods.base import Bench, Cost, Method, WeightedSum
+from emorl_lite.methods.dera import add_reference
+from emorl_lite.methods.dynaopt import EXPLORATION, DynaOptPPO
 
-REGISTRY = {
+METHODS = {
     "base": "base_model:BaseModel",
     "uniform": "uniform:Uniform",
     "uniform-short": "uniform:UniformShort",
@@ -40,13 +43,30 @@ REGISTRY = {
 }
 """Name of each method, its file and its class; imported when asked for, because some need optional packages."""
 
-__all__ = ["REGISTRY", "Bench", "Cost", "Method", "method_class"]
+__all__ = [
+    "EXPLORATION",
+    "METHODS",
+    "Bench",
+    "Cost",
+    "DynaOptPPO",
+    "Exp3",
+    "Method",
+    "WeightedSum",
+    "add_reference",
+    "make_method",
+    "method_class",
+]
 
 
 def method_class(name: str) -> type[Method]:
     """The class of this method. Raises UserError for an unknown name."""
-    if name not in REGISTRY:
-        raise UserError(f"method {name!r} is unknown: expected one of {', '.join(REGISTRY)}")
-    file, cls = REGISTRY[name].split(":")
+    if name not in METHODS:
+        raise UserError(f"method {name!r} is unknown: expected one of {', '.join(METHODS)}")
+    file, cls = METHODS[name].split(":")
     found: type[Method] = getattr(import_module(f"emorl_lite.methods.{file}"), cls)
     return found
+
+
+def make_method(name: str, bench: Bench) -> Method:
+    """This method on a bench: nothing is trained or loaded before `prepare`. Raises UserError for an unknown name."""
+    return method_class(name)(bench)

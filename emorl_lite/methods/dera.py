@@ -38,8 +38,7 @@ class DeRa(Method):
     def prepare(self) -> Cost:
         """Train or load the aligned policy."""
         cost = self.aligned.prepare()
-        if REFERENCE not in self.bench.lm.adapters:
-            add_reference(self.bench)
+        add_reference(self.bench)
         return cost
 
     @property
@@ -65,11 +64,12 @@ class DeRa(Method):
         yield EnsembleLM(self.bench.lm, names, weights=(1 - strength, strength), level="logits", signed=True)
 
 
-def add_reference(bench: Bench) -> None:
-    """Add an adapter that changes nothing; the active adapter stays active."""
+def add_reference(bench: Bench) -> str:
+    """Add an adapter that changes nothing, unless it is there; the active adapter stays active. Returns its name."""
     lm = bench.lm
-    before = lm.model.active_adapter
-    state = torch.get_rng_state()
-    lm.add_adapter(REFERENCE)
-    torch.set_rng_state(state)
-    lm.use(before)
+    if REFERENCE not in lm.adapters:
+        before, state = lm.model.active_adapter, torch.get_rng_state()
+        lm.add_adapter(REFERENCE)
+        torch.set_rng_state(state)
+        lm.use(before)
+    return REFERENCE

@@ -10,7 +10,7 @@ from emorl_lite.methods.bandits import Exp3
 from emorl_lite.methods.base import Cost, Knob, Method, Setting, WeightedSum, active
 from emorl_lite.methods.dynamic_weights import DynamicWeightsPPO
 
-GAMMA = 0.07
+EXPLORATION = 0.07
 """Exploration of both bandits (DynaOpt's code)."""
 
 
@@ -25,7 +25,7 @@ class DynaOptPPO(DynamicWeightsPPO):
 
     def __init__(self, lm: Any, adapter: str, reward: WeightedSum, *args: Any, **options: Any):
         d = len(reward.weights)
-        self.controller, self.raised = Exp3(d + 1, GAMMA), Exp3(d, GAMMA)
+        self.controller, self.raised = Exp3(d + 1, EXPLORATION), Exp3(d, EXPLORATION)
         self.arm = d
         super().__init__(lm, adapter, reward, *args, **options)
 

@@ -1,0 +1,40 @@
+"""Sentences built from the numbers beside them, a module a notebook; words for numbers, and a run beside the reference's spread."""
+
+from emorl_lite.base.wording import counted, listing, number, part, percent, signed, span, told
+from emorl_lite.readings import mixing, paper, rewards, search, search_tables, study, training
+from emorl_lite.readings.spread import (
+    CLASSIFIER_MEASURES,
+    base_reading,
+    classifier_runs,
+    policies_here,
+    policy_measures,
+    policy_runs,
+    spread_reading,
+    tour_reading,
+)
+
+__all__ = [
+    "CLASSIFIER_MEASURES",
+    "base_reading",
+    "classifier_runs",
+    "counted",
+    "listing",
+    "mixing",
+    "number",
+    "paper",
+    "part",
+    "percent",
+    "policies_here",
+    "policy_measures",
+    "policy_runs",
+    "rewards",
+    "search",
+    "search_tables",
+    "signed",
+    "span",
+    "spread_reading",
+    "study",
+    "told",
+    "tour_reading",
+    "training",
+]

@@ -1,0 +1,32 @@
+"""Rewards, the models behind them, and what examines them (notebook 01)."""
+
+from emorl_lite.rewards.build import RewardRuns
+from emorl_lite.rewards.metrics import Coherence, Specificity, diversity_2, evaluation_metrics
+from emorl_lite.rewards.objectives import Brevity, Fluency, Guarded, RewardSet, finished, perplexity, repetition_guard
+from emorl_lite.rewards.probes import equal_form, handed_on, shortcut_replies
+from emorl_lite.rewards.small_world_judge import CrossEncoder, Labelled, labelled, train_classifier
+from emorl_lite.rewards.text_judge import TextClassifier, train_text_classifier
+
+__all__ = [
+    "Brevity",
+    "Coherence",
+    "CrossEncoder",
+    "Fluency",
+    "Guarded",
+    "Labelled",
+    "RewardRuns",
+    "RewardSet",
+    "Specificity",
+    "TextClassifier",
+    "diversity_2",
+    "equal_form",
+    "evaluation_metrics",
+    "finished",
+    "handed_on",
+    "labelled",
+    "perplexity",
+    "repetition_guard",
+    "shortcut_replies",
+    "train_classifier",
+    "train_text_classifier",
+]

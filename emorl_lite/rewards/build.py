@@ -18,7 +18,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import runs_root, shipped
 from emorl_lite.base.presets import PRESETS, Preset
 from emorl_lite.base.provenance import save_table
-from emorl_lite.data.datasets import load
+from emorl_lite.data.datasets import load_dataset
 from emorl_lite.data.small_world import grammar
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.rewards.metrics import Specificity, diversity_2
@@ -99,7 +99,9 @@ class RewardRuns:
         if not (folder / "classifier.safetensors").is_file() and not (objective == "empathy" and self.preset.rewards.empathy_ready):
             self.refuse_to_train(folder)
         if self.preset.rewards.kind == "real":
-            return real_classifier(objective, self.preset, lambda: load(replace(self.preset.data, max_words=0)), folder, self.progress)
+            return real_classifier(
+                objective, self.preset, lambda: load_dataset(replace(self.preset.data, max_words=0)), folder, self.progress
+            )
         if (folder / "classifier.safetensors").is_file():
             return CrossEncoder.load(folder, self.frozen)
         config, losses = self.preset.rewards, []

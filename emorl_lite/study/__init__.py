@@ -1,0 +1,42 @@
+"""All methods over several seeds, and what the tables say (notebooks 05 to 07)."""
+
+from emorl_lite.study import paper
+from emorl_lite.study.claims import chance_reading, claims_reading, examined, tally
+from emorl_lite.study.comparison import (
+    BY_GRID,
+    BY_OWN_SEARCH,
+    best_by_level,
+    consumption,
+    difference,
+    front_metrics,
+    paired,
+    representative,
+    with_intervals,
+)
+from emorl_lite.study.quality import quality
+from emorl_lite.study.run import FRONT_STEPS, Study, make_bench
+from emorl_lite.study.tables import real_logs, real_tables, study_tables
+
+__all__ = [
+    "BY_GRID",
+    "BY_OWN_SEARCH",
+    "FRONT_STEPS",
+    "Study",
+    "best_by_level",
+    "chance_reading",
+    "claims_reading",
+    "consumption",
+    "difference",
+    "examined",
+    "front_metrics",
+    "make_bench",
+    "paired",
+    "paper",
+    "quality",
+    "real_logs",
+    "real_tables",
+    "representative",
+    "study_tables",
+    "tally",
+    "with_intervals",
+]

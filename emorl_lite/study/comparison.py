@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ import pandas as pd
 from scipy import stats
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.paths import data_root
 from emorl_lite.search.evaluation import interval
 from emorl_lite.search.pareto import (
     cardinality,
@@ -34,22 +32,6 @@ BY_OWN_SEARCH = ("published search", "grid", "default")
 
 
 METRICS = ["method", "seed", "points", "hypervolume", "utility", "igd_plus", "steered", "gap", "controllability"]
-
-
-def table_path(folder: Path, name: str) -> Path:
-    """Where a table of the study is kept: methods.csv for the rows, methods_<name>.csv for the others."""
-    return folder / ("methods.csv" if name == "rows" else f"methods_{name}.csv")
-
-
-def study_tables(folder: Path | None = None) -> dict[str, pd.DataFrame]:
-    """The study's tables by name (rows, sweep, front, levels, convergence), from `data/results` by default."""
-    folder, found = Path(folder or data_root() / "results"), {}
-    for name in ("rows", "sweep", "front", "levels", "convergence"):
-        path = table_path(folder, name)
-        if not path.is_file():
-            raise UserError(f"{path}: no such table; python -m emorl_lite study makes it")
-        found[name] = pd.read_csv(path)
-    return found
 
 
 def representative(rows: pd.DataFrame, prefer: Sequence[str] = BY_GRID) -> pd.DataFrame:

@@ -6,13 +6,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.paths import shipped
 
 SOURCES = {
     "scatter": "from the scatter figure's file",
@@ -78,32 +75,6 @@ DEFECTS = pd.DataFrame(
     columns=["in the paper's public code", "notebook", "here"],
 )
 """What we found in the public code, where it is shown, and what is done instead."""
-
-
-def real_tables(preset: str, names: Sequence[str] = ("rows", "sweep", "quality", "samples")) -> dict[str, pd.DataFrame]:
-    """The tables of a real study by name, from `data/<preset>`; an empty dictionary if nobody has made them yet."""
-    folder = shipped(preset)
-    if not (folder / "methods.csv").is_file():
-        return {}
-    found = {}
-    for name in names:
-        path = folder / ("methods.csv" if name == "rows" else f"methods_{name}.csv")
-        if not path.is_file():
-            raise UserError(f"{path}: missing beside methods.csv; python -m emorl_lite study --preset {preset} makes both")
-        found[name] = pd.read_csv(path)
-    return found
-
-
-def real_logs(preset: str, objectives: Sequence[str]) -> pd.DataFrame:
-    """The training logs that come with a preset: one below the other, with `objective` and `seed`."""
-    parts = []
-    for file in sorted(shipped(preset).glob("seed*/*/log.csv")):
-        objective = Path(file).parent.name
-        if objective in objectives:
-            parts.append(pd.read_csv(file).assign(objective=objective, seed=int(file.parent.parent.name.removeprefix("seed"))))
-    if not parts:
-        raise UserError(f"data/{preset}: no training logs; python -m emorl_lite study --preset {preset}, then scripts/publish_study.py")
-    return pd.concat(parts, ignore_index=True)
 
 
 def beside(ours: pd.DataFrame, column: str = "mean") -> pd.DataFrame:

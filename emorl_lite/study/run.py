@@ -32,14 +32,15 @@ from emorl_lite.base.presets import OBJECTIVES, PPOConfig, Preset
 from emorl_lite.base.provenance import provenance, save_table
 from emorl_lite.base.workers import processes
 from emorl_lite.experiment.experiment import Experiment
-from emorl_lite.methods import REGISTRY, Bench, Cost, Method, method_class
+from emorl_lite.methods import METHODS, Bench, Cost, Method, method_class
 from emorl_lite.methods.base import Runs
 from emorl_lite.methods.divergence import sampled_replies
 from emorl_lite.methods.levels import level_scores
 from emorl_lite.rewards.metrics import Coherence, evaluation_metrics
 from emorl_lite.search.pareto import non_dominated, utility_weights
-from emorl_lite.study.comparison import BY_OWN_SEARCH, table_path
+from emorl_lite.study.comparison import BY_OWN_SEARCH
 from emorl_lite.study.quality import quality, samples
+from emorl_lite.study.tables import table_path
 from emorl_lite.training.run_folder import check_identity, write_atomically
 
 RUNS: dict[str, Runs] = {"objectives": "objectives", "objectives-long": "objectives-long"}
@@ -66,7 +67,7 @@ class Study:
         if self.seeds < 1:
             raise UserError(f"--seeds {self.seeds}: must be positive")
         self.preset.study.check()
-        self.methods = list(self.methods or REGISTRY)
+        self.methods = list(self.methods or METHODS)
         for name in self.methods:
             method_class(name)
 
@@ -86,7 +87,7 @@ class Study:
         if workers < 1:
             raise UserError(f"--workers {workers}: must be positive")
         for name in self._order():
-            if name in REGISTRY:
+            if name in METHODS:
                 method_class(name).check_possible(lab.lm)
         for seed in range(self.seeds):
             if (own := Experiment(self.preset, seed, self.root).folder / "base").is_dir():
@@ -114,7 +115,7 @@ class Study:
 
     def _order(self) -> list[str]:
         """Jobs of one seed, each after what it needs."""
-        needed = [need for name in self.methods for need in method_class(name).needs if need in REGISTRY]
+        needed = [need for name in self.methods for need in method_class(name).needs if need in METHODS]
         names = sorted(dict.fromkeys([*needed, *self.methods]), key=lambda name: name not in needed)
         runs = [run for run in RUNS if any(run in method_class(name).needs for name in names)]
         return [*runs, *names, *(job for job, run in LEVELS.items() if run in runs)]
@@ -161,7 +162,7 @@ class Study:
         found: dict[str, list[pd.DataFrame]] = {name: [] for name in (*TABLES, "levels", "convergence")}
         for seed in range(self.seeds):
             lab = Experiment(self.preset, seed, self.root)
-            for name in sorted(self._order(), key=[*REGISTRY, *RUNS, *LEVELS].index):
+            for name in sorted(self._order(), key=[*METHODS, *RUNS, *LEVELS].index):
                 if not self._finished(seed, name):
                     continue
                 for table in (*TABLES, "levels"):

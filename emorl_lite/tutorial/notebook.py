@@ -6,6 +6,7 @@ EMORL_SEED.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ import torch
 import transformers
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.paths import data_root, runs_root
+from emorl_lite.base.paths import data_root, runs_root, shipped
 from emorl_lite.base.presets import Preset, get_preset
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.lm.devices import choose_device
@@ -67,12 +68,12 @@ def size(preset: Preset, tiny: int, real: int) -> int:
     return tiny if preset.rewards.kind == "small_world" else real
 
 
-def committed(name: str, folder: str = "results") -> pd.DataFrame:
-    """A table that comes with the repository, from `data/<folder>/`."""
-    path = data_root() / folder / name
+def committed(name: str, folder: str = "results") -> Any:
+    """What comes with the repository, from `data/<folder>/` or the run of that preset: a CSV as a DataFrame, a JSON as plain data."""
+    path = (data_root() / folder if folder == "results" else shipped(folder)) / name
     if not path.is_file():
         raise UserError(f"{path}: no such committed table")
-    return pd.read_csv(path)
+    return json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else pd.read_csv(path)
 
 
 def beside(here: Mapping[str, float], reference: pd.DataFrame, names: Mapping[str, str] | None = None, digits: int = 2) -> pd.DataFrame:

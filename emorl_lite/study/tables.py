@@ -1,0 +1,48 @@
+"""The tables that a study leaves: where they lie, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.paths import data_root, shipped
+
+TABLES = ("rows", "sweep", "front", "levels", "convergence")
+"""What a study of the tiny preset writes."""
+
+
+def table_path(folder: Path, name: str) -> Path:
+    """Where a table of the study is kept: methods.csv for the rows, methods_<name>.csv for the others."""
+    return folder / ("methods.csv" if name == "rows" else f"methods_{name}.csv")
+
+
+def study_tables(folder: Path | None = None, names: Sequence[str] = TABLES) -> dict[str, pd.DataFrame]:
+    """A study's tables by name, from `data/results` by default. Raises UserError for one that is not there."""
+    folder, found = Path(folder or data_root() / "results"), {}
+    for name in names:
+        path = table_path(folder, name)
+        if not path.is_file():
+            raise UserError(f"{path}: no such table; python -m emorl_lite study makes it")
+        found[name] = pd.read_csv(path)
+    return found
+
+
+def real_tables(preset: str, names: Sequence[str] = ("rows", "sweep", "quality", "samples")) -> dict[str, pd.DataFrame]:
+    """The tables of a real study by name, from the run that comes with a preset; an empty dictionary if nobody has made them yet."""
+    folder = shipped(preset)
+    return study_tables(folder, names) if (folder / "methods.csv").is_file() else {}
+
+
+def real_logs(preset: str, objectives: Sequence[str]) -> pd.DataFrame:
+    """The training logs that come with a preset: one below the other, with `objective` and `seed`."""
+    parts = []
+    for file in sorted(shipped(preset).glob("seed*/*/log.csv")):
+        objective = Path(file).parent.name
+        if objective in objectives:
+            parts.append(pd.read_csv(file).assign(objective=objective, seed=int(file.parent.parent.name.removeprefix("seed"))))
+    if not parts:
+        raise UserError(f"data/{preset}: no training logs; python -m emorl_lite study --preset {preset}, then scripts/publish_study.py")
+    return pd.concat(parts, ignore_index=True)
