@@ -11,7 +11,6 @@ Runs on a data file have the file's name before the seed: runs/<preset>/<file>-s
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -27,6 +26,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import digest
 from emorl_lite.base.presets import OBJECTIVES, PRESETS, Preset
 from emorl_lite.base.provenance import save_table
 from emorl_lite.base.workers import processes
@@ -241,7 +241,7 @@ class Experiment(RewardRuns):
         score = self.rewards.scores  # an unknown objective is told before anything is trained
         self.load_adapters()
         self.folder.mkdir(parents=True, exist_ok=True)
-        made_of = {"adapters": self.adapter_hashes(), "prompts": _digest("\n".join(prompts).encode())}
+        made_of = {"adapters": self.adapter_hashes(), "prompts": digest("\n".join(prompts).encode())}
         if config.method == "exact":
             result = exact_search(self.exact_map(prompts))
             result.table.to_csv(table_path, index=False)
@@ -283,7 +283,7 @@ class Experiment(RewardRuns):
 
     def adapter_hashes(self) -> dict[str, str]:
         """What tells these adapters from others."""
-        return {name: _digest((self.run_folder(name) / "adapter_model.safetensors").read_bytes()) for name in self.preset.objectives}
+        return {name: digest((self.run_folder(name) / "adapter_model.safetensors").read_bytes()) for name in self.preset.objectives}
 
     def trained(self) -> list[str]:
         """The objectives whose adapters are finished."""
@@ -341,7 +341,3 @@ class Experiment(RewardRuns):
 def _train_one(preset: Preset, seed: int, root: Path | None, source: str, objective: str) -> None:
     """One run in a process of its own."""
     Experiment(preset, seed, root, progress=False, source=source).train(objective)
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from peft import PeftModel
 from transformers import PreTrainedModel
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import digest
 from emorl_lite.base.paths import resolve
 from emorl_lite.base.quiet import quietly
 
 
 def adapter_digest(folder: str) -> str:
     """A short hash of a kept adapter."""
-    return hashlib.sha256((Path(folder) / "adapter_model.safetensors").read_bytes()).hexdigest()[:16]
+    return digest((Path(folder) / "adapter_model.safetensors").read_bytes())
 
 
 def fold_in(model: PreTrainedModel, folder: str, base: str) -> PreTrainedModel:

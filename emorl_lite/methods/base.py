@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import check_identity, write_atomically
 from emorl_lite.base.presets import PPOConfig, SearchConfig
 from emorl_lite.base.types import Reward
 from emorl_lite.exact.scored_map import ScoredMap
@@ -30,7 +31,7 @@ from emorl_lite.rewards.objectives import RewardSet
 from emorl_lite.search.evaluation import ReplyScores
 from emorl_lite.search.pareto import utility_weights
 from emorl_lite.training.ppo import PPOTrainer
-from emorl_lite.training.run_folder import ADDED_OFF, check_identity, write_atomically
+from emorl_lite.training.run_folder import ADDED_OFF
 
 Family = Literal["single policy", "merging", "decoding", "steerable"]
 Knob = Literal["none", "weights", "subset", "strength"]

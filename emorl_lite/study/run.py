@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import check_identity, write_atomically
 from emorl_lite.base.presets import OBJECTIVES, PPOConfig, Preset
 from emorl_lite.base.provenance import provenance, save_table
 from emorl_lite.base.workers import processes
@@ -41,7 +42,6 @@ from emorl_lite.search.pareto import non_dominated, utility_weights
 from emorl_lite.study.comparison import BY_OWN_SEARCH
 from emorl_lite.study.quality import quality, samples
 from emorl_lite.study.tables import table_path
-from emorl_lite.training.run_folder import check_identity, write_atomically
 
 RUNS: dict[str, Runs] = {"objectives": "objectives", "objectives-long": "objectives-long"}
 """Jobs that train single-objective adapters for several methods."""

@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import Table, check_writable
 from emorl_lite.base.presets import PPOConfig
 from emorl_lite.base.types import Reward
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.training.rollout import Rollout, collect, folded, score, token_logprobs, trim
-from emorl_lite.training.run_folder import ResumableRun, Table, check_writable, random_states
+from emorl_lite.training.run_folder import ResumableRun, random_states
 from emorl_lite.training.stopping import stop_reason
 
 COLUMNS = ["step", "episodes", "samples", "reward", "objective", "kl", "entropy", "approx_kl", "clipfrac", "policy_loss", "value_loss"]

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import Table, check_identity, load_state, save_state, write_atomically
 from emorl_lite.base.presets import PPOConfig
 from emorl_lite.base.types import Reward, reward_name
 from emorl_lite.lm.model import LanguageModel
@@ -31,51 +27,6 @@ ADDED_OFF = ("kl_stop",)
 """Options that came later and are off by default: a run made before them is still the same run."""
 EXTRA = "extra.safetensors"
 """File of a finished run's trained parameters beside the adapter."""
-
-
-def check_writable(folder: Path) -> None:
-    """Make the folder. Raises UserError if nothing can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"folder {folder}: cannot write there ({error.strerror})") from error
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader finds either the old one or the new one, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def save_state(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """One safetensors file with the tensors, and the JSON state in its header: one file, so one atomic replacement."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, {"state": json.dumps(state)})
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, state) of `save_state`. Raises UserError for a file that is not one."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["state"])  # noqa: SIM118
-    except Exception as error:
-        raise UserError(f"checkpoint {path}: damaged or not a checkpoint ({error}); delete it to start again") from error
-
-
-def check_identity(where: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """Raise UserError naming the first option in which a saved run differs from this one."""
-    ours = json.loads(json.dumps(ours))
-    for key in [*ours, *(k for k in theirs if k not in ours)]:
-        if theirs.get(key) != ours.get(key):
-            raise UserError(f"{where}: made with {key} = {theirs.get(key)!r}, now {ours.get(key)!r}; use another folder, or resume=False")
 
 
 def random_states(device: torch.device, seed: int | None = None) -> dict[str, Tensor]:
@@ -117,63 +68,6 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[st
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names start with prefix/, without it."""
     return {k.removeprefix(prefix + "/"): v for k, v in tensors.items() if k.startswith(prefix + "/")}
-
-
-class Table:
-    """A CSV file that grows by rows, flushed at once, and can be cut back to a step. Without a path it lives in memory alone."""
-
-    def __init__(self, path: Path | None, columns: Sequence[str]):
-        self.path, self.columns = path, list(columns)
-        self.rows: list[dict[str, Any]] = []
-
-    def rewind(self, step: int) -> None:
-        """Keep the rows up to and including a step: those after it belong to work that will be done again."""
-        kept: list[Mapping[str, Any]] = [row for row in self.rows if row["step"] <= step]
-        if self.path is None:
-            self.rows = [dict(row) for row in kept]
-            return
-        kept = []
-        if step and self.path.is_file():
-            with self.path.open(encoding="utf-8", newline="") as file:
-                for row in csv.DictReader(file):
-                    if not (row["step"] or "").isdigit() or int(row["step"]) > step:
-                        break
-                    kept.append(row)
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(kept)
-        os.replace(temporary, self.path)
-
-    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows; a NaN becomes an empty cell."""
-        cells: list[dict[str, Any]] = [{k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows]
-        if self.path is None:
-            self.rows += cells
-            return
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            csv.DictWriter(file, self.columns).writerows(cells)
-
-    def frame(self) -> pd.DataFrame:
-        """The table, with the very floats that were written; an empty cell is NaN."""
-        rows = self.rows
-        if self.path is not None:
-            if not self.path.is_file():
-                raise UserError(f"{self.path}: missing, though its run is done; delete the folder to train again")
-            with self.path.open(encoding="utf-8", newline="") as file:
-                rows = [{k: number(v) for k, v in row.items()} for row in csv.DictReader(file)]
-        return pd.DataFrame(rows, columns=self.columns).replace("", math.nan).infer_objects()
-
-
-def number(cell: str) -> int | float | str:
-    """A CSV cell as the number it holds, exactly, else as text."""
-    for kind in (int, float):
-        try:
-            return kind(cell)
-        except ValueError:
-            continue
-    return cell
 
 
 class ResumableRun:
