@@ -20,6 +20,7 @@ from typing import Any
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import ASSETS, repository_root, runs_root
 from emorl_lite.base.presets import OBJECTIVES, get_preset
+from emorl_lite.base.project import in_repository
 
 REPOSITORY = repository_root() or Path.cwd()
 SAMPLE_SECONDS = 0.25  # how often memory is sampled and the progress line redrawn
@@ -50,16 +51,16 @@ def run_tutorial(
     and single ones read what they name. Stops at the first notebook that fails. Timings go to `runs/tutorial.json`.
     Returns the exit code: 0, 1 after an error in a notebook, 130 after Ctrl-C. Raises UserError if there is nothing to run.
     """
-    try:
-        import nbclient  # noqa: F401
-        import psutil  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"the tutorial runner needs {error.name}: pip install nbclient psutil") from error
     if run not in ("", "mine", "reference"):
         raise UserError(f"--run {run}: expected mine or reference")
     if seed < 0:
         raise UserError(f"--seed {seed}: must not be negative")
     paths = _choose(notebooks)
+    try:
+        import nbclient  # noqa: F401
+        import psutil  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"the tutorial runner needs {error.name}: pip install nbclient psutil") from error
     run = run or ("mine" if notebooks is None and preset in ("", "tiny") else "")
     choices = ({"EMORL_RUN": run} if run else {}) | ({"EMORL_SEED": str(seed)} if seed else {})
     runs = runs_root().resolve()
@@ -87,9 +88,9 @@ def run_tutorial(
 def _choose(notebooks: Sequence[str | Path] | None) -> list[Path]:
     folder = REPOSITORY / "notebooks"
     known = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not known and not (notebooks and all(str(name).endswith(".ipynb") for name in notebooks)):
+        raise UserError(f"{folder}: no notebooks here; {in_repository('they')}")
     if notebooks is None:
-        if not known:
-            raise UserError(f"{folder}: no notebooks here")
         return known
     paths: list[Path] = []
     for name in notebooks:
@@ -100,7 +101,7 @@ def _choose(notebooks: Sequence[str | Path] | None) -> list[Path]:
         else:
             found = [p for p in known if p.name.startswith(str(name))]
             if not found:
-                raise UserError(f"--only {name}: no notebook starts so, there are {', '.join(p.stem for p in known) or 'none'}")
+                raise UserError(f"--only {name}: no notebook starts so, there are {', '.join(p.stem for p in known)}")
             paths += found
     return paths
 
