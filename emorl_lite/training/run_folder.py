@@ -25,6 +25,9 @@ COUNTERS = ("steps", "episodes", "samples", "seconds", "order", "validation_mean
 """What a checkpoint holds besides tensors."""
 ADDED_OFF = ("kl_stop",)
 """Options that came later and are off by default: a run made before them is still the same run."""
+OF_STUDY = "study-"
+"""Begins the names that the study's single-objective adapters have in a model, which may hold an experiment's adapters too. Their runs go
+without it: in the folder's name, and in what makes a run this run."""
 EXTRA = "extra.safetensors"
 """File of a finished run's trained parameters beside the adapter."""
 
@@ -106,7 +109,8 @@ class ResumableRun:
             return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:16]
 
         shape = {f"model.{key}": getattr(self.lm.config, key) for key in ("template", "max_new_tokens", "lora_r", "lora_alpha")}
-        run = {"adapter": self.adapter, "reward": reward_name(self.reward), "watch": list(self.watch), "seed": self.seed}
+        run = {"adapter": self.adapter.removeprefix(OF_STUDY), "reward": reward_name(self.reward)}
+        run |= {"watch": list(self.watch), "seed": self.seed}
         texts = {"prompts": digest(self.prompts), "validation_prompts": digest(self.validation_prompts)}
         ppo = {f"ppo.{key}": value for key, value in asdict(self.config).items() if value or key not in ADDED_OFF}
         return {**run, **ppo, **shape, **texts}
