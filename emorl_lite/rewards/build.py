@@ -15,8 +15,9 @@ import torch
 from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.paths import runs_root, shipped
+from emorl_lite.base.paths import repository_root, runs_root, shipped
 from emorl_lite.base.presets import PRESETS, Preset
+from emorl_lite.base.project import in_repository
 from emorl_lite.base.provenance import save_table
 from emorl_lite.data.datasets import load_dataset
 from emorl_lite.data.small_world import grammar
@@ -48,6 +49,8 @@ class RewardRuns:
         self.source = str(self.source) or ("mine" if self.preset.rewards.kind == "small_world" else "any")
         self.home = Path(self.root or runs_root()) / name
         if self.source == "reference" and self.published is None:
+            if repository_root() is None and not shipped(self.preset.name).is_dir():
+                raise UserError(f"{shipped(self.preset.name)}: not here; {in_repository('reference runs of other presets than tiny')}")
             raise UserError(f"the repository holds no reference run of the preset {self.preset.name} with these options; train one: 'mine'")
         if self.source not in ("mine", "any"):  # what is found with other adapters lies in another folder
             whose = "reference" if self.source == "reference" else Path(self.source).resolve().name

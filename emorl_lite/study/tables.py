@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.paths import data_root, shipped
+from emorl_lite.base.paths import data_root, repository_root, shipped
+from emorl_lite.base.project import in_repository
 
 TABLES = ("rows", "sweep", "front", "levels", "convergence")
 """What a study of the tiny preset writes."""
@@ -21,19 +22,28 @@ def table_path(folder: Path, name: str) -> Path:
 
 def study_tables(folder: Path | None = None, names: Sequence[str] = TABLES) -> dict[str, pd.DataFrame]:
     """A study's tables by name, from `data/results` by default. Raises UserError for one that is not there."""
-    folder, found = Path(folder or data_root() / "results"), {}
+    where, found = Path(folder or data_root() / "results"), {}
     for name in names:
-        path = table_path(folder, name)
+        path = table_path(where, name)
         if not path.is_file():
+            if folder is None and repository_root() is None:
+                raise UserError(f"{path}: not here; {in_repository('the published tables')}; of a study of your own, name the folder")
             raise UserError(f"{path}: no such table; python -m emorl_lite study makes it")
         found[name] = pd.read_csv(path)
     return found
 
 
 def real_tables(preset: str, names: Sequence[str] = ("rows", "sweep", "quality", "samples")) -> dict[str, pd.DataFrame]:
-    """The tables of a real study by name, from the run that comes with a preset; an empty dictionary if nobody has made them yet."""
+    """The tables of a real study by name, from the run that comes with a preset; an empty dictionary if nobody has made them yet.
+
+    Raises UserError if they are not here because the repository is not.
+    """
     folder = shipped(preset)
-    return study_tables(folder, names) if (folder / "methods.csv").is_file() else {}
+    if (folder / "methods.csv").is_file():
+        return study_tables(folder, names)
+    if repository_root() is None:
+        raise UserError(f"{folder}: not here; {in_repository('the tables of real studies')}")
+    return {}
 
 
 def real_logs(preset: str, objectives: Sequence[str]) -> pd.DataFrame:
@@ -43,6 +53,8 @@ def real_logs(preset: str, objectives: Sequence[str]) -> pd.DataFrame:
         objective = Path(file).parent.name
         if objective in objectives:
             parts.append(pd.read_csv(file).assign(objective=objective, seed=int(file.parent.parent.name.removeprefix("seed"))))
+    if not parts and repository_root() is None:
+        raise UserError(f"{shipped(preset)}: not here; {in_repository('the training logs of real runs')}")
     if not parts:
         raise UserError(f"data/{preset}: no training logs; python -m emorl_lite study --preset {preset}, then scripts/publish_study.py")
     return pd.concat(parts, ignore_index=True)

@@ -9,14 +9,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, metadata, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.paths import repository_root
+from emorl_lite.base.project import address, project
 
 PROTECTED = ("torch", "numpy", "pandas")
 """Installed versions of these stay."""
@@ -37,13 +35,13 @@ BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.
 
 
 def repository() -> str:
-    """The repository's address: [project.urls] in pyproject.toml, the one place that says it."""
-    return str(_project()["urls"]["Repository"])
+    """The repository's address: `emorl_lite.base.project` knows it."""
+    return address()
 
 
-def badge(notebook: str, address: str | None = None) -> str:
-    """The badge of a notebook file, linked to it on Colab."""
-    path = (address or repository()).removeprefix("https://github.com/")
+def badge(notebook: str, at: str | None = None) -> str:
+    """The badge of a notebook file, linked to it on Colab. `at`: the repository's address, if not the known one."""
+    path = (at or address()).removeprefix("https://github.com/")
     return BADGE.format(link=f"https://colab.research.google.com/github/{path}/blob/main/notebooks/{notebook}")
 
 
@@ -51,8 +49,8 @@ def missing(extras: Sequence[str] = ("methods",)) -> list[str]:
     """Requirements of the package (and of these extras) that are not installed, or not in a version that will do."""
     from packaging.requirements import Requirement
 
-    project = _project()
-    wanted = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
+    told = project()
+    wanted = [*told["dependencies"], *(line for extra in extras for line in told["optional-dependencies"][extra])]
     lacking = []
     for line in dict.fromkeys(wanted):
         requirement = Requirement(line)
@@ -82,28 +80,3 @@ def set_up(extras: Sequence[str] = ("methods",)) -> list[str]:
         if done.returncode:
             raise UserError(f"could not install {', '.join(lacking)}: {(done.stderr.strip().splitlines() or ['pip gave no reason'])[-1]}")
     return lacking
-
-
-def _project() -> dict[str, Any]:
-    """pyproject.toml's [project]; of an installed package, what it says of that in its metadata."""
-    root = repository_root()
-    if root is not None:
-        with (root / "pyproject.toml").open("rb") as file:
-            return tomllib.load(file)["project"]  # type: ignore[no-any-return]
-    from packaging.requirements import Requirement
-
-    told = metadata("emorl_lite")
-    urls = dict(line.split(", ", 1) for line in told.get_all("Project-URL") or [])
-    needs = [Requirement(line) for line in told.get_all("Requires-Dist") or []]
-    extras = {extra: [_plain(need) for need in needs if _of(need, extra)] for extra in told.get_all("Provides-Extra") or []}
-    return {"urls": urls, "dependencies": [str(need) for need in needs if need.marker is None], "optional-dependencies": extras}
-
-
-def _of(need: Any, extra: str) -> bool:
-    """Whether a requirement of the metadata belongs to this extra."""
-    return need.marker is not None and need.marker.evaluate({"extra": extra})
-
-
-def _plain(need: Any) -> str:
-    """A requirement without its marker."""
-    return f"{need.name}{need.specifier}"

@@ -17,8 +17,9 @@ import torch
 import transformers
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.paths import data_root, runs_root, shipped
+from emorl_lite.base.paths import data_root, repository_root, runs_root, shipped
 from emorl_lite.base.presets import Preset, get_preset
+from emorl_lite.base.project import in_repository
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.lm.devices import choose_device
 
@@ -72,7 +73,9 @@ def committed(name: str, folder: str = "results") -> Any:
     """What comes with the repository, from `data/<folder>/` or the run of that preset: a CSV as a DataFrame, a JSON as plain data."""
     path = (data_root() / folder if folder == "results" else shipped(folder)) / name
     if not path.is_file():
-        raise UserError(f"{path}: no such committed table")
+        raise UserError(
+            f"{path}: no such committed table" if repository_root() else f"{path}: not here; {in_repository('committed tables')}"
+        )
     return json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else pd.read_csv(path)
 
 
