@@ -1,4 +1,4 @@
-"""Make the reference run of the tiny preset, data/tiny: `python scripts/make_reference.py` (`make reference`).
+"""Make the reference run of the tiny preset, emorl_lite/assets/tiny: `python scripts/make_reference.py` (`make reference`).
 
 Classifiers, and adapters of three seeds, in float16, with their logs: what the notebooks read, so that a reader sees what the page says.
 The same is trained on other instruction sets of this processor, which is how another machine is had on one: their rounding differs, a
@@ -9,7 +9,7 @@ a set that gives what another gave (on a processor without AVX-512, "native" is 
     assets/tiny/seed<k>/<objective>/       adapter, done.json, log.csv
     assets/tiny/policies.csv               scores of every policy by machine and seed; data/results/tiny_seeds.csv is the native part
     assets/tiny/classifiers.csv            what the classifiers are worth on held-out replies, by machine and training seed
-    README.md                            its table of the seeds
+    README.md                              its table of the seeds
 
 Finished parts under runs/reference/<machine>/ are reused, so the command goes on where it was stopped.
 """
