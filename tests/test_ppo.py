@@ -58,7 +58,9 @@ def exact_kl(lm, adapter: str) -> float:
 
 def trainer(lm=None, reward=wordy, config=QUICK, **options) -> PPOTrainer:
     options = {"prompts": tiny.PROMPTS, "progress": False, "adapter": "reflection"} | options
-    return PPOTrainer(lm or tiny.language_model("llama"), options.pop("adapter"), reward, options.pop("prompts"), config, **options)
+    lm, adapter = lm or tiny.language_model("llama"), options.pop("adapter")
+    options.setdefault("start_from_loaded", adapter in lm.adapters)
+    return PPOTrainer(lm, adapter, reward, options.pop("prompts"), config, **options)
 
 
 def weights(lm) -> dict[str, torch.Tensor]:
@@ -399,6 +401,57 @@ def test_the_run_does_not_touch_torchs_random_state():
     before = torch.get_rng_state()
     t.step()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def states(lm, adapter: str) -> dict[str, torch.Tensor]:
+    return {name: p for name, p in weights(lm).items() if f".{adapter}." in name}
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_an_adapter_of_another_run_is_not_trained_on(tmp_path):
+    """Two owners of one name would train on from each other's weights and file the result as a run from the base."""
+    lm = tiny.language_model("llama")
+    trainer(lm, folder=tmp_path / "one").train()
+    before = states(lm, "reflection")
+    for options in ({"folder": tmp_path / "two"}, {}):
+        with pytest.raises(UserError, match=r"'reflection' is in the model already .*one.* start_from_loaded"):
+            trainer(lm, start_from_loaded=False, **options)
+    assert same(states(lm, "reflection"), before) and not (tmp_path / "two" / "done.json").exists()
+    lm.add_adapter("by hand")
+    with pytest.raises(UserError, match="made in this process"):
+        trainer(lm, adapter="by hand", start_from_loaded=False)
+    with pytest.raises(UserError, match="not loaded, so there is nothing to start from"):
+        trainer(lm, adapter="nobody's", start_from_loaded=True)
+
+
+def test_a_run_of_the_same_folder_goes_on_in_the_same_model(tmp_path):
+    """Finished, it is loaded; interrupted, it starts from its checkpoint, or from a fresh adapter where there is none."""
+    whole = trainer(tiny.language_model("llama"), folder=tmp_path / "whole", config=replace(QUICK, checkpoint_every=0))
+    expected = whole.train()
+    for checkpoint_every in (0, 1):
+        lm, folder = tiny.language_model("llama"), tmp_path / f"cut{checkpoint_every}"
+        config = replace(QUICK, checkpoint_every=checkpoint_every)
+        with pytest.raises(Killed):
+            trainer(lm, killer(2), folder=folder, config=config).train()
+        log = trainer(lm, folder=folder, config=config, start_from_loaded=False).train()
+        pd.testing.assert_frame_equal(log.drop(columns="seconds"), expected.drop(columns="seconds"), check_exact=True)
+        assert same(states(lm, "reflection"), states(whole.lm, "reflection"))
+        trainer(lm, folder=folder, config=config, start_from_loaded=False, reward=killer(0)).train()  # finished: read, not trained
+        assert same(states(lm, "reflection"), states(whole.lm, "reflection"))
+        fresh = trainer(lm, folder=folder, config=config, start_from_loaded=False).train(resume=False)
+        pd.testing.assert_frame_equal(fresh.drop(columns="seconds"), expected.drop(columns="seconds"), check_exact=True)
+
+
+def test_training_on_from_a_loaded_adapter_is_another_run(tmp_path):
+    lm = tiny.language_model("llama", adapters=1)
+    run = trainer(lm, folder=tmp_path, start_from_loaded=True)
+    assert len(run.identity()["started_from"]) == 16 and "started_from" not in trainer().identity()
+    assert abs(run.train().kl.iloc[0]) > 0.01, "it starts where the adapter is, not at the base"
+    with pytest.raises(UserError, match="started_from"):
+        trainer(folder=tmp_path, start_from_loaded=False).train()
 
 
 def test_early_stop(tmp_path):

@@ -53,6 +53,8 @@ class LanguageModel:
         self.model: Any = model
         self.tokenizer = tokenizer
         self.config = config or ModelConfig()
+        self.origin: dict[str, str | None] = {}
+        """Folder that each adapter was loaded from or is trained in; None for one that was made here."""
         self.seq2seq = bool(model.config.is_encoder_decoder)
         if tokenizer.pad_token_id is None:
             raise UserError(f"{self.config.path}: the tokenizer has no padding token")
@@ -277,6 +279,7 @@ class LanguageModel:
         else:
             self.model = quietly(get_peft_model)(self.model, lora, adapter_name=name)
         self.model.set_adapter(name)
+        self.origin[name] = None
 
     def use(self, name: str) -> None:
         """Make an adapter the active (and only trainable) one."""
@@ -368,4 +371,5 @@ class LanguageModel:
         if result.unexpected_keys:
             raise UserError(f"adapter {name!r} in {folder} does not fit {self.config.path}: {result.unexpected_keys[0]} is unknown")
         self.model.set_adapter(name)
+        self.origin[name] = str(folder.resolve())
         self.model.eval()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from importlib.util import find_spec
-from typing import Any
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.bandits import draw
-from emorl_lite.methods.base import WeightedSum
-from emorl_lite.methods.dynamic_weights import DynamicWeightsPPO
+from emorl_lite.methods.base import Objectives
+from emorl_lite.methods.dynamic_weights import DynamicWeights
 from emorl_lite.methods.dynaopt import DynaOpt
 
 STEP = 0.1
@@ -43,15 +42,15 @@ class ContextualBandit:
         return [shared, *(f"{label if a == arm else ''}|a arm={a}" for a in range(self.arms))]
 
 
-class CDynaOptPPO(DynamicWeightsPPO):
+class CDynaOptWeights(DynamicWeights):
     """Arms: raise objective a, or leave the weights. Context: the weights and the improvements. Cost: the mean improvement, negated."""
 
-    counters = (*DynamicWeightsPPO.counters, "seen", "choice")
+    kept = (*DynamicWeights.kept, "seen", "choice")
 
-    def __init__(self, lm: Any, adapter: str, reward: WeightedSum, *args: Any, **options: Any):
-        self.bandit = ContextualBandit(len(reward.weights) + 1)
+    def __init__(self, objectives: Objectives, kl_coef: float):
+        super().__init__(objectives, kl_coef)
+        self.bandit = ContextualBandit(len(self.weights) + 1)
         self.choice: tuple[list[float], int, float] = ([], 0, math.nan)
-        super().__init__(lm, adapter, reward, *args, **options)
 
     @property
     def seen(self) -> list[tuple[list[float], int, float, float]]:
@@ -88,7 +87,7 @@ class CDynaOpt(DynaOpt):
 
     name = "c-dynaopt"
     trains = "one adapter on a weighted reward, weights by a contextual bandit"
-    trainer = CDynaOptPPO
+    weights = CDynaOptWeights
 
     @classmethod
     def check_possible(cls, lm: LanguageModel) -> None:

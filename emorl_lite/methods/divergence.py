@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from emorl_lite.methods.base import Method, Setting
-from emorl_lite.training.run_folder import random_states, set_random_states
+from emorl_lite.training.randomness import random_states, set_random_states
 
 
 @torch.no_grad()

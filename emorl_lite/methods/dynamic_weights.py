@@ -1,63 +1,73 @@
-"""PPO on a weighted sum of rewards whose weights change at every validation: what DynaOpt and C-DynaOpt share."""
+"""A weighted sum of rewards whose weights change at every validation: what DynaOpt and C-DynaOpt share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from emorl_lite.methods.base import WeightedSum
-from emorl_lite.training.ppo import PPOTrainer
-from emorl_lite.training.run_folder import COUNTERS
+from emorl_lite.methods.base import Objectives, WeightedSum
+from emorl_lite.training.objective import Objective
 
 HISTORY = 200
 """Validation scores of an objective that an improvement is measured against (DynaOpt's code)."""
 
 
-class DynamicWeightsPPO(PPOTrainer):
-    """At each validation: `learn` from the improvement that the last choice brought, then `choose` weights for the steps to come."""
+class DynamicWeights(Objective):
+    """sum_i w_i r_i: at each validation, `learn` from the improvement that the last choice brought, then `choose` the next w."""
 
-    counters: tuple[str, ...] = (*COUNTERS, "weights", "history")
-    reward: WeightedSum
+    kept: Sequence[str] = ("weights", "history")
+    """Attributes that a checkpoint keeps."""
 
-    def __init__(self, lm: Any, adapter: str, reward: WeightedSum, *args: Any, **options: Any):
-        self.objectives = reward.objectives
+    def __init__(self, objectives: Objectives, kl_coef: float):
+        d = len(objectives.names)
+        self.sum, self.objectives = WeightedSum(objectives, [1 / d] * d), objectives
+        super().__init__(self.sum, kl_coef)
         self.history: list[list[float]] = []
         self.improvements: list[float] | None = None
-        self.more_columns = [f"w_{name}" for name in reward.objectives.names]
-        super().__init__(lm, adapter, reward, *args, **options)
-        with self.own_randomness():
-            self.choose([0.0] * len(self.weights))
+        self.columns = [f"w_{name}" for name in objectives.names]
 
     @property
     def weights(self) -> list[float]:
         """Current weights of the objectives."""
-        return self.reward.weights
+        return self.sum.weights
 
     @weights.setter
     def weights(self, weights: Sequence[float]) -> None:
-        self.reward.weights = list(weights)
+        self.sum.weights = list(weights)
 
-    def more(self) -> dict[str, float]:
+    def start(self) -> None:
+        """The first choice."""
+        self.choose([0.0] * len(self.weights))
+
+    def row(self) -> dict[str, float]:
         """The weights of the step that was just done."""
-        return dict(zip(self.more_columns, self.weights, strict=True))
+        return dict(zip(self.columns, self.weights, strict=True))
 
-    @torch.no_grad()
-    def validate(self) -> float:
-        """Mean over the objectives of greedy replies to the validation prompts; the improvement of each is kept for `after_step`."""
-        scores = self.objectives(self.validation_prompts, self.validation_replies())
+    def validate(self, prompts: list[str], replies: list[str]) -> float:
+        """Mean over the objectives; the improvement of each is kept for `adapt`."""
+        scores = self.objectives(prompts, replies)
         self.improvements = improvements(scores, self.history)
         self.history = (self.history + scores.tolist())[-HISTORY:]
         return float(scores.mean())
 
-    def after_step(self) -> None:
+    def adapt(self) -> None:
         """Learn and choose, if this was a validation step."""
         if self.improvements is not None:
             self.learn(self.improvements)
             self.choose(self.improvements)
             self.improvements = None
+
+    def state(self) -> dict[str, Any]:
+        """The attributes in `kept`."""
+        return {name: getattr(self, name) for name in self.kept}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Put them back."""
+        for name in self.kept:
+            setattr(self, name, state.get(name, getattr(self, name)))
 
     def learn(self, improvements: list[float]) -> None:
         """The last choice brought these improvements, one an objective."""

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import ClassVar
 
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.bandits import Exp3
-from emorl_lite.methods.base import Cost, Knob, Method, Setting, WeightedSum, active
-from emorl_lite.methods.dynamic_weights import DynamicWeightsPPO
+from emorl_lite.methods.base import Cost, Knob, Method, Objectives, Setting, active
+from emorl_lite.methods.dynamic_weights import DynamicWeights
 
 EXPLORATION = 0.07
 """Exploration of both bandits (DynaOpt's code)."""
 
 
-class DynaOptPPO(DynamicWeightsPPO):
+class DynaOptWeights(DynamicWeights):
     """A controller draws an arm: raise the weight of objective a, or (the last arm) leave the weights.
 
     Raising is an update of a second bandit with arm a and reward 1, whose weights, divided by their sum, are the reward weights. At the
     next validation the controller's reward is the mean improvement over the objectives.
     """
 
-    counters = (*DynamicWeightsPPO.counters, "controller_weights", "arm", "raised_weights")
+    kept = (*DynamicWeights.kept, "controller_weights", "arm", "raised_weights")
 
-    def __init__(self, lm: Any, adapter: str, reward: WeightedSum, *args: Any, **options: Any):
-        d = len(reward.weights)
+    def __init__(self, objectives: Objectives, kl_coef: float):
+        super().__init__(objectives, kl_coef)
+        d = len(self.weights)
         self.controller, self.raised = Exp3(d + 1, EXPLORATION), Exp3(d, EXPLORATION)
         self.arm = d
-        super().__init__(lm, adapter, reward, *args, **options)
 
     @property
     def controller_weights(self) -> list[float]:
@@ -75,13 +75,13 @@ class DynaOpt(Method):
     reference = "arXiv 2403.13578"
     trains = "one adapter on a weighted reward, weights by bandits"
     decodes = "one adapter"
-    trainer: type[DynamicWeightsPPO] = DynaOptPPO
+    weights: ClassVar[type[DynamicWeights]] = DynaOptWeights
 
     def prepare(self) -> Cost:
         """Train or load the adapter."""
         bench = self.bench
         config = bench.scalarised(bench.uniform)
-        return bench.train(self.name, WeightedSum(bench.objectives, bench.uniform), config, self.trainer)
+        return bench.train(self.name, self.weights(bench.objectives, config.kl_coef), config)
 
     def policy(self, setting: Setting = None) -> AbstractContextManager[LanguageModel]:
         """The adapter."""

@@ -4,89 +4,93 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from emorl_lite.base.presets import PPOConfig
 from emorl_lite.lm.model import LanguageModel, Prompts
-from emorl_lite.methods.base import Bench, Cost, Knob, Method, Objectives, Policy, Setting, WeightedSum, active, cost_of
+from emorl_lite.methods.base import Bench, Cost, Knob, Method, Policy, Setting, WeightedSum, active, cost_of
 from emorl_lite.methods.conditioning import Conditioning
+from emorl_lite.training.objective import Objective
+from emorl_lite.training.policy import AdapterPolicy, decode_in_parts
 from emorl_lite.training.ppo import PPOTrainer
 from emorl_lite.training.rollout import Rollout, collect
 
 
-class SteerablePPO(PPOTrainer):
-    """PPO on E_w E_x,y [u(r(x, y), w) - beta(w) KL]: weights w are drawn for every prompt, and policy and critic know them.
+class SteerablePolicy(AdapterPolicy):
+    """A policy that is told weights, drawn for every prompt; its critic knows them too.
 
     The critic predicts one value per weight and takes their w-mean. That is the form of the return where the utility is linear in w; for
     Tchebycheff's and for a KL weight that is not linear in w it is only the best of that form, which handicaps those two a little.
-    Validation is at uniform weights.
     """
 
-    def __init__(self, lm: LanguageModel, adapter: str, method: Steerable, *args: Any, **options: Any):
+    def __init__(self, method: Steerable):
+        super().__init__(method.bench.lm, method.name)
         self.method, self.conditioning = method, method.conditioning
-        self.objectives: Objectives = method.bench.objectives
         self.values_per_state = self.conditioning.d
         self.weights = torch.empty(0)
-        super().__init__(lm, adapter, WeightedSum(self.objectives, method.bench.uniform), *args, **options)
+        """Weights [N, d] that the replies of the last rollout were asked with."""
 
     def identity(self) -> dict[str, Any]:
-        """What makes a run this run."""
-        return super().identity() | {"method": self.method.name}
+        """Which method it is."""
+        return {"method": self.method.name}
 
-    def make_adapter(self) -> None:
+    def make(self, seed: int) -> None:
         """Add the adapter in the conditioning's own form."""
-        self.conditioning.add(self.seed)
+        self.conditioning.add(seed)
 
-    def make_extra(self) -> torch.nn.Module:
+    def extra(self, seed: int) -> torch.nn.Module:
         """The conditioning's parameters."""
-        torch.manual_seed(self.seed)
+        torch.manual_seed(seed)
         extra = self.conditioning.extra().to(self.lm.device)
         self.conditioning.attach(extra)
         return extra
 
-    def rollout(self, rows: Tensor, k: int) -> Rollout:
+    def rollout(self, prompts: Sequence[str], encoded: Prompts, k: int, config: PPOConfig) -> Rollout:
         """Draw weights and sample with them. The reference is the base model, which reads no weights."""
-        drawn = self.method.draw(len(rows))
+        drawn = self.method.draw(len(prompts))
         self.weights = drawn.repeat_interleave(k, 0)
         self.conditioning.set(self.weights)
-        prompts = [self.prompts[int(row)] for row in rows]
         read = self.conditioning.inputs(prompts, drawn)
-        plain = self.encoded[rows]
         policy = None if self.conditioning.folds else self.conditioning
-        encoded, reference = (plain, None) if read == prompts else (self.lm.encode(read), plain)
-        return collect(self.lm, encoded, k, self.config.temperature, self.config.minibatch_size, policy, reference)
+        told, reference = (encoded, None) if read == list(prompts) else (self.lm.encode(read), encoded)
+        return collect(self.lm, told, k, config.temperature, config.minibatch_size, policy, reference)
 
-    def scores(self, prompts: list[str], replies: list[str]) -> Tensor:
-        """Each reply's scores, scalarised by its own weights."""
-        return self.method.utility(self.objectives(prompts, replies), self.weights)
-
-    def kl_coef(self) -> Tensor:
-        """Each reply's KL weight [N, 1]."""
-        return self.method.kl_weights(self.weights)[:, None].to(self.lm.device)
-
-    def values(self, features: Tensor, rows: Tensor) -> Tensor:
-        """sum_i w_i V_i."""
-        weights = self.weights.to(features.device)[rows]
-        return (self.value_head(features) * weights[:, None]).sum(-1)
-
-    def policy_logits(self, rollout: Rollout, rows: Tensor, T: int) -> Tensor:
+    def logits(self, rollout: Rollout, rows: Tensor, T: int) -> Tensor:
         """Each row with its own weights."""
         self.conditioning.use(rows)
-        return super().policy_logits(rollout, rows, T)
+        return super().logits(rollout, rows, T)
 
-    def validation_replies(self) -> list[str]:
+    def values(self, head: torch.nn.Module, features: Tensor, rows: Tensor) -> Tensor:
+        """sum_i w_i V_i."""
+        weights = self.weights.to(features.device)[rows]
+        return (head(features) * weights[:, None]).sum(-1)
+
+    def greedy(self, prompts: Sequence[str], encoded: Prompts) -> list[str]:
         """Greedy replies at uniform weights."""
         uniform = self.method.condition(None)
         self.conditioning.set(uniform)
-        self.encoded_validation = self.lm.encode(self.conditioning.inputs(self.validation_prompts, uniform))
-        return super().validation_replies()
+        with self.conditioning.decoding():
+            return decode_in_parts(self.lm, self.lm.encode(self.conditioning.inputs(prompts, uniform)))
 
-    def decoding(self) -> AbstractContextManager[None]:
-        """As the conditioning allows."""
-        return self.conditioning.decoding()
+
+class SteerableObjective(Objective):
+    """E_w E_x,y [u(r(x, y), w) - beta(w) KL], w as drawn by the policy for each prompt. Validation is at uniform weights."""
+
+    def __init__(self, method: Steerable, policy: SteerablePolicy):
+        self.method, self.policy, self.objectives = method, policy, method.bench.objectives
+        super().__init__(WeightedSum(self.objectives, method.bench.uniform), kl_coef=0.0)
+
+    def scores(self, prompts: list[str], replies: list[str]) -> Tensor:
+        """Each reply's scores, scalarised by its own weights."""
+        return self.method.utility(self.objectives(prompts, replies), self.policy.weights)
+
+    def kl_coef(self) -> Tensor:
+        """Each reply's KL weight [N, 1]."""
+        return self.method.kl_weights(self.policy.weights)[:, None].to(self.policy.lm.device)
 
 
 class Steered:
@@ -154,14 +158,18 @@ class Steerable(Method):
 
     def _train(self) -> Cost:
         bench = self.bench
-        config = bench.scalarised(bench.uniform)
-        trainer = SteerablePPO(
-            bench.lm, self.name, self, bench.train_prompts, config, watch=bench.objectives.watch(), **bench.options(self.name)
-        )
+        trainer = self.trainer(watch=bench.objectives.watch(), **bench.options(self.name))
         with self.conditioning.installed():
             trainer.train()
         bench.parts[self.name] = self.conditioning
         return cost_of(trainer)
+
+    def trainer(self, **options: Any) -> PPOTrainer:
+        """PPO for this policy on this objective."""
+        bench, policy = self.bench, SteerablePolicy(self)
+        objective = SteerableObjective(self, policy)
+        config = bench.scalarised(bench.uniform)
+        return PPOTrainer(bench.lm, self.name, objective, bench.train_prompts, config, policy=policy, **options)
 
     def replies_at(self, prompts: Sequence[str], settings: Sequence[Sequence[float]], batch_size: int = 128) -> list[list[str]]:
         """Greedy replies at many settings: every row of a batch has weights of its own."""

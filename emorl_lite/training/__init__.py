@@ -1,5 +1,7 @@
 """PPO for one LoRA policy, and the supervised warm start (notebook 02)."""
 
+from emorl_lite.training.objective import Objective
+from emorl_lite.training.policy import AdapterPolicy
 from emorl_lite.training.ppo import (
     PPOTrainer,
     explained_variance,
@@ -16,6 +18,8 @@ from emorl_lite.training.stopping import converged, stop_reason
 from emorl_lite.training.warm_start import warm_start
 
 __all__ = [
+    "AdapterPolicy",
+    "Objective",
     "PPOTrainer",
     "Rollout",
     "collect",

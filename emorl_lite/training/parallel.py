@@ -7,16 +7,19 @@ copies stay the same. The first process writes the files; the others get its sta
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
-import pandas as pd
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
+from torch import nn
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.training.ppo import PPOTrainer
-from emorl_lite.training.run_folder import load_optimizer_tensors, optimizer_tensors, random_states
+from emorl_lite.base.presets import PPOConfig
+from emorl_lite.training.team import Team
+
+T = TypeVar("T")
 
 COUNTED = ("step", "episodes", "samples", "validation", "seconds")
 """Columns of the log that are the same in every process."""
@@ -40,87 +43,64 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-class ParallelPPO(PPOTrainer):
-    """`PPOTrainer` as one of several processes. Raises UserError unless batch and episodes can be shared evenly.
+def team() -> Team:
+    """The processes that the launcher started, or this one alone."""
+    return Processes() if world_size() > 1 else Team()
+
+
+class Processes(Team):
+    """Several processes with a copy of the model each.
 
     Another number of processes is another run: replies are drawn from each process's own random numbers, and advantages are whitened within
     its share. A resumed run repeats the first process's random numbers exactly, and draws new ones for the others.
     """
 
-    def __init__(self, *args: Any, **options: Any):
-        self.rank, self.world = join()
-        if self.rank:
-            options |= {"folder": None, "progress": False}
-        super().__init__(*args, **options)
+    def __init__(self) -> None:
+        self.rank, self.size = join()
+        self.leads = self.rank == 0
+
+    def check(self, config: PPOConfig) -> None:
+        """Raise UserError unless batch and episodes can be shared evenly."""
         for name in ("batch_size", "episodes"):
-            if getattr(self.config, name) % self.world:
-                number = getattr(self.config, name)
-                raise UserError(f"--ppo.{name.replace('_', '-')} {number}: cannot be shared evenly by {self.world} processes")
-        self.random = random_states(self.lm.device, self.seed + 1_000_003 * self.rank)
-        self._told = False
+            if (number := getattr(config, name)) % self.size:
+                raise UserError(f"--ppo.{name.replace('_', '-')} {number}: cannot be shared evenly by {self.size} processes")
 
     def identity(self) -> dict[str, Any]:
         """A run of several processes is not a run of one."""
-        return super().identity() | {"processes": self.world}
+        return {"processes": self.size}
 
-    def _next_prompts(self, n: int) -> list[int]:
-        drawn = [super()._next_prompts(n)]
-        dist.broadcast_object_list(drawn, src=0)
-        return drawn[0]
+    def seed(self, seed: int) -> int:
+        """Another one for every process; the first has the run's."""
+        return seed + 1_000_003 * self.rank
+
+    def same(self, value: T) -> T:
+        """The first process's value, in all of them."""
+        told: list[Any] = [value]
+        dist.broadcast_object_list(told, src=0)
+        first: T = told[0]
+        return first
 
     def share(self, rows: list[int]) -> list[int]:
-        """Every `world`-th prompt, from this process's rank on."""
-        return rows[self.rank :: self.world]
+        """Every `size`-th prompt, from this process's rank on."""
+        return rows[self.rank :: self.size]
 
-    def average_gradients(self) -> None:
+    def copy(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Give all processes the first one's parameters."""
+        for parameter in parameters:
+            dist.broadcast(parameter.data, src=0)
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace every gradient by its mean over the processes."""
-        if not self._told:  # the critic's first bias is the mean score of each one's own share
-            self._tell()
-        for parameter in [*self.parameters, *self.value_head.parameters()]:
+        for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             dist.all_reduce(parameter.grad)
-            parameter.grad /= self.world
+            parameter.grad /= self.size
 
-    def step(self) -> dict[str, float]:
-        """One step; the log's row holds means over the processes."""
-        row = super().step()
+    def mean(self, row: dict[str, float]) -> dict[str, float]:
+        """The log's row with means over the processes; what all count alike stays."""
         names = [name for name in row if name not in COUNTED]
-        values = torch.tensor([row[name] for name in names], dtype=torch.float64)
-        values = values.to(self.lm.device if dist.get_backend() == "nccl" else "cpu")
+        device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+        values = torch.tensor([row[name] for name in names], dtype=torch.float64, device=device)
         dist.all_reduce(values)
-        row |= dict(zip(names, (values / self.world).tolist(), strict=True))
-        told: list[Any] = [row["validation"], self.validation_means]  # rounding may differ between processes: all must stop together
-        dist.broadcast_object_list(told, src=0)
-        row["validation"], self.validation_means = told
-        self.last_kls[-1] = row["kl"]  # all must stop together
-        return row
-
-    def train(self, resume: bool = True) -> pd.DataFrame:
-        """Train to the end; every process returns the first one's log."""
-        log = [super().train(resume)]
-        dist.broadcast_object_list(log, src=0)
-        return log[0]
-
-    def restore(self, resume: bool) -> bool:
-        """Bring every process to where the first one's folder stands."""
-        finished = super().restore(resume)
-        state = [
-            {"finished": finished, "moments": optimizer_tensors(self.optimizer), **{name: getattr(self, name) for name in self.counters}}
-        ]
-        dist.broadcast_object_list(state, src=0)
-        if self.rank:
-            self.random = random_states(self.lm.device, self.seed + 1_000_003 * self.rank + 7919 * int(state[0]["steps"]))
-            if state[0]["moments"]:
-                load_optimizer_tensors(self.optimizer, state[0]["moments"])
-            for name in self.counters:
-                setattr(self, name, state[0][name])
-        self._tell()
-        self._told = bool(self.steps)
-        return bool(state[0]["finished"])
-
-    def _tell(self) -> None:
-        """Give all processes the first one's weights."""
-        self._told = True
-        for parameter in [*self.parameters, *self.value_head.parameters()]:
-            dist.broadcast(parameter.data, src=0)
+        return row | dict(zip(names, (values / self.size).tolist(), strict=True))

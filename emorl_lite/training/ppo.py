@@ -11,23 +11,36 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import Table, check_writable
+from emorl_lite.base.files import check_identity
 from emorl_lite.base.presets import PPOConfig
-from emorl_lite.base.types import Reward
+from emorl_lite.base.types import Reward, reward_name
 from emorl_lite.lm.model import LanguageModel
-from emorl_lite.training.rollout import Rollout, collect, folded, score, token_logprobs, trim
-from emorl_lite.training.run_folder import ResumableRun, random_states
-from emorl_lite.training.stopping import stop_reason
+from emorl_lite.training.objective import Objective
+from emorl_lite.training.policy import AdapterPolicy, own_adapter
+from emorl_lite.training.randomness import OwnRandomness
+from emorl_lite.training.rollout import Rollout, score, token_logprobs
+from emorl_lite.training.run_folder import (
+    ADDED_OFF,
+    COUNTERS,
+    OF_STUDY,
+    RunFolder,
+    digest_of,
+    load_optimizer_tensors,
+    optimizer_tensors,
+)
+from emorl_lite.training.stopping import KL_STEPS, stop_reason
+from emorl_lite.training.team import Team
 
 COLUMNS = ["step", "episodes", "samples", "reward", "objective", "kl", "entropy", "approx_kl", "clipfrac", "policy_loss", "value_loss"]
 COLUMNS += ["explained_variance", "length", "finished", "first_ratio", "validation", "seconds"]
@@ -93,20 +106,23 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
     return float(1 - (returns - values)[kept].var(correction=0) / variance) if variance > 1e-12 else math.nan
 
 
-class PPOTrainer(ResumableRun):
+class PPOTrainer:
     """Train one adapter on one reward.
 
-    `watch` are other rewards that are only logged, as columns named by their keys. `folder` receives log.csv, samples.csv, checkpoint/, the
-    final adapter and done.json; without it nothing is written. The adapter is made (seeded) if the model lacks it. The policy runs without
-    dropout, so that the ratio before the first update is 1. Results depend on `seed`, not on torch's global random state.
-    Raises UserError for options that make no sense, an empty prompt list, a prompt too long, or a folder that cannot be written.
+    `reward` may be an `Objective`, whose reward weights change while the policy trains. `watch` are other rewards that are only logged, as
+    columns named by their keys. `folder` receives log.csv, samples.csv, checkpoint/, the final adapter and done.json; without it nothing is
+    written. The adapter is made (seeded) if the model lacks it; one that is there must come from this folder, unless `start_from_loaded`
+    says to train on from it. The policy runs without dropout, so that the ratio before the first update is 1. Results depend on `seed`,
+    not on torch's global random state. `policy` and `team` are for other kinds of policies (methods/) and several processes (parallel).
+    Raises UserError for options that make no sense, an empty prompt list, a prompt too long, a folder that cannot be written, or an
+    adapter of another run.
     """
 
     def __init__(
         self,
         lm: LanguageModel,
         adapter: str,
-        reward: Reward,
+        reward: Reward | Objective,
         prompts: Sequence[str],
         config: PPOConfig,
         *,
@@ -115,177 +131,105 @@ class PPOTrainer(ResumableRun):
         watch: Mapping[str, Reward] | None = None,
         seed: int = 0,
         progress: bool = True,
+        policy: AdapterPolicy | None = None,
+        team: Team | None = None,
+        start_from_loaded: bool = False,
     ):
-        super().__init__()
         config.check(bool(len(validation_prompts)))
-        self.lm, self.adapter, self.reward, self.config, self.seed, self.progress = lm, adapter, reward, config, seed, progress
-        self.watch = dict(watch or {})
+        self.lm, self.adapter, self.config, self.seed = lm, adapter, config, seed
+        self.objective = reward if isinstance(reward, Objective) else Objective(reward, config.kl_coef)
+        self.policy, self.team, self.watch = policy or AdapterPolicy(lm, adapter), team or Team(), dict(watch or {})
+        self.team.check(config)
         if taken := [key for key in self.watch if key in COLUMNS]:
             raise UserError(f"watched reward {taken[0]!r}: the log already has a column of this name")
         self.prompts, self.validation_prompts = list(prompts), list(validation_prompts)
         self.encoded = lm.encode(self.prompts)
         self.encoded_validation = lm.encode(self.validation_prompts) if self.validation_prompts else None
-        self.folder = Path(folder) if folder is not None else None
-        if self.folder is not None:
-            check_writable(self.folder)
-        if adapter not in lm.adapters:
-            self.make_adapter()
+        self.progress = progress and self.team.leads
+        self.run = RunFolder(folder if self.team.leads else None, [*COLUMNS, *self.watch, *self.objective.columns])
+        self.started_from = own_adapter(self.policy, folder, seed, start_from_loaded)
         lm.use(adapter)
-        self.extra = self.make_extra().to(lm.device)
+        self.extra = self.policy.extra(seed).to(lm.device)
         self.parameters = [*(p for p in lm.model.parameters() if p.requires_grad), *self.extra.parameters()]
-        self.value_head = nn.Linear(lm.width, self.values_per_state, device=lm.device)
+        self.value_head = nn.Linear(lm.width, self.policy.values_per_state, device=lm.device)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
         groups = [{"params": self.parameters, "lr": config.lr}, {"params": list(self.value_head.parameters()), "lr": config.value_lr}]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=lm.device.type in ("cpu", "cuda"))
-        self.random = random_states(lm.device, seed)
+        self.random = OwnRandomness(lm.device, self.team.seed(seed))
+        self.steps = self.episodes = self.samples = 0
+        self.seconds = 0.0
+        self.order: list[int] = []  # prompts still to come in this pass over the data
+        self.validation_means: list[float] = []
+        self.last_kls: list[float] = []
         self.last_samples: list[dict[str, Any]] = []
-        self.log = Table(self.folder and self.folder / "log.csv", [*COLUMNS, *self.watch, *self.more_columns])
-        self.samples_table = Table(self.folder and self.folder / "samples.csv", ["step", "prompt", "reply", "score"])
+        with self.random:
+            self.objective.start()
 
-    # -- what another kind of policy changes (see methods/)
+    # -- the algorithm
 
-    values_per_state = 1
-    """Outputs of the value head."""
-    more_columns: Sequence[str] = ()
-    """Further columns of the log."""
+    def train(self, resume: bool = True) -> pd.DataFrame:
+        """Train to the end and return the log, one row a step.
 
-    def more(self) -> dict[str, float]:
-        """Their values after a step."""
-        return {}
-
-    def make_adapter(self) -> None:
-        """Add the adapter to be trained."""
-        self.lm.add_adapter(self.adapter, self.seed)
-
-    def make_extra(self) -> nn.Module:
-        """Trained parameters beside the adapter: none."""
-        return nn.Module()
-
-    def rollout(self, rows: Tensor, k: int) -> Rollout:
-        """Sample k replies to each of these training prompts."""
-        return collect(self.lm, self.encoded[rows], k, self.config.temperature, self.config.minibatch_size)
-
-    def scores(self, prompts: list[str], replies: list[str]) -> Tensor:
-        """The reward [N] of a rollout's replies."""
-        return score(self.reward, prompts, replies)
-
-    def kl_coef(self) -> float | Tensor:
-        """Weight of the KL penalty, one for all replies or one a reply [N, 1]."""
-        return self.config.kl_coef
-
-    def values(self, features: Tensor, rows: Tensor) -> Tensor:
-        """The critic's values [n, T] at features [n, T, d] of these rows of the rollout."""
-        return self.value_head(features).squeeze(-1)
-
-    def policy_logits(self, rollout: Rollout, rows: Tensor, T: int) -> Tensor:
-        """The policy's logits [n, T, V] for the first T tokens of these rows of the rollout, with gradients."""
-        return self.lm.forward_reply(trim(rollout.prompts[rows]), rollout.tokens[rows, :T], rollout.mask[rows, :T])[0]
-
-    def decoding(self) -> AbstractContextManager[None]:
-        """Around greedy decoding: one adapter for all rows is folded into the weights."""
-        return folded(self.lm)
-
-    def after_step(self) -> None:
-        """Called at the end of every step, with the trainer's own randomness."""
-
-    # -- what several processes change (see parallel_ppo)
-
-    world = 1
-    """Processes that train this adapter together."""
-
-    def share(self, rows: list[int]) -> list[int]:
-        """The prompts of a step that this process answers."""
-        return rows
-
-    def average_gradients(self) -> None:
-        """Called before every optimizer step."""
-
-    # -- one step
+        With a folder, continue from its checkpoint (`resume`), or load the adapter and return the log at once if the run is done; a resumed
+        run ends with the same weights and log as an uninterrupted one. `resume=False` starts the folder again. Raises UserError if the
+        folder's run had other options, or if the reward gives anything but one finite score a reply; the last checkpoint then stays.
+        """
+        if not self.restore(resume):
+            if not self.steps and self.config.checkpoint_every:
+                self.save_checkpoint()  # the adapter's first weights: a run killed early starts from the same
+            # plain text on standard output: a notebook keeps it as text, without widget state
+            look: dict[str, Any] = {"desc": self.adapter, "unit": "ep", "file": sys.stdout, "mininterval": 1, "disable": not self.progress}
+            with tqdm(total=self.config.episodes, initial=self.episodes, **look) as bar:
+                while not (reason := stop_reason(self.config, self.episodes, self.validation_means, self.last_kls)):
+                    row = self.step()
+                    self.run.append(row, self.last_samples)
+                    bar.set_postfix(reward=f"{row['reward']:.3f}", kl=f"{row['kl']:.2f}")
+                    bar.update(self.episodes - bar.n)
+                    if self.config.checkpoint_every and self.steps % self.config.checkpoint_every == 0:
+                        self.save_checkpoint()
+            self.finish(reason)
+        log: pd.DataFrame = self.team.same(self.run.log.frame())
+        return log
 
     def step(self) -> dict[str, float]:
         """One rollout and its update. Returns the row of the log; `validation` is NaN unless it is a validation step's turn."""
         started = time.perf_counter()
         self.lm.use(self.adapter)
         self.lm.model.eval()
+        self._set_learning_rates()
         config, k = self.config, self.config.k if self.config.estimator == "rloo" else 1
-        left = max(0.0, 1 - self.episodes / config.episodes) if config.anneal_lr else 1.0
-        for group, rate in zip(self.optimizer.param_groups, (config.lr, config.value_lr), strict=True):
-            group["lr"] = rate * left
-        with self.own_randomness():
-            drawn = self._next_prompts(min(config.batch_size, max(1, config.episodes - self.episodes)))
-            rows = self.share(drawn)
+        with self.random:
+            drawn = self.team.same(self._next_prompts(min(config.batch_size, max(1, config.episodes - self.episodes))))
+            rows = self.team.share(drawn)
+            rollout = self.policy.rollout([self.prompts[row] for row in rows], self.encoded[torch.tensor(rows)], k, config)
             prompts = [self.prompts[row] for row in rows for _ in range(k)]
-            rollout = self.rollout(torch.tensor(rows), k)
-            scores = self.scores(prompts, rollout.texts)
-            watched = {
-                key: float((scores if other is self.reward else score(other, prompts, rollout.texts, key)).mean())
-                for key, other in self.watch.items()
-            }
+            scores = self.objective.scores(prompts, rollout.texts)
+            watched = {key: self._watched(key, prompts, rollout.texts, scores) for key in self.watch}
             if not self.steps:
                 self.value_head.bias.data.fill_(float(scores.mean()))  # the critic starts at the mean, not far below it
+                self.team.copy(self.value_head.parameters())
             updated = self._update(rollout, scores.to(rollout.mask.device), k)
         self.steps += 1
         self.episodes += len(drawn)
-        self.samples += len(rollout) * self.world
+        self.samples += len(rollout) * self.team.size
         self.last_samples = [
             {"step": self.steps, "prompt": prompts[i], "reply": rollout.texts[i], "score": float(scores[i])}
             for i in range(min(config.log_samples, len(rollout)))
         ]
-        kl_per_reply = kl_per_token(rollout.logp, rollout.ref_logp, rollout.mask).sum(1)
-        kl = float(kl_per_reply.mean())
-        self.last_kls = [*self.last_kls, kl][-3:]
-        ended = (rollout.tokens == self.lm.tokenizer.eos_token_id) & rollout.mask.bool()
-        row = {
-            "step": self.steps,
-            "episodes": self.episodes,
-            "samples": self.samples,
-            "reward": float(scores.mean()),
-            "objective": float(scores.mean() - (self.kl_coef() * kl_per_reply[:, None]).mean()),
-            "kl": kl,
-            "entropy": float(masked_mean(rollout.entropy, rollout.mask)),
-            **updated,
-            "length": float(rollout.mask.sum(1).mean()),
-            "finished": float(ended.any(1).float().mean()),
-            "validation": math.nan,
-            **watched,
-            **self.more(),
-        }
+        counted = {"step": self.steps, "episodes": self.episodes, "samples": self.samples, "validation": math.nan}
+        row = counted | self._measured(rollout, scores) | updated | watched | self.objective.row()
         if self.validation_prompts and config.validate_every and self.steps % config.validate_every == 0:
             row["validation"] = self.validate()
             self.validation_means.append(row["validation"])
-        with self.own_randomness():
-            self.after_step()
+        with self.random:
+            self.objective.adapt()
         self.seconds += time.perf_counter() - started
-        return row | {"seconds": round(self.seconds, 3)}
-
-    @torch.no_grad()
-    def validate(self) -> float:
-        """Mean reward of greedy replies to the validation prompts."""
-        return float(score(self.reward, self.validation_prompts, self.validation_replies()).mean())
-
-    def validation_replies(self) -> list[str]:
-        """Greedy replies to the validation prompts."""
-        assert self.encoded_validation is not None
-        texts: list[str] = []
-        with self.decoding():
-            for rows in torch.arange(len(self.validation_prompts)).split(64):
-                texts += self.lm.decode(self.lm.generate(trim(self.encoded_validation[rows])))
-        return texts
-
-    def _advantages(self, rollout: Rollout, scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(advantages, returns, values) [N, T] of a rollout: the score comes at a reply's last token, the KL penalty at every token."""
-        config, mask = self.config, rollout.mask
-        penalty = self.kl_coef() * kl_per_token(rollout.logp, rollout.ref_logp, mask)
-        if config.estimator == "rloo":
-            nothing = torch.zeros_like(mask)
-            return leave_one_out(scores - penalty.sum(1), k)[:, None] * mask, nothing, nothing
-        rewards = -penalty
-        rewards[torch.arange(len(rewards), device=mask.device), mask.sum(1).long() - 1] += scores
-        with torch.no_grad():
-            values = self.values(rollout.features, torch.arange(len(rollout), device=mask.device)) * mask
-        advantages, returns = gae(rewards, values, mask, config.gamma, config.lam)
-        return whiten(advantages, mask), returns, values
+        row = self.team.mean(row | {"seconds": round(self.seconds, 3)})
+        # rounding may differ between processes, and all must stop together
+        row["validation"], self.validation_means = self.team.same((row["validation"], self.validation_means))
+        self.last_kls = [*self.last_kls, row["kl"]][-KL_STEPS:]
+        return row
 
     def _update(self, rollout: Rollout, scores: Tensor, k: int) -> dict[str, float]:
         """Gradient steps on a rollout; scores [N]. Returns the update's columns of the log: means over the optimizer steps."""
@@ -298,31 +242,14 @@ class PPOTrainer(ResumableRun):
         for _ in range(epochs):
             for group in torch.randperm(len(rollout)).to(scores.device).split(group_size):
                 self.optimizer.zero_grad()
-                group_tokens = rollout.mask[group].sum()
-                for rows in self._chunks(group, rollout.mask):
-                    T = int(rollout.mask[rows].sum(1).max())
-                    mask, tokens, old_logp, advantage = (x[rows, :T] for x in (rollout.mask, rollout.tokens, rollout.logp, advantages))
-                    logits = self.policy_logits(rollout, rows, T)
-                    logp = token_logprobs(logits, tokens, config.temperature) * mask
-                    if rloo:
-                        share = len(rows) / len(group)
-                        pg, vf = -(advantage * logp).sum(1).mean(), torch.zeros((), device=logp.device)
-                    else:
-                        share = float(mask.sum() / group_tokens)  # chunks weigh as one batch of their tokens
-                        pg = policy_loss(logp, old_logp, advantage, mask, config.clip)
-                        values = self.values(rollout.features[rows, :T], rows)
-                        vf = value_loss(values, old_values[rows, :T], returns[rows, :T], mask, config.value_clip)
-                    (share * (pg + config.vf_coef * vf)).backward()
-                    with torch.no_grad():
-                        log_ratio = logp - old_logp
-                        away = (log_ratio.exp() - 1).abs() * mask
-                        if not updates:
-                            first_ratio = max(first_ratio, float(away.max()))
-                        sums["approx_kl"] += share * float(masked_mean(log_ratio.exp() - 1 - log_ratio, mask))
-                        sums["clipfrac"] += share * float(masked_mean((away > config.clip).float(), mask))
-                        sums["policy_loss"] += share * float(pg)
-                        sums["value_loss"] += share * float(vf)
-                self.average_gradients()
+                for rows in self._passes(group, rollout.mask):
+                    share, loss, told = self._loss(rollout, advantages, returns, old_values, rows, group)
+                    (share * loss).backward()
+                    for name in sums:
+                        sums[name] += share * told[name]
+                    if not updates:
+                        first_ratio = max(first_ratio, told["ratio"])
+                self.team.average_gradients([*self.parameters, *self.value_head.parameters()])
                 nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm)
                 nn.utils.clip_grad_norm_(self.value_head.parameters(), config.max_grad_norm)
                 self.optimizer.step()
@@ -332,7 +259,78 @@ class PPOTrainer(ResumableRun):
         fit = math.nan if rloo else explained_variance(old_values, returns, rollout.mask)
         return {name: x / updates for name, x in sums.items()} | critic | {"explained_variance": fit, "first_ratio": first_ratio}
 
-    def _chunks(self, group: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+    def _advantages(self, rollout: Rollout, scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(advantages, returns, values) [N, T] of a rollout: the score comes at a reply's last token, the KL penalty at every token."""
+        config, mask = self.config, rollout.mask
+        penalty = self.objective.kl_coef() * kl_per_token(rollout.logp, rollout.ref_logp, mask)
+        if config.estimator == "rloo":
+            nothing = torch.zeros_like(mask)
+            return leave_one_out(scores - penalty.sum(1), k)[:, None] * mask, nothing, nothing
+        rewards = -penalty
+        rewards[torch.arange(len(rewards), device=mask.device), mask.sum(1).long() - 1] += scores
+        with torch.no_grad():
+            values = self.policy.values(self.value_head, rollout.features, torch.arange(len(rollout), device=mask.device)) * mask
+        advantages, returns = gae(rewards, values, mask, config.gamma, config.lam)
+        return whiten(advantages, mask), returns, values
+
+    def _loss(
+        self, rollout: Rollout, advantages: Tensor, returns: Tensor, old_values: Tensor, rows: Tensor, group: Tensor
+    ) -> tuple[float, Tensor, dict[str, float]]:
+        """(share, loss, measured) of one forward pass: `rows` of an optimizer step's `group`, in which they weigh `share`."""
+        config = self.config
+        T = int(rollout.mask[rows].sum(1).max())
+        mask, tokens, old_logp, advantage = (x[rows, :T] for x in (rollout.mask, rollout.tokens, rollout.logp, advantages))
+        logp = token_logprobs(self.policy.logits(rollout, rows, T), tokens, config.temperature) * mask
+        if config.estimator == "rloo":
+            share = len(rows) / len(group)
+            pg, vf = -(advantage * logp).sum(1).mean(), torch.zeros((), device=logp.device)
+        else:
+            share = float(mask.sum() / rollout.mask[group].sum())  # passes weigh as one batch of their tokens
+            pg = policy_loss(logp, old_logp, advantage, mask, config.clip)
+            values = self.policy.values(self.value_head, rollout.features[rows, :T], rows)
+            vf = value_loss(values, old_values[rows, :T], returns[rows, :T], mask, config.value_clip)
+        with torch.no_grad():
+            log_ratio = logp - old_logp
+            away = (log_ratio.exp() - 1).abs() * mask
+            measured = {
+                "ratio": float(away.max()),
+                "approx_kl": float(masked_mean(log_ratio.exp() - 1 - log_ratio, mask)),
+                "clipfrac": float(masked_mean((away > config.clip).float(), mask)),
+                "policy_loss": float(pg),
+                "value_loss": float(vf),
+            }
+        return share, pg + config.vf_coef * vf, measured
+
+    def _measured(self, rollout: Rollout, scores: Tensor) -> dict[str, float]:
+        """Columns of the log about a rollout [N, T]. KL is measured here as it is, whatever the penalty makes of it."""
+        kl = kl_per_token(rollout.logp, rollout.ref_logp, rollout.mask).sum(1)
+        ended = (rollout.tokens == self.lm.tokenizer.eos_token_id) & rollout.mask.bool()
+        return {
+            "reward": float(scores.mean()),
+            "objective": float(scores.mean() - (self.objective.kl_coef() * kl[:, None]).mean()),
+            "kl": float(kl.mean()),
+            "entropy": float(masked_mean(rollout.entropy, rollout.mask)),
+            "length": float(rollout.mask.sum(1).mean()),
+            "finished": float(ended.any(1).float().mean()),
+        }
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """Mean reward of greedy replies to the validation prompts."""
+        assert self.encoded_validation is not None
+        return self.objective.validate(self.validation_prompts, self.policy.greedy(self.validation_prompts, self.encoded_validation))
+
+    def _watched(self, key: str, prompts: list[str], replies: list[str], scores: Tensor) -> float:
+        """Mean of a watched reward; if it is the trained one itself, its scores are there."""
+        own = self.watch[key] is self.objective.reward
+        return float((scores if own else score(self.watch[key], prompts, replies, key)).mean())
+
+    def _set_learning_rates(self) -> None:
+        left = max(0.0, 1 - self.episodes / self.config.episodes) if self.config.anneal_lr else 1.0
+        for group, rate in zip(self.optimizer.param_groups, (self.config.lr, self.config.value_lr), strict=True):
+            group["lr"] = rate * left
+
+    def _passes(self, group: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """Cut the rows of one optimizer step into forward passes; sorting by length saves padding, and the gradient is the group's."""
         size = self.config.minibatch_size if group.device.type == "cuda" else min(self.config.minibatch_size, CPU_ROWS)
         return group[mask[group].sum(1).argsort()].split(size)
@@ -344,29 +342,84 @@ class PPOTrainer(ResumableRun):
         rows, self.order = self.order[:n], self.order[n:]
         return rows
 
-    # -- a whole run
+    # -- the run on disk
 
-    def train(self, resume: bool = True) -> pd.DataFrame:
-        """Train to the end and return the log, one row a step.
+    def identity(self) -> dict[str, Any]:
+        """What makes a run this run: a checkpoint continues only under the same."""
+        shape = {f"model.{key}": getattr(self.lm.config, key) for key in ("template", "max_new_tokens", "lora_r", "lora_alpha")}
+        run: dict[str, Any] = {"adapter": self.adapter.removeprefix(OF_STUDY), "reward": reward_name(self.objective.reward)}
+        run |= {"watch": list(self.watch), "seed": self.seed}
+        texts = {"prompts": digest_of(self.prompts), "validation_prompts": digest_of(self.validation_prompts)}
+        ppo = {f"ppo.{key}": value for key, value in asdict(self.config).items() if value or key not in ADDED_OFF}
+        return {**run, **ppo, **shape, **texts, **self.policy.identity(), **self.team.identity(), **self.started_from}
 
-        With a folder, continue from its checkpoint (`resume`), or load the adapter and return the log at once if the run is done; a resumed
-        run ends with the same weights and log as an uninterrupted one. `resume=False` starts the folder again. Raises UserError if the
-        folder's run had other options, or if the reward gives anything but one finite score a reply; the last checkpoint then stays.
-        """
-        if self.restore(resume):
-            return self.log.frame()
-        if not self.steps and self.config.checkpoint_every:
-            self.save_checkpoint()  # the adapter's first weights: a run killed early starts from the same
-        # plain text on standard output: a notebook keeps it as text, without widget state
-        look: dict[str, Any] = {"desc": self.adapter, "unit": "ep", "file": sys.stdout, "mininterval": 1, "disable": not self.progress}
-        with tqdm(total=self.config.episodes, initial=self.episodes, **look) as bar:
-            while not (reason := stop_reason(self.config, self.episodes, self.validation_means, self.last_kls)):
-                row = self.step()
-                self.log.append([row])
-                self.samples_table.append(self.last_samples)
-                bar.set_postfix(reward=f"{row['reward']:.3f}", kl=f"{row['kl']:.2f}")
-                bar.update(self.episodes - bar.n)
-                if self.config.checkpoint_every and self.steps % self.config.checkpoint_every == 0:
-                    self.save_checkpoint()
-        self.finish(reason)
-        return self.log.frame()
+    def save_checkpoint(self) -> None:
+        """Write the run's state: adapter, value head, optimizer moments and random states as tensors, the rest as JSON in the header."""
+        if self.run.path is None:
+            return
+        parts = {
+            "adapter": get_peft_model_state_dict(self.lm.model, adapter_name=self.adapter),
+            "value_head": self.value_head.state_dict(),
+            "extra": self.extra.state_dict(),
+            "optimizer": optimizer_tensors(self.optimizer),
+            "random": self.random.states,
+        }
+        self.run.save(parts, self._counters() | self.objective.state() | {"identity": self.identity(), "base": self.lm.base_probe()})
+
+    def restore(self, resume: bool = True) -> bool:
+        """Bring the trainer, and every process of its team, to where its folder's run stands; True if that run is done."""
+        if not resume and self.steps:
+            raise UserError("train(resume=False): this trainer has trained already; make a new one, on a fresh adapter")
+        finished = self._read(resume) if self.run.path is not None else False
+        if not finished:
+            self.run.rewind(self.steps)
+        told = self.team.same({"finished": finished, "moments": optimizer_tensors(self.optimizer), **self._counters()})
+        if not self.team.leads:
+            self.random = OwnRandomness(self.lm.device, self.team.seed(self.seed) + 7919 * int(told["steps"]))
+            load_optimizer_tensors(self.optimizer, told["moments"])
+            self._set_counters(told)
+        self.team.copy([*self.parameters, *self.value_head.parameters()])
+        return bool(told["finished"])
+
+    def _read(self, resume: bool) -> bool:
+        """What the folder holds: a finished run (True), a checkpoint, or nothing yet."""
+        if not resume:
+            self.run.clear()
+        if record := self.run.finished():
+            watched = {"watch": record["identity"].get("watch")}  # only logged: another list gives the same adapter
+            check_identity(self.run.done, record["identity"], self.identity() | watched)
+            if self.episodes != record["episodes"]:  # else it was trained by this very object
+                self.lm.load_adapter(self.run.done.parent, self.adapter)
+                self.extra.load_state_dict(self.run.extra())
+                self._set_counters({name: record[name] for name in ("steps", "episodes", "samples", "seconds")})
+            return True
+        if (found := self.run.load()) is not None:
+            parts, state = found
+            check_identity(self.run.checkpoint, state["identity"], self.identity())
+            if state["base"] != self.lm.base_probe():
+                base = self.lm.config.path
+                raise UserError(f"{self.run.checkpoint}: made with another base model than {base}; use another folder, or resume=False")
+            set_peft_model_state_dict(self.lm.model, parts["adapter"], adapter_name=self.adapter)
+            self.value_head.load_state_dict(parts["value_head"])
+            self.extra.load_state_dict(parts["extra"])
+            load_optimizer_tensors(self.optimizer, parts["optimizer"])
+            self.random.states = parts["random"]
+            self._set_counters(state)
+            self.objective.load_state(state)
+        return False
+
+    def finish(self, reason: str) -> None:
+        """Write the final adapter and done.json, and let the checkpoint go."""
+        if self.run.path is None:
+            return
+        self.lm.round_adapter(self.adapter)
+        self.lm.save_adapter(self.adapter, self.run.path)
+        counted = {"seconds": round(self.seconds, 3), "steps": self.steps, "episodes": self.episodes, "samples": self.samples}
+        self.run.finish(self.extra.state_dict(), counted | {"stopped": reason, "identity": self.identity()})
+
+    def _counters(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in COUNTERS}
+
+    def _set_counters(self, state: Mapping[str, Any]) -> None:
+        for name in COUNTERS:
+            setattr(self, name, state.get(name, getattr(self, name)))

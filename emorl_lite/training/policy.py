@@ -1,0 +1,92 @@
+"""What PPO trains: a policy that answers prompts, and whose answers can be differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import digest
+from emorl_lite.base.presets import PPOConfig
+from emorl_lite.lm.model import LanguageModel, Prompts
+from emorl_lite.training.rollout import Rollout, collect, folded, trim
+
+GREEDY_ROWS = 64
+"""Prompts answered at a time when decoding greedily."""
+
+
+class AdapterPolicy:
+    """One LoRA adapter, the same for every prompt. Shapes: n rows of a rollout, T reply tokens, V words, d width."""
+
+    values_per_state = 1
+    """Outputs of the value head."""
+
+    def __init__(self, lm: LanguageModel, adapter: str, rank: int | None = None):
+        self.lm, self.adapter, self.rank = lm, adapter, rank
+
+    def identity(self) -> dict[str, Any]:
+        """What of the policy makes a run this run."""
+        return {}
+
+    def make(self, seed: int) -> None:
+        """Add the adapter to the model. It starts as the identity."""
+        self.lm.add_adapter(self.adapter, seed, rank=self.rank)
+
+    def extra(self, seed: int) -> nn.Module:
+        """Trained parameters beside the adapter: none."""
+        return nn.Module()
+
+    def rollout(self, prompts: Sequence[str], encoded: Prompts, k: int, config: PPOConfig) -> Rollout:
+        """Sample k replies to each of these training prompts."""
+        return collect(self.lm, encoded, k, config.temperature, config.minibatch_size)
+
+    def logits(self, rollout: Rollout, rows: Tensor, T: int) -> Tensor:
+        """Logits [n, T, V] for the first T tokens of these rows of the rollout, with gradients."""
+        return self.lm.forward_reply(trim(rollout.prompts[rows]), rollout.tokens[rows, :T], rollout.mask[rows, :T])[0]
+
+    def values(self, head: nn.Module, features: Tensor, rows: Tensor) -> Tensor:
+        """The critic's values [n, T] at features [n, T, d] of these rows of the rollout."""
+        values: Tensor = head(features)
+        return values.squeeze(-1)
+
+    def greedy(self, prompts: Sequence[str], encoded: Prompts) -> list[str]:
+        """Greedy replies; the adapter is folded into the weights meanwhile."""
+        with folded(self.lm):
+            return decode_in_parts(self.lm, encoded)
+
+
+def decode_in_parts(lm: LanguageModel, encoded: Prompts) -> list[str]:
+    """Greedy replies of a model as it stands, some prompts at a time."""
+    texts: list[str] = []
+    for rows in torch.arange(len(encoded)).split(GREEDY_ROWS):
+        texts += lm.decode(lm.generate(trim(encoded[rows])))
+    return texts
+
+
+def own_adapter(policy: AdapterPolicy, folder: Path | str | None, seed: int, start_from_loaded: bool) -> dict[str, str]:
+    """See to it that the adapter in the model is the run's own: made now, or left by an earlier trainer of the same folder.
+
+    Two owners of one name would train on from each other's weights. With `start_from_loaded` that is what is wanted; the digest that is
+    returned then tells the run from one that started at the base. Raises UserError for an adapter of another run.
+    """
+    lm, name, own = policy.lm, policy.adapter, str(Path(folder).resolve()) if folder is not None else None
+    if start_from_loaded:
+        if name not in lm.adapters:
+            raise UserError(f"adapter {name!r} is not loaded, so there is nothing to start from: load_adapter() comes first")
+        tensors = [x.detach().float().cpu().numpy().tobytes() for key, x in lm.model.named_parameters() if f".{name}." in key]
+        return {"started_from": digest(b"".join(tensors))}
+    if name in lm.adapters:
+        if own is None or lm.origin.get(name) != own:
+            whose = lm.origin.get(name) or "made in this process"
+            raise UserError(
+                f"adapter {name!r} is in the model already ({whose}) and is not {f'the run of {own}' if own else 'of this run'}: "
+                "train under another name, on a model without it, or from its weights with start_from_loaded=True"
+            )
+        lm.model.delete_adapter(name)  # what the folder holds, if anything, is loaded into a fresh one
+    policy.make(seed)
+    lm.origin[name] = own
+    return {}
