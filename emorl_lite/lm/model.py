@@ -5,7 +5,6 @@ All that differs between decoder-only and encoder-decoder models is in this file
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
-from safetensors.torch import load_file, save_file
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
@@ -24,8 +22,7 @@ from transformers.utils import logging
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import how_to_get, resolve
 from emorl_lite.base.presets import ModelConfig
-from emorl_lite.base.quiet import quietly
-from emorl_lite.lm.adapters import adapter_digest, fold_in
+from emorl_lite.lm import adapters
 from emorl_lite.lm.devices import choose_device, cpu_has_bfloat16, half_precision, use_one_thread_for_tiny
 
 UNFINISHED = " […]"
@@ -80,15 +77,15 @@ class LanguageModel:
         if tokenizer.pad_token_id is None:  # GPT-2 has none; masks say what is padding
             tokenizer.pad_token = tokenizer.eos_token
         if config.warm_start:
-            model = fold_in(model, config.warm_start, config.path)
+            model = adapters.merge_warm_start(model, config.warm_start, config.path)
         if not quiet:
             print(f"{config.path}: {model.num_parameters():,} parameters on {device}, {dtype}")
         return cls(model, tokenizer, config)
 
     @cached_property
-    def folded(self) -> str:
-        """What tells a warm-started base from others of its kind: a digest of the adapter folded in; empty without one."""
-        return adapter_digest(resolve(self.config.warm_start)) if self.config.warm_start else ""
+    def warm_start_digest(self) -> str:
+        """What tells a warm-started base from others of its kind: a digest of the adapter merged into it; empty without one."""
+        return adapters.adapter_digest(resolve(self.config.warm_start)) if self.config.warm_start else ""
 
     # -- parts
 
@@ -257,27 +254,9 @@ class LanguageModel:
 
         `rank`: another one than the configured, with the same scale; `ranks`: of single layers, by a regular expression for their names.
         """
-        c = self.config
-        rank, ranks = rank or c.lora_r, ranks or {}
-
-        def same_scale(r: int) -> Any:
-            alpha = c.lora_alpha * r / c.lora_r
-            return int(alpha) if alpha.is_integer() else alpha
-
-        lora = LoraConfig(
-            r=rank,
-            lora_alpha=same_scale(rank),
-            rank_pattern=ranks,
-            alpha_pattern={layer: same_scale(r) for layer, r in ranks.items()},
-            lora_dropout=c.lora_dropout,
-            target_modules="all-linear",
-            task_type="SEQ_2_SEQ_LM" if self.seq2seq else "CAUSAL_LM",
-        )
+        lora = adapters.lora_config(self.config, "SEQ_2_SEQ_LM" if self.seq2seq else "CAUSAL_LM", rank, ranks)
         torch.manual_seed(seed)
-        if isinstance(self.model, PeftModel):
-            quietly(self.model.add_adapter)(name, lora)
-        else:
-            self.model = quietly(get_peft_model)(self.model, lora, adapter_name=name)
+        self.model = adapters.with_adapter(self.model, name, lora)
         self.model.set_adapter(name)
         self.origin[name] = None
 
@@ -302,74 +281,27 @@ class LanguageModel:
 
     def base_probe(self) -> dict[str, Any]:
         """A few numbers that tell one base model from another, whatever type it was loaded in."""
-        matrices = [p for n, p in self.base.named_parameters() if p.dim() == 2 and "lora_" not in n]
-        samples = [m.detach()[:: max(1, len(m) // 8), 0][:8].float() for m in (matrices[0], matrices[-1])]
-        shape = [int(n) for n in self.base.get_input_embeddings().weight.shape]
-        return {"embedding": shape, "matrices": len(matrices), "values": [round(float(v), 4) for v in torch.cat(samples)]}
+        return adapters.base_probe(self.base)
 
     def same_base(self, probe: dict[str, Any]) -> bool:
         """Whether a probe was taken from this base model (within the rounding of another weight type)."""
-        ours = self.base_probe()
-        if any(probe.get(key) != ours[key] for key in ("embedding", "matrices")):
-            return False
-        return all(abs(a - b) <= 0.01 + 0.02 * abs(a) for a, b in zip(probe["values"], ours["values"], strict=True))
+        return adapters.same_base(probe, self.base_probe())
 
-    @torch.no_grad()
     def round_adapter(self, name: str) -> None:
         """Round an adapter to the type that adapters are kept in, so that it replies the same before and after it is stored."""
         if self.config.store == "float16":
-            for key, parameter in self.model.named_parameters():
-                if "lora_" in key and f".{name}." in key:
-                    parameter.copy_(parameter.half())
+            adapters.round_to_half(self.model, name)
 
     def save_adapter(self, name: str, folder: str | os.PathLike[str]) -> None:
         """Write one adapter as safetensors, with a probe of the base it belongs to."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(folder, selected_adapters=[name], safe_serialization=True)
-        inner = folder / name
-        if inner.is_dir():  # peft puts named adapters in a folder of their own
-            for file in inner.iterdir():
-                file.replace(folder / file.name)
-            inner.rmdir()
-        (folder / "README.md").unlink(missing_ok=True)
-        if self.config.store == "float16":
-            file = folder / "adapter_model.safetensors"
-            save_file({key: x.half() for key, x in load_file(file).items()}, file)
-        (folder / "base.json").write_text(json.dumps(self.base_probe() | {"warm_start": self.folded}), encoding="utf-8")
+        adapters.save_adapter(self.model, name, Path(folder), self.config.store, self._about_base())
 
     def load_adapter(self, folder: str | os.PathLike[str], name: str) -> None:
         """Load an adapter and make it active. Raises UserError if it was trained on another base model."""
-        folder = Path(folder)
-        weights = folder / "adapter_model.safetensors"
-        if not weights.is_file():
-            raise UserError(f"adapter {name!r}: {folder} holds no adapter_model.safetensors")
-        probe_file = folder / "base.json"
-        probe = json.loads(probe_file.read_text(encoding="utf-8")) if probe_file.is_file() else {}
-        if probe and not self.same_base(probe):
-            raise UserError(f"adapter {name!r} in {folder} was trained on another base model than {self.config.path}")
-        if probe.get("warm_start", self.folded) != self.folded:
-            raise UserError(f"adapter {name!r} in {folder} was trained on {self.config.path} with another warm start, or without this one")
-        lora = LoraConfig.from_pretrained(str(folder))
-        lora.inference_mode = False
-        lora.base_model_name_or_path = None  # the probe above tells bases apart; peft would warn of another path
-        try:
-            if isinstance(self.model, PeftModel):
-                there = self.model.peft_config.get(name)
-                if there and (there.r, there.lora_alpha) != (lora.r, lora.lora_alpha):
-                    raise UserError(f"adapter {name!r}: one of another shape is loaded already; load this one under another name")
-                if not there:
-                    quietly(self.model.add_adapter)(name, lora)
-            else:
-                self.model = quietly(get_peft_model)(self.model, lora, adapter_name=name)
-            state = {key: x.float() if x.dtype == torch.float16 else x for key, x in load_file(weights).items()}
-            result = set_peft_model_state_dict(self.model, state, adapter_name=name)
-        except UserError:
-            raise
-        except (ValueError, RuntimeError) as error:
-            raise UserError(f"adapter {name!r} in {folder} does not fit {self.config.path}") from error
-        if result.unexpected_keys:
-            raise UserError(f"adapter {name!r} in {folder} does not fit {self.config.path}: {result.unexpected_keys[0]} is unknown")
+        self.model = adapters.load_adapter(self.model, name, Path(folder), self.config.path, self._about_base())
         self.model.set_adapter(name)
-        self.origin[name] = str(folder.resolve())
         self.model.eval()
+        self.origin[name] = str(Path(folder).resolve())
+
+    def _about_base(self) -> dict[str, Any]:
+        return self.base_probe() | {"warm_start": self.warm_start_digest}
