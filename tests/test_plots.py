@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_auc_score, roc_curve
 
 from emorl_lite import plots
 from emorl_lite.base.errors import UserError
@@ -96,12 +95,6 @@ def levels():
     return pd.DataFrame(rows)
 
 
-def perplexities():
-    rng = np.random.default_rng(5)
-    sources = {"data": 0.3, "base": 0.5, "ensemble": 0.8}
-    return pd.DataFrame([{"source": s, "perplexity": p} for s, mu in sources.items() for p in rng.lognormal(mu, 0.25, 100)])
-
-
 SHORTCUTS = pd.DataFrame(
     {
         "shortcut": ["empty reply", "one phrase repeated", "never ending", "prompt copied"],
@@ -118,15 +111,11 @@ DRAWINGS = {
     "calibration": lambda: plots.calibration(predictions()),
     "roc_curves": lambda: plots.roc_curves(predictions()),
     "shortcut_bars": lambda: plots.shortcut_bars(SHORTCUTS),
-    "perplexity_histogram": lambda: plots.perplexity_histogram(perplexities(), cap=3.0),
-    "weight_cube": lambda: plots.weight_cube(search_table()),
     "search_levels": lambda: plots.search_levels(search_table()),
-    "simplex_scatter": lambda: plots.simplex_scatter(search_table()),
     "redundancy": lambda: plots.redundancy(search_table().query("level == 1")),
     "consumption_scatter": lambda: plots.consumption_scatter(consumption()),
     "level_comparison": lambda: plots.level_comparison(levels()),
 }
-TRIANGLES = ["simplex_scatter", "redundancy"]
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +136,7 @@ def test_draws_with_labels(drawn, name):
     data_axes = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
     assert data_axes
     for number, axes in enumerate(data_axes):
-        if name in TRIANGLES:
+        if name == "redundancy":
             assert {f"only {o}" for o in OBJECTIVES} <= {text.get_text() for text in axes.texts}
             continue
         assert axes.get_xlabel()
@@ -175,7 +164,7 @@ def test_the_same_table_gives_the_same_bytes(name, kind):
     assert figure_bytes(DRAWINGS[name](), kind) == figure_bytes(DRAWINGS[name](), kind)
 
 
-@pytest.mark.parametrize("name", ["weight_cube", "shortcut_bars"])
+@pytest.mark.parametrize("name", ["search_levels", "shortcut_bars"])
 def test_saving_a_figure_twice_gives_the_same_bytes(name):
     figure = DRAWINGS[name]()
     assert figure_bytes(figure, "png") == figure_bytes(figure, "png")
@@ -234,13 +223,16 @@ def test_cross_scores_panel_shows_the_other_objectives(drawn):
     assert np.isclose(ends["fluency"], run["fluency"].iloc[-8:].mean())
 
 
-def test_roc_matches_scikit_learn():
+def test_roc_by_counting_pairs():
+    """The area is the chance that a good reply scores above a bad one, equal ones counting half."""
     table = predictions().query("objective == 'empathy'")
     predicted, label = table["predicted"].round(1).to_numpy(), table["label"].to_numpy()  # rounded: many ties
     false_rate, true_rate, area = plots.roc(predicted, label)
-    assert area == pytest.approx(roc_auc_score(label, predicted))
-    theirs = roc_curve(label, predicted, drop_intermediate=False)
-    assert np.allclose(false_rate, theirs[0]) and np.allclose(true_rate, theirs[1])
+    good, bad = predicted[label == 1][:, None], predicted[label == 0][None]
+    assert area == pytest.approx(((good > bad) + 0.5 * (good == bad)).mean())
+    at = sorted({*predicted}, reverse=True)
+    assert false_rate == pytest.approx([0, *((bad >= t).mean() for t in at)])
+    assert true_rate == pytest.approx([0, *((good >= t).mean() for t in at)])
 
 
 def test_calibration_error_by_hand():
@@ -256,7 +248,7 @@ def test_redundancy_counts_level_one(drawn):
 def test_the_star_is_on_the_best_point():
     table = search_table().query("level == 1")
     best = table.loc[table["mean"].idxmax(), [f"w_{o}" for o in OBJECTIVES]]
-    star = plots.weight_cube(table).axes[0].collections[1]
+    star = plots.search_levels(table).axes[0].collections[1]
     assert np.allclose(np.ravel(star._offsets3d), best.to_numpy(dtype=float))
 
 
@@ -268,7 +260,7 @@ def test_equal_scores_and_a_single_seed_draw_without_warnings():
         figure_bytes(flat, "png")
         figure_bytes(plots.consumption_scatter(consumption().query("seed == 0")), "png")
         figure_bytes(plots.learning_curves(training_log(seeds=1, steps=1)), "png")
-        figure_bytes(plots.weight_cube(search_table().assign(mean=0.5)), "png")
+        figure_bytes(plots.search_levels(search_table().assign(mean=0.5)), "png")
 
 
 NEEDS = {
@@ -278,10 +270,7 @@ NEEDS = {
     plots.calibration: (predictions, "label"),
     plots.roc_curves: (predictions, "predicted"),
     plots.shortcut_bars: (lambda: SHORTCUTS, "after"),
-    plots.perplexity_histogram: (perplexities, "source"),
-    plots.weight_cube: (search_table, "note"),
-    plots.search_levels: (search_table, "level"),
-    plots.simplex_scatter: (search_table, "mean"),
+    plots.search_levels: (search_table, "note"),
     plots.consumption_scatter: (consumption, "seed"),
     plots.level_comparison: (levels, "mean"),
 }
@@ -296,15 +285,13 @@ def test_missing_columns_and_empty_tables_are_named(draw):
         draw(make().iloc[:0])
 
 
-@pytest.mark.parametrize("draw", [plots.weight_cube, plots.simplex_scatter, plots.redundancy])
+@pytest.mark.parametrize("draw", [plots.search_levels, plots.redundancy])
 def test_two_objectives_have_no_cube(draw):
     with pytest.raises(UserError, match="3 objectives, got 2"):
         draw(search_table().drop(columns="w_fluency"))
 
 
-def test_a_missing_level_and_labels_all_the_same():
-    with pytest.raises(UserError, match="no level 9"):
-        plots.weight_cube(search_table(), level=9)
+def test_labels_all_the_same():
     with pytest.raises(UserError, match="all the same"):
         plots.roc_curves(predictions().assign(label=1))
 
@@ -361,11 +348,3 @@ show(figure, "bars", "One shortcut.", Path({str(tmp_path)!r}))
     [output] = book.cells[0].outputs
     assert output.metadata["image/png"] == {"alt": "One shortcut."}
     assert base64.b64decode(output.data["image/png"]) == (tmp_path / "bars.png").read_bytes()
-
-
-def test_samples_are_wrapped_and_escaped():
-    table = pd.DataFrame({"reply": ["one <b>two</b> & three four five"], "score": [0.123]})
-    wrapped = plots.wrap_samples(table, width=12)
-    assert max(len(line) for line in wrapped["reply"][0].splitlines()) <= 12 and wrapped["score"][0] == 0.123
-    html = plots.samples_table(table, "Replies of <each> policy").to_html()
-    assert "&lt;b&gt;two" in html and "<b>" not in html and "0.12" in html

@@ -1,7 +1,7 @@
 """Every figure of the notebooks, the widgets, and `show`, which keeps a figure and shows it with its alternative text."""
 
 from emorl_lite.plots.diagram import framework
-from emorl_lite.plots.map_explorer import explore, map_explorer, map_page, map_svg
+from emorl_lite.plots.map_explorer import explore, map_explorer, map_page
 from emorl_lite.plots.maps import (
     achievable_scores,
     achievable_scores_alt,
@@ -41,7 +41,6 @@ from emorl_lite.plots.rewards import (
     calibration_alt,
     classifier_loss,
     classifier_loss_alt,
-    perplexity_histogram,
     roc,
     roc_curves,
     roc_curves_alt,
@@ -49,15 +48,11 @@ from emorl_lite.plots.rewards import (
     shortcut_bars_alt,
 )
 from emorl_lite.plots.search import (
-    draw_triangle,
-    project,
     redundancy,
     redundancy_alt,
     search_levels,
     search_levels_alt,
-    simplex_scatter,
     triangle,
-    weight_cube,
 )
 from emorl_lite.plots.style import show
 from emorl_lite.plots.training import (
@@ -69,10 +64,8 @@ from emorl_lite.plots.training import (
     level_comparison,
     reward_distributions,
     reward_distributions_alt,
-    samples_table,
-    wrap_samples,
 )
-from emorl_lite.plots.weight_explorer import render, score_bars, weight_explorer
+from emorl_lite.plots.weight_explorer import render, weight_explorer
 
 __all__ = [
     "achievable_scores",
@@ -94,7 +87,6 @@ __all__ = [
     "cubes_alt",
     "decoding_cost",
     "decoding_cost_alt",
-    "draw_triangle",
     "explore",
     "forest",
     "forest_alt",
@@ -108,13 +100,10 @@ __all__ = [
     "level_comparison",
     "map_explorer",
     "map_page",
-    "map_svg",
     "mean_map",
     "mean_map_alt",
     "paper_and_ours",
     "paper_and_ours_alt",
-    "perplexity_histogram",
-    "project",
     "promise_and_test",
     "promise_and_test_alt",
     "prompt_map",
@@ -129,8 +118,6 @@ __all__ = [
     "roc",
     "roc_curves",
     "roc_curves_alt",
-    "samples_table",
-    "score_bars",
     "search_costs",
     "search_costs_alt",
     "search_levels",
@@ -138,15 +125,12 @@ __all__ = [
     "shortcut_bars",
     "shortcut_bars_alt",
     "show",
-    "simplex_scatter",
     "task_example",
     "task_example_alt",
     "triangle",
     "two_objective_map",
     "two_objective_map_alt",
-    "weight_cube",
     "weight_explorer",
     "weight_sweep",
     "weight_sweep_alt",
-    "wrap_samples",
 ]

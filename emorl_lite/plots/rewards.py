@@ -1,4 +1,4 @@
-"""Figures about the rewards: training, validation and shortcuts of the classifiers, perplexities. Each is drawn from a table.
+"""Figures about the rewards: training, validation and shortcuts of the classifiers. Each is drawn from a table.
 
 All functions raise UserError if the table is empty or lacks a column. Scores are in [0, 1].
 """
@@ -9,13 +9,10 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import listing, number, percent
 from emorl_lite.plots.style import name_axes, need, panels, readable, styles
-
-PLAIN = FuncFormatter(lambda x, _: f"{x:g}")
 
 
 @readable
@@ -91,13 +88,13 @@ def calibration_alt(table: pd.DataFrame, bins: int = 10) -> str:
 
 def roc(predicted: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """False positive rate, true positive rate at every threshold (equal predictions move together), and the area under them."""
-    order = np.argsort(-predicted, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(predicted[order])), len(order) - 1)
-    positives, negatives = np.cumsum(label[order] == 1)[ends], np.cumsum(label[order] != 1)[ends]
-    if not positives[-1] or not negatives[-1]:
+    from sklearn.metrics import auc, roc_curve
+
+    positive = label == 1
+    if positive.all() or not positive.any():
         raise UserError("figure roc_curves: the labels are all the same, which leaves nothing to tell apart")
-    true_rate, false_rate = np.append(0, positives / positives[-1]), np.append(0, negatives / negatives[-1])
-    return false_rate, true_rate, float(np.trapezoid(true_rate, false_rate))
+    false_rate, true_rate, _ = roc_curve(positive, predicted, drop_intermediate=False)
+    return false_rate, true_rate, float(auc(false_rate, true_rate))
 
 
 @readable
@@ -149,23 +146,3 @@ def shortcut_bars_alt(table: pd.DataFrame) -> str:
     rows = zip(table["shortcut"], table["before"], table["after"], strict=True)
     pairs = [f"{name} {number(before)} and {number(after)}" for name, before, after in rows]
     return f"Pairs of bars, the mean reflection score without and with the guards: {'; '.join(pairs)}."
-
-
-@readable
-def perplexity_histogram(table: pd.DataFrame, cap: float | None = None) -> Figure:
-    """Perplexities per source on a log axis; `cap` marks where fluency reaches 0. Columns: source, perplexity."""
-    need(table, ["source", "perplexity"], "perplexity_histogram")
-    figure, (axes,) = panels(1, width=5.6)
-    look = styles(table["source"])
-    edges = np.geomspace(table["perplexity"].min() * 0.999, table["perplexity"].max() * 1.001, 31).tolist()
-    for name, own in table.groupby("source", sort=False):
-        line = {"color": look[str(name)].color, "linestyle": look[str(name)].linestyle, "linewidth": 2}
-        axes.hist(own["perplexity"], edges, weights=np.full(len(own), 1 / len(own)), histtype="step", label=str(name), **line)
-    if cap is not None:
-        axes.axvline(cap, color="black", linewidth=1, label=f"cap {cap:g}: fluency 0")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(PLAIN)
-    axes.xaxis.set_minor_formatter(PLAIN)
-    name_axes(axes, "perplexity of a reply", "share of replies")
-    figure.legend(loc="outside upper center", ncols=2)
-    return figure

@@ -1,4 +1,4 @@
-"""Figures of the search over weights: the cube, its levels, and the triangle of directions. For three objectives."""
+"""Figures of the search over weights: its levels in the weight cube, and the triangle of directions. For three objectives."""
 
 from __future__ import annotations
 
@@ -21,50 +21,19 @@ STAR: dict[str, Any] = {"marker": "*", "s": 320, "facecolor": "none", "edgecolor
 
 
 @readable
-def weight_cube(table: pd.DataFrame, level: int = 1, objectives: Sequence[str] | None = None) -> Figure:
-    """One level of a three-objective search as points in the weight cube, coloured by mean score; a star marks the level's best.
-
-    The zero vector is an empty grey ring: it has no text. Columns: level, w_<objective>, mean, note.
-    """
-    figure, (axes,) = panels(1, width=5.6, height=4.6, subplot_kw={"projection": "3d"})
-    _cube(figure, [axes], table, [level], objectives)
-    return figure
-
-
-@readable
 def search_levels(table: pd.DataFrame, objectives: Sequence[str] | None = None) -> Figure:
-    """The first and the last level of a search side by side, on one colour scale; each panel's axes span its own cube."""
-    need(table, ["level"], "search_levels")
+    """The first and the last level of a search side by side, as points in the weight cube, coloured by mean score on one scale.
+
+    Each panel's axes span its own cube; a star marks its best. The zero vector is an empty grey ring: it has no text.
+    Columns: level, w_<objective>, mean, note.
+    """
+    need(table, ["level", "mean", "note"], "search_levels")
     levels = sorted({int(table["level"].min()), int(table["level"].max())})
     figure, grid = panels(len(levels), width=5.4, height=4.4, subplot_kw={"projection": "3d"})
-    _cube(figure, grid, table, levels, objectives)
-    return figure
-
-
-def search_levels_alt(table: pd.DataFrame, objectives: Sequence[str] | None = None) -> str:
-    """What `search_levels` draws, with its main numbers."""
     names = _three(table, objectives, "search_levels")
-    told = []
-    for level in sorted({int(table["level"].min()), int(table["level"].max())}):
-        points = table[(table["level"] == level) & (table["note"] != DEGENERATE)]
-        best = points.iloc[int(points["mean"].argmax())]
-        place = ", ".join(f"{best[f'w_{name}']:g}" for name in names)
-        scores = span(points["mean"].min(), points["mean"].max(), 3)
-        told.append(f"level {level}, {counted(len(points), 'point')} with scores of {scores}, the best at ({place})")
-    return (
-        f"Weight vectors as points in three-dimensional axes, the weights of {', '.join(names)}; each panel's axes span that level's cube; "
-        f"coloured by mean score, a red star on each panel's best. {'; '.join(told).capitalize()}."
-    )
-
-
-def _cube(figure: Figure, grid: Sequence[Any], table: pd.DataFrame, levels: list[int], objectives: Sequence[str] | None) -> None:
-    names = _three(table, objectives, "weight_cube")
-    need(table, ["level", "mean", "note"], "weight_cube")
     shown = table[table["level"].isin(levels) & (table["note"] != DEGENERATE)]
     for axes, level in zip(grid, levels, strict=True):
         points = shown[shown["level"] == level]
-        if points.empty:
-            raise UserError(f"figure weight_cube: the table has no level {level}")
         place: list[Any] = [points[f"w_{name}"] for name in names]
         colors: dict[str, Any] = {"cmap": "cividis", "vmin": shown["mean"].min(), "vmax": shown["mean"].max()}
         dots = axes.scatter(*place, c=points["mean"], s=90, depthshade=False, edgecolor="black", linewidth=0.5, **colors)
@@ -83,20 +52,23 @@ def _cube(figure: Figure, grid: Sequence[Any], table: pd.DataFrame, levels: list
         axes.patch.set_visible(False)  # or it would cover the labels of the panel on its left
         axes.set_box_aspect(None, zoom=0.82)  # room for the labels
     figure.colorbar(dots, ax=grid, label="mean score", shrink=0.7, pad=0.08)
-
-
-@readable
-def simplex_scatter(table: pd.DataFrame, objectives: Sequence[str] | None = None) -> Figure:
-    """Mean score by direction of the weights: each point w is drawn at w / sum(w). Columns: w_<objective>, mean."""
-    names = _three(table, objectives, "simplex_scatter")
-    need(table, ["mean"], "simplex_scatter")
-    figure, axes = triangle(names)
-    points = table[table[[f"w_{n}" for n in names]].sum(axis=1) > 0].sort_values("mean")  # the best on top
-    x, y = project(points[[f"w_{name}" for name in names]].to_numpy(dtype=float))
-    dots = axes.scatter(x, y, c=points["mean"], cmap="cividis", s=80, edgecolor="black", linewidth=0.5)
-    axes.scatter(x[-1:], y[-1:], **STAR)
-    figure.colorbar(dots, ax=axes, label="mean score", shrink=0.8)
     return figure
+
+
+def search_levels_alt(table: pd.DataFrame, objectives: Sequence[str] | None = None) -> str:
+    """What `search_levels` draws, with its main numbers."""
+    names = _three(table, objectives, "search_levels")
+    told = []
+    for level in sorted({int(table["level"].min()), int(table["level"].max())}):
+        points = table[(table["level"] == level) & (table["note"] != DEGENERATE)]
+        best = points.iloc[int(points["mean"].argmax())]
+        place = ", ".join(f"{best[f'w_{name}']:g}" for name in names)
+        scores = span(points["mean"].min(), points["mean"].max(), 3)
+        told.append(f"level {level}, {counted(len(points), 'point')} with scores of {scores}, the best at ({place})")
+    return (
+        f"Weight vectors as points in three-dimensional axes, the weights of {', '.join(names)}; each panel's axes span that level's cube; "
+        f"coloured by mean score, a red star on each panel's best. {'; '.join(told).capitalize()}."
+    )
 
 
 @readable

@@ -1,11 +1,10 @@
-"""Every figure of the tutorial, each drawn from a table. Each function returns the Figure; `figures.show` saves and displays it.
+"""Figures about training and what it costs. Each is drawn from a table; `show` saves and displays it.
 
 All functions raise UserError if the table is empty or lacks a column. Scores are in [0, 1]; "data points" are training prompts.
 """
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -17,61 +16,8 @@ from matplotlib.patches import Ellipse
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import listing, number
-from emorl_lite.plots.diagram import framework
-from emorl_lite.plots.maps import achievable_scores, mean_map, promise_and_test, prompt_map, regret_curves, search_costs, two_objective_map
-from emorl_lite.plots.rewards import (
-    calibration,
-    calibration_alt,
-    classifier_loss,
-    classifier_loss_alt,
-    perplexity_histogram,
-    roc,
-    roc_curves,
-    roc_curves_alt,
-    shortcut_bars,
-    shortcut_bars_alt,
-)
-from emorl_lite.plots.search import redundancy, search_levels, simplex_scatter, weight_cube
 from emorl_lite.plots.style import DATA_POINTS, THOUSANDS, name_axes, need, panels, readable, styles
 from emorl_lite.search.grid import weight_columns
-
-__all__ = [
-    "achievable_scores",
-    "calibration",
-    "calibration_alt",
-    "classifier_loss",
-    "classifier_loss_alt",
-    "consumption_scatter",
-    "cross_scores",
-    "cross_scores_alt",
-    "framework",
-    "learning_curves",
-    "learning_curves_alt",
-    "level_comparison",
-    "mean_map",
-    "perplexity_histogram",
-    "promise_and_test",
-    "prompt_map",
-    "redundancy",
-    "regret_curves",
-    "reward_distributions",
-    "reward_distributions_alt",
-    "roc",
-    "roc_curves",
-    "roc_curves_alt",
-    "samples_table",
-    "search_costs",
-    "search_levels",
-    "shortcut_bars",
-    "shortcut_bars_alt",
-    "simplex_scatter",
-    "two_objective_map",
-    "weight_cube",
-    "wrap_samples",
-]
-
-
-# -- training
 
 
 @readable
@@ -171,9 +117,6 @@ def cross_scores_alt(log: pd.DataFrame, objectives: Sequence[str] | None = None,
     )
 
 
-# -- rewards
-
-
 @readable
 def reward_distributions(scores: pd.DataFrame, kind: Literal["violin", "ecdf"] = "violin", what: str = "policy") -> Figure:
     """How each policy's scores spread, one panel an objective. Columns: policy, objective, score (one row a reply).
@@ -215,9 +158,6 @@ def reward_distributions_alt(scores: pd.DataFrame) -> str:
         means, low, high = spread.mean(), spread.quantile(0.25), spread.quantile(0.75)
         parts.append(f"{objective}: " + ", ".join(f"{p} {number(means[p])} ({number(low[p])} to {number(high[p])})" for p in means.index))
     return f"Distributions of the scores of single replies, with a marker at the mean. Mean and middle half: {'; '.join(parts)}."
-
-
-# -- comparison
 
 
 @readable
@@ -271,22 +211,3 @@ def level_comparison(table: pd.DataFrame) -> Figure:
     name_axes(right, "what is mixed (marker: best weights)", "")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=min(4, len(levels)))
     return figure
-
-
-def wrap_samples(table: pd.DataFrame, width: int = 40) -> pd.DataFrame:
-    """Texts broken into lines of at most `width` characters, for plain display side by side. Numbers stay."""
-    wrapped = table.copy()
-    for column in wrapped.columns:
-        if not pd.api.types.is_numeric_dtype(wrapped[column]):
-            wrapped[column] = [textwrap.fill(str(text), width) for text in wrapped[column]]
-    return wrapped
-
-
-def samples_table(table: pd.DataFrame, caption: str, digits: int = 2) -> Any:
-    """Generations side by side as a pandas Styler: left-aligned, wrapped, escaped (a reply may hold < or &), with a caption."""
-    need(table, [], "samples_table")
-    styler = table.style.format(escape="html", precision=digits, na_rep="").hide(axis="index").set_caption(caption)
-    cells: dict[str, Any] = {"text-align": "left", "white-space": "normal", "vertical-align": "top", "max-width": "24em"}
-    head: Any = {"selector": "th", "props": [("text-align", "left")]}
-    title: Any = {"selector": "caption", "props": [("text-align", "left"), ("font-style", "italic")]}
-    return styler.set_properties(**cells).set_table_styles([head, title])

@@ -1,4 +1,4 @@
-"""How good a set of score vectors is: dominance and the indicators of multi-objective optimisation.
+"""How good a set of score vectors is: dominance and the indicators of multi-objective optimisation, most of them by moocore.
 
 Everything is maximised. Points are [n, K], n score vectors of K objectives; weights are [W, K], rows on the simplex.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import moocore
 import numpy as np
 from scipy import stats
 
@@ -21,14 +22,7 @@ def non_dominated(points: Array) -> np.ndarray:
 
     Of equal points all stay.
     """
-    distinct, back = np.unique(_checked(points), axis=0, return_inverse=True)
-    front: list[int] = []
-    for i in reversed(range(len(distinct))):  # np.unique sorts: whoever dominates a point comes after it
-        if not (distinct[front] >= distinct[i]).all(1).any():
-            front.append(i)
-    keep = np.zeros(len(distinct), dtype=bool)
-    keep[front] = True
-    return keep[back.ravel()]
+    return np.asarray(moocore.is_nondominated(_checked(points), maximise=True, keep_weakly=True))
 
 
 def cardinality(points: Array) -> int:
@@ -40,31 +34,12 @@ def cardinality(points: Array) -> int:
 def hypervolume(points: Array, reference: Sequence[float]) -> float:
     """Volume that the points dominate above the reference point [K], exactly (Zitzler and Thiele 1998).
 
-    By slices: between two values of the last objective, the volume of the points above them in the other objectives. Points that are not
-    above the reference in every objective add nothing.
+    Points that are not above the reference in every objective add nothing.
     """
     points, corner = _checked(points), np.asarray(reference, dtype=np.float64)
     if corner.shape != points.shape[1:] or not np.isfinite(corner).all():
         raise UserError(f"hypervolume: expected a reference point of {points.shape[1]} finite numbers, got {reference}")
-    above = points[(points > corner).all(1)] - corner
-    return _volume(above[non_dominated(above)]) if len(above) else 0.0
-
-
-def _volume(points: np.ndarray) -> float:
-    """The volume that points [n, K] > 0 dominate above the origin; with more than two objectives none of them dominates another."""
-    if points.shape[1] == 1:
-        return float(points.max())
-    if points.shape[1] == 2:
-        x, y = points[points[:, 0].argsort()[::-1]].T  # x falls, so only a y above all before it adds a strip
-        return float((x * np.diff(np.maximum.accumulate(y), prepend=0.0)).sum())
-    points = points[points[:, -1].argsort()[::-1]]
-    heights = np.append(points[:, -1], 0.0)
-    total = 0.0
-    for i in np.flatnonzero(heights[:-1] > heights[1:]):
-        base = points[: i + 1, :-1]
-        front = base if base.shape[1] == 2 else base[non_dominated(base)]
-        total += _volume(front) * (heights[i] - heights[i + 1])
-    return float(total)
+    return float(moocore.hypervolume(points, corner, maximise=True))
 
 
 def utility_weights(objectives: int, k: int = 20) -> np.ndarray:
@@ -117,8 +92,7 @@ def igd_plus(points: Array, front: Array) -> float:
     points, front = _checked(points), _checked(front)
     if points.shape[1] != front.shape[1]:
         raise UserError(f"igd_plus: points of {points.shape[1]} objectives, a front of {front.shape[1]}")
-    lacking = np.maximum(front[:, None, :] - points[None, :, :], 0.0)
-    return float(np.sqrt((lacking**2).sum(2)).min(1).mean())
+    return float(moocore.igd_plus(points, front, maximise=True))
 
 
 def _checked(points: Array) -> np.ndarray:

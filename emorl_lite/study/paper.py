@@ -44,8 +44,7 @@ TRAINING_SECONDS = (6573.0, 147.43)
 
 PSYCH8K_REFLECTION = 0.9784
 DIVERSITY = {"EMORL": 0.6516, "others, lowest": 0.35, "others, highest": 0.43}
-WEIGHTS_FOUND = {"reflection": 0.8, "fluency": 0.05}
-"""All three: SOURCES["summary"]. The code's own default weights are (.78125, .5, .0625)."""
+"""Both: SOURCES["summary"]."""
 
 LONGEST_RUN = (13_000, 14_000)
 """Data points of the longest single-objective run, between these two: SOURCES["curves"]."""
