@@ -6,6 +6,7 @@ The wheel is built from a copy of the tracked files, installed into a folder of 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -22,7 +23,8 @@ from pathlib import Path
 import pytest
 
 from emorl_lite import Experiment, get_preset
-from emorl_lite.base import project
+from emorl_lite import __main__ as command_line
+from emorl_lite.base import paths, project
 from emorl_lite.base.errors import UserError
 from emorl_lite.tutorial import colab
 
@@ -143,7 +145,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
 def test_the_source_distribution_builds_the_same_wheel(source, wheel, tmp_path):
     """Without tests and notebooks: they come with the repository."""
     with tarfile.open(build(source, tmp_path / "sdist", "sdist")) as archive:
-        archive.extractall(tmp_path / "extracted", filter="data")
+        safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.0 to 3.11.3 lack it
+        archive.extractall(tmp_path / "extracted", **safe)
     (folder,) = (tmp_path / "extracted").iterdir()
     assert {path.name for path in folder.iterdir() if path.is_dir()} <= {"emorl_lite", "emorl_lite.egg-info"}
     assert contents(build(folder, tmp_path / "again", "wheel")) == contents(wheel)
@@ -178,6 +181,31 @@ def test_a_copy_that_is_neither_says_so(monkeypatch):
     monkeypatch.setattr(project, "metadata", nowhere)
     with pytest.raises(UserError, match="neither in its repository nor installed: pip install it"):
         project.address()
+
+
+def test_a_user_without_a_home_folder_needs_none_for_the_tiny_model(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.delenv("EMORL_CACHE", raising=False)
+    assert paths.resolve("tiny_lm") == str(paths.ASSETS / "tiny_lm")
+    with pytest.raises(UserError, match="no home folder: set EMORL_CACHE"):
+        paths.resolve("some/model")
+
+
+@pytest.mark.parametrize(("code", "caught"), [(errno.EACCES, True), (errno.EROFS, True), (errno.EISDIR, False)])
+def test_a_folder_that_cannot_be_written_is_one_line(monkeypatch, capsys, code, caught):
+    def refuse(*arguments):
+        raise OSError(code, "no", "runs/tiny")
+
+    monkeypatch.setattr(command_line, "run", refuse)
+    if caught:
+        assert command_line.main(["data"]) == 2
+        assert capsys.readouterr().err == "error: runs/tiny: no\n"
+    else:
+        with pytest.raises(OSError, match="runs/tiny"):
+            command_line.main(["data"])
 
 
 # -- a user at work

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from emorl_lite.base.errors import UserError
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 ASSETS = _PACKAGE / "assets"
 """What travels with the package: the small world's grammar, the tiny model, and the reference run of the preset tiny."""
@@ -42,17 +44,26 @@ def figures_root() -> Path:
 
 
 def cache_root() -> Path:
-    """Where pretrained models and third-party data are kept: $EMORL_CACHE, or `.cache/emorl_lite` in the home folder."""
-    return Path(os.environ.get("EMORL_CACHE") or Path.home() / ".cache" / "emorl_lite")
+    """Where pretrained models and third-party data are kept: $EMORL_CACHE, or `.cache/emorl_lite` in the home folder.
+
+    Raises UserError for a user without a home folder (some containers) who has not set it.
+    """
+    if own := os.environ.get("EMORL_CACHE"):
+        return Path(own)
+    try:
+        return Path.home() / ".cache" / "emorl_lite"
+    except RuntimeError as error:
+        raise UserError("this user has no home folder: set EMORL_CACHE to a folder for pretrained models and data") from error
 
 
 def resolve(path: str) -> str:
     """A local folder (as it is, of the package, relative to the repository, or made by `make real-models`), else the name as a hub id."""
     repository = repository_root()
-    for candidate in (Path(path), ASSETS / path, *([repository / path] if repository else []), cache_root() / "models" / path):
+    for candidate in (Path(path), ASSETS / path, *([repository / path] if repository else [])):
         if path and candidate.is_dir():
             return str(candidate)
-    return path
+    made = cache_root() / "models" / path
+    return str(made) if path and made.is_dir() else path
 
 
 def how_to_get(path: str) -> str:
