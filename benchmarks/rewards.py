@@ -16,8 +16,9 @@ import pandas as pd
 import torch
 
 from emorl_lite.base.presets import get_preset
+from emorl_lite.base.provenance import save_table
 from emorl_lite.data.small_world import grammar
-from emorl_lite.experiment.experiment import Experiment, save_table
+from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.plots.rewards import roc
 from emorl_lite.rewards.probes import equal_form, handed_on
 from emorl_lite.rewards.small_world_judge import labelled, read_pairs, train_classifier

@@ -21,8 +21,9 @@ import pandas as pd
 import torch
 
 from emorl_lite.base.presets import Preset, get_preset
+from emorl_lite.base.provenance import save_table
 from emorl_lite.data.small_world import grammar
-from emorl_lite.experiment.experiment import Experiment, save_table
+from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.rewards.metrics import evaluation_metrics
 

@@ -28,7 +28,8 @@ _MODULES = {
     "exact.scored_map": ["scored_map"],
     "exact.overlay": ["overlay"],
     "exact.optimum": ["best_weights"],
-    "methods": ["METHODS", "Bench", "Method", "make_method"],
+    "methods.base": ["Bench", "Method"],
+    "methods.registry": ["METHODS", "make_method"],
     "experiment.experiment": ["Experiment"],
     "study.run": ["Study"],
     "study.tables": ["study_tables"],
@@ -49,7 +50,8 @@ if TYPE_CHECKING:
     from emorl_lite.experiment.experiment import Experiment
     from emorl_lite.lm.averaging import average_parameters
     from emorl_lite.lm.model import LanguageModel
-    from emorl_lite.methods import METHODS, Bench, Method, make_method
+    from emorl_lite.methods.base import Bench, Method
+    from emorl_lite.methods.registry import METHODS, make_method
     from emorl_lite.rewards.objectives import RewardSet
     from emorl_lite.search.grid import full_grid, hierarchical_grid_search
     from emorl_lite.search.samplers import find_weights

@@ -20,7 +20,7 @@ from emorl_lite.base.paths import data_root
 from emorl_lite.base.presets import get_preset
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.lm.adapters import adapter_digest
-from emorl_lite.study.run import Study, study_folder
+from emorl_lite.study.run import Study
 
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json", "base.json", "done.json", "log.csv")
 CLASSIFIER = ("classifier.safetensors", "classifier.json")
@@ -66,7 +66,7 @@ def publish(options: Options) -> Path:
     for seed in range(options.seeds):
         lab = Experiment(preset, seed, root)
         for run in preset.objectives:
-            copy(study_folder(lab) / run, target / lab.folder.name / run, ADAPTER)
+            copy(lab.study_folder / run, target / lab.folder.name / run, ADAPTER)
             if preset.warm_start.steps:
                 file = target / lab.folder.name / run / "base.json"
                 probe = json.loads(file.read_text(encoding="utf-8")) | {"warm_start": adapter_digest(str(target / "warmstart"))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import math
 import re
 import time
@@ -23,17 +24,19 @@ from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.layers import LayerEnsemble, blocks
 from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.forward import lora_layers
-from emorl_lite.methods import METHODS, Bench, Cost, method_class
+from emorl_lite.methods import METHODS, Bench, Cost, make_method
 from emorl_lite.methods.bandits import Exp3
-from emorl_lite.methods.base import Objectives, WeightedSum
+from emorl_lite.methods.base import Objectives
 from emorl_lite.methods.c_dynaopt import ContextualBandit
 from emorl_lite.methods.clp import is_attention
 from emorl_lite.methods.conditioning import WeightsAsText
 from emorl_lite.methods.divergence import sampled_replies
 from emorl_lite.methods.dynamic_weights import improvements
+from emorl_lite.methods.dynaopt import DynaOptWeights
 from emorl_lite.methods.levels import level_scores, levels
+from emorl_lite.methods.registry import needs, registered
 from emorl_lite.methods.rewards_in_context import RewardsInContext, _better_half
-from emorl_lite.methods.steerable import Steerable, SteerablePPO
+from emorl_lite.methods.steerable import Steerable
 from emorl_lite.rewards.objectives import RewardSet
 
 QUICK = PPOConfig(episodes=24, batch_size=8, minibatch_size=4, epochs=2, lr=5e-3, validate_every=2, checkpoint_every=1)
@@ -70,6 +73,7 @@ def bench(lm=None, folder=None, config=QUICK, seed=0, trained=0) -> Bench:
         folder,
         seed,
         search=SearchConfig(levels=1),
+        single_runs=Cost if set(ADAPTERS) <= set(lm.adapters) else None,  # those of an owner that trained them before
     )
 
 
@@ -97,12 +101,39 @@ def logits(method, setting, reply="w1 w2 w3 w4", prompts=tiny.PROMPTS):
 
 
 def test_the_registry_tells_what_each_method_is():
+    made = bench()
     for name in METHODS:
-        cls = method_class(name)
-        assert cls.name == name and cls.reference and cls.trains and cls.decodes and cls.__doc__
-        assert all(need in ("objectives", "objectives-long", *METHODS) for need in cls.needs)
-    with pytest.raises(UserError, match="method 'ppo' is unknown: expected one of base, uniform"):
-        method_class("ppo")
+        method = make_method(name, made)
+        assert method.name == name and method.reference and method.trains and method.decodes and type(method).__doc__
+        assert all(need in ("objectives", "objectives-long", *METHODS) for need in needs(name))
+    assert not made.lm.adapters
+    for ask in (needs, lambda name: make_method(name, made)):
+        with pytest.raises(UserError, match="method 'ppo' is unknown: expected one of base, uniform"):
+            ask("ppo")
+
+
+def test_methods_that_differ_by_a_parameter_are_one_class():
+    made = bench()
+    own, wide, short = (make_method(name, made) for name in ("emorl-long", "uniform-wide", "uniform-short"))
+    shared = make_method("emorl", made)
+    assert type(own) is type(shared) and type(wide) is type(short) is type(make_method("uniform", made))
+    assert shared.adapters == ["study-reflection", "study-empathy", "study-fluency"]
+    assert own.adapters == ["study-reflection-long", "study-empathy-long", "study-fluency-long"]
+    assert needs("emorl") == needs("personalized-soups") == ("objectives",) and needs("rewarded-soups-long") == ("objectives-long",)
+    assert needs("dera") == ("uniform",) and needs("uniform-wide") == ()
+    assert wide.trains == "one adapter of d times the rank on the mean reward" and "a d-th of the budget" in short.trains
+    assert own.trains == "one adapter per objective, each with the whole budget" != shared.trains
+    with pytest.raises(TypeError):
+        type(shared)(made, ranks="d")
+
+
+def test_another_owners_adapters_stand_for_those_that_share_the_budget():
+    made = bench(trained=3)
+    asked = []
+    made.single_runs = lambda: asked.append(1) or Cost(9, 3)
+    assert make_method("emorl", made).adapters == ADAPTERS == make_method("rewarded-soups", made).adapters
+    assert make_method("emorl", made).prepare() == make_method("mod-forward", made).prepare() == Cost(9, 3) and asked == [1]
+    assert make_method("emorl-long", made).adapters == [f"study-{name}-long" for name in ADAPTERS]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -115,7 +146,7 @@ def test_every_method_trains_replies_and_is_loaded_again(name, tmp_path, monkeyp
         lm = tiny.language_model("llama", max_new_tokens=40 if name == "rewards-in-context" else 8)
         if name == "rewards-in-context":  # it needs replies that end: a flatter distribution says EOS now and then
             lm.base.get_input_embeddings().weight.data *= 0.1
-        return method_class(name)(bench(lm, folder=tmp_path))
+        return make_method(name, bench(lm, folder=tmp_path))
 
     method = made()
     cost = method.prepare()
@@ -138,7 +169,7 @@ def test_every_method_trains_replies_and_is_loaded_again(name, tmp_path, monkeyp
 @pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(name, tmp_path, monkeypatch):
     """Also bandits, experts and the diagonal come back from the checkpoint."""
-    whole = method_class(name)(bench(folder=tmp_path / "whole"))
+    whole = make_method(name, bench(folder=tmp_path / "whole"))
     whole.prepare()
     from emorl_lite.training.ppo import PPOTrainer
 
@@ -151,9 +182,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(name, tmp_path, monkeyp
 
     monkeypatch.setattr(PPOTrainer, "step", killed)
     with pytest.raises(KeyboardInterrupt):
-        method_class(name)(bench(folder=tmp_path / "killed")).prepare()
+        make_method(name, bench(folder=tmp_path / "killed")).prepare()
     monkeypatch.setattr(PPOTrainer, "step", step)
-    resumed = method_class(name)(bench(folder=tmp_path / "killed"))
+    resumed = make_method(name, bench(folder=tmp_path / "killed"))
     resumed.prepare()
     for file in ("adapter_model.safetensors", "extra.safetensors"):
         if (tmp_path / "whole" / name / file).exists():
@@ -171,28 +202,63 @@ def test_bad_settings_are_told_in_one_line():
         ("clp-kl", (2.0,), "expected one KL weight from 0.01 to 1.0"),
     ]:
         with pytest.raises(UserError, match=message):
-            method_class(name)(bench(trained=3)).reply(tiny.PROMPTS, setting)
+            make_method(name, bench(trained=3)).reply(tiny.PROMPTS, setting)
+
+
+def test_a_bench_of_other_options_has_done_nothing_yet():
+    made = bench()
+    made.done["uniform"] = Cost(1)
+    assert replace(made, ppo=replace(QUICK, episodes=8)).done == {} != made.done
+
+
+@pytest.mark.slow
+def test_the_studys_runs_keep_their_folders_and_names(tmp_path):
+    """The model's adapter is the study's; the run, in its folder and its record, is that of the objective, as finished runs are."""
+    made = bench(folder=tmp_path)
+    cost = made.train_objectives() + made.train_objectives("own")
+    assert made.lm.adapters == [f"study-{name}{long}" for long in ("", "-long") for name in ADAPTERS]
+    runs = [name + long for name in ADAPTERS for long in ("", "-long")]
+    assert sorted(made.done) == sorted(runs) == sorted(folder.name for folder in tmp_path.iterdir())
+    for run in runs:
+        assert json.loads((tmp_path / run / "done.json").read_text())["identity"]["adapter"] == run
+    again = bench(folder=tmp_path)
+    assert again.train_objectives() + again.train_objectives("own") == cost
+    weights = [made.lm.model.state_dict(), again.lm.model.state_dict()]
+    keys = [key for key in weights[0] if "lora_B.study-" in key]
+    assert len(keys) >= 6 and all(weights[0][key].any() and torch.equal(weights[0][key], weights[1][key]) for key in keys)
 
 
 @pytest.mark.slow
 def test_a_bench_trains_each_run_once():
     """Also without a folder: what two methods share is trained for the first and there for the second."""
     made = bench()
-    uniform = method_class("uniform")(made)
+    uniform = make_method("uniform", made)
     cost = uniform.prepare()
     before = [p.detach().clone() for key, p in made.lm.model.named_parameters() if ".uniform." in key]
-    assert method_class("dera")(made).prepare() == cost == method_class("uniform")(made).prepare()
+    assert make_method("dera", made).prepare() == cost == make_method("uniform", made).prepare()
     after = [p for key, p in made.lm.model.named_parameters() if ".uniform." in key]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     for name in ("clp-logit", "panacea", "grpo"):
-        first = method_class(name)(made)
+        first = make_method(name, made)
         cost, replies = first.prepare(), first.reply(tiny.PROMPTS)
-        second = method_class(name)(made)
+        second = make_method(name, made)
         assert second.prepare() == cost and second.reply(tiny.PROMPTS) == replies
 
 
+@pytest.mark.parametrize("name", ["uniform", "grpo", "clp-full"])
+def test_another_runs_adapter_is_refused_not_overwritten(name, tmp_path):
+    made = bench(folder=tmp_path / "one")
+    made.lm.add_adapter(name, seed=3)
+    before = {key: p.detach().clone() for key, p in made.lm.model.named_parameters() if f".{name}." in key}
+    for place in (made, replace(made, folder=None)):
+        with pytest.raises(UserError, match=f"adapter '{name}' is in the model already"):
+            make_method(name, place).prepare()
+    assert all(torch.equal(before[key], p) for key, p in made.lm.model.named_parameters() if key in before)
+    assert not (tmp_path / "one" / name / "done.json").exists()
+
+
 def test_a_setting_may_be_an_array_but_not_nonsense():
-    method = method_class("emorl")(bench(trained=3))
+    method = make_method("emorl", bench(trained=3))
     assert method.reply(tiny.PROMPTS, np.array([0.2, 0.5, 0.3])) == method.reply(tiny.PROMPTS, (0.2, 0.5, 0.3))
     for call in (
         lambda w: method.reply(tiny.PROMPTS, w),
@@ -204,7 +270,7 @@ def test_a_setting_may_be_an_array_but_not_nonsense():
         with pytest.raises(UserError, match="expected 3 weights"):
             call((1.0, 0.0))
     with pytest.raises(UserError, match="takes no weights"):
-        sampled_replies(method_class("base")(bench()), tiny.PROMPTS, (1.0, 0.0, 0.0))
+        sampled_replies(make_method("base", bench()), tiny.PROMPTS, (1.0, 0.0, 0.0))
 
 
 def test_costs_add_as_side_by_side_runs():
@@ -231,11 +297,10 @@ def test_exp3_by_its_formulas(arms, gamma):
 def test_dynaopts_weights_after_a_given_arm_sequence_by_hand(monkeypatch):
     """Arm 0, arm 0, "leave", arm 2: each raise is one Exp3 update with reward 1; the reward weights are the normalised arm weights."""
     arms = iter([0, 0, 3, 2])
-    from emorl_lite.methods.dynaopt import DynaOptPPO
-
     made = bench()
     monkeypatch.setattr(Exp3, "draw", lambda self: next(arms))
-    trainer = DynaOptPPO(made.lm, "dynaopt", WeightedSum(made.objectives, made.uniform), made.train_prompts, QUICK, progress=False)
+    dynaopt = DynaOptWeights(made.objectives, 0.1)
+    dynaopt.start()
     w = [1.0, 1.0, 1.0]
 
     def raised(w, a):
@@ -244,12 +309,12 @@ def test_dynaopts_weights_after_a_given_arm_sequence_by_hand(monkeypatch):
 
     for arm in (0, 0, None, 2):
         w = w if arm is None else raised(w, arm)
-        assert_close(trainer.weights, [x / sum(w) for x in w])
+        assert_close(dynaopt.weights, [x / sum(w) for x in w])
         if arm != 2:
-            trainer.choose([0.0] * 3)
-    before = trainer.controller.probabilities()
-    trainer.learn([0.3, -0.1, 0.1])  # the mean improvement is .1; the last arm was 2
-    assert_close(trainer.controller.weights, [1.0, 1.0, math.exp(0.07 / 4 * 0.1 / before[2]), 1.0])
+            dynaopt.choose([0.0] * 3)
+    before = dynaopt.controller.probabilities()
+    dynaopt.learn([0.3, -0.1, 0.1])  # the mean improvement is .1; the last arm was 2
+    assert_close(dynaopt.controller.weights, [1.0, 1.0, math.exp(0.07 / 4 * 0.1 / before[2]), 1.0])
 
 
 def test_improvements_are_against_the_history():
@@ -260,7 +325,7 @@ def test_improvements_are_against_the_history():
 def test_dynaopt_logs_its_weights_and_they_move(tmp_path, monkeypatch):
     monkeypatch.setattr(Exp3, "draw", lambda self: 0)  # "raise the first": left to the draw, all arms may say "leave"
     config = replace(QUICK, validate_every=1, episodes=64)
-    method = method_class("dynaopt")(bench(folder=tmp_path, config=config))
+    method = make_method("dynaopt", bench(folder=tmp_path, config=config))
     method.prepare()
     import pandas as pd
 
@@ -296,16 +361,16 @@ def test_grpo_reads_the_prompts_that_we_read(tmp_path, monkeypatch):
 
     monkeypatch.setattr(GRPOTrainer, "_tokenize_prompts", spy)
     made = bench()
-    method_class("grpo")(made).prepare()
+    make_method("grpo", made).prepare()
     ours = {tuple(line) for line in made.lm.prompt_ids(made.train_prompts)}
     assert seen and {tuple(line) for line in seen} <= ours
 
 
 def test_grpo_and_t5_is_one_clear_line():
     with pytest.raises(UserError, match="decoder-only"):
-        method_class("grpo")(bench(tiny.language_model("t5"))).prepare()
+        make_method("grpo", bench(tiny.language_model("t5"))).prepare()
     with pytest.raises(UserError, match="decoder-only"):
-        method_class("rewards-in-context").check_possible(tiny.language_model("t5"))
+        registered("rewards-in-context")[0].check_possible(tiny.language_model("t5"))
 
 
 # -- merging and decoding
@@ -314,7 +379,7 @@ def test_grpo_and_t5_is_one_clear_line():
 @tiny.kinds()
 def test_mod_is_emorl_for_weights_that_sum_to_one(kind):
     made = bench(double(tiny.language_model(kind, 3)))
-    emorl, mod = method_class("emorl")(made), method_class("mod-reverse")(made)
+    emorl, mod = make_method("emorl", made), make_method("mod-reverse", made)
     for w in ([0.2, 0.5, 0.3], [1, 0, 0], [0.5, 0.5, 0]):
         assert_close(logits(mod, w), logits(emorl, w), atol=1e-4, rtol=1e-4)
         assert mod.reply(tiny.PROMPTS, w) == emorl.reply(tiny.PROMPTS, w)
@@ -325,11 +390,11 @@ def test_mod_is_emorl_for_weights_that_sum_to_one(kind):
 
 def test_mod_is_the_normalised_product_of_the_policies():
     made, w = bench(trained=3), [0.2, 0.5, 0.3]
-    each = [logits(method_class("emorl")(made), [float(i == j) for j in range(3)]).log_softmax(-1) for i in range(3)]
+    each = [logits(make_method("emorl", made), [float(i == j) for j in range(3)]).log_softmax(-1) for i in range(3)]
     product = sum(x * logp for x, logp in zip(w, each, strict=True)).log_softmax(-1)
-    assert_close(logits(method_class("mod-reverse")(made), w).log_softmax(-1), product, atol=1e-4, rtol=1e-4)
+    assert_close(logits(make_method("mod-reverse", made), w).log_softmax(-1), product, atol=1e-4, rtol=1e-4)
     mixture = sum(x * logp.exp() for x, logp in zip(w, each, strict=True))
-    assert_close(logits(method_class("mod-forward")(made), w).exp(), mixture, atol=1e-5, rtol=1e-4)
+    assert_close(logits(make_method("mod-forward", made), w).exp(), mixture, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["rewarded-soups", "exact-average", "personalized-soups", "emorl", "mod-reverse", "mod-forward"])
@@ -337,12 +402,12 @@ def test_one_hot_weights_give_that_objectives_adapter(name):
     made = bench(trained=3)
     for i, adapter in enumerate(ADAPTERS):
         made.lm.use(adapter)
-        assert method_class(name)(made).reply(tiny.PROMPTS, [float(i == j) for j in range(3)]) == made.lm.reply(tiny.PROMPTS)
+        assert make_method(name, made).reply(tiny.PROMPTS, [float(i == j) for j in range(3)]) == made.lm.reply(tiny.PROMPTS)
 
 
 def test_personalized_soups_only_know_who_is_chosen():
     made = bench(trained=3)
-    personal, soup = method_class("personalized-soups")(made), method_class("rewarded-soups")(made)
+    personal, soup = make_method("personalized-soups", made), make_method("rewarded-soups", made)
     assert_close(logits(personal, [0.9, 0.1, 0]), logits(soup, [0.5, 0.5, 0]))
     assert_close(logits(personal, None), logits(soup, None))
     assert sorted(personal.settings(5)) == sorted({tuple(x / sum(s) for x in s) for s in [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0),
@@ -353,20 +418,20 @@ def test_a_merging_method_leaves_the_active_adapter():
     made = bench(trained=3)
     made.lm.use("empathy")
     for name in ("rewarded-soups", "exact-average", "emorl"):
-        method_class(name)(made).reply(tiny.PROMPTS, [0.5, 0.3, 0.2])
+        make_method(name, made).reply(tiny.PROMPTS, [0.5, 0.3, 0.2])
         assert made.lm.model.active_adapter == "empathy"
 
 
 @tiny.kinds("llama", "t5")
 def test_dera_at_0_is_the_base_and_at_1_the_aligned_policy(kind):
     made = bench(tiny.language_model(kind))
-    dera = method_class("dera")(made)
+    dera = make_method("dera", made)
     dera.prepare()
     double(tiny.with_random_adapters(made.lm))
     for key, p in made.lm.model.named_parameters():
         if "lora_B.reference" in key:
             torch.nn.init.zeros_(p)
-    base, uniform = method_class("base")(made), method_class("uniform")(made)
+    base, uniform = make_method("base", made), make_method("uniform", made)
     assert dera.reply(tiny.PROMPTS, [0.0]) == base.reply(tiny.PROMPTS)
     assert dera.reply(tiny.PROMPTS, [1.0]) == dera.reply(tiny.PROMPTS) == uniform.reply(tiny.PROMPTS)
     ref, aligned = logits(base, None), logits(uniform, None)
@@ -448,7 +513,7 @@ def test_level_scores_have_a_row_for_every_level_and_weight():
 @pytest.mark.parametrize("name", GATED)
 @tiny.kinds()
 def test_rows_with_weights_of_their_own_are_as_one_by_one(name, kind):
-    method = with_weights(method_class(name)(bench(tiny.language_model(kind))))
+    method = with_weights(make_method(name, bench(tiny.language_model(kind))))
     lm, rows = method.bench.lm, [(1.0, 0.0, 0.0), (0.2, 0.3, 0.5), (0.0, 0.0, 1.0), (0.5, 0.5, 0.0)]
     ids, mask = lm.encode_replies(["w1 w2 w3"] * 4)
     with torch.no_grad(), method.policy() as policy:
@@ -479,7 +544,7 @@ def changed(method, w):
 
 @pytest.mark.parametrize("name", ["clp-full", "clp-attention", "panacea"])
 def test_a_gated_policy_is_the_model_with_its_changes_folded_in(name):
-    method = with_weights(method_class(name)(bench()))
+    method = with_weights(make_method(name, bench()))
     lm, w = method.bench.lm, (0.2, 0.3, 0.5)
     expected = logits(method, w)
     with torch.no_grad():
@@ -493,7 +558,7 @@ def test_a_gated_policy_is_the_model_with_its_changes_folded_in(name):
 
 def test_clp_at_w_is_the_mixture_of_its_adapters():
     """change(w) = shared + sum_i w_i expert_i on every layer."""
-    method = with_weights(method_class("clp-full")(bench()))
+    method = with_weights(make_method("clp-full", bench()))
     zero = changed(method, (0, 0, 0))
     experts = [changed(method, [float(i == j) for j in range(3)]) for i in range(3)]
     mixed = changed(method, (0.2, 0.3, 0.5))
@@ -504,7 +569,7 @@ def test_clp_at_w_is_the_mixture_of_its_adapters():
 
 
 def test_attention_clp_changes_attention_alone():
-    method = with_weights(method_class("clp-attention")(bench()))
+    method = with_weights(make_method("clp-attention", bench()))
     one, other = changed(method, (1, 0, 0)), changed(method, (0, 0, 1))
     names = {module: name for name, module in method.bench.lm.base.named_modules()}
     for layer in one:
@@ -517,7 +582,7 @@ def test_attention_clp_changes_attention_alone():
 
 
 def test_logit_clp_mixes_experts_on_the_head_alone():
-    method = with_weights(method_class("clp-logit")(bench()))
+    method = with_weights(make_method("clp-logit", bench()))
     lm, experts = method.bench.lm, method.conditioning.experts
     ids, mask = lm.encode_replies(["w1 w2 w3 w4"] * 4)
     lm.use(method.name)
@@ -528,11 +593,11 @@ def test_logit_clp_mixes_experts_on_the_head_alone():
         assert_close(logits(method, w), plain + 2 * low @ experts.B.T, atol=1e-4, rtol=1e-4)
     with method.policy((1, 0, 0)), lm.without_adapters(), torch.no_grad():
         base, _ = lm.forward_reply(lm.encode(tiny.PROMPTS), ids, mask)
-    assert_close(base, logits(method_class("base")(method.bench), None))
+    assert_close(base, logits(make_method("base", method.bench), None))
 
 
 def test_panaceas_weights_change_only_its_diagonal():
-    method = with_weights(method_class("panacea")(bench()))
+    method = with_weights(make_method("panacea", bench()))
     conditioning, r = method.conditioning, method.bench.lm.config.lora_r
     for i, layer in enumerate(conditioning.layers()):
         one, other = (conditioning.gate(i)(torch.tensor([w]))[0] for w in ([1.0, 0, 0], [0.2, 0.3, 0.5]))
@@ -546,7 +611,7 @@ def test_panaceas_weights_change_only_its_diagonal():
 @pytest.mark.parametrize("name", STEERABLE)
 def test_the_first_update_starts_at_ratio_one_and_all_parts_learn(name, tmp_path):
     """The policy that is trained is the policy that sampled, row by row."""
-    method = method_class(name)(bench(folder=tmp_path, config=replace(QUICK, lr=0.02)))
+    method = make_method(name, bench(folder=tmp_path, config=replace(QUICK, lr=0.02)))
     before = copy.deepcopy(list(method.conditioning.extra().state_dict().values())) if name == "clp-logit" else []
     method.prepare()
     import pandas as pd
@@ -565,11 +630,11 @@ def test_the_first_update_starts_at_ratio_one_and_all_parts_learn(name, tmp_path
 def test_scalarisations():
     made = bench()
     scores, w = torch.tensor([[0.5, 1.0, 0.0], [0.5, 1.0, 0.0]]), torch.tensor([[1.0, 0, 0], [0.25, 0.25, 0.5]])
-    assert_close(method_class("clp-full")(made).utility(scores, w), torch.tensor([0.5, 0.375]))
-    assert_close(method_class("panacea-tchebycheff")(made).utility(scores, w), torch.tensor([-0.5, -1.0]))
-    assert_close(method_class("clp-kl")(made).utility(scores, torch.tensor([[1.0, 0], [0, 1]])), torch.tensor([0.5, 0.5]))
-    assert_close(method_class("clp-full")(made).kl_weights(w), torch.tensor([0.03, 0.045]))
-    kl = method_class("clp-kl")(made)
+    assert_close(make_method("clp-full", made).utility(scores, w), torch.tensor([0.5, 0.375]))
+    assert_close(make_method("panacea-tchebycheff", made).utility(scores, w), torch.tensor([-0.5, -1.0]))
+    assert_close(make_method("clp-kl", made).utility(scores, torch.tensor([[1.0, 0], [0, 1]])), torch.tensor([0.5, 0.5]))
+    assert_close(make_method("clp-full", made).kl_weights(w), torch.tensor([0.03, 0.045]))
+    kl = make_method("clp-kl", made)
     assert_close(kl.kl_weights(torch.tensor([[1.0, 0], [0.5, 0.5], [0, 1]])), torch.tensor([0.01, 0.1, 1.0]))
     assert_close(kl.condition((0.1,)), torch.tensor([[0.5, 0.5]]))
 
@@ -577,7 +642,7 @@ def test_scalarisations():
 def test_drawn_weights_lie_on_the_simplex():
     torch.manual_seed(0)
     for name in STEERABLE:
-        w = method_class(name)(bench()).draw(200)
+        w = make_method(name, bench()).draw(200)
         assert (w >= 0).all() and torch.allclose(w.sum(1), torch.ones(200)) and w.std(0).min() > 0.15
 
 
@@ -590,9 +655,9 @@ def test_weights_in_words():
 
 def test_the_prompted_policys_reference_does_not_read_the_weights():
     made = bench()
-    method = method_class("prompted")(made)
-    trainer = SteerablePPO(made.lm, "prompted", method, made.train_prompts, QUICK, progress=False)
-    rollout = trainer.rollout(torch.arange(4), 1)
+    method = make_method("prompted", made)
+    trainer = method.trainer(progress=False)
+    rollout = trainer.policy.rollout(made.train_prompts[:4], made.lm.encode(made.train_prompts[:4]), 1, QUICK)
     with made.lm.without_adapters(), torch.no_grad():
         plain = made.lm.logprobs(made.lm.encode(made.train_prompts[:4]), rollout.tokens, rollout.mask)
         read = made.lm.logprobs(rollout.prompts, rollout.tokens, rollout.mask)
@@ -620,8 +685,8 @@ def test_rewards_in_context():
 
 def test_divergence_from_the_base_is_zero_for_the_base_and_exact_for_one_token():
     made = bench(tiny.language_model("llama", 3, max_new_tokens=1))
-    assert_close(sampled_replies(method_class("base")(made), tiny.PROMPTS)[1], torch.zeros(4), atol=1e-5, rtol=0)
-    emorl = method_class("emorl")(made)
+    assert_close(sampled_replies(make_method("base", made), tiny.PROMPTS)[1], torch.zeros(4), atol=1e-5, rtol=0)
+    emorl = make_method("emorl", made)
     ids, mask = made.lm.encode_replies(["w1"] * 4)
     logp = logits(emorl, [0.5, 0.3, 0.2], "w1")[:, 0].log_softmax(-1)
     with made.lm.without_adapters(), torch.no_grad():
@@ -634,9 +699,9 @@ def test_sampling_leaves_the_random_state():
     torch.manual_seed(3)
     expected = torch.rand(3)
     torch.manual_seed(3)
-    first = sampled_replies(method_class("emorl")(made), tiny.PROMPTS, seed=4)
+    first = sampled_replies(make_method("emorl", made), tiny.PROMPTS, seed=4)
     assert torch.equal(torch.rand(3), expected)
-    assert sampled_replies(method_class("emorl")(made), tiny.PROMPTS, seed=4)[0] == first[0]
+    assert sampled_replies(make_method("emorl", made), tiny.PROMPTS, seed=4)[0] == first[0]
 
 
 def test_objectives_are_scored_once():
@@ -655,7 +720,7 @@ def test_objectives_are_scored_once():
 
 @pytest.mark.parametrize("name", ["emorl", "mod-forward", "rewarded-soups", "clp-full", "clp-logit", "panacea", "prompted"])
 def test_replies_at_many_settings_are_those_one_by_one(name):
-    method = method_class(name)(bench(trained=3))
+    method = make_method(name, bench(trained=3))
     if isinstance(method, Steerable):
         with_weights(method)
     some = [(0.2, 0.5, 0.3), (1.0, 0.0, 0.0), (0.0, 0.6, 0.4)]
@@ -664,7 +729,7 @@ def test_replies_at_many_settings_are_those_one_by_one(name):
 
 def test_own_choices_and_exact_map_agree_with_decoding():
     made = bench(trained=3)
-    emorl = method_class("emorl")(made)
+    emorl = make_method("emorl", made)
     scored = emorl.exact_map(tiny.PROMPTS)
     for w in ([0.2, 0.5, 0.3], [0.61, 0.2, 0.19]):
         expected = made.objectives(tiny.PROMPTS, emorl.reply(tiny.PROMPTS, w)).double().mean(0)
@@ -677,5 +742,5 @@ def test_own_choices_and_exact_map_agree_with_decoding():
 
 
 def test_every_method_names_its_source():
-    papers = {re.search(r"arXiv \d{4}\.\d{5}", method_class(name).reference) for name in METHODS}
+    papers = {re.search(r"arXiv \d{4}\.\d{5}", registered(name)[0].reference) for name in METHODS}
     assert len([p for p in papers if p]) >= len(METHODS) - 1

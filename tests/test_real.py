@@ -12,6 +12,7 @@ import tiny
 import torch
 
 from emorl_lite import plots as paper_plots
+from emorl_lite.base import workspace
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import PRESETS, DataConfig, ModelConfig, PPOConfig, WarmStartConfig, get_preset
 from emorl_lite.data.datasets import load_dataset, read_counsel_chat, read_psych8k, without_html
@@ -21,7 +22,6 @@ from emorl_lite.lm import model as models
 from emorl_lite.lm import packaged as real_models
 from emorl_lite.lm.devices import half_precision
 from emorl_lite.lm.model import LanguageModel
-from emorl_lite.rewards import build as reward_runs
 from emorl_lite.search.evaluation import AverageEvaluation
 from emorl_lite.study import paper
 from emorl_lite.study.tables import real_logs, real_tables
@@ -95,7 +95,7 @@ def test_parts_of_the_repository_are_used_unless_options_differ(tmp_path, monkey
     data, runs = tmp_path / "data", tmp_path / "runs"
     (data / "smollm2" / "seed0" / "empathy").mkdir(parents=True)
     (data / "smollm2" / "seed0" / "empathy" / "done.json").write_text("{}")
-    monkeypatch.setattr(reward_runs, "shipped", lambda preset: data / preset)
+    monkeypatch.setattr(workspace, "shipped", lambda preset: data / preset)
     preset = get_preset("smollm2")
     lab = Experiment(preset, root=runs)
     assert lab.run_folder("empathy") == data / "smollm2" / "seed0" / "empathy" and lab.is_published(lab.run_folder("empathy"))
@@ -174,7 +174,8 @@ def test_a_run_stops_when_its_kl_runs_away():
     def longer(prompts, replies):
         return torch.tensor([min(1.0, len(r.split()) / 8) for r in replies])
 
-    far = PPOTrainer(tiny.language_model("llama", adapters=1), "reflection", longer, tiny.PROMPTS, config, progress=False).train()
+    lm, quiet = tiny.language_model("llama", adapters=1), {"progress": False}
+    far = PPOTrainer(lm, "reflection", longer, tiny.PROMPTS, config, **quiet, start_from_loaded=True).train()
     assert len(far) == KL_STEPS and far.kl.mean() > 0.5
     near = PPOTrainer(tiny.language_model("llama"), "reflection", longer, tiny.PROMPTS, config, progress=False).train()
     assert near.episodes.iloc[-1] == 48 and near.kl.abs().max() < 1e-3

@@ -16,6 +16,7 @@ from emorl_lite.base.paths import ASSETS, data_root
 from emorl_lite.base.presets import get_preset
 from emorl_lite.experiment import experiment as runs
 from emorl_lite.experiment.experiment import Experiment
+from emorl_lite.methods.registry import make_method
 from emorl_lite.training.ppo import PPOTrainer
 from emorl_lite.tutorial.notebook import beside, open_run
 
@@ -88,6 +89,80 @@ def test_a_folder_laid_out_like_the_reference_is_read_in_its_place(no_training, 
     assert keys and all(torch.equal(weights[0][key], weights[1][key]) for key in keys)
     assert ours.policy_replies("empathy", prompts) == theirs.policy_replies("empathy", prompts)
     assert ours.home != theirs.home
+
+
+# -- one owner of adapters
+
+
+def adapter(lab: Experiment, name: str) -> dict[str, torch.Tensor]:
+    """An adapter's tensors, as they are now."""
+    found = {key.replace(f".{name}.", "."): p.detach().clone() for key, p in lab.lm.model.named_parameters() if f".{name}." in key}
+    assert found
+    return found
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_method_takes_the_experiments_adapters_and_trains_nothing(no_training, tmp_path):
+    lab = Experiment(TINY, 0, tmp_path, progress=False, source="reference")
+    lab.load_adapters()
+    before = {name: adapter(lab, name) for name in TINY.objectives}
+    emorl = lab.method("emorl")
+    cost = emorl.prepare()
+    assert (cost.data_points, cost.parallel, cost.samples) == (4608, 1536, 4608)
+    assert cost.trainable == sum(x.numel() for tensors in before.values() for x in tensors.values())
+    recorded = [json.loads((REFERENCE / "seed0" / name / "done.json").read_text())["seconds"] for name in TINY.objectives]
+    assert cost.seconds == pytest.approx(sum(recorded), abs=0.2)
+    assert all(same(adapter(lab, name), before[name]) for name in TINY.objectives)
+    assert lab.lm.adapters == list(TINY.objectives) and not lab.study_folder.exists()
+    w, prompts = (0.25, 1.0, 0.125), lab.dataset.prompts("test")[:4]
+    assert emorl.reply(prompts, w) == lab.ensemble(w).reply(prompts)
+    assert lab.method("exact-average").prepare() == cost, "what several methods start from is there once"
+
+
+def test_a_method_loads_the_experiments_adapters_if_nobody_has(no_training, tmp_path):
+    lab = Experiment(TINY, 1, tmp_path, progress=False, source="reference")
+    lab.method("rewarded-soups").prepare()
+    assert lab.lm.adapters == list(TINY.objectives)
+
+
+def test_a_bench_is_had_once_and_is_kept_where_it_says(tmp_path):
+    lab = Experiment(TINY, 0, tmp_path, progress=False, source="reference")
+    made = lab.bench()
+    assert made is lab.bench() is lab.method("clp-full").bench and made.folder == lab.study_folder == lab.home / "study" / "seed0"
+    assert lab.bench(None) is not made and lab.bench(None).folder is None and lab.bench(tmp_path / "x").folder == tmp_path / "x"
+    study = lab.bench(own_runs=False)
+    assert study.folder == made.folder and study.ppo == made.ppo and study.lm is made.lm is lab.lm
+    assert made.adapters() == list(TINY.objectives) and study.adapters() == [f"study-{name}" for name in TINY.objectives]
+
+
+@pytest.mark.slow
+def test_the_study_trains_adapters_of_its_own_beside_the_experiments(tmp_path, monkeypatch):
+    quick = replace(TINY, study=replace(TINY.study, budget=48, batch_size=16, validate_every=0))
+    lab = Experiment(quick, 0, tmp_path, progress=False, source="reference")
+    lab.load_adapters()
+    before = {name: adapter(lab, name) for name in TINY.objectives}
+    study = lab.bench(own_runs=False)
+    shared, uniform = study.train_objectives(), make_method("uniform", study).prepare()
+    assert (shared.data_points, shared.parallel, uniform.data_points) == (48, 16, 48)
+    assert all(same(adapter(lab, name), before[name]) for name in TINY.objectives), "the experiment's are left alone"
+    theirs = {name: adapter(lab, f"study-{name}") for name in TINY.objectives}
+    assert not any(same(theirs[name], before[name]) for name in TINY.objectives)
+    assert {path.name for path in lab.study_folder.iterdir()} == {*TINY.objectives, "uniform"}
+
+    def refuse(self):
+        raise AssertionError("something is trained")
+
+    monkeypatch.setattr(PPOTrainer, "step", refuse)
+    assert lab.method("uniform").prepare() == uniform, "another bench on the same model and folder loads the run"
+    again = Experiment(quick, 0, tmp_path, progress=False, source="reference")  # as in another process
+    assert again.method("uniform").prepare() == uniform and again.bench(own_runs=False).train_objectives() == shared
+    assert same(adapter(again, "uniform"), adapter(lab, "uniform"))
+    assert all(same(adapter(again, f"study-{name}"), theirs[name]) for name in TINY.objectives)
+    assert again.method("emorl").prepare().data_points == 4608
+    assert all(same(adapter(again, name), before[name]) for name in TINY.objectives)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import get_preset
-from emorl_lite.experiment.experiment import Experiment, save_table
+from emorl_lite.base.provenance import save_table
+from emorl_lite.experiment.experiment import Experiment
 
 pytestmark = pytest.mark.slow
 TINY = get_preset("tiny")
@@ -114,6 +115,29 @@ def test_more_objectives_join_those_that_are_there(experiment):
     assert experiment.found_weights() is None or len(experiment.found_weights()) == 3
     with pytest.raises(UserError, match="objective 'warmth' is unknown: expected one of reflection"):
         _ = Experiment(replace(SMALL, objectives=("empathy", "warmth")), root=experiment.root, progress=False).rewards
+
+
+def test_a_method_trains_what_is_missing_in_the_experiments_own_folder(experiment, tmp_path):
+    shutil.copytree(experiment.home / "classifiers", tmp_path / "tiny" / "classifiers")
+    other = Experiment(SMALL, root=tmp_path, progress=False)
+    cost = other.method("emorl").prepare()
+    assert (cost.data_points, cost.parallel) == (96, 32) and other.trained() == list(SMALL.objectives)
+    assert not other.study_folder.exists()
+    for name in SMALL.objectives:
+        file = f"{name}/adapter_model.safetensors"
+        assert (other.folder / file).read_bytes() == (experiment.folder / file).read_bytes()
+    assert experiment.method("emorl").prepare().samples == cost.samples
+
+
+def test_evaluate_has_a_row_for_every_policy(experiment):
+    table = experiment.evaluate((1, 1, 1)).set_index("policy")
+    assert list(table.index[-5:]) == ["base", *SMALL.objectives, "ensemble"] and (table["n"] > 0).all()
+    assert table.index[0].startswith("replies")
+    assert table.loc["ensemble", "mean"] == pytest.approx(experiment.summary((1, 1, 1)).set_index("policy").loc["ensemble", "mean"])
+    untrained = Experiment(SMALL, seed=7, root=experiment.root, progress=False)
+    assert list(untrained.evaluate()["policy"])[-1] == "base"
+    with pytest.raises(UserError, match="--weights: no adapter for 'reflection'"):
+        untrained.evaluate((1, 1, 1))
 
 
 def test_summary_scores_every_policy(experiment):

@@ -22,6 +22,7 @@ from emorl_lite import plots as method_plots
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import get_preset
 from emorl_lite.methods.base_model import BaseModel
+from emorl_lite.methods.registry import needs, registered
 from emorl_lite.plots.style import figure_bytes
 from emorl_lite.search.pareto import expected_utility, hypervolume
 from emorl_lite.search.simplex_grid import compositions
@@ -156,7 +157,7 @@ def test_two_studies_at_once_and_other_obstacles_are_told_before_anything_is_tra
 @pytest.mark.slow
 def test_a_new_method_needs_its_file_and_its_name(small, monkeypatch):
     monkeypatch.setitem(sys.modules, "emorl_lite.methods.newcomer", sys.modules[__name__])
-    monkeypatch.setitem(methods.METHODS, "newcomer", "newcomer:Newcomer")
+    monkeypatch.setitem(methods.METHODS, "newcomer", ("newcomer:Newcomer", {}))
     rows = Study(SMALL, 2, ["uniform", "newcomer"], small.root, progress=False).run(workers=1)["rows"]
     assert set(rows["method"]) == {"uniform", "newcomer"}
     assert figure_bytes(method_plots.forest(rows, "mean", "score"), "png")
@@ -229,7 +230,7 @@ def made_up(seeds: int = 4) -> dict[str, pd.DataFrame]:
     rows, sweep, front, levels, stops = [], [], [], [], []
     for seed in range(seeds):
         for name in methods.METHODS:
-            kind = methods.method_class(name)
+            kind = registered(name)[0]
             for choice in ("default", "grid") if kind.knob != "none" else ("default",):
                 mean = float(random.uniform(0.4, 0.6))
                 calls = {"emorl": 3, "emorl-long": 3, "dera": 2}.get(name, 1)
@@ -247,7 +248,7 @@ def made_up(seeds: int = 4) -> dict[str, pd.DataFrame]:
                     sweep.append({"seed": seed, "method": name, "knob": "strength", **more, **dict.fromkeys(NAMES, 0.3)})
             else:
                 sweep.append({"seed": seed, "method": name, "knob": kind.knob, **dict.fromkeys(NAMES, 0.4)})
-            if not kind.needs and name != "base":
+            if not needs(name) and name != "base":
                 stops.append({"seed": seed, "run": name, "data_points": 1000 + 100 * seed, "converged": True, "validation": 0.5})
         for name in ("emorl", "emorl-long"):
             front.append({"seed": seed, "method": name, **{f"w_{n}": 1 / 3 for n in NAMES}, **dict.fromkeys(NAMES, 0.5)})

@@ -30,14 +30,18 @@ from emorl_lite.lm.model import LanguageModel, Prompts
 from emorl_lite.rewards.objectives import RewardSet
 from emorl_lite.search.evaluation import ReplyScores
 from emorl_lite.search.pareto import utility_weights
+from emorl_lite.training.objective import Objective
+from emorl_lite.training.policy import AdapterPolicy, own_adapter
 from emorl_lite.training.ppo import PPOTrainer
-from emorl_lite.training.run_folder import ADDED_OFF
+from emorl_lite.training.run_folder import ADDED_OFF, OF_STUDY
 
 Family = Literal["single policy", "merging", "decoding", "steerable"]
 Knob = Literal["none", "weights", "subset", "strength"]
 Setting = Sequence[float] | None
-Runs = Literal["objectives", "objectives-long"]
-"""The single-objective runs that share the budget, or those that have all of it each."""
+Budget = Literal["shared", "own"]
+"""Of a method's single-objective runs: they share the method's budget evenly, or each has a whole one of its own."""
+OBJECTIVE_RUNS: dict[Budget, str] = {"shared": "objectives", "own": "objectives-long"}
+"""What the study calls these runs, in its jobs and tables."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +134,12 @@ class Bench:
     """Objectives that the single-objective runs log beside their own (default: all)."""
     search: SearchConfig = field(default_factory=SearchConfig)
     """The published search's levels."""
-    done: dict[str, Cost] = field(default_factory=dict)
-    """What each finished run took."""
-    parts: dict[str, Any] = field(default_factory=dict)
+    single_runs: Callable[[], Cost] | None = None
+    """Loads or trains single-objective adapters that have another owner, an experiment: named like their objectives, they take the place of
+    those that would share this bench's budget."""
+    done: dict[str, Cost] = field(default_factory=dict, init=False)
+    """What each finished run took. A bench that `replace` makes with other options has done nothing yet."""
+    parts: dict[str, Any] = field(default_factory=dict, init=False)
     """What a finished run holds beside its adapter."""
 
     @property
@@ -182,24 +189,23 @@ class Bench:
         """An adapter that `PPOTrainer` does not train: loaded if its folder has it, else trained by `train`, which is given a new one.
 
         `train` returns (prompts answered, replies generated); `options` are what else makes the run this run. Nothing is resumed half-way.
+        Raises UserError for an adapter of another run, as `PPOTrainer` does.
         """
 
         def run() -> Cost:
             folder = self.place(name)
             identity = self.identity() | dict(options)
+            record = None
             if folder and (folder / "done.json").is_file():
                 record = json.loads((folder / "done.json").read_text(encoding="utf-8"))
                 check_identity(folder / "done.json", record["identity"], identity)
-                if name not in self.lm.adapters:
-                    self.lm.load_adapter(folder, name)
+            own_adapter(AdapterPolicy(self.lm, name), folder, self.seed, start_from_loaded=False)
+            if folder and record:
+                self.lm.load_adapter(folder, name)
                 return Cost(**record["cost"])
-            if name in self.lm.adapters:  # an interrupted run left it behind
-                self.lm.model.delete_adapter(name)
-            self.lm.add_adapter(name, self.seed)
             began = time.perf_counter()
             prompts, samples = train()
-            trainable = sum(p.numel() for key, p in self.lm.model.named_parameters() if f".{name}." in key)
-            cost = Cost(prompts, prompts, samples, trainable, round(time.perf_counter() - began, 1))
+            cost = Cost(prompts, prompts, samples, trained_parameters(self.lm, name), round(time.perf_counter() - began, 1))
             self.lm.round_adapter(name)
             if folder:
                 self.lm.save_adapter(name, folder)
@@ -208,36 +214,41 @@ class Bench:
 
         return self.once(name, run)
 
-    def train(self, name: str, reward: Reward, config: PPOConfig, trainer: type[PPOTrainer] = PPOTrainer, **options: Any) -> Cost:
-        """Train (finish, load) the adapter `name` with PPO on a reward."""
+    def train(self, name: str, reward: Reward | Objective, config: PPOConfig, adapter: str = "", **options: Any) -> Cost:
+        """Train (finish, load) the run `name` with PPO on a reward; its adapter has the same name unless another is given."""
 
         def run() -> Cost:
             more = self.options(name) | {"watch": self.objectives.watch()} | options
-            made = trainer(self.lm, name, reward, self.train_prompts, config, **more)
+            made = PPOTrainer(self.lm, adapter or name, reward, self.train_prompts, config, **more)
             made.train()
             return cost_of(made)
 
         return self.once(name, run)
 
-    def adapters(self, runs: Runs = "objectives") -> list[str]:
-        """Names of the single-objective adapters of these runs."""
-        return [name + runs.removeprefix("objectives") for name in self.names]
+    def adapters(self, budget: Budget = "shared") -> list[str]:
+        """Names of the single-objective adapters with this budget, in the order of the objectives."""
+        if budget == "shared" and self.single_runs:
+            return self.names
+        return [OF_STUDY + name + ("-long" if budget == "own" else "") for name in self.names]
 
-    def train_objectives(self, runs: Runs = "objectives") -> Cost:
+    def train_objectives(self, budget: Budget = "shared") -> Cost:
         """One adapter per objective, each on its own reward alone: what EMORL and all mergers start from.
 
-        "objectives" divides the budget evenly, so that the sum of the runs is another method's one run; "objectives-long" gives each the
-        whole budget, so that its runs, side by side, take as long as another method's one.
+        "shared" divides the budget evenly, so that the sum of the runs is another method's one run; "own" gives each the whole budget, so
+        that its runs, side by side, take as long as another method's one.
         """
-        episodes = self.ppo.episodes // (len(self.names) if runs == "objectives" else 1)
+        if budget == "shared" and self.single_runs:
+            return self.once(OBJECTIVE_RUNS[budget], self.single_runs)
+        episodes = self.ppo.episodes // (len(self.names) if budget == "shared" else 1)
         costs = []
-        for name, adapter in zip(self.names, self.adapters(runs), strict=True):
+        for name, adapter in zip(self.names, self.adapters(budget), strict=True):
             config = replace(self.ppo, episodes=episodes, kl_coef=self.kl_coefs[name], lr=self.lrs.get(name, self.ppo.lr))
+            run = adapter.removeprefix(OF_STUDY)
             if self.watch is None:
-                costs.append(self.train(adapter, Column(self.objectives, name), config))
+                costs.append(self.train(run, Column(self.objectives, name), config, adapter=adapter))
             else:  # only these are scored at all
                 watched = {other: self.rewards[other] for other in self.names if other in self.watch and other != name}
-                costs.append(self.train(adapter, self.rewards[name], config, watch=watched))
+                costs.append(self.train(run, self.rewards[name], config, adapter=adapter, watch=watched))
         return sum(costs[1:], costs[0])
 
 
@@ -258,23 +269,41 @@ def cost_of(trainer: PPOTrainer) -> Cost:
     return Cost(trainer.episodes, trainer.episodes, trainer.samples, trainable, round(trainer.seconds, 1))
 
 
+def cost_of_finished(lm: LanguageModel, adapter: str, folder: Path) -> Cost:
+    """What the finished PPO run in a folder took, by its record; its adapter is in the model."""
+    record = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+    trainable = trained_parameters(lm, adapter)
+    return Cost(record["episodes"], record["episodes"], record["samples"], trainable, round(record["seconds"], 1))
+
+
+def trained_parameters(lm: LanguageModel, adapter: str) -> int:
+    """How many numbers an adapter has."""
+    return sum(p.numel() for key, p in lm.model.named_parameters() if f".{adapter}." in key)
+
+
 class Method(ABC):
     """One way to serve several objectives."""
 
-    name: ClassVar[str]
+    name: str
+    """As in the registry; a parameter may add to the name that the class gives."""
     family: ClassVar[Family]
     knob: Knob
     reference: ClassVar[str]
     """Where it comes from."""
-    trains: ClassVar[str]
+    trains: str
     """What is trained, in a few words."""
     decodes: ClassVar[str]
     """What a reply needs, in a few words."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """What else must be trained: methods, or single-objective runs ("objectives", "objectives-long")."""
+    """Other methods that must be trained first."""
 
     def __init__(self, bench: Bench):
         self.bench = bench
+
+    @classmethod
+    def needed(cls, **parameters: Any) -> tuple[str, ...]:
+        """What else must be trained for a method with these parameters: methods, or single-objective runs (a value of OBJECTIVE_RUNS)."""
+        return cls.needs
 
     @abstractmethod
     def prepare(self) -> Cost:
@@ -337,6 +366,33 @@ class Method(ABC):
             raise UserError(f"method {self.name}: is trained for one trade-off and takes no weights")
         if self.knob in ("weights", "subset") and (len(setting) != d or min(setting) < 0 or sum(setting) <= 0):
             raise UserError(f"method {self.name}: expected {d} weights, not negative and not all zero, got {list(setting)}")
+
+
+class OfObjectives(Method):
+    """A method that starts from single-objective adapters: base of EMORL and of all mergers.
+
+    With a budget of their own for each, the runs take, side by side, as long as another method's one run, and d times its data.
+    """
+
+    def __init__(self, bench: Bench, budget: Budget = "shared"):
+        super().__init__(bench)
+        self.budget = budget
+        if budget == "own":
+            self.name, self.trains = f"{self.name}-long", "one adapter per objective, each with the whole budget"
+
+    @classmethod
+    def needed(cls, **parameters: Any) -> tuple[str, ...]:
+        """The runs with this budget."""
+        return (OBJECTIVE_RUNS[parameters.get("budget", "shared")],)
+
+    def prepare(self) -> Cost:
+        """Train or load the adapters of the objectives."""
+        return self.bench.train_objectives(self.budget)
+
+    @property
+    def adapters(self) -> list[str]:
+        """The objectives' adapters."""
+        return self.bench.adapters(self.budget)
 
 
 @contextmanager

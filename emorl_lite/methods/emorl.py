@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar
 
 from emorl_lite.ensemble.ensemble import EnsembleLM, Level
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.exact_map import exact_map
 from emorl_lite.exact.optimum import exact_search
 from emorl_lite.exact.scored_map import ScoredMap, scored_map
-from emorl_lite.methods.base import Cost, Knob, Method, Runs, Setting
+from emorl_lite.methods.base import Knob, OfObjectives, Setting
 from emorl_lite.search.evaluation import TreeEvaluation
 from emorl_lite.search.grid import hierarchical_grid_search
 
 
-class EMORL(Method):
+class EMORL(OfObjectives):
     """logits = head(sum_i w_i h_i), h_i the last hidden state of adapter i, all adapters reading the same prefix.
 
     The weights are found by hierarchical grid search on validation prompts, or all at once by the exact map. Differs from the paper: PPO
@@ -30,18 +29,7 @@ class EMORL(Method):
     reference = "arXiv 2505.02579"
     trains = "one adapter per objective, each on its own reward"
     decodes = "all d adapters at every token"
-    needs: ClassVar[tuple[str, ...]] = ("objectives",)
-    runs: Runs = "objectives"
     level: Level = "hidden"
-
-    def prepare(self) -> Cost:
-        """Train or load the adapters of the objectives."""
-        return self.bench.train_objectives(self.runs)
-
-    @property
-    def adapters(self) -> list[str]:
-        """The objectives' adapters."""
-        return self.bench.adapters(self.runs)
 
     @property
     def calls(self) -> int:
@@ -74,12 +62,3 @@ class EMORL(Method):
     def policy(self, setting: Setting = None) -> Iterator[EnsembleLM]:
         """The ensemble at these weights, uniform by default."""
         yield EnsembleLM(self.bench.lm, self.adapters, weights=setting or self.bench.uniform, level=self.level)
-
-
-class EMORLLong(EMORL):
-    """EMORL whose runs each have the whole budget: side by side they take as long as another method's one run, and d times the data."""
-
-    name = "emorl-long"
-    trains = "one adapter per objective, each with the whole budget"
-    needs = ("objectives-long",)
-    runs = "objectives-long"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from emorl_lite.ensemble.layers import LayerEnsemble, blocks
-from emorl_lite.methods.base import Bench, Runs
+from emorl_lite.methods.base import OBJECTIVE_RUNS, Bench, Budget
 from emorl_lite.methods.emorl import EMORL
 from emorl_lite.methods.mod import MODForward
 from emorl_lite.methods.rewarded_soups import ExactAverage, RewardedSoups
@@ -17,18 +17,16 @@ Replies = Callable[[Sequence[str], Sequence[Sequence[float]]], list[list[str]]]
 """(prompts, weight vectors) -> replies, a list a weight vector."""
 
 
-def levels(bench: Bench, runs: Runs = "objectives") -> dict[str, Replies]:
+def levels(bench: Bench, budget: Budget = "shared") -> dict[str, Replies]:
     """Every level by its name, from the earliest to the latest, as a function of prompts and weights. The adapters must be loaded."""
 
     def of(cls: type[EMORL] | type[RewardedSoups]) -> Replies:
-        method = cls(bench)
-        method.runs = runs
-        return method.replies_at
+        return cls(bench, budget).replies_at
 
     count = len(blocks(bench.lm)[0]) if not bench.lm.seq2seq else 0
 
     def after(layer: int) -> Replies:
-        return lambda prompts, some: [LayerEnsemble(bench.lm, bench.adapters(runs), layer, w).reply(prompts) for w in some]
+        return lambda prompts, some: [LayerEnsemble(bench.lm, bench.adapters(budget), layer, w).reply(prompts) for w in some]
 
     found: dict[str, Replies] = {"soup of A and B": of(RewardedSoups), "parameters": of(ExactAverage)}
     found |= {f"after layer {k}": after(k) for k in range(1, count)}
@@ -37,17 +35,18 @@ def levels(bench: Bench, runs: Runs = "objectives") -> dict[str, Replies]:
     return found | {"last hidden state": of(EMORL), "probabilities": of(MODForward)}
 
 
-def level_scores(bench: Bench, prompts: Sequence[str], steps: int, runs: Runs = "objectives") -> pd.DataFrame:
+def level_scores(bench: Bench, prompts: Sequence[str], steps: int, budget: Budget = "shared") -> pd.DataFrame:
     """Mean scores on the prompts at every level and weight vector of the grid.
 
-    Columns: runs, level, w_<objective>, validation_mean (on the bench's validation prompts, to choose weights by), objectives, mean.
+    Columns: runs (the study's name for those with this budget), level, w_<objective>, validation_mean (on the bench's validation prompts,
+    to choose weights by), objectives, mean.
     """
     some = utility_weights(len(bench.names), steps).tolist()
     rows = []
-    for level, replies_at in levels(bench, runs).items():
+    for level, replies_at in levels(bench, budget).items():
         on_validation, on_test = replies_at(bench.validation_prompts, some), replies_at(prompts, some)
         for weights, seen, replies in zip(some, on_validation, on_test, strict=True):
-            row = {"runs": runs, "level": level, **{f"w_{name}": w for name, w in zip(bench.names, weights, strict=True)}}
+            row = {"runs": OBJECTIVE_RUNS[budget], "level": level, **{f"w_{name}": w for name, w in zip(bench.names, weights, strict=True)}}
             row |= {"validation_mean": bench.objectives.means(bench.validation_prompts, seen)["mean"]}
             rows.append(row | bench.objectives.means(prompts, replies))
     return pd.DataFrame(rows)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar, Literal
+from typing import Literal
 
 from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.model import LanguageModel
-from emorl_lite.methods.base import Cost, Knob, Method, Runs, Setting, active
+from emorl_lite.methods.base import Knob, OfObjectives, Setting, active
 
 
-class RewardedSoups(Method):
+class RewardedSoups(OfObjectives):
     """theta(w) = sum_i w_i theta_i, sum_i w_i = 1, over all trained parameters (equation 1).
 
     With LoRA the trained parameters are A and B, so the change of a matrix is s (sum_i w_i B_i)(sum_j w_j A_j), with cross terms B_i A_j.
@@ -25,20 +25,14 @@ class RewardedSoups(Method):
     reference = "arXiv 2306.04488"
     trains = "one adapter per objective, each on its own reward"
     decodes = "one adapter, merged anew for every weight vector"
-    needs: ClassVar[tuple[str, ...]] = ("objectives",)
-    runs: Runs = "objectives"
     how: Literal["exact", "soup"] = "soup"
-
-    def prepare(self) -> Cost:
-        """Train or load the adapters of the objectives."""
-        return self.bench.train_objectives(self.runs)
 
     @contextmanager
     def policy(self, setting: Setting = None) -> Iterator[LanguageModel]:
         """The averaged adapter, uniform by default."""
         weights = setting or self.bench.uniform
         shares = [w / sum(weights) for w in weights]
-        average_parameters(self.bench.lm, self.bench.adapters(self.runs), shares, name=self.name, how=self.how)
+        average_parameters(self.bench.lm, self.adapters, shares, name=self.name, how=self.how)
         with active(self.bench.lm, self.name) as lm:
             yield lm
 
@@ -49,21 +43,3 @@ class ExactAverage(RewardedSoups):
     name = "exact-average"
     reference = "arXiv 2505.02579 (its second aggregation)"
     how = "exact"
-
-
-class RewardedSoupsLong(RewardedSoups):
-    """Rewarded Soups whose runs each have the whole budget."""
-
-    name = "rewarded-soups-long"
-    trains = "one adapter per objective, each with the whole budget"
-    needs = ("objectives-long",)
-    runs = "objectives-long"
-
-
-class ExactAverageLong(ExactAverage):
-    """Exactly averaged parameters of runs that each have the whole budget."""
-
-    name = "exact-average-long"
-    trains = "one adapter per objective, each with the whole budget"
-    needs = ("objectives-long",)
-    runs = "objectives-long"

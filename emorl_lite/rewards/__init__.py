@@ -1,6 +1,6 @@
 """Rewards, the models behind them, and what examines them (notebook 01)."""
 
-from emorl_lite.rewards.build import RewardRuns
+from emorl_lite.rewards.build import RewardBuilder
 from emorl_lite.rewards.metrics import Coherence, Specificity, diversity_2, evaluation_metrics
 from emorl_lite.rewards.objectives import Brevity, Fluency, Guarded, RewardSet, finished, perplexity, repetition_guard
 from emorl_lite.rewards.probes import equal_form, handed_on, shortcut_replies
@@ -14,7 +14,7 @@ __all__ = [
     "Fluency",
     "Guarded",
     "Labelled",
-    "RewardRuns",
+    "RewardBuilder",
     "RewardSet",
     "Specificity",
     "TextClassifier",

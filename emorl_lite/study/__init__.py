@@ -14,7 +14,7 @@ from emorl_lite.study.comparison import (
     with_intervals,
 )
 from emorl_lite.study.quality import quality
-from emorl_lite.study.run import FRONT_STEPS, Study, make_bench
+from emorl_lite.study.run import FRONT_STEPS, Study
 from emorl_lite.study.tables import real_logs, real_tables, study_tables
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "difference",
     "examined",
     "front_metrics",
-    "make_bench",
     "paired",
     "paper",
     "quality",

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,24 +29,25 @@ from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import check_identity, write_atomically
-from emorl_lite.base.presets import OBJECTIVES, PPOConfig, Preset
+from emorl_lite.base.presets import Preset
 from emorl_lite.base.provenance import provenance, save_table
 from emorl_lite.base.workers import processes
 from emorl_lite.experiment.experiment import Experiment
-from emorl_lite.methods import METHODS, Bench, Cost, Method, method_class
-from emorl_lite.methods.base import Runs
+from emorl_lite.experiment.options import kl_coefs, study_run
+from emorl_lite.methods.base import OBJECTIVE_RUNS, Budget, Cost, Method
 from emorl_lite.methods.divergence import sampled_replies
 from emorl_lite.methods.levels import level_scores
+from emorl_lite.methods.registry import METHODS, make_method, needs, registered
 from emorl_lite.rewards.metrics import Coherence, evaluation_metrics
 from emorl_lite.search.pareto import non_dominated, utility_weights
 from emorl_lite.study.comparison import BY_OWN_SEARCH
 from emorl_lite.study.quality import quality, samples
 from emorl_lite.study.tables import table_path
 
-RUNS: dict[str, Runs] = {"objectives": "objectives", "objectives-long": "objectives-long"}
-"""Jobs that train single-objective adapters for several methods."""
-LEVELS: dict[str, Runs] = {"levels": "objectives-long"}
-"""The job that compares aggregation levels, and its adapters."""
+RUNS: dict[str, Budget] = {job: budget for budget, job in OBJECTIVE_RUNS.items()}
+"""Jobs that train single-objective adapters for several methods, and the adapters' budget."""
+LEVELS = {"levels": "objectives-long"}
+"""The job that compares aggregation levels, and the job that trains its adapters."""
 FRONT_STEPS = 40
 """Spacing 1/40 of the weights at which an exact map is asked for its front."""
 TABLES = ("rows", "sweep", "front", "quality", "samples")
@@ -69,7 +70,7 @@ class Study:
         self.preset.study.check()
         self.methods = list(self.methods or METHODS)
         for name in self.methods:
-            method_class(name)
+            registered(name)
 
     @property
     def folder(self) -> Path:
@@ -88,7 +89,7 @@ class Study:
             raise UserError(f"--workers {workers}: must be positive")
         for name in self._order():
             if name in METHODS:
-                method_class(name).check_possible(lab.lm)
+                registered(name)[0].check_possible(lab.lm)
         for seed in range(self.seeds):
             if (own := Experiment(self.preset, seed, self.root).folder / "base").is_dir():
                 raise UserError(f"{own}: a warm-started base of one seed alone; a study needs one base for all: choose another --runs")
@@ -115,15 +116,15 @@ class Study:
 
     def _order(self) -> list[str]:
         """Jobs of one seed, each after what it needs."""
-        needed = [need for name in self.methods for need in method_class(name).needs if need in METHODS]
+        needed = [need for name in self.methods for need in needs(name) if need in METHODS]
         names = sorted(dict.fromkeys([*needed, *self.methods]), key=lambda name: name not in needed)
-        runs = [run for run in RUNS if any(run in method_class(name).needs for name in names)]
+        runs = [run for run in RUNS if any(run in needs(name) for name in names)]
         return [*runs, *names, *(job for job, run in LEVELS.items() if run in runs)]
 
     def _needs(self, name: str) -> tuple[str, ...]:
         if name in RUNS:
             return ()
-        return (LEVELS[name],) if name in LEVELS else method_class(name).needs
+        return (LEVELS[name],) if name in LEVELS else needs(name)
 
     def _side_by_side(self, todo: list[tuple[int, str]], workers: int, bar: Any) -> None:
         """Run jobs in processes; a job starts when those it needs have ended."""
@@ -169,7 +170,7 @@ class Study:
                     file = results_folder(lab, name) / f"{table}.csv"
                     if file.is_file():
                         found[table].append(pd.read_csv(file))
-            found["convergence"].append(convergence(study_folder(lab), seed, self.preset))
+            found["convergence"].append(convergence(lab.study_folder, seed, self.preset))
         return {name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for name, parts in found.items()}
 
     def _commits(self) -> list[str]:
@@ -184,7 +185,7 @@ class Study:
             if len(table):
                 path = table_path(folder, name)
                 facts = {"command": command, "preset": self.preset.name, "seeds": self.seeds, "study": asdict(self.preset.study)}
-                facts |= {"ppo": asdict(ppo_options(self.preset)), "kl_coef": kl_coefs(self.preset), "made_at_commits": self._commits()}
+                facts |= {"ppo": asdict(study_run(self.preset)), "kl_coef": kl_coefs(self.preset), "made_at_commits": self._commits()}
                 if self.preset.rewards.kind == "real":
                     parts = {part: asdict(getattr(self.preset, part)) for part in ("model", "rewards", "data", "transfer", "warm_start")}
                     facts |= parts | {"lr": dict(self.preset.lr)}
@@ -192,25 +193,9 @@ class Study:
         return written
 
 
-def ppo_options(preset: Preset) -> PPOConfig:
-    """PPO's options in the study; `episodes` is the budget of a method."""
-    study = preset.study
-    return replace(preset.ppo, episodes=study.budget, batch_size=study.batch_size, validate_every=study.validate_every)
-
-
-def kl_coefs(preset: Preset) -> dict[str, float]:
-    """KL weight of each objective's own run."""
-    return {name: preset.kl_coef.get(name, preset.ppo.kl_coef) for name in preset.objectives}
-
-
-def study_folder(lab: Experiment) -> Path:
-    """Where one seed of the study lies."""
-    return lab.home / "study" / lab.folder.name
-
-
 def results_folder(lab: Experiment, name: str) -> Path:
     """Where one job's tables lie."""
-    return study_folder(lab) / "results" / name
+    return lab.study_folder / "results" / name
 
 
 def identity(preset: Preset) -> dict[str, Any]:
@@ -220,40 +205,22 @@ def identity(preset: Preset) -> dict[str, Any]:
     return {"objectives": list(preset.objectives), "model": shape, "kl_coef": dict(preset.kl_coef), "lr": dict(preset.lr), **parts}
 
 
-def make_bench(lab: Experiment) -> Bench:
-    """What the methods of one seed are given."""
-    preset = lab.preset
-    return Bench(
-        lm=lab.lm,
-        rewards=lab.rewards,
-        train_prompts=lab.dataset.prompts("train"),
-        validation_prompts=lab.validation(),
-        ppo=ppo_options(preset),
-        kl_coefs=kl_coefs(preset),
-        folder=study_folder(lab),
-        seed=lab.seed,
-        progress=False,
-        lrs=preset.lr,
-        watch=None if set(preset.study.watch) >= set(OBJECTIVES) else preset.study.watch,
-        search=preset.search,
-    )
-
-
 def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> None:
     """One job, in whatever process this is."""
     began = time.perf_counter()
     lab = Experiment(preset, seed, root, progress=False)
-    bench = make_bench(lab)
+    bench = lab.bench(own_runs=False)
     folder = results_folder(lab, name)
     folder.mkdir(parents=True, exist_ok=True)
     test = lab.dataset.prompts("test")
     if name in RUNS:
         tables, cost = {}, bench.train_objectives(RUNS[name])
     elif name in LEVELS:
-        cost = bench.train_objectives(LEVELS[name])
-        tables = {"levels": level_scores(bench, test[: preset.study.sweep_prompts], preset.study.level_steps, LEVELS[name])}
+        budget = RUNS[LEVELS[name]]
+        cost = bench.train_objectives(budget)
+        tables = {"levels": level_scores(bench, test[: preset.study.sweep_prompts], preset.study.level_steps, budget)}
     else:
-        method = method_class(name)(bench)
+        method = make_method(name, bench)
         tables, cost, setting = examine(method, test, preset)
         if preset.transfer is not None:
             sets: dict[str, Sequence[str]] = {

@@ -1,0 +1,83 @@
+"""Where the parts of a preset lie that somebody trained: here, under `runs/`, or in a folder that is only read."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.paths import repository_root, runs_root, shipped
+from emorl_lite.base.presets import PRESETS, Preset
+from emorl_lite.base.project import in_repository
+
+
+@dataclass
+class Workspace:
+    """One preset's folders. Raises UserError if the source is not there."""
+
+    preset: Preset
+    root: Path | None = None
+    """Of all runs; by default $EMORL_RUNS, or `runs/`."""
+    source: str = ""
+    """Whose classifiers and adapters: "mine" (trained here, under runs/), "reference" (those in the repository), "any" (mine where they
+    are, else the repository's), or a folder laid out like assets/tiny. By default "mine" for the small world, which trains in minutes, and
+    "any" for the others."""
+
+    def __post_init__(self) -> None:
+        known = PRESETS.get(self.preset.name)
+        own_model = known is None or known.model.path == self.preset.model.path
+        name = self.preset.name if own_model else f"{self.preset.name}-{Path(self.preset.model.path).name}"
+        self.source = str(self.source) or ("mine" if self.preset.rewards.kind == "small_world" else "any")
+        self.home = Path(self.root or runs_root()) / name
+        if self.source == "reference" and self.published is None:
+            if repository_root() is None and not shipped(self.preset.name).is_dir():
+                raise UserError(f"{shipped(self.preset.name)}: not here; {in_repository('reference runs of other presets than tiny')}")
+            raise UserError(f"the repository holds no reference run of the preset {self.preset.name} with these options; train one: 'mine'")
+        if self.source not in ("mine", "any"):  # what is found with other adapters lies in another folder
+            whose = "reference" if self.source == "reference" else Path(self.source).resolve().name
+            self.home = self.home.with_name(f"{name}-{whose}") / digest_of(self.published)
+
+    @cached_property
+    def published(self) -> Path | None:
+        """Where trained parts of this preset lie that nobody trains here; None if there are none, or if training's options were changed."""
+        if self.source == "mine":
+            return None
+        if self.source not in ("any", "reference"):
+            if not Path(self.source).is_dir():
+                raise UserError(
+                    f"{self.source}: no such folder of runs; expected 'reference', 'mine', or a folder laid out like assets/tiny"
+                )
+            return Path(self.source)
+        folder, known = shipped(self.preset.name), PRESETS.get(self.preset.name)
+        if known is None or not folder.is_dir():
+            return None
+        keep = {part: getattr(self.preset, part) for part in ("objectives", "search", "study", "transfer")}
+        device = replace(known.model, device=self.preset.model.device, dtype=self.preset.model.dtype, autocast=self.preset.model.autocast)
+        return folder if replace(known, model=device, **keep) == self.preset else None
+
+    def place(self, *parts: str) -> Path:
+        """Where a part lies, by `source`: among the runs, or in the repository."""
+        own = self.home.joinpath(*parts)
+        if self.published is None:
+            return own
+        theirs = self.published.joinpath(*parts)
+        return own if self.source == "any" and (own.exists() or not theirs.exists()) else theirs
+
+    def is_published(self, folder: Path) -> bool:
+        """Whether a folder holds what others trained: nothing is written there."""
+        return self.published is not None and self.published in folder.parents
+
+    def refuse_to_train(self, folder: Path) -> None:
+        """Raise UserError if a part that is missing belongs to a run that is not trained here."""
+        if self.is_published(folder):
+            raise UserError(f"{'/'.join(folder.parts[-3:])}: this run lacks it; choose another seed, or train your own: 'mine'")
+
+
+def digest_of(folder: Path | None) -> str:
+    """What tells the trained parts in a folder from others."""
+    made = hashlib.sha256()
+    for file in sorted(folder.rglob("*.safetensors") if folder else ()):
+        made.update(file.read_bytes())
+    return made.hexdigest()[:8]

@@ -1,0 +1,59 @@
+"""What policies are worth: their replies, and tables of mean scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from emorl_lite.base.provenance import save_table
+from emorl_lite.data.datasets import Dataset
+from emorl_lite.ensemble.ensemble import EnsembleLM
+from emorl_lite.lm.model import LanguageModel
+from emorl_lite.rewards.objectives import RewardSet, finished
+
+
+def policy_replies(lm: LanguageModel, policy: str, prompts: Sequence[str], **options: Any) -> list[str]:
+    """Replies of `base` or of one adapter, greedy unless the options to generate() say otherwise."""
+    if policy == "base":
+        with lm.without_adapters():
+            return lm.reply(prompts, **options)
+    lm.use(policy)
+    return lm.reply(prompts, **options)
+
+
+def score(rewards: RewardSet, seed: int, policy: str, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, Any]:
+    """One row: mean score per objective, their mean, and the share of replies that ended."""
+    means = rewards.means(prompts, replies)
+    ended = float(finished(replies).mean())
+    return {"policy": policy, "seed": seed, **means, "mean": sum(means.values()) / len(means), "finished": ended}
+
+
+def summary(
+    lm: LanguageModel, rewards: RewardSet, seed: int, adapters: Sequence[str], ensemble: EnsembleLM | None, prompts: Sequence[str]
+) -> pd.DataFrame:
+    """Scores of base, adapters and, if there is one, the ensemble on some prompts, all decoded greedily. Columns as `score` gives them."""
+    rows = [score(rewards, seed, name, prompts, policy_replies(lm, name, prompts)) for name in ("base", *adapters)]
+    if ensemble is not None:
+        rows.append(score(rewards, seed, "ensemble", prompts, ensemble.reply(prompts)))
+    return pd.DataFrame(rows)
+
+
+def replies_by_level(rewards: RewardSet, seed: int, dataset: Dataset) -> pd.DataFrame:
+    """Scores of the data's own test replies, a row a level. Columns as `score` gives them, and n."""
+    rows = []
+    examples = dataset.examples("test")
+    for level in dict.fromkeys(e.level for e in examples):
+        own = [e for e in examples if e.level == level]
+        name = f"replies, {level}" if level else "replies"
+        rows.append(score(rewards, seed, name, [e.prompt for e in own], [e.reply for e in own]) | {"n": len(own)})
+    return pd.DataFrame(rows)
+
+
+def save_summary(home: Path, table: pd.DataFrame, weights: Mapping[str, float], **facts: Any) -> None:
+    """Keep the closing tables of a seed where `python -m emorl_lite tutorial` reads them."""
+    save_table(table, home / "summary.csv", **facts)
+    (home / "search.json").write_text(json.dumps({"weights": dict(weights)}) + "\n", encoding="utf-8")

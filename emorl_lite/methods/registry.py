@@ -1,0 +1,65 @@
+"""Every method by its name. Another one is a file in this folder and its line here.
+
+The study and the figures know a method by its `family`, `knob` and what it needs alone. (A new kind of knob, or further shared runs, are
+more than a method: they are read in `base`, `study` and `comparison`.)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.methods.base import Bench, Method
+
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "base": ("base_model:BaseModel", {}),
+    "uniform": ("uniform:Uniform", {}),
+    "uniform-short": ("uniform:Uniform", {"share": "1/d"}),
+    "uniform-wide": ("uniform:Uniform", {"ranks": "d"}),
+    "dynaopt": ("dynaopt:DynaOpt", {}),
+    "c-dynaopt": ("c_dynaopt:CDynaOpt", {}),
+    "grpo": ("grpo:GRPO", {}),
+    "emorl": ("emorl:EMORL", {}),
+    "emorl-long": ("emorl:EMORL", {"budget": "own"}),
+    "mod-reverse": ("mod:MODReverse", {}),
+    "mod-forward": ("mod:MODForward", {}),
+    "exact-average": ("rewarded_soups:ExactAverage", {}),
+    "exact-average-long": ("rewarded_soups:ExactAverage", {"budget": "own"}),
+    "rewarded-soups": ("rewarded_soups:RewardedSoups", {}),
+    "rewarded-soups-long": ("rewarded_soups:RewardedSoups", {"budget": "own"}),
+    "personalized-soups": ("personalized_soups:PersonalizedSoups", {}),
+    "dera": ("dera:DeRa", {}),
+    "prompted": ("prompted:Prompted", {}),
+    "clp-full": ("clp:FullCLP", {}),
+    "clp-attention": ("clp:AttentionCLP", {}),
+    "clp-logit": ("clp:LogitCLP", {}),
+    "clp-kl": ("clp_kl:CLPOverKL", {}),
+    "panacea": ("panacea:Panacea", {}),
+    "panacea-tchebycheff": ("panacea:PanaceaTchebycheff", {}),
+    "rewards-in-context": ("rewards_in_context:RewardsInContext", {}),
+}
+"""Name of each method, its file and class, and what the class is called with beside a bench. Imported when asked for, because some need
+optional packages."""
+
+
+def registered(name: str) -> tuple[type[Method], dict[str, Any]]:
+    """A method's class and parameters. Raises UserError for an unknown name."""
+    if name not in METHODS:
+        raise UserError(f"method {name!r} is unknown: expected one of {', '.join(METHODS)}")
+    where, parameters = METHODS[name]
+    file, cls = where.split(":")
+    found: type[Method] = getattr(import_module(f"emorl_lite.methods.{file}"), cls)
+    return found, parameters
+
+
+def needs(name: str) -> tuple[str, ...]:
+    """What else must be trained for this method: methods, or single-objective runs ("objectives", "objectives-long")."""
+    cls, parameters = registered(name)
+    return cls.needed(**parameters)
+
+
+def make_method(name: str, bench: Bench) -> Method:
+    """This method on a bench: nothing is trained or loaded before `prepare`. Raises UserError for an unknown name."""
+    cls, parameters = registered(name)
+    return cls(bench, **parameters)
