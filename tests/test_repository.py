@@ -288,13 +288,6 @@ def test_make_runs_what_it_says():
         assert recipe(target) and f"make {target} " in told
 
 
-def test_readme_links_resolve():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    links = re.findall(r"\]\(([^)#\s]+)", readme) + re.findall(r'src="([^"]+)"', readme)
-    missing = [x for x in links if not x.startswith("http") and not (ROOT / x).exists()]
-    assert not missing, missing
-
-
 # -- notebooks: none yet is fine
 
 per_notebook = pytest.mark.parametrize(
