@@ -293,3 +293,6 @@ def test_the_public_names_are_all_told():
     table = (ROOT / "docs" / "python.md").read_text(encoding="utf-8").split("| names |")[1].split("\n\n")[0]
     first = [row.split("|")[1] for row in table.splitlines()[2:]]
     assert sorted(name for cell in first for name in re.findall(r"`(\w+)`", cell)) == sorted(emorl_lite.__all__)
+    for name in ("docs/python.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        counts = re.findall(r"(\d+) (?:public )?names", text_of(ROOT / name))
+        assert counts and set(counts) == {str(len(emorl_lite.__all__))}, name
