@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import tiny
@@ -35,7 +36,16 @@ MODELS = {kind: double(kind) for kind in KINDS}  # an ensemble leaves them as th
 
 weight_vectors = st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3).filter(lambda w: max(w) > 0.05)
 kinds = tiny.kinds()
-engines = pytest.mark.parametrize("engine", ["stacked", "peft"])
+
+
+@pytest.fixture(params=["stacked", "peft"])
+def engine(request):
+    """How a test runs its adapters: as the package does, or by the reference."""
+    with tiny.peft_batches() if request.param == "peft" else nullcontext():
+        yield
+
+
+engines = pytest.mark.usefixtures("engine")
 
 
 def given_replies(lm: LanguageModel):
@@ -80,9 +90,9 @@ def test_the_adapters_reply_differently():
 @kinds
 @engines
 @pytest.mark.parametrize("level", ["hidden", "logits", "probabilities"])
-def test_one_hot_weights_are_that_adapter(kind, engine, level):
+def test_one_hot_weights_are_that_adapter(kind, level):
     lm = MODELS[kind]
-    ensemble = EnsembleLM(lm, ADAPTERS, level=level, engine=engine)
+    ensemble = EnsembleLM(lm, ADAPTERS, level=level)
     alone = adapter_logits(lm)
     for i, name in enumerate(ADAPTERS):
         lm.use(name)
@@ -182,8 +192,8 @@ def test_same_tokens_as_the_published_definition(kind):
 
 @kinds
 @engines
-def test_batched_equals_one_by_one_and_cached_equals_not_cached(kind, engine):
-    ensemble = EnsembleLM(MODELS[kind], ADAPTERS, WEIGHTS, engine=engine)
+def test_batched_equals_one_by_one_and_cached_equals_not_cached(kind):
+    ensemble = EnsembleLM(MODELS[kind], ADAPTERS, WEIGHTS)
     batched = ensemble.reply(PROMPTS)
     assert batched == [ensemble.reply([p])[0] for p in PROMPTS]
     assert batched == ensemble.reply(PROMPTS, use_cache=False)
@@ -230,9 +240,9 @@ def test_several_replies_a_prompt(kind):
 
 @kinds
 @engines
-def test_sampling_follows_the_seed_and_one_hot_samples_as_the_adapter(kind, engine):
+def test_sampling_follows_the_seed_and_one_hot_samples_as_the_adapter(kind):
     lm = MODELS[kind]
-    ensemble = EnsembleLM(lm, ADAPTERS, WEIGHTS, engine=engine)
+    ensemble = EnsembleLM(lm, ADAPTERS, WEIGHTS)
 
     def sample(model, seed, *args, **options):
         torch.manual_seed(seed)
@@ -257,20 +267,22 @@ def test_large_weights_sample_as_greedy():
 @given(w=weight_vectors)
 def test_engines_agree(kind, w):
     lm = MODELS[kind]
-    stacked, peft = (EnsembleLM(lm, ADAPTERS, w, engine=engine) for engine in ("stacked", "peft"))
-    assert torch.equal(stacked.generate(lm.encode(PROMPTS)), peft.generate(lm.encode(PROMPTS)))
-    assert close(stacked.forward_reply(*given_replies(lm))[1], peft.forward_reply(*given_replies(lm))[1])
+    ensemble = EnsembleLM(lm, ADAPTERS, w)
+    tokens, (_, hidden) = ensemble.generate(lm.encode(PROMPTS)), ensemble.forward_reply(*given_replies(lm))
+    with tiny.peft_batches():
+        assert torch.equal(tokens, ensemble.generate(lm.encode(PROMPTS)))
+        assert close(hidden, ensemble.forward_reply(*given_replies(lm))[1])
 
 
 @engines
-def test_half_precision_models_stay_in_their_type(engine):
+def test_half_precision_models_stay_in_their_type():
     """Adapters are float32 in a bfloat16 model, as peft keeps them for training."""
     lm = tiny.language_model("llama", adapters=3)
     for name, p in lm.model.named_parameters():
         if "lora_" not in name:
             p.data = p.data.bfloat16()
     for level, dtype in [("hidden", torch.bfloat16), ("logits", torch.bfloat16), ("probabilities", torch.float32)]:
-        ensemble = EnsembleLM(lm, ADAPTERS, WEIGHTS, level=level, engine=engine)
+        ensemble = EnsembleLM(lm, ADAPTERS, WEIGHTS, level=level)
         logits, hidden = ensemble.forward_reply(*given_replies(lm))
         assert hidden.dtype == torch.bfloat16 and logits.dtype == dtype
         assert len(ensemble.reply(PROMPTS, num_beams=2)) == len(PROMPTS)
@@ -281,8 +293,10 @@ def test_engines_agree_on_adapters_of_different_ranks_and_layers():
     for name, rank, layers in [("b", 2, ["q_proj", "up_proj"]), ("c", 7, ["v_proj", "q_proj"])]:
         lm.model.add_adapter(name, LoraConfig(r=rank, lora_alpha=3 * rank, target_modules=layers, init_lora_weights=False))
     names = ["c", "reflection", "b"]
-    stacked, peft = (EnsembleLM(lm, names, WEIGHTS, engine=engine) for engine in ("stacked", "peft"))
-    assert close(stacked.forward_reply(*given_replies(lm))[0], peft.forward_reply(*given_replies(lm))[0], 1e-3)
+    stacked = EnsembleLM(lm, names, WEIGHTS)
+    logits, _ = stacked.forward_reply(*given_replies(lm))
+    with tiny.peft_batches():
+        assert close(logits, stacked.forward_reply(*given_replies(lm))[0], 1e-3)
     for i, name in enumerate(names):
         lm.use(name)
         assert stacked.reply(PROMPTS, ONE_HOT[i]) == lm.reply(PROMPTS)
@@ -306,14 +320,14 @@ def test_prefill_computes_only_the_last_logits(kind):
 @kinds
 @engines
 @pytest.mark.parametrize("fails", [False, True])
-def test_model_is_as_it_was(kind, engine, fails):
+def test_model_is_as_it_was(kind, fails):
     lm = tiny.language_model(kind, adapters=3)
     lm.use("empathy")
     before = lm.reply(PROMPTS)
     lm.model.train()
     trainable = [p.requires_grad for p in lm.model.parameters()]
     attributes = {name: set(vars(module)) for name, module in lm.model.named_modules()}
-    ensemble = EnsembleLM(lm, ADAPTERS, WEIGHTS, engine=engine)
+    ensemble = EnsembleLM(lm, ADAPTERS, WEIGHTS)
     if fails:
 
         def broken(*_, **__):
@@ -352,10 +366,10 @@ def test_model_can_train_between_two_calls(kind):
 
 
 @engines
-def test_dropout_is_off_even_in_training_mode(engine):
+def test_dropout_is_off_even_in_training_mode():
     lm = tiny.language_model("llama", adapters=3, lora_dropout=0.5)
     lm.base.model.norm.register_forward_hook(lambda module, args, out: torch.dropout(out, 0.5, lm.base.training))
-    ensemble = EnsembleLM(lm, ADAPTERS, WEIGHTS, engine=engine)
+    ensemble = EnsembleLM(lm, ADAPTERS, WEIGHTS)
     expected, _ = ensemble.forward_reply(*given_replies(lm))
     lm.model.train()
     assert torch.equal(ensemble.forward_reply(*given_replies(lm))[0], expected)
@@ -383,7 +397,6 @@ def test_errors_name_the_mistake():
         ((ADAPTERS, (1, -1, 0)), {}, "negative"),
         ((ADAPTERS, (0, 0, 0)), {}, "all zero"),
         ((ADAPTERS,), {"level": "states"}, "level 'states'"),
-        ((ADAPTERS,), {"engine": "fast"}, "engine 'fast'"),
     ]
     for args, options, message in cases:
         with pytest.raises(UserError, match=message):

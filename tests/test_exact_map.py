@@ -149,28 +149,6 @@ def test_a_memory_cap_gives_the_same_map():
     check_map(found)
 
 
-def test_a_row_cap_returns_the_finished_part():
-    whole = built("llama", 3)
-    cap = whole.rows_read * 3 // 4
-    part = exact_map(tree_of("llama", 3), row_cap=cap)
-    assert part.rows_read <= cap
-    assert 0 < len(part.regions) < len(whole.regions)
-    assert f"row cap of {cap} reached at token " in part.partial and "of prompt 1" in part.partial
-    unfinished = sum(part.measure(row) < 1 - 1e-6 for row in range(4))
-    assert f"{unfinished} of 4 prompts unfinished" in part.partial
-    w = weights(3, 500)
-    holes = part.locate(w) < 0
-    assert 0 < holes.mean() < 1
-    for row in range(len(PROMPTS)):
-        assert all(a == b for a, b in zip(part.replies(w)[row], whole.replies(w)[row], strict=True) if a is not None)
-    assert np.isnan(part.margins(w)[holes]).all()
-    with pytest.raises(UserError, match="covers 0"):
-        check_map(part)
-    assert exact_map(tree_of("llama", 3), row_cap=whole.rows_read).partial == ""
-    nothing = exact_map(tree_of("llama", 3), row_cap=1)
-    assert nothing.partial and (nothing.locate(w) < 0).all()
-
-
 def test_a_sampled_map_is_for_weights_that_sum_to_one():
     found = exact_map(tree_of("llama", 3, samples=1))
     assert found.sampled and found.locate([0.2, 0.3, 0.5]).shape == (1, 4)
@@ -178,9 +156,7 @@ def test_a_sampled_map_is_for_weights_that_sum_to_one():
         found.locate([[0.2, 0.3, 0.5], [0.5, 0.5, 1.0]])
 
 
-def test_wrong_caps_and_weights():
-    with pytest.raises(UserError, match="row_cap"):
-        exact_map(tree_of("llama", 2), row_cap=0)
+def test_wrong_weights():
     for wrong in ([0, 0], [1, -1], [1, 1, 1]):
         with pytest.raises(UserError, match="weights"):
             built("llama", 2).locate(wrong)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -117,8 +115,5 @@ def test_figures_repeat_and_refuse():
         plots.mean_map(overlay(made(2)))
     with pytest.raises(UserError, match="drawn for 2 objectives, got 3"):
         plots.two_objective_map(made(3))
-    half = replace(made(2), map=replace(made(2).map, partial="row cap"))
-    with pytest.raises(UserError, match="the map is partial"):
-        plots.two_objective_map(half)
     with pytest.raises(UserError, match="no column 'regret'"):
         plots.regret_curves(pd.DataFrame({"search": [], "run": [], "evaluation": []}))

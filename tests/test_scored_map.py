@@ -16,7 +16,7 @@ from tiny import PROMPTS
 from emorl_lite.base.errors import UserError
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.prefix_tree import PrefixTree
-from emorl_lite.exact.exact_map import exact_map
+from emorl_lite.exact.exact_map import ExactMap, exact_map
 from emorl_lite.exact.optimum import best_weights, exact_search
 from emorl_lite.exact.overlay import overlay
 from emorl_lite.exact.scored_map import scored_map
@@ -138,20 +138,24 @@ def test_exact_search_is_a_result_like_any_other():
     assert result.table["mean"].iloc[0] == pytest.approx(found.value)
 
 
-def test_partial_maps_have_no_optimum():
-    part = scored_map(exact_map(tree(3), row_cap=made(3).map.rows_read * 3 // 4), score)
-    assert part.map.partial
-    for ask in (best_weights, overlay):
-        with pytest.raises(UserError, match="partial"):
-            ask(part)
-    with pytest.raises(UserError, match="partial"):
-        part.expected()
-    with pytest.raises(UserError, match="no regions"):
-        scored_map(exact_map(tree(3), row_cap=1), score)
-    with pytest.raises(UserError, match="no reply at some"):
-        part.means(weights(3))
+def test_a_utility_of_other_objectives_is_refused():
     with pytest.raises(UserError, match="'warmth' is unknown"):
         best_weights(made(3), {"warmth": 1.0})
+
+
+def test_a_hole_has_no_reply():
+    whole = made(3).map
+    largest = max(whole.of(0), key=lambda region: region.piece.measure)
+    holed = ExactMap(whole.objectives, whole.prompts, [region for region in whole.regions if region is not largest])
+    with pytest.raises(UserError, match="no reply at some of these weights: it has a hole"):
+        scored_map(holed, score).means(weights(3))
+    holes = holed.locate(weights(3)) < 0
+    assert 0 < holes.mean() < 1 and np.array_equal(np.isnan(holed.margins(weights(3))), holes)
+    assert all(
+        (reply is None) == hole
+        for row, own in zip(holed.replies(weights(3)), holes.T, strict=True)
+        for reply, hole in zip(row, own, strict=True)
+    )
 
 
 # -- overlays

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -16,6 +19,7 @@ from transformers import (
 )
 
 from emorl_lite.base.presets import ModelConfig
+from emorl_lite.lm import forward
 from emorl_lite.lm.model import LanguageModel
 
 WORDS = ["<pad>", "<bos>", "<eos>", "<unk>", "<sep>", *(f"w{i}" for i in range(59))]
@@ -87,3 +91,11 @@ def with_random_adapters(lm: LanguageModel, seed: int = 0) -> LanguageModel:
                 torch.nn.init.normal_(p, std=0.3)
     lm.model.eval()
     return lm
+
+
+@contextmanager
+def peft_batches() -> Iterator[None]:
+    """Inside, every layer runs peft's own mixed batches, one adapter name a row: the reference for the stacked adapters."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forward, "_is_plain", lambda layer, adapters: False)
+        yield

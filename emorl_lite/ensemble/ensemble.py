@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.weights import check_weights
-from emorl_lite.lm.forward import Engine, adapters_in_rows, check_adapters, swapped_forward
+from emorl_lite.lm.forward import adapters_in_rows, check_adapters, swapped_forward
 from emorl_lite.lm.model import LanguageModel, Prompts
 
 Level = Literal["hidden", "logits", "probabilities"]
@@ -61,7 +61,7 @@ class EnsembleLM:
 
     `lm` is borrowed only while a method runs, and can train or reply on its own in between; adapters are read anew at every call.
 
-    Raises UserError for fewer than two adapters, a repeated, missing or unsuitable one, an unknown level or engine, or wrong weights.
+    Raises UserError for fewer than two adapters, a repeated, missing or unsuitable one, an unknown level, or wrong weights.
     """
 
     def __init__(
@@ -70,18 +70,15 @@ class EnsembleLM:
         adapters: Sequence[str],
         weights: Sequence[float] | Tensor | None = None,
         level: Level = "hidden",
-        engine: Engine = "stacked",
         signed: bool = False,
     ):
-        self.lm, self.adapters, self.level, self.engine = lm, list(adapters), level, engine
+        self.lm, self.adapters, self.level = lm, list(adapters), level
         if len(self.adapters) < 2:
             raise UserError(f"an ensemble needs at least 2 adapters, got {len(self.adapters)}")
         if len(set(self.adapters)) < len(self.adapters):
             raise UserError(f"an ensemble needs different adapters, got {', '.join(self.adapters)}")
         if level not in MIX:
             raise UserError(f"level {level!r}: choose {', '.join(MIX)}")
-        if engine not in get_args(Engine):
-            raise UserError(f"engine {engine!r}: choose {', '.join(get_args(Engine))}")
         check_adapters(lm, self.adapters)
         n = len(self.adapters)
         if signed and level == "probabilities":
@@ -143,7 +140,7 @@ class EnsembleLM:
         with ExitStack() as swaps:
             swaps.callback(self.lm.model.train, self.lm.model.training)
             self.lm.model.eval()
-            swaps.enter_context(adapters_in_rows(self.lm, self.adapters, self.engine))
+            swaps.enter_context(adapters_in_rows(self.lm, self.adapters))
             swaps.enter_context(swapped_forward(self.lm.head, self._mixing_head(w, seen)))
             if self.lm.seq2seq:
                 swaps.enter_context(swapped_forward(base.get_encoder(), self._repeating_encoder()))

@@ -23,7 +23,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.weights import weight_rows
 from emorl_lite.ensemble.ragged import Ragged, first_best
 from emorl_lite.ensemble.tree_model import TreeModel
-from emorl_lite.lm.forward import Engine, check_adapters
+from emorl_lite.lm.forward import check_adapters
 from emorl_lite.lm.model import LanguageModel
 
 TreeLevel = Literal["hidden", "probabilities"]
@@ -33,14 +33,6 @@ PASS_ROWS = 32
 
 class _RowsFullError(Exception):
     """The cache has no room for the rows that a step needs."""
-
-
-class ReadLimitError(Exception):
-    """The tree's `read_limit` does not allow the nodes that a step needs."""
-
-    def __init__(self, nodes: np.ndarray):
-        super().__init__(f"{len(nodes)} more prefixes")
-        self.nodes = nodes
 
 
 class PrefixTree:
@@ -69,7 +61,6 @@ class PrefixTree:
         adapters: Sequence[str],
         prompts: Sequence[str],
         level: TreeLevel = "hidden",
-        engine: Engine = "stacked",
         max_new_tokens: int | None = None,
         samples: int = 0,
         temperature: float = 1.0,
@@ -88,7 +79,7 @@ class PrefixTree:
         if seed < 0:
             raise UserError(f"seed: expected 0 or more, got {seed}")
         new = lm.config.max_new_tokens if max_new_tokens is None else max_new_tokens
-        self.model = TreeModel(lm, adapters, prompts, engine, max_rows)
+        self.model = TreeModel(lm, adapters, prompts, max_rows)
         longest = 1 if lm.seq2seq else int(self.model.prompt_tokens.max())
         if not 1 <= new <= lm.context - longest + lm.seq2seq:
             raise UserError(f"max_new_tokens {new}: the model reads {lm.context} tokens, {longest} of them a prompt's")
@@ -96,7 +87,6 @@ class PrefixTree:
         self.level, self.samples, self.temperature, self.seed = level, samples, temperature, seed
         self.max_new_tokens, self.max_rows = new, self.model.cache.max_rows
         self.rows_read = self.rows_read_again = 0
-        self.read_limit: int | None = None  # most prefixes ever to read (`ReadLimitError`)
         self.words = lm.base.get_output_embeddings().weight.shape[0]  # a head may be wider than the tokenizer
         self.peak_rows = 0
         roots = len(self.prompts) * max(1, samples)
@@ -252,8 +242,6 @@ class PrefixTree:
         if not len(nodes):
             return
         depth, which = int(self._depth[nodes[0]]), self.prompt_of(nodes)
-        if keep and depth and self.read_limit is not None and self.rows_read + len(nodes) > self.read_limit:
-            raise ReadLimitError(nodes)
         above = np.unique(self._parent[nodes])
         self._read(above[(self._depth[above] > 0) & (self._slot[above] == 0)] if depth else above[:0], keep=False)
         prompts = np.unique(which)

@@ -17,7 +17,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.ensemble.tree_cache import TreeCache
-from emorl_lite.lm.forward import Engine, adapters_in_rows, swapped_forward
+from emorl_lite.lm.forward import adapters_in_rows, swapped_forward
 from emorl_lite.lm.model import LanguageModel
 
 MEMORY = 2**31
@@ -32,11 +32,10 @@ class TreeModel:
         lm: LanguageModel,
         adapters: Sequence[str],
         prompts: Sequence[str],
-        engine: Engine = "stacked",
         max_rows: int | None = None,
     ):
         """`max_rows`: most cache rows at a time; as many as fit into MEMORY bytes if None."""
-        self.lm, self.adapters, self.engine = lm, list(adapters), engine
+        self.lm, self.adapters = lm, list(adapters)
         self.prompts = lm.encode(prompts)
         self.prompt_tokens = self.prompts.mask.sum(1).cpu().numpy()  # [B]
         config = lm.base.config.get_text_config(decoder=True)
@@ -63,7 +62,7 @@ class TreeModel:
             borrowed.callback(model.train, model.training)
             model.eval()
             self._project = head.forward
-            borrowed.enter_context(adapters_in_rows(self.lm, self.adapters, self.engine))
+            borrowed.enter_context(adapters_in_rows(self.lm, self.adapters))
             borrowed.enter_context(swapped_forward(head, self._catch))
             yield
 

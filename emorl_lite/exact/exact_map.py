@@ -24,7 +24,7 @@ import pandas as pd
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.weights import weight_rows
-from emorl_lite.ensemble.prefix_tree import PrefixTree, ReadLimitError
+from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.polytopes import TOLERANCE, Piece, scaled, simplex
 
 TOGETHER = 16
@@ -45,7 +45,7 @@ class Region:
 
 @dataclass
 class ExactMap:
-    """The regions of every prompt (and sample). With `partial` set, the map stopped at its row cap and has holes."""
+    """The regions of every prompt (and sample)."""
 
     objectives: list[str]
     prompts: list[str]
@@ -53,8 +53,6 @@ class ExactMap:
     samples: int = 1
     sampled: bool = False
     """Whether the replies are sampled (with common random numbers) and not greedy: then weights must sum to 1."""
-    partial: str = ""
-    """Empty, or where the map stopped: the prompt, the token, and what was left."""
     rows_read: int = 0
     """Distinct prefixes that needed a forward pass."""
     indices: list[np.ndarray] = field(init=False, repr=False)
@@ -64,7 +62,7 @@ class ExactMap:
         rows = np.array([region.row for region in self.regions], dtype=np.int64)
         self.indices = [np.flatnonzero(rows == row) for row in range(len(self.prompts) * self.samples)]
         facets = [region.piece.facets for region in self.regions]
-        self._facets = np.concatenate(facets) if facets else np.empty((0, len(self.objectives)))
+        self._facets = np.concatenate(facets)
         self._start = np.cumsum([0, *map(len, facets)])[:-1]
 
     def of(self, row: int) -> list[Region]:
@@ -80,7 +78,7 @@ class ExactMap:
         return np.asarray(np.minimum.reduceat(highest, self._start) > TOLERANCE)
 
     def locate(self, weights: Any) -> np.ndarray:
-        """Which region (its index in `regions`) each weight vector falls into, [n, B * S]; -1 where the map has none.
+        """Which region (its index in `regions`) each weight vector falls into, [n, B * S]; -1 in a hole (`check_map`).
 
         Weights [n, d] or [d] of any size: only their direction counts under greedy decoding. On a border either side may be taken.
         Raises UserError for weights that are not finite, negative or all zero; for a sampled map, where the size is an inverse
@@ -88,32 +86,29 @@ class ExactMap:
         """
         w = self._on_simplex(weights)
         found = np.full((len(w), len(self.indices)), -1)
-        if not self.regions:
-            return found
         for start in range(0, len(w), 2048):
             part = slice(start, start + 2048)
             inside = np.minimum.reduceat(w[part] @ self._facets.T, self._start, axis=1)  # [n, G]: distance from the nearest facet
             for row, own in enumerate(self.indices):
-                if len(own):
-                    deepest = own[inside[:, own].argmax(1)]
-                    near = inside[np.arange(len(deepest)), deepest] >= -10 * TOLERANCE
-                    found[part, row] = np.where(near, deepest, -1)
+                deepest = own[inside[:, own].argmax(1)]
+                near = inside[np.arange(len(deepest)), deepest] >= -10 * TOLERANCE
+                found[part, row] = np.where(near, deepest, -1)
         return found
 
     def replies(self, weights: Any) -> list[list[str | None]]:
-        """Replies [B * S][n] by look-up; None where a partial map has no region."""
+        """Replies [B * S][n] by look-up; None in a hole."""
         found = self.locate(weights)
         return [[self.regions[i].reply if i >= 0 else None for i in column] for column in found.T]
 
     def margins(self, weights: Any) -> np.ndarray:
-        """How far each weight vector, brought to the simplex, may move before each reply changes, [n, B * S]; NaN outside the map."""
+        """How far each weight vector, brought to the simplex, may move before each reply changes, [n, B * S]; NaN in a hole."""
         w = self._on_simplex(weights)
         return np.array(
             [[self.regions[i].piece.margin(x) if i >= 0 else np.nan for i in line] for x, line in zip(w, self.locate(w), strict=True)]
         )
 
     def measure(self, row: int) -> float:
-        """Share of the simplex that one prompt's regions cover: 1 for a whole map."""
+        """Share of the simplex that one prompt's regions cover: 1 if they leave no hole."""
         return float(sum(self.regions[i].piece.measure for i in self.indices[row]))
 
     def shares(self) -> pd.DataFrame:
@@ -139,31 +134,21 @@ class ExactMap:
         return np.asarray(w / size)
 
 
-def exact_map(tree: PrefixTree, row_cap: int | None = None) -> ExactMap:
+def exact_map(tree: PrefixTree) -> ExactMap:
     """The map of all prompts (and samples) of a tree, over the simplex of its adapters' weights, in the tree's order of adapters.
 
-    `row_cap`: the most new prefixes that may be read, in all. A map that needs more ends before it reads them: it holds the regions
-    finished by then, and `partial` says at which prompt and token it stopped. Regions cover the simplex, do not overlap, and agree with
-    decoding point by point but for weights closer to a border than rounding (about 1e-6 for a float32 model; see PrefixTree for others).
+    Regions cover the simplex, do not overlap, and agree with decoding point by point but for weights closer to a border than rounding
+    (about 1e-6 for a float32 model; see PrefixTree for others).
 
-    Raises UserError as the tree does, for a row cap below 1, and if the regions should not fit together (`check_map`).
+    Raises UserError as the tree does, and if the regions should not fit together (`check_map`).
     """
-    if row_cap is not None and row_cap < 1:
-        raise UserError(f"row_cap: expected at least 1, got {row_cap}")
     builder = _Builder(tree)
-    before, tree.read_limit = tree.rows_read, None if row_cap is None else tree.rows_read + row_cap
-    samples, stopped = max(1, tree.samples), ""
-    try:
-        for start in range(0, len(tree.prompts) * samples, TOGETHER):
-            builder.follow(np.arange(start, min(start + TOGETHER, len(tree.prompts) * samples)))
-    except ReadLimitError as limit:
-        stopped = builder.where(limit.nodes, row_cap)
-    finally:
-        tree.read_limit = None
+    before, samples = tree.rows_read, max(1, tree.samples)
+    for start in range(0, len(tree.prompts) * samples, TOGETHER):
+        builder.follow(np.arange(start, min(start + TOGETHER, len(tree.prompts) * samples)))
     regions = sorted(builder.regions(), key=lambda region: region.row)
-    found = ExactMap(list(tree.adapters), tree.prompts, regions, samples, tree.samples > 0, stopped, tree.rows_read - before)
-    if not stopped:
-        check_map(found)
+    found = ExactMap(list(tree.adapters), tree.prompts, regions, samples, tree.samples > 0, tree.rows_read - before)
+    check_map(found)
     return found
 
 
@@ -175,8 +160,6 @@ class _Builder:
         self.pieces: list[Piece] = []
         self.nodes: list[int] = []
         self.ended: list[int] = []
-        self.open: set[int] = set()
-        """Pieces whose replies have not ended."""
 
     def follow(self, roots: np.ndarray) -> None:
         """Split the simplex of each root until all replies have ended."""
@@ -189,7 +172,6 @@ class _Builder:
         self.pieces.extend(pieces)
         leaves = self.tree.is_leaf(nodes)
         self.ended.extend(items[leaves].tolist())
-        self.open.update(items[~leaves].tolist())
         return items[~leaves]
 
     def _step(self, items: np.ndarray) -> np.ndarray:
@@ -199,7 +181,6 @@ class _Builder:
         for node, piece, tokens in zip(nodes, pieces, _vertex_choices(self.tree, nodes, pieces), strict=True):
             parts = {tokens[0]: piece} if (tokens == tokens[0]).all() else _split(self.tree, node, piece, tokens)
             going += [(node, token, part) for token, part in parts.items()]
-        self.open.difference_update(items.tolist())
         children = self.tree.children(np.array([g[0] for g in going]), np.array([g[1] for g in going]))
         return self._add(children, [part for _, _, part in going])
 
@@ -211,14 +192,6 @@ class _Builder:
             Region(int(row), text, self.pieces[i], len(self.tree.tokens(int(node))))
             for row, text, i, node in zip(rows, texts, self.ended, nodes, strict=True)
         ]
-
-    def where(self, nodes: np.ndarray, cap: int | None) -> str:
-        """What to say of a map that would have had to read these nodes next."""
-        begun = self.tree.prompt_of(np.array([self.nodes[i] for i in self.open], dtype=np.int64))
-        later = len(self.tree.prompts) - 1 - int(self.tree.prompt_of(np.array(self.nodes)).max())
-        prompt, token = int(self.tree.prompt_of(nodes).min()) + 1, len(self.tree.tokens(int(nodes[0]))) + 1
-        left = f"{len(self.open)} pieces left open, {len(np.unique(begun)) + later} of {len(self.tree.prompts)} prompts unfinished"
-        return f"row cap of {cap} reached at token {token} of prompt {prompt}: {left}"
 
 
 def _vertex_choices(tree: PrefixTree, nodes: list[int], pieces: list[Piece]) -> list[np.ndarray]:
@@ -257,7 +230,7 @@ def _split(tree: PrefixTree, node: int, piece: Piece, chosen: np.ndarray) -> dic
 
 
 def check_map(found: ExactMap, tolerance: float = 1e-6) -> None:
-    """Raise UserError if a map that should be whole leaves a hole or overlaps itself, judged by the measure of each prompt's regions."""
+    """Raise UserError if a map leaves a hole or overlaps itself, judged by the measure of each prompt's regions."""
     for row in range(len(found.prompts) * found.samples):
         if abs(found.measure(row) - 1) > tolerance:
             raise UserError(f"map of prompt {row // found.samples + 1}: covers {found.measure(row):.9f} of the simplex")

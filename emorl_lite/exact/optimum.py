@@ -47,10 +47,8 @@ def best_weights(scored: ScoredMap, utility: Mapping[str, float] | None = None, 
 
     `branches`: after so many the search stops with the best found and a bound. `start`: weights [n, d] to begin with, for instance those
     of another search; good ones prune more. For a utility that is not linear overlay the regions (`overlay`).
-    Raises UserError for a partial map or a utility of other objectives.
+    Raises UserError for a utility of other objectives.
     """
-    if scored.map.partial:
-        raise UserError(f"best weights: the map is partial ({scored.map.partial})")
     worth = _worth(scored, utility)
     finder = _Finder(scored, worth)
     best, cell = finder.climb(start)
@@ -111,9 +109,7 @@ class _Finder:
     def __init__(self, scored: ScoredMap, worth: np.ndarray):
         self.scored, self.worth = scored, worth
         self.regions = scored.map.regions
-        self.rows = [row for row, own in enumerate(scored.map.indices) if len(own)]
         self.row_of = np.array([region.row for region in self.regions])
-        self.count = len(self.rows)
 
     def bound(self, piece: Piece, fixed: Mapping[int, int]) -> tuple[float, dict[int, Sequence[int]]]:
         """No weights in the piece are worth more; and the rows that are still open, with the regions that they could take."""
@@ -122,14 +118,14 @@ class _Finder:
         best = np.full(len(self.scored.map.indices), -np.inf)
         np.maximum.at(best, rows, self.worth[candidates])
         open_rows: dict[int, Sequence[int]] = {}
-        for row in self.rows:
+        for row in range(len(best)):
             if row in fixed:
                 best[row] = self.worth[fixed[row]]
             else:
                 own = candidates[rows == row]
                 if len(own) > 1:
                     open_rows[row] = own.tolist()
-        return float(best[self.rows].sum()) / self.count, open_rows
+        return float(best.sum()) / len(best), open_rows
 
     def climb(self, start: Any) -> tuple[float, Piece]:
         """A good cell to begin with: the best of some weights looked up, and the cell of the overlay that holds it."""

@@ -60,13 +60,11 @@ class Overlay:
 def overlay(scored: ScoredMap, rows: Sequence[int] | None = None) -> Overlay:
     """Lay the regions of these prompts (and samples; all by default) over one another.
 
-    Cells thinner than the tolerance are left out. Raises UserError for a partial map, no rows, or more than three objectives.
+    Cells thinner than the tolerance are left out. Raises UserError for no rows, or more than three objectives.
     """
     found = scored.map
     rows = list(range(len(found.prompts) * found.samples)) if rows is None else list(rows)
     d = len(found.objectives)
-    if found.partial:
-        raise UserError(f"overlay: the map is partial ({found.partial})")
     if not rows:
         raise UserError("overlay: no rows")
     if d > 3:

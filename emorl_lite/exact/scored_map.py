@@ -38,11 +38,11 @@ class ScoredMap:
     def means(self, weights: Any) -> np.ndarray:
         """Mean scores over the prompts (and samples) at weights [n, d] or [d], [n, K]: what a search's evaluation gives.
 
-        Raises UserError where a partial map has no reply.
+        Raises UserError in a hole of the map.
         """
         found = self.map.locate(weights)
         if (found < 0).any():
-            raise UserError(f"the map has no reply at some of these weights: {self.map.partial or 'it has a hole'}")
+            raise UserError("the map has no reply at some of these weights: it has a hole")
         return self.scores[found].mean(1)
 
     def evaluate(self, weights: Weights) -> dict[str, float]:
@@ -64,9 +64,7 @@ class ScoredMap:
         return np.unique(self.scores[self.map.indices[row]], axis=0)
 
     def expected(self) -> np.ndarray:
-        """Mean scores [K] of weights drawn uniformly from the simplex: regions count by their share. Raises UserError for a partial map."""
-        if self.map.partial:
-            raise UserError(f"expected scores: the map is partial ({self.map.partial})")
+        """Mean scores [K] of weights drawn uniformly from the simplex: regions count by their share."""
         shares = np.array([region.piece.measure for region in self.map.regions])
         rows = len(self.map.prompts) * self.map.samples
         return np.asarray((shares[:, None] * self.scores).sum(0) / rows)
@@ -75,11 +73,9 @@ class ScoredMap:
 def scored_map(found: ExactMap, score: Score | ReplyScores, objectives: Sequence[str] | None = None) -> ScoredMap:
     """Score every distinct reply of a map once. `objectives`: which of the scores to keep, all by default.
 
-    Raises UserError for an objective that `score` does not give, and for a partial map without any region.
+    Raises UserError for an objective that `score` does not give.
     """
     scores = score if isinstance(score, ReplyScores) else ReplyScores(score)
-    if not found.regions:
-        raise UserError(f"scored map: the map has no regions ({found.partial})")
     prompts = [found.prompts[region.row // found.samples] for region in found.regions]
     table = scores(prompts, [region.reply for region in found.regions])
     names = list(objectives or scores.names)

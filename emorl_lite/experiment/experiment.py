@@ -290,9 +290,9 @@ class Experiment:
         """The fixed prompts that every point of a search is scored on."""
         return self.dataset.prompts("validation")[: self.preset.search.validation_prompts]
 
-    def exact_map(self, prompts: Sequence[str] | None = None, row_cap: int | None = None, **options: Any) -> ScoredMap:
+    def exact_map(self, prompts: Sequence[str] | None = None, **options: Any) -> ScoredMap:
         """The exact map of some prompts (the search's validation prompts by default), every distinct reply scored once."""
-        return scored_map(exact_map(self.tree(prompts or self.validation(), **options), row_cap), self.rewards.scores)
+        return scored_map(exact_map(self.tree(prompts or self.validation(), **options)), self.rewards.scores)
 
     def search(self, prompts: Sequence[str] | None = None) -> SearchResult:
         """Search the ensemble's weights on the fixed validation set by the preset's method; a table that is there is resumed."""

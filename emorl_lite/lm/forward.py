@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from peft import LoraConfig
@@ -19,8 +19,6 @@ from torch.nn.functional import linear
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.lm.model import LanguageModel
-
-Engine = Literal["stacked", "peft"]
 
 
 def check_adapters(lm: LanguageModel, adapters: Sequence[str]) -> None:
@@ -57,19 +55,17 @@ def swapped_forward(module: Any, function: Callable[..., Any]) -> Iterator[None]
 
 
 @contextmanager
-def adapters_in_rows(lm: LanguageModel, adapters: Sequence[str], engine: Engine = "stacked") -> Iterator[None]:
+def adapters_in_rows(lm: LanguageModel, adapters: Sequence[str]) -> Iterator[None]:
     """Inside, the model in `lm` takes batches of B * N rows and runs row b * N + n with `adapters[n]`, whichever adapter is active.
 
-    `engine="stacked"` computes all adapters of a layer in two matrix products; "peft" uses peft's mixed batches, slower and the reference
-    for the first. Layers the stacked form does not cover (embeddings, LoRA variants) always take peft's. The model must be in eval mode.
+    All adapters of a layer are computed in two matrix products. Layers that this does not cover (embeddings, LoRA variants) take peft's
+    own mixed batches, which are slower. The model must be in eval mode.
     Raises UserError for adapters that cannot be combined (`check_adapters`).
     """
-    if engine not in ("stacked", "peft"):
-        raise UserError(f"engine {engine!r}: choose stacked or peft")
     check_adapters(lm, adapters)
     with ExitStack() as swaps:
         for layer in lora_layers(lm):
-            make = _stacked if engine == "stacked" and _is_plain(layer, adapters) else _mixed_batch
+            make = _stacked if _is_plain(layer, adapters) else _mixed_batch
             swaps.enter_context(swapped_forward(layer, make(layer, adapters)))
         yield
 

@@ -52,7 +52,6 @@ from emorl_lite.plots.search import (
     redundancy_alt,
     search_levels,
     search_levels_alt,
-    triangle,
 )
 from emorl_lite.plots.style import show
 from emorl_lite.plots.training import (
@@ -127,7 +126,6 @@ __all__ = [
     "show",
     "task_example",
     "task_example_alt",
-    "triangle",
     "two_objective_map",
     "two_objective_map_alt",
     "weight_explorer",

@@ -60,14 +60,14 @@ class MapPoint:
 def explore(scored: ScoredMap, prompt: int, weights: Sequence[float], sample: int = 0) -> MapPoint:
     """Look up one prompt (from 0) at weights of any size, in the order of the map's objectives.
 
-    Raises UserError for weights that are not finite, negative or all zero, an unknown prompt, or a hole of a partial map.
+    Raises UserError for weights that are not finite, negative or all zero, an unknown prompt, or a hole of the map.
     """
     found = scored.map
     if not 0 <= prompt < len(found.prompts):
         raise UserError(f"prompt {prompt}: the map has {len(found.prompts)}, numbered from 0")
     region = int(found.locate(weights)[0, prompt * found.samples + sample])
     if region < 0:
-        raise UserError(f"the map has no reply at these weights: {found.partial or 'it has a hole'}")
+        raise UserError("the map has no reply at these weights: it has a hole")
     w = np.asarray(weights, dtype=np.float64)
     w = w / w.sum()
     piece = found.regions[region].piece

@@ -117,8 +117,6 @@ def two_objective_map(scored: ScoredMap, rows: Sequence[int] | None = None) -> F
     """Two objectives: one bar a prompt, cut where its reply changes, coloured by mean score; below, the mean over the prompts."""
     if len(scored.map.objectives) != 2:
         raise UserError(f"figure two_objective_map: drawn for 2 objectives, got {len(scored.map.objectives)}")
-    if scored.map.partial:
-        raise UserError(f"figure two_objective_map: the map is partial ({scored.map.partial})")
     rows = list(range(len(scored.map.prompts) * scored.map.samples)) if rows is None else list(rows)
     figure = Figure(figsize=(8.4, 1.9 + 0.28 * len(rows)), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[max(1, len(rows) / 5), 1])
