@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import torch
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.provenance import save_table
 from emorl_lite.experiment.experiment import Experiment
+from emorl_lite.training.ppo import PPOTrainer
 
 pytestmark = pytest.mark.slow
 TINY = get_preset("tiny")
@@ -125,6 +127,25 @@ def test_a_method_trains_what_is_missing_in_the_experiments_own_folder(experimen
         file = f"{name}/adapter_model.safetensors"
         assert (other.folder / file).read_bytes() == (experiment.folder / file).read_bytes()
     assert experiment.method("emorl").prepare().samples == cost.samples
+
+
+def test_training_again_what_is_finished_and_loaded_loads_it_without_a_word(experiment, monkeypatch, recwarn):
+    again = Experiment(SMALL, root=experiment.root, progress=False)
+    again.load_adapters()
+
+    def weights() -> dict[str, torch.Tensor]:
+        return {key: p.detach().clone() for key, p in again.lm.model.named_parameters() if "lora_" in key}
+
+    def refuse(self):
+        raise AssertionError("something is trained")
+
+    before = weights()
+    monkeypatch.setattr(PPOTrainer, "step", refuse)
+    log = again.train_all()
+    after = weights()
+    assert list(log.objective.unique()) == list(SMALL.objectives) and before.keys() == after.keys()
+    assert all(torch.equal(after[key], before[key]) for key in before)
+    assert not [w for w in recwarn if "deleted" in str(w.message)]
 
 
 def test_evaluate_has_a_row_for_every_policy(experiment):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import digest
 from emorl_lite.base.presets import PPOConfig
+from emorl_lite.base.quiet import quietly
 from emorl_lite.lm.model import LanguageModel, Prompts
 from emorl_lite.training.rollout import Rollout, collect, folded, trim
 
@@ -86,7 +87,7 @@ def own_adapter(policy: AdapterPolicy, folder: Path | str | None, seed: int, sta
                 f"adapter {name!r} is in the model already ({whose}) and is not {f'the run of {own}' if own else 'of this run'}: "
                 "train under another name, on a model without it, or from its weights with start_from_loaded=True"
             )
-        lm.model.delete_adapter(name)  # what the folder holds, if anything, is loaded into a fresh one
+        quietly(lm.model.delete_adapter)(name)  # what the folder holds, if anything, is loaded into a fresh one
     policy.make(seed)
     lm.origin[name] = own
     return {}
