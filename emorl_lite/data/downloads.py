@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import shutil
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -12,8 +13,6 @@ from pathlib import Path
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import cache_root
-
-CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,8 @@ SOURCES: dict[str, Source] = {
 
 def sha256(path: Path) -> str:
     """Hex digest of a file."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find_file(path: str) -> Path:
@@ -130,8 +126,7 @@ def download(url: str, target: Path, digest: str, timeout: float = 30.0) -> None
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer, part.open("wb") as file:
             announced = answer.headers.get("Content-Length")
-            while chunk := answer.read(CHUNK):
-                file.write(chunk)
+            shutil.copyfileobj(answer, file)
         got = part.stat().st_size
         if announced is not None and got != int(announced):
             raise UserError(f"{url}: the transfer stopped at {got:,} of {int(announced):,} bytes; nothing was kept, fetch again")

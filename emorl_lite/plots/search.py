@@ -32,6 +32,7 @@ def search_levels(table: pd.DataFrame, objectives: Sequence[str] | None = None) 
     figure, grid = panels(len(levels), width=5.4, height=4.4, subplot_kw={"projection": "3d"})
     names = _three(table, objectives, "search_levels")
     shown = table[table["level"].isin(levels) & (table["note"] != DEGENERATE)]
+    axes: Any  # Axes3D
     for axes, level in zip(grid, levels, strict=True):
         points = shown[shown["level"] == level]
         place: list[Any] = [points[f"w_{name}"] for name in names]
