@@ -96,7 +96,7 @@ def empathy_rows(classifier: TextClassifier, limit: int | None, client: str) -> 
     """The figures of the empathy classifier on EPITOME's test split."""
     pairs = empathy_pairs(find_file(EPITOME), "test", made=False)[:limit]
     scores = classifier.scores([p.prompt for p in pairs], [p.reply for p in pairs]).numpy()
-    there = np.array([p.label > 0 for p in pairs])
+    there = np.array([bool(p.empathy) for p in pairs])
 
     def mean(replies: tuple[str, ...]) -> float:
         return float(classifier.scores([client] * len(replies), list(replies)).mean())

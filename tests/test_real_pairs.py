@@ -36,7 +36,7 @@ def examples(n=40):
 
 def test_reflection_labels_follow_the_levels():
     pairs = reflection_pairs(examples())
-    labels = {kind: {p.label for p in pairs if p.kind == kind} for kind in {p.kind for p in pairs}}
+    labels = {kind: {p.reflection for p in pairs if p.kind == kind} for kind in {p.kind for p in pairs}}
     assert labels["high"] == {1.0} and labels["low"] == {0.0} and 0 < min(labels["medium"]) < 1
     for kind in ("mismatched", "stock", "shuffled", "copied", "joined"):
         assert labels[kind] == {0.0}, kind
@@ -45,7 +45,7 @@ def test_reflection_labels_follow_the_levels():
 def test_a_question_mark_or_a_cut_tells_nothing():
     pairs = reflection_pairs(examples(400))
     for kind in ("asked", "cut"):
-        right = Counter(p.label > 0 for p in pairs if p.kind == kind)
+        right = Counter(p.reflection > 0 for p in pairs if p.kind == kind)
         assert 0.35 < right[True] / sum(right.values()) < 0.65, kind
 
 
@@ -82,10 +82,10 @@ def write(path, rows):
 def test_empathy_pairs_of_a_file(tmp_path):
     file = write(tmp_path / "e.csv", [("I am so sorry friend", 2), ("Try to sleep more", 0), ("That sounds rough", 1)] * 100)
     plain = empathy_pairs(file, "train", made=False)
-    assert {(p.kind, p.label) for p in plain} == {("level 0", 0.0), ("level 1", 0.8), ("level 2", 1.0)}
+    assert {(p.kind, p.empathy) for p in plain} == {("level 0", 0.0), ("level 1", 0.8), ("level 2", 1.0)}
     made = empathy_pairs(file, "train")
     assert [p for p in made if p.kind.startswith("level")] == plain
-    assert all(p.label == 0 for p in made if p.kind in ("empty warmth", "plain", "shuffled", "copied"))
+    assert all(p.empathy == 0 for p in made if p.kind in ("empty warmth", "plain", "shuffled", "copied"))
     posts = [{p.prompt for p in empathy_pairs(file, split, made=False)} for split in ("train", "validation", "test")]
     assert not (posts[0] & posts[1] or posts[0] & posts[2] or posts[1] & posts[2])
 

@@ -10,7 +10,8 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel, P
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import RewardConfig
-from emorl_lite.rewards.text_judge import Judged, TextClassifier, train_text_classifier
+from emorl_lite.rewards.pairs import Pair
+from emorl_lite.rewards.text_judge import TextClassifier, train_text_classifier
 
 WORDS = ["i", "you", "my", "your", "feel", "sad", "bad", "mad", "work", "home", "sorry", "what", "do", "is", "it", ".", "?"]
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64}
@@ -46,10 +47,10 @@ def trained(encoder):
     pairs = []
     for i in range(160):
         feeling, other = (("sad", "bad"), ("mad", "sad"), ("bad", "mad"))[i % 3]
-        pairs.append(Judged(f"i feel {feeling} .", f"{('you', 'sorry')[i % 2]} feel {other} .", float(i % 2 == 0), "made"))
+        pairs.append(Pair(f"i feel {feeling} .", f"{('you', 'sorry')[i % 2]} feel {other} .", "made", reflection=float(i % 2 == 0)))
     config = replace(RewardConfig(), text_epochs=10, text_lr=3e-3, text_lora_r=8, text_tokens=32)
     seen = []
-    model, _ = train_text_classifier(encoder, pairs, config, on_step=lambda step, loss: seen.append(loss))
+    model, _ = train_text_classifier(encoder, pairs, [p.reflection for p in pairs], config, on_step=lambda step, loss: seen.append(loss))
     return model, seen
 
 

@@ -42,7 +42,8 @@ from emorl_lite.methods.base import Bench, Cost, Method, cost_of_finished
 from emorl_lite.methods.registry import make_method
 from emorl_lite.rewards.build import RewardBuilder
 from emorl_lite.rewards.objectives import RewardSet
-from emorl_lite.rewards.small_world_judge import CrossEncoder, Labelled
+from emorl_lite.rewards.pairs import Pair
+from emorl_lite.rewards.small_world_judge import CrossEncoder
 from emorl_lite.rewards.text_judge import TextClassifier
 from emorl_lite.rewards.text_rewards import EPITOME, warm_start_examples
 from emorl_lite.search.evaluation import confirm
@@ -131,7 +132,7 @@ class Experiment:
         return self.builder.classifier_losses()
 
     @property
-    def labelled(self) -> list[Labelled]:
+    def labelled(self) -> list[Pair]:
         """The small-world classifiers' training pairs."""
         return self.builder.labelled
 

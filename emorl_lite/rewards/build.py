@@ -21,7 +21,8 @@ from emorl_lite.data.small_world import grammar
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.rewards.metrics import Specificity, diversity_2
 from emorl_lite.rewards.objectives import Brevity, Fluency, Guarded, RewardSet
-from emorl_lite.rewards.small_world_judge import CrossEncoder, Labelled, classifier_steps, labelled, read_pairs, train_classifier
+from emorl_lite.rewards.pairs import Pair, steps
+from emorl_lite.rewards.small_world_judge import CrossEncoder, labelled, read_pairs, train_classifier
 from emorl_lite.rewards.text_judge import TextClassifier
 from emorl_lite.rewards.text_rewards import real_classifier, real_fluency
 
@@ -56,8 +57,8 @@ class RewardBuilder:
             return CrossEncoder.load(folder, self.frozen)
         config, losses = self.preset.rewards, []
         labels = [getattr(e, objective) for e in self.labelled]
-        steps = classifier_steps(len(labels), config)
-        with tqdm(total=steps, desc=f"{objective} classifier", file=sys.stdout, mininterval=2, disable=not self.progress) as bar:
+        total = steps(len(labels), config.classifier_epochs, config.classifier_batch)
+        with tqdm(total=total, desc=f"{objective} classifier", file=sys.stdout, mininterval=2, disable=not self.progress) as bar:
 
             def on_step(step: int, loss: float) -> None:
                 losses.append({"objective": objective, "step": step, "loss": loss})
@@ -69,7 +70,7 @@ class RewardBuilder:
         return model
 
     @cached_property
-    def labelled(self) -> list[Labelled]:
+    def labelled(self) -> list[Pair]:
         """The small-world classifiers' training pairs."""
         return labelled(grammar(), self.preset.rewards.classifier_examples, "train")
 

@@ -9,12 +9,10 @@ epoch. Shapes: N pairs, T reply tokens, d width of the language model.
 from __future__ import annotations
 
 import json
-import math
 import random
 import re
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +25,9 @@ from emorl_lite.base.files import write_whole
 from emorl_lite.base.presets import RewardConfig
 from emorl_lite.data.small_world import Client, Grammar, Reply, damaged, sentence_case
 from emorl_lite.lm.model import LanguageModel
+from emorl_lite.rewards.pairs import Pair, fit
 
 LOG_LIMIT = 8.0  # one wildly unlikely token should not drown the others
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """One classifier example: texts, the two labels in [0, 1], and the kind of reply for analysis."""
-
-    prompt: str
-    reply: str
-    reflection: float
-    empathy: float
-    kind: str
 
 
 @torch.no_grad()
@@ -168,7 +156,7 @@ CONTENT = {"full": 20, "two": 17, "one": 14, "generic": 7, "advice": 7, "questio
 DAMAGE = {"shuffled": 4, "looped": 4, "copied": 4, "padded": 4, "asked": 5, "doubled": 4}
 
 
-def labelled(grammar: Grammar, n: int, split: str, seed: int = 0) -> list[Labelled]:
+def labelled(grammar: Grammar, n: int, split: str, seed: int = 0) -> list[Pair]:
     """n examples of one split, balanced over content and warmth, about a quarter of them made to close a shortcut."""
     rng = random.Random(f"labelled-{split}-{seed}")
     clients = grammar.clients(-(-n // 4), split, seed + 1)
@@ -180,7 +168,7 @@ def labelled(grammar: Grammar, n: int, split: str, seed: int = 0) -> list[Labell
         how = rng.choices([None, *DAMAGE], [100 - sum(DAMAGE.values()), *DAMAGE.values()])[0]
         if how:
             reply = shortcut(grammar, client, reply, how, rng)
-        out.append(Labelled(client.text, reply.text, reply.reflection, reply.empathy, reply.content))
+        out.append(Pair(client.text, reply.text, reply.content, reply.reflection, reply.empathy))
     return out
 
 
@@ -216,44 +204,19 @@ def train_classifier(
 ) -> tuple[CrossEncoder, float]:
     """Train one cross-encoder on pairs already read, with a soft binary cross-entropy on their labels. Returns (classifier, seconds)."""
     torch.manual_seed(seed)
-    rng = random.Random(seed)
-    model = CrossEncoder(lm, support).to(lm.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.classifier_lr, weight_decay=0.02)
-    target = torch.tensor(list(labels), device=lm.device)
-    start, total, step = time.perf_counter(), classifier_steps(len(read), config), 0
-    model.train()
-    for _ in range(config.classifier_epochs):
-        for rows in similar_lengths([len(r) for r in read], config.classifier_batch, rng):
-            warm = min(1.0, (step + 1) / 50)
-            for group in optimizer.param_groups:
-                group["lr"] = config.classifier_lr * warm * (0.03 + 0.485 * (1 + math.cos(math.pi * step / total)))
-            logits = model(*pad([read[i] for i in rows], lm.device))
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, target[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            step += 1
-            if on_step:
-                on_step(step, float(loss.detach()))
-    with torch.no_grad():
-        for parameter in model.parameters():  # as it is saved, so that it scores the same before and after
-            parameter.copy_(parameter.half())
-    return model.eval(), time.perf_counter() - start
-
-
-def classifier_steps(examples: int, config: RewardConfig) -> int:
-    """Steps of a whole training."""
-    return config.classifier_epochs * -(-examples // config.classifier_batch)
-
-
-def similar_lengths(lengths: Sequence[int], size: int, rng: random.Random) -> list[list[int]]:
-    """One epoch of batches of examples of similar length, in random order: less padding."""
-    order = list(range(len(lengths)))
-    rng.shuffle(order)
-    groups = []
-    for start in range(0, len(order), size * 20):
-        part = sorted(order[start : start + size * 20], key=lambda i: lengths[i])
-        groups += [part[i : i + size] for i in range(0, len(part), size)]
-    rng.shuffle(groups)
-    return groups
+    model = CrossEncoder(lm, support).to(lm.device).train()
+    seconds = fit(
+        list(model.parameters()),
+        lambda rows: model(*pad([read[i] for i in rows], lm.device)),
+        labels,
+        [len(r) for r in read],
+        epochs=config.classifier_epochs,
+        batch=config.classifier_batch,
+        lr=config.classifier_lr,
+        weight_decay=0.02,
+        warm_up=50,
+        floor=0.03,
+        seed=seed,
+        on_step=on_step,
+    )
+    return model.eval(), seconds

@@ -7,11 +7,7 @@ classifier from a hub is used as it is. Shapes: N pairs.
 from __future__ import annotations
 
 import json
-import math
-import random
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +25,7 @@ from emorl_lite.base.presets import RewardConfig
 from emorl_lite.base.quiet import quietly
 from emorl_lite.lm.devices import choose_device, half_precision
 from emorl_lite.lm.model import UNFINISHED
-from emorl_lite.rewards.small_world_judge import similar_lengths
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A training pair: texts, a label in [0, 1], and the kind of reply for analysis."""
-
-    prompt: str
-    reply: str
-    label: float
-    kind: str
+from emorl_lite.rewards.pairs import Pair, fit, steps
 
 
 class PairHead(nn.Module):
@@ -187,40 +173,29 @@ def _pretrained(kind: Any, path: str, device: str, whole: bool = False) -> tuple
 
 def train_text_classifier(
     encoder: str,
-    pairs: Sequence[Judged],
+    pairs: Sequence[Pair],
+    labels: Sequence[float],
     config: RewardConfig,
     seed: int = 0,
     device: str = "auto",
     on_step: Callable[[int, float], None] | None = None,
 ) -> tuple[TextClassifier, float]:
-    """Fine-tune an encoder on labelled pairs with a soft binary cross-entropy. Returns (classifier, seconds)."""
+    """Fine-tune an encoder on pairs and their labels [N] in [0, 1]. Returns (classifier, seconds)."""
     made = TextClassifier.fresh(encoder, config.text_lora_r, 2 * config.text_lora_r, config.text_tokens, seed, device)
-    rng, began, step = random.Random(seed), time.perf_counter(), 0
-    total = text_classifier_steps(len(pairs), config)
-    optimizer = torch.optim.AdamW(made.trained(), lr=config.text_lr, weight_decay=0.01)
     made.model.train()
-    for _ in range(config.text_epochs):
-        for rows in similar_lengths([len(p.prompt) + len(p.reply) for p in pairs], config.text_batch, rng):
-            warm = min(1.0, (step + 1) / (0.1 * total + 1))
-            for group in optimizer.param_groups:
-                group["lr"] = config.text_lr * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * step / total)))
-            batch = [pairs[i] for i in rows]
-            z = made.logits([p.prompt for p in batch], [p.reply for p in batch])
-            loss = nn.functional.binary_cross_entropy_with_logits(z, torch.tensor([p.label for p in batch], device=z.device))
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(made.trained(), 1.0)
-            optimizer.step()
-            step += 1
-            if on_step:
-                on_step(step, float(loss.detach()))
+    seconds = fit(
+        made.trained(),
+        lambda rows: made.logits([pairs[i].prompt for i in rows], [pairs[i].reply for i in rows]),
+        labels,
+        [len(p.prompt) + len(p.reply) for p in pairs],
+        epochs=config.text_epochs,
+        batch=config.text_batch,
+        lr=config.text_lr,
+        weight_decay=0.01,
+        warm_up=0.1 * steps(len(pairs), config.text_epochs, config.text_batch) + 1,
+        floor=0.02,
+        seed=seed,
+        on_step=on_step,
+    )
     made.model.eval()
-    with torch.no_grad():
-        for parameter in made.trained():  # as it will be saved, so that it scores the same before and after it is stored
-            parameter.copy_(parameter.half())
-    return made, time.perf_counter() - began
-
-
-def text_classifier_steps(pairs: int, config: RewardConfig) -> int:
-    """Steps of a whole training."""
-    return config.text_epochs * -(-pairs // config.text_batch)
+    return made, seconds

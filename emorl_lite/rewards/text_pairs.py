@@ -14,7 +14,7 @@ from pathlib import Path
 from emorl_lite.base.errors import UserError
 from emorl_lite.data.datasets import Example, clean, split_by_hash
 from emorl_lite.data.tables import records
-from emorl_lite.rewards.text_judge import Judged
+from emorl_lite.rewards.pairs import Pair
 
 REFLECTION = {"high": 1.0, "medium": 0.4, "low": 0.0}
 """Labels of PAIR's quality levels."""
@@ -70,43 +70,49 @@ PLAIN = (
 )
 
 
-def reflection_pairs(examples: Sequence[Example], seed: int = 0) -> list[Judged]:
+def reflection_pairs(examples: Sequence[Example], seed: int = 0) -> list[Pair]:
     """PAIR's replies with labels by level, and as many made ones: mismatched, copied, stock, cut, joined, shuffled, asked."""
     rng = random.Random(f"reflection-{seed}")
     by_prompt: dict[str, list[Example]] = {}
     for example in examples:
         by_prompt.setdefault(example.prompt, []).append(example)
-    prompts = list(by_prompt)
-    if len(prompts) < 2 or not any(e.level == "high" for e in examples) or not any(e.level == "low" for e in examples):
+    if len(by_prompt) < 2 or not {"high", "low"} <= {e.level for e in examples}:
         raise UserError("reflection classifier: the data needs replies of high and of low quality to two prompts or more")
     pairs = []
-    for prompt in prompts:
-        own = by_prompt[prompt]
+    for prompt, own in by_prompt.items():
         for e in own:
             reply = plain_question(e.reply) if "?" in e.reply and rng.random() < 0.5 else e.reply
-            pairs.append(Judged(prompt, reply, REFLECTION[e.level], e.level))
+            pairs.append(Pair(prompt, reply, e.level, reflection=REFLECTION[e.level]))
+        elsewhere = [p for p in by_prompt if by_prompt[p][0].topic != own[0].topic] or [p for p in by_prompt if p != prompt]
         high, low = ([e.reply for e in own if e.level == level] for level in ("high", "low"))
         for reply in high:
-            # what is done to a reply for its own client is done as often for another one: the change itself must tell nothing
-            other = rng.choice([p for p in prompts if by_prompt[p][0].topic != own[0].topic] or [p for p in prompts if p != prompt])
-            pairs.append(Judged(other, reply, 0.0, "mismatched"))
-            for client, right in ((prompt, 1.0), (other, 0.0)):
-                made = rng.random()
-                if made < 0.2:
-                    pairs.append(Judged(client, asked(reply), right, "asked"))
-                elif made < 0.4:
-                    pairs.append(Judged(client, cut(reply), 0.6 * right, "cut"))
-            if rng.random() < 0.2:
-                pairs.append(Judged(prompt, shuffled(reply, rng), 0.0, "shuffled"))
+            pairs += _changed(reply, prompt, rng.choice(elsewhere), rng)
         if len(low) > 1 and rng.random() < 0.6:
-            pairs.append(Judged(prompt, plain_question(" ".join(rng.sample(low, 2))), 0.0, "joined"))
+            pairs.append(Pair(prompt, plain_question(" ".join(rng.sample(low, 2))), "joined", reflection=0.0))
         if rng.random() < 0.5:
-            pairs.append(Judged(prompt, copied(prompt, rng), 0.0, "copied"))
-        pairs.append(Judged(prompt, rng.choice(STOCK), 0.0, "stock"))
+            pairs.append(Pair(prompt, copied(prompt, rng), "copied", reflection=0.0))
+        pairs.append(Pair(prompt, rng.choice(STOCK), "stock", reflection=0.0))
     return pairs
 
 
-def empathy_pairs(file: Path, split: str, seed: int = 0, made: bool = True) -> list[Judged]:
+def _changed(reply: str, prompt: str, other: str, rng: random.Random) -> list[Pair]:
+    """Pairs made of a good reply, for its own client and for another one.
+
+    What is done to it for its own client is done as often for the other one: the change itself must tell nothing.
+    """
+    pairs = [Pair(other, reply, "mismatched", reflection=0.0)]
+    for client, right in ((prompt, 1.0), (other, 0.0)):
+        draw = rng.random()
+        if draw < 0.2:
+            pairs.append(Pair(client, asked(reply), "asked", reflection=right))
+        elif draw < 0.4:
+            pairs.append(Pair(client, cut(reply), "cut", reflection=0.6 * right))
+    if rng.random() < 0.2:
+        pairs.append(Pair(prompt, shuffled(reply, rng), "shuffled", reflection=0.0))
+    return pairs
+
+
+def empathy_pairs(file: Path, split: str, seed: int = 0, made: bool = True) -> list[Pair]:
     """EPITOME's replies with labels by level of emotional reaction and, if `made`, strings of empty warmth, plain and kind replies."""
     rng = random.Random(f"empathy-{seed}")
     columns = ["seeker_post", "response_post", "level"]
@@ -120,20 +126,20 @@ def empathy_pairs(file: Path, split: str, seed: int = 0, made: bool = True) -> l
         level = int(row["level"])
         if splits[prompt] != split or not reply:
             continue
-        pairs.append(Judged(prompt, reply, EMPATHY[level], f"level {level}"))
+        pairs.append(Pair(prompt, reply, f"level {level}", empathy=EMPATHY[level]))
         if not made:
             continue
         draw = rng.random()
         if level and draw < 0.3:
-            pairs.append(Judged(prompt, shuffled(reply, rng), 0.0, "shuffled"))
+            pairs.append(Pair(prompt, shuffled(reply, rng), "shuffled", empathy=0.0))
         elif draw < 0.10:
-            pairs.append(Judged(prompt, rng.choice(EMPTY_WARMTH), 0.0, "empty warmth"))
+            pairs.append(Pair(prompt, rng.choice(EMPTY_WARMTH), "empty warmth", empathy=0.0))
         elif draw < 0.18:
-            pairs.append(Judged(prompt, rng.choice(PLAIN), 0.0, "plain"))
+            pairs.append(Pair(prompt, rng.choice(PLAIN), "plain", empathy=0.0))
         elif draw < 0.24:
-            pairs.append(Judged(prompt, rng.choice(KIND), 0.9, "kind"))
+            pairs.append(Pair(prompt, rng.choice(KIND), "kind", empathy=0.9))
         elif draw < 0.28:
-            pairs.append(Judged(prompt, copied(prompt, rng), 0.0, "copied"))
+            pairs.append(Pair(prompt, copied(prompt, rng), "copied", empathy=0.0))
     return pairs
 
 

@@ -19,7 +19,8 @@ from emorl_lite.data.datasets import Dataset
 from emorl_lite.data.downloads import find_file
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.rewards.objectives import Fluency
-from emorl_lite.rewards.text_judge import Judged, TextClassifier, text_classifier_steps, train_text_classifier
+from emorl_lite.rewards.pairs import Pair, steps
+from emorl_lite.rewards.text_judge import TextClassifier, train_text_classifier
 from emorl_lite.rewards.text_pairs import empathy_pairs, reflection_pairs
 
 TEXT_OPTIONS = ("text_epochs", "text_batch", "text_lr", "text_lora_r", "text_tokens")
@@ -28,7 +29,7 @@ EPITOME = "emotional-reactions-reddit.csv"
 """File of EPITOME's emotional reactions."""
 
 
-def training_pairs(objective: str, dataset: Dataset) -> list[Judged]:
+def training_pairs(objective: str, dataset: Dataset) -> list[Pair]:
     """Labelled pairs for the classifier of an objective. Raises UserError if the data is missing or does not label it."""
     if objective == "empathy":
         return empathy_pairs(find_file(EPITOME), "train")
@@ -52,16 +53,16 @@ def real_classifier(objective: str, preset: Preset, dataset: Callable[[], Datase
             if facts.get(name, value) != value:
                 raise UserError(f"{folder}: made with {name} = {facts[name]!r}, now {value!r}; choose another --runs, or delete it")
         return TextClassifier.restore(folder, device)
-    pairs = training_pairs(objective, dataset())
-    losses = []
+    pairs, losses = training_pairs(objective, dataset()), []
+    labels = [getattr(p, objective) for p in pairs]
     look: dict[str, Any] = {"desc": f"{objective} classifier", "file": sys.stdout, "mininterval": 5, "disable": not progress}
-    with tqdm(total=text_classifier_steps(len(pairs), config), **look) as bar:
+    with tqdm(total=steps(len(pairs), config.text_epochs, config.text_batch), **look) as bar:
 
         def on_step(step: int, loss: float) -> None:
             losses.append({"objective": objective, "step": step, "loss": loss})
             bar.update()
 
-        made, seconds = train_text_classifier(encoder, pairs, config, device=device, on_step=on_step)
+        made, seconds = train_text_classifier(encoder, pairs, labels, config, device=device, on_step=on_step)
     made.save(folder, objective=objective, pairs=len(pairs), seconds=round(seconds, 1), **options)
     pd.DataFrame(losses).to_csv(folder / "losses.csv", index=False)
     return made
@@ -90,13 +91,13 @@ def warm_start_examples(dataset: Dataset, epitome: Path | None, seed: int = 0) -
             replies = [e.reply for e in own if e.level == level and len(e.reply.split()) >= 3]
             chosen += [(prompt, reply) for reply in rng.sample(replies, min(n, len(replies)))]
     if epitome is not None:
-        kind = [p for p in empathy_pairs(epitome, "train", made=False) if p.label > 0 and _short(p, 30) and len(p.prompt.split()) <= 80]
+        kind = [p for p in empathy_pairs(epitome, "train", made=False) if p.empathy and _short(p, 30) and len(p.prompt.split()) <= 80]
         chosen += [(p.prompt, p.reply) for p in rng.sample(kind, min(len(kind), len(chosen) // 4))]
     rng.shuffle(chosen)
     return chosen
 
 
-def _short(pair: Judged, words: int) -> bool:
+def _short(pair: Pair, words: int) -> bool:
     return 4 <= len(pair.reply.split()) <= words
 
 
