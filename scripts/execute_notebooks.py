@@ -7,20 +7,18 @@ progress bar went through, and widgets (they need a kernel; their text stays).
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import nbformat
-from nbclient import NotebookClient
+
+from emorl_lite.tutorial.execution import execute, read_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-QUIET = ["--IPKernelApp.log_level=ERROR"]
-"""A kernel's start-up warnings tell a maintainer nothing."""
-CHOICES = ("EMORL_RUN", "EMORL_SEED")
+UNCHOSEN: dict[str, str | Path | None] = {"EMORL_RUN": None, "EMORL_SEED": None}
 """Variables of a reader's that would show on the page."""
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -43,28 +41,18 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
         cell_outputs[:] = [o for o in cell_outputs if o.output_type != "stream" or o.text.strip()]
 
 
-def main() -> None:
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    for name in CHOICES:
-        os.environ.pop(name, None)
-    with tempfile.TemporaryDirectory() as runs:
-        os.environ |= {"EMORL_RUNS": runs, "EMORL_FIGURES": str(ROOT / "figures")}
-        execute(sys.argv[1:])
-
-
-def execute(chosen: list[str]) -> None:
+def main(chosen: list[str]) -> None:
     """Execute these notebooks (numbers), or all."""
-    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
-        if chosen and path.name[:2] not in chosen:
-            continue
-        start = time.perf_counter()
-        notebook = nbformat.read(path, as_version=4)
-        where = {"metadata": {"path": str(NOTEBOOKS)}}
-        NotebookClient(notebook, timeout=1200, resources=where, coalesce_streams=True, extra_arguments=QUIET).execute()
-        tidy(notebook)
-        nbformat.write(notebook, path)
-        print(f"{path.name}: {time.perf_counter() - start:.0f} s, {path.stat().st_size / 1e3:.0f} kB", flush=True)
+    with tempfile.TemporaryDirectory() as runs:
+        for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+            if chosen and path.name[:2] not in chosen:
+                continue
+            start, notebook = time.perf_counter(), read_notebook(path)
+            execute(notebook, NOTEBOOKS, UNCHOSEN | {"EMORL_RUNS": runs, "EMORL_FIGURES": ROOT / "figures"})
+            tidy(notebook)
+            nbformat.write(notebook, path)
+            print(f"{path.name}: {time.perf_counter() - start:.0f} s, {path.stat().st_size / 1e3:.0f} kB", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

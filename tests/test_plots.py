@@ -16,6 +16,7 @@ from emorl_lite.base.presets import OBJECTIVES, SearchConfig
 from emorl_lite.plots import style as figures
 from emorl_lite.plots.style import METHOD_STYLE, OBJECTIVE_STYLE, figure_bytes, show, styles
 from emorl_lite.search.grid import hierarchical_grid_search
+from emorl_lite.tutorial.execution import execute
 
 POLICIES = ["base", *OBJECTIVES, "ensemble"]
 
@@ -334,7 +335,7 @@ def test_show_in_a_notebook_carries_the_alternative_text(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_kernel_shows_the_figure_once_with_its_alternative_text(tmp_path):
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
     source = f"""
 import pandas as pd
 from pathlib import Path
@@ -344,7 +345,7 @@ figure = plots.shortcut_bars(pd.DataFrame({{"shortcut": ["a"], "before": [0.5], 
 show(figure, "bars", "One shortcut.", Path({str(tmp_path)!r}))
 """
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    nbclient.NotebookClient(book, kernel_name="python3").execute()
+    execute(book, tmp_path)
     [output] = book.cells[0].outputs
     assert output.metadata["image/png"] == {"alt": "One shortcut."}
     assert base64.b64decode(output.data["image/png"]) == (tmp_path / "bars.png").read_bytes()

@@ -187,7 +187,7 @@ def test_a_terminal_gets_one_line_that_is_redrawn(monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     progress = tutorial.Progress("02_single_objective_ppo", 24)
     for _ in range(7):
-        progress.next_cell(cell=None, cell_index=0)
+        progress.next_cell()
     progress.draw()
     progress.finish("done")
     out = capsys.readouterr().out

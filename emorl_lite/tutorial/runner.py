@@ -21,6 +21,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import ASSETS, repository_root, runs_root
 from emorl_lite.base.presets import OBJECTIVES, get_preset
 from emorl_lite.base.project import in_repository
+from emorl_lite.tutorial.execution import NotebookError, execute, read_notebook
 
 REPOSITORY = repository_root() or Path.cwd()
 SAMPLE_SECONDS = 0.25  # how often memory is sampled and the progress line redrawn
@@ -110,51 +111,43 @@ def _choose(notebooks: Sequence[str | Path] | None) -> list[Path]:
 
 
 def _execute(path: Path, kernel: str | None, runs: Path, preset: str, choices: dict[str, str]) -> Timing:
-    """Run one notebook. nbclient works in a thread, so that this one can draw, sample memory and take Ctrl-C."""
+    """Run one notebook, in a thread, so that this one can draw, sample memory and take Ctrl-C."""
     import nbformat
-    from nbclient import NotebookClient
 
-    try:
-        book = nbformat.read(path, as_version=4)
-    except Exception as error:
-        raise UserError(f"{path}: not a notebook ({str(error).splitlines()[0]})") from error
+    book = read_notebook(path)
     if preset:
         set_preset(book, path, preset)
     total = sum(c.cell_type == "code" and bool(c.source.strip()) for c in book.cells)
     progress = Progress(path.stem, total)
-    client = NotebookClient(
-        book,
-        timeout=None,
-        kernel_name=kernel or book.metadata.get("kernelspec", {}).get("name", "python3"),
-        resources={"metadata": {"path": str(path.parent)}},
-        on_cell_execute=progress.next_cell,
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its start-up warnings would break the progress line
-    )
-    failure: list[Exception] = []
+    variables: dict[str, str | Path | None] = {"EMORL_RUNS": runs, **choices}
+    if preset not in ("", "tiny"):
+        variables["HF_HUB_OFFLINE"] = os.environ.get("HF_HUB_OFFLINE")
+    clients: list[Any] = []
+    failures: list[NotebookError] = []
 
     def work() -> None:
         try:
-            client.execute(env=_kernel_environment(runs, preset) | choices)
-        except Exception as error:
-            failure.append(error)
+            execute(book, path.parent, variables, kernel, None, clients.append, progress.next_cell)
+        except NotebookError as error:
+            failures.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
     peak = 0.0
     thread.start()
     try:
         while thread.is_alive():
-            peak = max(peak, _memory_mb(_kernel_pid(client)))
+            peak = max(peak, _memory_mb(_kernel_pid(clients)))
             progress.draw()
             thread.join(SAMPLE_SECONDS)
     except KeyboardInterrupt:
-        _kill(_kernel_pid(client))
+        _kill(_kernel_pid(clients))
         thread.join(2)
         raise
     finally:
         copy = runs / "notebooks" / path.name
         copy.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(book, copy)
-    reason = _one_line(failure[0], progress.cell) if failure else ""
+    reason = str(failures[0]) if failures else ""
     timing = Timing(path.stem, progress.cell, round(progress.seconds, 1), round(peak, 1), reason)
     progress.finish(f"{'FAILED' if reason else 'done'}, peak {peak:,.0f} MB")
     return timing
@@ -170,31 +163,11 @@ def set_preset(book: Any, path: Path, preset: str) -> None:
     raise UserError(f"--preset {preset}: {path.name} has no line PRESET = ..., it runs as it is only")
 
 
-def _kernel_environment(runs: Path, preset: str = "") -> dict[str, str]:
-    """This process's environment, with one runs folder for all notebooks; the tiny preset needs nothing from the hub."""
-    env = dict(os.environ)
-    if "EMORL_RUNS" in env:
-        env["EMORL_RUNS"] = str(runs)  # a relative path would start from notebooks/ in the kernel
-    if preset in ("", "tiny"):
-        env.setdefault("HF_HUB_OFFLINE", "1")
-    return env
-
-
-def _one_line(error: Exception, cell: int) -> str:
-    """The failing cell and its error, in one line."""
-    name = getattr(error, "ename", type(error).__name__)
-    message = str(getattr(error, "evalue", error)).strip()
-    if name == "DeadKernelError":
-        message = "the kernel died, perhaps for lack of memory"
-    first = re.sub(r"\x1b\[[0-9;]*m", "", message).splitlines()[:1]
-    return f"cell {cell}: {name}" + (f": {first[0]}" if first else "")
-
-
 # -- memory
 
 
-def _kernel_pid(client: Any) -> int | None:
-    return getattr(getattr(client.km, "provisioner", None), "pid", None)
+def _kernel_pid(clients: list[Any]) -> int | None:
+    return getattr(getattr(clients[0].km, "provisioner", None), "pid", None) if clients else None
 
 
 def _tree(pid: int | None) -> list[Any]:
@@ -248,8 +221,8 @@ class Progress:
     def seconds(self) -> float:
         return time.perf_counter() - self._start
 
-    def next_cell(self, cell: Any, cell_index: int) -> None:
-        """nbclient calls this before each code cell that it runs."""
+    def next_cell(self) -> None:
+        """One more code cell begins."""
         self.cell += 1
 
     def draw(self) -> None:

@@ -18,11 +18,11 @@ from typing import Any
 import nbformat
 import pytest
 from filelock import FileLock
-from nbclient import NotebookClient
 
 from emorl_lite.base.paths import ASSETS
 from emorl_lite.base.presets import get_preset
 from emorl_lite.experiment.experiment import Experiment
+from emorl_lite.tutorial.execution import execute, read_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -103,21 +103,11 @@ def weak(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shared / "tiny"
 
 
-def execute(path: Path, run: str, seed: int, scratch: Path) -> Page:
+def page_of(path: Path, run: str, seed: int, scratch: Path) -> Page:
     """The page that a reader of this run sees."""
-    env = {
-        **os.environ,
-        "EMORL_RUN": run,
-        "EMORL_SEED": str(seed),
-        "EMORL_RUNS": str(scratch / "runs"),
-        "EMORL_FIGURES": str(scratch / "figures"),
-        "HF_HUB_OFFLINE": "1",
-    }
-    book = nbformat.read(path, as_version=4)
-    quiet = ["--IPKernelApp.log_level=ERROR"]  # its start-up warnings
-    where = {"metadata": {"path": str(path.parent)}}
-    client = NotebookClient(book, timeout=1200, resources=where, coalesce_streams=True, extra_arguments=quiet)
-    client.execute(env=env)
+    book = read_notebook(path)
+    choices = {"EMORL_RUN": run, "EMORL_SEED": str(seed), "EMORL_RUNS": scratch / "runs", "EMORL_FIGURES": scratch / "figures"}
+    execute(book, path.parent, choices)
     return read(book)
 
 
@@ -126,7 +116,7 @@ def execute(path: Path, run: str, seed: int, scratch: Path) -> Page:
 def test_a_page_is_true_of_any_run(path, weak, tmp_path):
     pages = {}
     for name, (run, seed) in RUNS.items():
-        pages[name] = execute(path, str(weak) if run == "weak" else run, seed, tmp_path / name)
+        pages[name] = page_of(path, str(weak) if run == "weak" else run, seed, tmp_path / name)
         kept = ROOT / "runs" / "pages" / name / f"{path.stem}.md"
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(pages[name].text + "\n", encoding="utf-8")

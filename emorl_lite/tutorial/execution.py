@@ -1,0 +1,80 @@
+"""Execute a notebook in a fresh kernel: the one place that chooses kernel, folder, environment and time limit, and words what failed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from emorl_lite.base.errors import UserError
+
+CELL_SECONDS = 1200
+"""A cell that takes longer hangs, if nothing is trained in it."""
+
+
+class NotebookError(UserError):
+    """A notebook failed: the cell (of those with code, from 1) and its error, in one line."""
+
+
+def read_notebook(path: Path) -> Any:
+    """A notebook file. Raises UserError if it is none."""
+    import nbformat
+
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception as error:
+        raise UserError(f"{path}: not a notebook ({str(error).splitlines()[0]})") from error
+
+
+def execute(
+    book: Any,
+    folder: Path,
+    variables: Mapping[str, str | Path | None] | None = None,
+    kernel: str | None = None,
+    cell_seconds: int | None = CELL_SECONDS,
+    on_start: Callable[[Any], None] | None = None,
+    on_cell: Callable[[], None] | None = None,
+) -> None:
+    """Run all cells of a notebook in a fresh kernel that works in `folder`; their outputs are put into `book`.
+
+    The kernel has this process's environment with `variables` in it (None: without that one), and needs nothing from the hub unless they
+    say so. `kernel`: by default the one that the notebook names. `on_start` gets nbclient's client, `on_cell` is called before each code
+    cell. Raises NotebookError at the first cell that fails.
+    """
+    from nbclient import NotebookClient
+
+    started = 0
+
+    def next_cell(cell: Any, cell_index: int) -> None:
+        nonlocal started
+        started += 1
+        if on_cell:
+            on_cell()
+
+    client = NotebookClient(
+        book,
+        timeout=cell_seconds,
+        kernel_name=kernel or "",
+        resources={"metadata": {"path": str(folder)}},
+        coalesce_streams=True,
+        on_cell_execute=next_cell,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its start-up warnings would break a progress line
+    )
+    if on_start:
+        on_start(client)
+    chosen = {"HF_HUB_OFFLINE": "1"} | os.environ | dict(variables or {})
+    try:
+        client.execute(env={name: str(value) for name, value in chosen.items() if value is not None})
+    except Exception as error:
+        raise NotebookError(f"cell {started}: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    name = getattr(error, "ename", type(error).__name__)
+    message = str(getattr(error, "evalue", error)).strip()
+    if name == "DeadKernelError":
+        message = "the kernel died, perhaps for lack of memory"
+    first = re.sub(r"\x1b\[[0-9;]*m", "", message).splitlines()[:1]
+    return name + (f": {first[0]}" if first else "")
