@@ -7,12 +7,15 @@ import os
 import sys
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import DataConfig, ModelConfig, PPOConfig, Preset, RewardConfig, SearchConfig, StudyConfig, get_preset
+
+if TYPE_CHECKING:
+    from emorl_lite.experiment.experiment import Experiment
 
 
 @dataclass
@@ -178,6 +181,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
+    """Run a parsed command. `arguments`: as typed, those of this process by default. Returns the exit code."""
     if isinstance(command, Tutorial):
         from emorl_lite.tutorial.runner import run_tutorial
 
@@ -192,40 +196,54 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
         return 0
     if isinstance(command, StudyRun):
         return run_study(command, sys.argv[1:] if arguments is None else arguments)
-    from emorl_lite.base.provenance import save_table
     from emorl_lite.experiment.experiment import Experiment
     from emorl_lite.rewards.build import require_objectives
-    from emorl_lite.training.parallel import join, leave, world_size
 
     preset = command.to_preset()
     if isinstance(command, Train) and command.objective != "all":
         require_objectives([command.objective], [*preset.objectives, "all"])
     experiment = Experiment(preset, command.seed, Path(command.runs) if command.runs else None, progress=not command.quiet)
     if isinstance(command, Train):
-        rank = join(preset.model.device)[0] if world_size() > 1 else 0  # before the model is loaded: it goes to this process's own GPU
-        if world_size() > 1 and not experiment.ready():
-            raise UserError("several processes: the classifiers (and warm start) are not there yet; start once with one process")
-        if command.warm_start_steps:
-            experiment.warm_start(command.warm_start_steps)
-        names = preset.objectives if command.objective == "all" else (command.objective,)
-        for name in names:
-            log = experiment.train(name, resume=not command.restart)
-            reward = f"{log.reward.iloc[0]:.3f} -> {log.reward.iloc[-1]:.3f}"
-            if rank:
-                continue
+        return run_train(command, experiment)
+    return run_search(experiment) if isinstance(command, Search) else run_evaluate(command, experiment)
+
+
+def run_train(command: Train, experiment: Experiment) -> int:
+    """Train one adapter or all, and print a line for each."""
+    from emorl_lite.training.parallel import join, leave, world_size
+
+    preset = experiment.preset
+    rank = join(preset.model.device)[0] if world_size() > 1 else 0  # before the model is loaded: it goes to this process's own GPU
+    if world_size() > 1 and not experiment.ready():
+        raise UserError("several processes: the classifiers (and warm start) are not there yet; start once with one process")
+    if command.warm_start_steps:
+        experiment.warm_start(command.warm_start_steps)
+    for name in preset.objectives if command.objective == "all" else (command.objective,):
+        log = experiment.train(name, resume=not command.restart)
+        reward = f"{log.reward.iloc[0]:.3f} -> {log.reward.iloc[-1]:.3f}"
+        if not rank:
             print(f"{name}: reward {reward} in {len(log)} steps; {os.path.relpath(experiment.run_folder(name))}")
-        leave()
-        return 0
-    if isinstance(command, Search):
-        result = experiment.search()
-        print(result.table.sort_values("mean", ascending=False).head(5).to_string(index=False, float_format="%.3f"))
-        print("weights: " + ", ".join(f"{k} {v:g}" for k, v in zip(preset.objectives, result.best, strict=True)))
-        if len(experiment.dataset.prompts("test")) > 1:
-            print("what the search promised, and what the weights score on test prompts (95 % interval):")
-            print(experiment.confirm(result).to_string(index=False, float_format="%.3f"))
-        return 0
+    leave()
+    return 0
+
+
+def run_search(experiment: Experiment) -> int:
+    """Search the weights; print the best points, the choice, and what it scores on test prompts."""
+    result = experiment.search()
+    print(result.table.sort_values("mean", ascending=False).head(5).to_string(index=False, float_format="%.3f"))
+    print("weights: " + ", ".join(f"{k} {v:g}" for k, v in zip(experiment.preset.objectives, result.best, strict=True)))
+    if len(experiment.dataset.prompts("test")) > 1:
+        print("what the search promised, and what the weights score on test prompts (95 % interval):")
+        print(experiment.confirm(result).to_string(index=False, float_format="%.3f"))
+    return 0
+
+
+def run_evaluate(command: Evaluate, experiment: Experiment) -> int:
+    """Print every policy's scores, and keep them if a file is named."""
+    from emorl_lite.base.provenance import save_table
+
     table = experiment.evaluate(command.weights)
-    if preset.name == "tiny" and preset.data.name != "small_world":
+    if experiment.preset.name == "tiny" and experiment.preset.data.name != "small_world":
         print("note: the tiny model and its rewards know only the embedded small world; on real text their scores mean little")
     print(table.to_string(index=False, float_format="%.3f"))
     if command.out:
