@@ -93,7 +93,6 @@ def test_regions_and_expectation():
     assert table["share"].sum() == pytest.approx(1) and table["share"].is_monotonic_decreasing
     assert table["mean"].to_numpy() == pytest.approx(table[["a0", "a1", "a2"]].mean(axis=1).to_numpy())
     assert table.loc[table["pareto"], "mean"].max() == table["mean"].max()
-    assert len(scored.achievable(1)) == len(np.unique(table[["a0", "a1", "a2"]].to_numpy(), axis=0))
     assert scored.expected() == pytest.approx(scored.means(weights(3, 40_000)).mean(0), abs=0.01)
 
 
@@ -150,12 +149,8 @@ def test_a_hole_has_no_reply():
     with pytest.raises(UserError, match="no reply at some of these weights: it has a hole"):
         scored_map(holed, score).means(weights(3))
     holes = holed.locate(weights(3)) < 0
-    assert 0 < holes.mean() < 1 and np.array_equal(np.isnan(holed.margins(weights(3))), holes)
-    assert all(
-        (reply is None) == hole
-        for row, own in zip(holed.replies(weights(3)), holes.T, strict=True)
-        for reply, hole in zip(row, own, strict=True)
-    )
+    assert 0 < holes.mean() < 1
+    assert [[reply is None for reply in row] for row in holed.replies(weights(3))] == holes.T.tolist()
 
 
 # -- overlays
@@ -169,8 +164,7 @@ def test_an_overlay_is_every_look_up(d):
     looked_up = np.unique(scored.means(weights(d, 3000)).round(12), axis=0)
     assert all(np.abs(cells.achievable - line).max(1).min() < 1e-9 for line in looked_up)
     assert (cells.measure[:, None] * cells.scores).sum(0) == pytest.approx(scored.expected(), abs=1e-6)
-    alone = overlay(scored, [1])
-    assert alone.achievable == pytest.approx(scored.achievable(1))
+    assert overlay(scored, [1]).achievable == pytest.approx(np.unique(scored.scores[scored.map.indices[1]], axis=0))
     front = cells.scores[cells.pareto]
     assert not any((other >= mine).all() and (other > mine).any() for mine in front for other in cells.scores)
 

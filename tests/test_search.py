@@ -9,16 +9,9 @@ from hypothesis import strategies as st
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import SearchConfig
-from emorl_lite.search.grid import (
-    DEGENERATE,
-    EvaluationError,
-    best_cell,
-    count_redundancy,
-    direction,
-    full_grid,
-    hierarchical_grid_search,
-    weight_columns,
-)
+from emorl_lite.base.weights import direction
+from emorl_lite.search.grid import best_cell, count_redundancy, full_grid, hierarchical_grid_search
+from emorl_lite.search.score_table import DEGENERATE, EvaluationError, weight_columns
 
 NAMES = ["reflection", "empathy", "fluency", "warmth"]
 

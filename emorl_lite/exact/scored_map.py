@@ -59,10 +59,6 @@ class ScoredMap:
         table["pareto"] = non_dominated(self.scores[own])
         return table.sort_values("share", ascending=False, ignore_index=True)
 
-    def achievable(self, row: int) -> np.ndarray:
-        """The distinct score vectors [n, K] that some weights achieve on one prompt (and sample)."""
-        return np.unique(self.scores[self.map.indices[row]], axis=0)
-
     def expected(self) -> np.ndarray:
         """Mean scores [K] of weights drawn uniformly from the simplex: regions count by their share."""
         shares = np.array([region.piece.measure for region in self.map.regions])

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import number
 from emorl_lite.plots.style import name_axes, need, panels, readable, styles
-from emorl_lite.search.grid import DEGENERATE
+from emorl_lite.search.score_table import DEGENERATE
 
 
 @readable

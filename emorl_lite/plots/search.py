@@ -12,9 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.weights import direction
 from emorl_lite.base.wording import counted, span
 from emorl_lite.plots.style import need, panels, readable
-from emorl_lite.search.grid import DEGENERATE, count_redundancy, direction, weight_columns
+from emorl_lite.search.grid import count_redundancy
+from emorl_lite.search.score_table import DEGENERATE, weight_columns
 
 STAR: dict[str, Any] = {"marker": "*", "s": 320, "facecolor": "none", "edgecolor": "#d00000", "linewidth": 1.6, "zorder": 10}
 """How the best point is marked."""

@@ -17,7 +17,7 @@ from matplotlib.patches import Ellipse
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import listing, number
 from emorl_lite.plots.style import DATA_POINTS, THOUSANDS, name_axes, need, panels, readable, styles
-from emorl_lite.search.grid import weight_columns
+from emorl_lite.search.score_table import weight_columns
 
 
 @readable

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from emorl_lite.base.wording import counted, listing, number
-from emorl_lite.search.grid import weight_columns
+from emorl_lite.search.score_table import weight_columns
 
 PAYS = 0.8
 """One batch that takes less than this share of the separate runs' time is clearly cheaper."""

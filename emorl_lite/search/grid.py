@@ -24,20 +24,8 @@ from tqdm import tqdm
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import SearchConfig
 from emorl_lite.base.weights import direction
-from emorl_lite.search.score_table import DEGENERATE, Evaluate, EvaluationError, ScoreTable, SearchResult, Weights, weight_columns
+from emorl_lite.search.score_table import Evaluate, ScoreTable, SearchResult, Weights, weight_columns
 from emorl_lite.search.simplex_grid import cells, compositions
-
-__all__ = [
-    "DEGENERATE",
-    "EvaluationError",
-    "SearchResult",
-    "best_cell",
-    "count_redundancy",
-    "direction",
-    "full_grid",
-    "hierarchical_grid_search",
-    "weight_columns",
-]
 
 Space = Literal["cube", "simplex"]
 Axes = list[list[Fraction]]
