@@ -1,6 +1,6 @@
 """Does a GPU give what the CPU gives? A short PPO, an ensemble and a search on both, compared and timed. `make gpu-check`.
 
-Trains three small adapters on the CPU (fluency, brevity, diversity: no classifier is needed), then asks both devices the same: log-
+Trains three small adapters on the device, in float32 (fluency, brevity, diversity: no classifier is needed), then asks both devices the same: log-
 probabilities of given replies, the ensemble's greedy replies, the published search's table. PPO itself draws from each device's own random
 numbers, so of it only what must hold anywhere is compared: the first ratio is 1, and the KL starts at 0.
 The last line is one JSON object.
@@ -109,7 +109,8 @@ def compare(options: Options) -> dict[str, Any]:
     preset = small(options)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        first = Experiment(preset, root=root / "trained", progress=False)
+        full = replace(preset, model=replace(preset.model, device=options.device))  # a real model would take its time on the CPU
+        first = Experiment(full, root=root / "trained", progress=False)
         first.train_all()
         cpu = on_device(preset, root, first.folder, "cpu")
         other = replace(preset, model=replace(preset.model, device=options.device, dtype=options.dtype))
