@@ -42,13 +42,6 @@ def built(kind: str, d: int) -> ExactMap:
     return exact_map(tree_of(kind, d))
 
 
-def margins(found: ExactMap, w: np.ndarray) -> np.ndarray:
-    """How far weights [n, d] or [d], brought to the simplex, may move before each reply changes, [n, B * S]."""
-    w = np.atleast_2d(np.asarray(w, dtype=float))
-    w = w / w.sum(1, keepdims=True)
-    return np.array([[found.regions[i].piece.margin(x) for i in row] for x, row in zip(w, found.locate(w), strict=True)])
-
-
 def weights(d: int, n: int = 1500, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).dirichlet(np.ones(d), n)
 
@@ -64,7 +57,7 @@ def test_look_up_is_decoding(kind, d, options):
     other = tree_of(kind, d, **options)
     decoded, looked_up, w = other.replies(weights(d)), found.replies(weights(d)), weights(d)
     differ = [(i, row) for row in range(len(decoded)) for i in range(len(w)) if decoded[row][i] != looked_up[row][i]]
-    assert all(margins(found, w[i])[0, row] < 1e-8 for i, row in differ) and len(differ) < 5
+    assert all(found.margins(w[i])[0, row] < 1e-8 for i, row in differ) and len(differ) < 5
     before = tree.passes
     assert tree.replies(weights(d, 300, seed=1)) and tree.passes == before  # the map has read every prefix that there is
 
@@ -105,7 +98,7 @@ def test_borders_of_two_objectives_are_where_replies_change():
 def test_margins_are_how_far_weights_may_move():
     found, rng = built("llama", 3), np.random.default_rng(4)
     for w in weights(3, 60):
-        region, margin = found.locate(w)[0], margins(found, w)[0]
+        region, margin = found.locate(w)[0], found.margins(w)[0]
         step = rng.normal(size=3)
         step -= step.mean()
         step /= np.linalg.norm(step)
@@ -132,7 +125,7 @@ def test_equal_adapters_have_one_region():
     found = exact_map(PrefixTree(lm, ["reflection", "twin", "triplet"], PROMPTS))
     assert len(found.regions) == len(PROMPTS)
     check_map(found)
-    assert np.isinf(margins(found, [1, 2, 3])).all()
+    assert np.isinf(found.margins([1, 2, 3])).all()
 
 
 def test_single_precision_agrees_away_from_borders():
@@ -140,7 +133,7 @@ def test_single_precision_agrees_away_from_borders():
     found = exact_map(PrefixTree(lm, tiny.ADAPTERS, PROMPTS))
     check_map(found)
     w = weights(3, 500)
-    clear = margins(found, w) > 1e-4  # a hundred times what single precision rounds away
+    clear = found.margins(w) > 1e-4  # a hundred times what single precision rounds away
     ensemble = EnsembleLM(lm, tiny.ADAPTERS)
     for row, prompt in enumerate(PROMPTS):
         decoded, looked_up = ensemble.reply([prompt] * len(w), weights=w), found.replies(w)[row]

@@ -15,7 +15,7 @@ def test_explore_is_the_map():
         at = explore(scored, 2, 5 * w)
         assert at.reply == scored.map.replies(w)[2][0] and sum(at.weights.values()) == pytest.approx(1)
         region = scored.map.regions[at.region]
-        assert region.row == 2 and at.share == region.piece.measure and at.margin == pytest.approx(region.piece.margin(w))
+        assert region.row == 2 and at.share == region.piece.measure and at.margin == pytest.approx(scored.map.margins(w)[0, 2])
         assert list(at.scores.values()) == pytest.approx(scored.scores[at.region].tolist())
 
 

@@ -149,7 +149,7 @@ def test_a_hole_has_no_reply():
     with pytest.raises(UserError, match="no reply at some of these weights: it has a hole"):
         scored_map(holed, score).means(weights(3))
     holes = holed.locate(weights(3)) < 0
-    assert 0 < holes.mean() < 1
+    assert 0 < holes.mean() < 1 and np.array_equal(np.isnan(holed.margins(weights(3))), holes)
     assert [[reply is None for reply in row] for row in holed.replies(weights(3))] == holes.T.tolist()
 
 

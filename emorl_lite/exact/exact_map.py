@@ -100,6 +100,13 @@ class ExactMap:
         found = self.locate(weights)
         return [[self.regions[i].reply if i >= 0 else None for i in column] for column in found.T]
 
+    def margins(self, weights: Any) -> np.ndarray:
+        """How far each weight vector, brought to the simplex, may move before each reply changes, [n, B * S]; NaN in a hole."""
+        w = self._on_simplex(weights)
+        return np.array(
+            [[self.regions[i].piece.margin(x) if i >= 0 else np.nan for i in line] for x, line in zip(w, self.locate(w), strict=True)]
+        )
+
     def measure(self, row: int) -> float:
         """Share of the simplex that one prompt's regions cover: 1 if they leave no hole."""
         return float(sum(self.regions[i].piece.measure for i in self.indices[row]))
