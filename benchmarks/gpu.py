@@ -1,8 +1,8 @@
 """Does a GPU give what the CPU gives? A short PPO, an ensemble and a search on both, compared and timed. `make gpu-check`.
 
-Trains three small adapters on the device, in float32 (fluency, brevity, diversity: no classifier is needed), then asks both devices the same: log-
-probabilities of given replies, the ensemble's greedy replies, the published search's table. PPO itself draws from each device's own random
-numbers, so of it only what must hold anywhere is compared: the first ratio is 1, and the KL starts at 0.
+Trains three small adapters on the device, in float32 (fluency, brevity, diversity: no classifier is needed), then asks both devices the
+same: log-probabilities of given replies, the ensemble's greedy replies, the published search's table. PPO itself draws from each device's
+own random numbers, so of it only what must hold anywhere is compared: the first ratio is 1, and the KL starts at 0.
 The last line is one JSON object.
 """
 

@@ -30,7 +30,7 @@ from emorl_lite.data.downloads import find_file
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.rewards.text_judge import TextClassifier
 from emorl_lite.rewards.text_pairs import EMPTY_WARMTH, KIND, PLAIN, STOCK, asked, cut, empathy_pairs, plain_question
-from emorl_lite.rewards.text_rewards import EPITOME, reply_levels
+from emorl_lite.rewards.text_rewards import EPITOME, reply_qualities
 
 
 @dataclass
@@ -64,11 +64,11 @@ def without_shortcuts(reply: str) -> str:
 
 def reflection_rows(classifier: TextClassifier, data: Dataset) -> dict[str, float]:
     """The figures of the reflection classifier on the test split."""
-    plain, no_marks = reply_levels(classifier, data, "test"), reply_levels(classifier, data, "test", plain_question)
-    short = reply_levels(classifier, data, "test", without_shortcuts)
+    plain, no_marks = reply_qualities(classifier, data, "test"), reply_qualities(classifier, data, "test", plain_question)
+    short = reply_qualities(classifier, data, "test", without_shortcuts)
     examples = data.examples("test")
-    words = {level: [len(e.reply.split()) for e in examples if e.level == level] for level in plain}
-    good = [e for e in examples if e.level == "high"]
+    words = {quality: [len(e.reply.split()) for e in examples if e.quality == quality] for quality in plain}
+    good = [e for e in examples if e.quality == "high"]
     clients = [e.prompt for e in good]
     far = clients[len(clients) // 2 :] + clients[: len(clients) // 2]
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from emorl_lite.base.presets import get_preset
+from emorl_lite.base.presets import SmallWorldRewards, get_preset
 from emorl_lite.base.provenance import save_table
 from emorl_lite.data.small_world import grammar
 from emorl_lite.experiment.experiment import Experiment
@@ -36,8 +36,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     preset = get_preset("tiny")
-    if args.quick:
-        preset = replace(preset, rewards=replace(preset.rewards, classifier_examples=800, classifier_epochs=2))
+    assert isinstance(preset.rewards, SmallWorldRewards)
+    options = replace(preset.rewards, classifier_examples=800, classifier_epochs=2) if args.quick else preset.rewards
+    preset = replace(preset, rewards=options)
     experiment, world = Experiment(preset, progress=False), grammar()
     start = time.perf_counter()
     train = experiment.read
@@ -52,7 +53,7 @@ def main() -> None:
     for seed in args.seeds[:1] if args.quick else args.seeds:
         for objective in ("reflection", "empathy"):
             labels = [getattr(e, objective) for e in experiment.labelled]
-            model, seconds = train_classifier(lm, train, labels, preset.rewards, seed=seed)
+            model, seconds = train_classifier(lm, train, labels, options, seed=seed)
             truth = np.array([getattr(e, objective) for e in held_out])
             scores = model.scores_of(test_read)
             row = {"objective": objective, "seed": seed, "auc": area(scores, truth >= 0.7)}

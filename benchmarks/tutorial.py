@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from emorl_lite.base.presets import Preset, get_preset
+from emorl_lite.base.presets import Preset, SmallWorldRewards, get_preset
 from emorl_lite.base.provenance import save_table
 from emorl_lite.data.small_world import grammar
 from emorl_lite.experiment.experiment import Experiment
@@ -67,7 +67,7 @@ def rows_of_seed(experiment: Experiment) -> list[dict[str, Any]]:
     rows.append(found | {"validation_mean": validation, "search_replies": search_replies, "search_seconds": result.table.seconds.sum()})
     uniform = (1 / len(names),) * len(names)
     rows.append(row("ensemble, uniform weights", experiment.ensemble(uniform).reply(prompts), total, longest, uniform))
-    mixture = experiment.ensemble(result.best, level="probabilities")
+    mixture = experiment.ensemble(result.best, mix="probabilities")
     rows.append(row("probabilities", mixture.reply(prompts), total, longest, result.best))
     for how in ("exact", "soup"):
         average_parameters(experiment.lm, names, result.best, name="merged", how=how)  # type: ignore[arg-type]
@@ -96,6 +96,7 @@ def verdicts(table: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
 
 def quick(preset: Preset) -> Preset:
     """A few steps of everything."""
+    assert isinstance(preset.rewards, SmallWorldRewards)
     return replace(
         preset,
         ppo=replace(preset.ppo, episodes=128, validate_every=0),

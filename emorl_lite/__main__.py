@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.presets import DataConfig, ModelConfig, PPOConfig, Preset, RewardConfig, SearchConfig, StudyConfig, get_preset
+from emorl_lite.base.presets import (
+    DataConfig,
+    ModelConfig,
+    PPOConfig,
+    Preset,
+    SearchConfig,
+    SmallWorldRewards,
+    StudyConfig,
+    TextRewards,
+    get_preset,
+)
 
 if TYPE_CHECKING:
     from emorl_lite.experiment.experiment import Experiment
@@ -34,7 +44,7 @@ class _Run:
     """Where prompts come from."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Base model and adapters."""
-    rewards: RewardConfig = field(default_factory=RewardConfig)
+    rewards: Annotated[SmallWorldRewards | TextRewards, tyro.conf.AvoidSubcommands] = field(default_factory=SmallWorldRewards)
     """How replies are scored."""
 
     def to_preset(self) -> Preset:

@@ -41,7 +41,7 @@ def points(options: Options) -> pd.DataFrame:
     for seed in range(options.seeds):
         for what in options.levels:
             preset = get_preset(options.preset)
-            search = replace(preset.search, level=what, levels=options.depth)  # type: ignore[arg-type]
+            search = replace(preset.search, mix=what, levels=options.depth)  # type: ignore[arg-type]
             lab = Experiment(replace(preset, search=search), seed, progress=False, source="reference")
             result = lab.search()
             confirmed = lab.confirm(result)

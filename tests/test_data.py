@@ -171,7 +171,7 @@ def test_pair_reader_skips_empty_replies_and_counts_rows(tmp_path):
     rows = [full, ["x", *[""] * 8, "t"], ["y", "h", *[" "] * 6, "z", "t"]]
     examples = read_pair(write_csv(tmp_path / "pair.csv", rows))
     levels = {1: {"high": 2, "medium": 1, "low": 5}, 2: {"": 1}, 3: {"high": 1, "low": 1}}
-    assert {row: Counter(e.level for e in examples if e.row == row) for row in (1, 2, 3)} == levels
+    assert {row: Counter(e.quality for e in examples if e.row == row) for row in (1, 2, 3)} == levels
     assert examples[0].prompt == "one two" and examples[0].empathy is None and examples[-1].reply == "z"
 
 
@@ -184,7 +184,7 @@ def test_pair_file():
         raw = list(csv.reader(file))
     examples = read_pair(PAIR)
     assert {e.row for e in examples} == set(range(1, 279)) and len(raw) == 278
-    assert Counter(e.level for e in examples) == {"high": 556, "medium": 278, "low": 278 * 5 - 1}  # one cell is empty
+    assert Counter(e.quality for e in examples) == {"high": 556, "medium": 278, "low": 278 * 5 - 1}  # one cell is empty
     for e in examples:
         for text in (e.prompt, e.reply, e.topic):
             assert text == " ".join(text.split()) and text and not set("’‘“”\u00a0") & set(text)
@@ -211,7 +211,7 @@ def test_a_header_names_replies_and_their_empathy(tmp_path):
     path.write_text("\n".join([header, *rows]), encoding="utf-8")
     examples = read_pair(path)
     assert list(dict.fromkeys(e.prompt for e in examples)) == [f"client {i}" for i in range(30)]
-    assert [(e.reply, e.level, e.empathy, e.topic, e.row) for e in examples[:3]] == [
+    assert [(e.reply, e.quality, e.empathy, e.topic, e.row) for e in examples[:3]] == [
         ("good 0", "high", 1.0, "work", 2),
         ("fair 0", "medium", 0.5, "work", 2),
         ("poor 0", "low", 0.0, "work", 2),

@@ -89,16 +89,16 @@ def test_the_adapters_reply_differently():
 
 @kinds
 @engines
-@pytest.mark.parametrize("level", ["hidden", "logits", "probabilities"])
-def test_one_hot_weights_are_that_adapter(kind, level):
+@pytest.mark.parametrize("mix", ["hidden", "logits", "probabilities"])
+def test_one_hot_weights_are_that_adapter(kind, mix):
     lm = MODELS[kind]
-    ensemble = EnsembleLM(lm, ADAPTERS, level=level)
+    ensemble = EnsembleLM(lm, ADAPTERS, mix=mix)
     alone = adapter_logits(lm)
     for i, name in enumerate(ADAPTERS):
         lm.use(name)
         assert ensemble.reply(PROMPTS, ONE_HOT[i]) == lm.reply(PROMPTS)
         logits, _ = ensemble.forward_reply(*given_replies(lm), weights=ONE_HOT[i])
-        assert close(logits, alone[:, i].log_softmax(-1) if level == "probabilities" else alone[:, i])
+        assert close(logits, alone[:, i].log_softmax(-1) if mix == "probabilities" else alone[:, i])
 
 
 @kinds
@@ -119,7 +119,7 @@ def test_head_of_mixed_states_is_mixed_logits(kind, w):
 @kinds
 def test_hidden_level_is_logits_level(kind):
     lm = MODELS[kind]
-    a, b = (EnsembleLM(lm, ADAPTERS, WEIGHTS, level=level) for level in ("hidden", "logits"))
+    a, b = (EnsembleLM(lm, ADAPTERS, WEIGHTS, mix=mix) for mix in ("hidden", "logits"))
     assert a.reply(PROMPTS) == b.reply(PROMPTS)
     for x, y in zip(a.forward_reply(*given_replies(lm)), b.forward_reply(*given_replies(lm)), strict=True):
         assert close(x, y)
@@ -128,7 +128,7 @@ def test_hidden_level_is_logits_level(kind):
 @kinds
 def test_probabilities_level_is_the_mixture_of_distributions(kind):
     lm = MODELS[kind]
-    logits, _ = EnsembleLM(lm, ADAPTERS, WEIGHTS, level="probabilities").forward_reply(*given_replies(lm))
+    logits, _ = EnsembleLM(lm, ADAPTERS, WEIGHTS, mix="probabilities").forward_reply(*given_replies(lm))
     share = torch.tensor(WEIGHTS)
     share = (share / share.sum()).double()
     by_hand = torch.einsum("n,bntv->btv", share, adapter_logits(lm).softmax(-1))
@@ -138,9 +138,9 @@ def test_probabilities_level_is_the_mixture_of_distributions(kind):
 
 
 @settings(max_examples=10, deadline=None)
-@given(w=weight_vectors, c=st.floats(0.5, 20.0), kind=st.sampled_from(KINDS), level=st.sampled_from(["hidden", "probabilities"]))
-def test_scaled_weights_give_the_same_greedy_text(w, c, kind, level):
-    ensemble = EnsembleLM(MODELS[kind], ADAPTERS, level=level)
+@given(w=weight_vectors, c=st.floats(0.5, 20.0), kind=st.sampled_from(KINDS), mix=st.sampled_from(["hidden", "probabilities"]))
+def test_scaled_weights_give_the_same_greedy_text(w, c, kind, mix):
+    ensemble = EnsembleLM(MODELS[kind], ADAPTERS, mix=mix)
     assert ensemble.reply(PROMPTS, w) == ensemble.reply(PROMPTS, [c * x for x in w])
 
 
@@ -201,11 +201,11 @@ def test_batched_equals_one_by_one_and_cached_equals_not_cached(kind):
 
 
 @kinds
-@pytest.mark.parametrize("level", ["hidden", "probabilities"])
-def test_beam_search_finds_the_best_pair_of_tokens(kind, level):
+@pytest.mark.parametrize("mix", ["hidden", "probabilities"])
+def test_beam_search_finds_the_best_pair_of_tokens(kind, mix):
     """With as many beams as words, two tokens long, beam search is exhaustive: it must return the best of all V^2 pairs."""
     lm = MODELS[kind]
-    ensemble, V, eos = EnsembleLM(lm, ADAPTERS, WEIGHTS, level=level), len(tiny.WORDS), lm.tokenizer.eos_token_id
+    ensemble, V, eos = EnsembleLM(lm, ADAPTERS, WEIGHTS, mix=mix), len(tiny.WORDS), lm.tokenizer.eos_token_id
     found = ensemble.generate(lm.encode(PROMPTS), num_beams=V, max_new_tokens=2, min_new_tokens=2)
     prompts = lm.encode(PROMPTS)[torch.arange(len(PROMPTS)).repeat_interleave(V)]
     first = torch.arange(V).repeat(len(PROMPTS))
@@ -281,8 +281,8 @@ def test_half_precision_models_stay_in_their_type():
     for name, p in lm.model.named_parameters():
         if "lora_" not in name:
             p.data = p.data.bfloat16()
-    for level, dtype in [("hidden", torch.bfloat16), ("logits", torch.bfloat16), ("probabilities", torch.float32)]:
-        ensemble = EnsembleLM(lm, ADAPTERS, WEIGHTS, level=level)
+    for mix, dtype in [("hidden", torch.bfloat16), ("logits", torch.bfloat16), ("probabilities", torch.float32)]:
+        ensemble = EnsembleLM(lm, ADAPTERS, WEIGHTS, mix=mix)
         logits, hidden = ensemble.forward_reply(*given_replies(lm))
         assert hidden.dtype == torch.bfloat16 and logits.dtype == dtype
         assert len(ensemble.reply(PROMPTS, num_beams=2)) == len(PROMPTS)
@@ -396,7 +396,7 @@ def test_errors_name_the_mistake():
         ((ADAPTERS, (1, 1)), {}, "expected 3 numbers"),
         ((ADAPTERS, (1, -1, 0)), {}, "negative"),
         ((ADAPTERS, (0, 0, 0)), {}, "all zero"),
-        ((ADAPTERS,), {"level": "states"}, "level 'states'"),
+        ((ADAPTERS,), {"mix": "states"}, "mix 'states'"),
     ]
     for args, options, message in cases:
         with pytest.raises(UserError, match=message):

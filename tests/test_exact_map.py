@@ -18,7 +18,7 @@ from emorl_lite.exact.exact_map import ExactMap, check_map, exact_map
 CASES = [
     (kind, d, options)
     for kind in ("llama", "gpt2", "t5")
-    for d, options in [(2, {}), (3, {}), (4, {}), (3, {"samples": 3}), (3, {"level": "probabilities"})]
+    for d, options in [(2, {}), (3, {}), (4, {}), (3, {"samples": 3}), (3, {"mix": "probabilities"})]
 ] + [("llama", 5, {}), ("llama", 6, {})]
 
 

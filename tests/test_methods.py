@@ -446,7 +446,7 @@ def test_negative_weights_are_for_those_who_ask():
         EnsembleLM(lm, ADAPTERS, [1.5, -0.5, 0])
     assert EnsembleLM(lm, ADAPTERS, [1.5, -0.5, 0], signed=True).reply(tiny.PROMPTS)
     with pytest.raises(UserError, match="no negative weights"):
-        EnsembleLM(lm, ADAPTERS, level="probabilities", signed=True)
+        EnsembleLM(lm, ADAPTERS, mix="probabilities", signed=True)
 
 
 # -- where to aggregate
@@ -660,7 +660,7 @@ def test_the_prompted_policys_reference_does_not_read_the_weights():
     rollout = trainer.policy.rollout(made.train_prompts[:4], made.lm.encode(made.train_prompts[:4]), 1, QUICK)
     with made.lm.without_adapters(), torch.no_grad():
         plain = made.lm.logprobs(made.lm.encode(made.train_prompts[:4]), rollout.tokens, rollout.mask)
-        read = made.lm.logprobs(rollout.prompts, rollout.tokens, rollout.mask)
+        read = made.lm.logprobs(rollout.inputs, rollout.tokens, rollout.mask)
     assert_close(rollout.ref_logp, plain, atol=1e-4, rtol=1e-4)
     assert (plain - read).abs().max() > 0.01
 
@@ -674,7 +674,7 @@ def test_rewards_in_context():
     with pytest.raises(UserError, match="no reply ended within 8 tokens"):
         method._fine_tune([], 0)
     method.conditioning.offline = torch.tensor([[0.0, 0, 0], [0.5, 0, 0], [0.5, 0, 1], [1.0, 0, 1]])
-    found = method.conditioning.levels(torch.tensor([[0.5, 0.0, 1.0], [2.0, -1.0, 0.5]]))
+    found = method.conditioning.quantiles(torch.tensor([[0.5, 0.0, 1.0], [2.0, -1.0, 0.5]]))
     assert_close(found, torch.tensor([[0.5, 0.5, 0.75], [1.0, 0.0, 0.5]]))
     kept = _better_half(torch.tensor([0.1, 0.9, 0.5, 0.3]), torch.tensor([[1.0, 0], [1, 0], [1, 0], [0, 1]]))
     assert sorted(kept.tolist()) == [1, 2, 3]

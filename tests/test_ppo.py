@@ -15,10 +15,11 @@ from torch.testing import assert_close
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import PPOConfig
+from emorl_lite.lm.forward import folded
 from emorl_lite.lm.model import UNFINISHED
 from emorl_lite.training import ppo, stopping
 from emorl_lite.training.ppo import PPOTrainer
-from emorl_lite.training.rollout import collect, folded, trim
+from emorl_lite.training.rollout import collect, trim
 
 QUICK = PPOConfig(episodes=24, batch_size=8, minibatch_size=4, epochs=2, lr=5e-3, validate_every=2, checkpoint_every=2)
 EASY = {f"w{i}" for i in range(20)}
@@ -291,7 +292,7 @@ def test_rloo_gradient_is_that_of_its_formula():
     t._update(rollout, scores, 2)
     final = scores - 0.1 * ((rollout.logp - rollout.ref_logp) * rollout.mask).sum(1)
     advantage = final - final.view(-1, 2).flip(1).reshape(-1)  # with k = 2 the others' mean is the other sample
-    loss = -(advantage * t.lm.logprobs(rollout.prompts, rollout.tokens, rollout.mask).sum(1)).mean()
+    loss = -(advantage * t.lm.logprobs(rollout.inputs, rollout.tokens, rollout.mask).sum(1)).mean()
     for mine, p, expected in zip(kept, t.parameters, torch.autograd.grad(loss, t.parameters), strict=True):
         assert_close(mine, expected, atol=1e-4 * float(expected.abs().max()) + 1e-6, rtol=0, msg=str(p.shape))
 

@@ -31,9 +31,9 @@ def double(kind: str):
 
 
 @cache
-def one_by_one(kind: str, level: str = "hidden") -> list[list[str]]:
+def one_by_one(kind: str, mix: str = "hidden") -> list[list[str]]:
     """[W][B], by transformers' generate()."""
-    ensemble = EnsembleLM(double(kind), ADAPTERS, level=level)
+    ensemble = EnsembleLM(double(kind), ADAPTERS, mix=mix)
     return [ensemble.reply(PROMPTS, weights=w) for w in GRID]
 
 
@@ -42,12 +42,12 @@ def transposed(replies):
 
 
 @kinds
-@pytest.mark.parametrize("level", ["hidden", "probabilities"])
+@pytest.mark.parametrize("mix", ["hidden", "probabilities"])
 @pytest.mark.parametrize("engine", [nullcontext, tiny.peft_batches])
-def test_replies_are_those_of_one_by_one(kind, level, engine):
-    expected = one_by_one(kind, level)
+def test_replies_are_those_of_one_by_one(kind, mix, engine):
+    expected = one_by_one(kind, mix)
     with engine():
-        tree = PrefixTree(double(kind), ADAPTERS, PROMPTS, level=level)
+        tree = PrefixTree(double(kind), ADAPTERS, PROMPTS, mix=mix)
         assert transposed(tree.replies(GRID)) == expected
     assert len({reply for row in tree.replies(GRID) for reply in row}) > len(PROMPTS)  # else it would say nothing
 
@@ -256,10 +256,10 @@ def test_ragged_lists():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"level": "parameters"}, "level 'parameters'"),
+        ({"mix": "parameters"}, "mix 'parameters'"),
         ({"samples": -1}, "samples -1"),
         ({"samples": 2, "temperature": 0.0}, "temperature 0.0"),
-        ({"samples": 2, "level": "probabilities"}, "level hidden only"),
+        ({"samples": 2, "mix": "probabilities"}, "mix hidden only"),
         ({"max_new_tokens": 0}, "max_new_tokens 0"),
         ({"max_new_tokens": 64}, "max_new_tokens 64: the model reads 64 tokens"),
         ({"seed": -1}, "seed: expected 0 or more"),

@@ -57,7 +57,7 @@ def test_mismatched_replies_come_from_another_topic():
 
 
 def test_one_topic_still_gives_mismatched_replies():
-    few = [Example(e.prompt, e.reply, e.level, None, "one", e.row) for e in examples(3)]
+    few = [Example(e.prompt, e.reply, e.quality, None, "one", e.row) for e in examples(3)]
     wrong = [p for p in reflection_pairs(few) if p.kind == "mismatched"]
     owner = {e.reply: e.prompt for e in few}
     assert wrong and all(owner[p.reply] != p.prompt for p in wrong)
@@ -70,7 +70,7 @@ def test_the_seed_decides_the_pairs():
 @pytest.mark.parametrize("missing", ["high", "low"])
 def test_data_without_a_level_cannot_teach_reflection(missing):
     with pytest.raises(UserError, match="high and of low quality"):
-        reflection_pairs([e for e in examples() if e.level != missing])
+        reflection_pairs([e for e in examples() if e.quality != missing])
 
 
 def write(path, rows):

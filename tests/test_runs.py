@@ -77,7 +77,7 @@ def test_search_table_belongs_to_its_adapters(experiment):
     settings.write_text(good)
 
 
-def test_rivals_and_the_exact_optimum_have_tables_of_their_own(experiment):
+def test_samplers_and_the_exact_optimum_have_tables_of_their_own(experiment):
     found = {}
     for method in ("random", "hierarchical-simplex", "exact"):
         search = replace(SMALL.search, method=method, evaluations=8)

@@ -167,7 +167,7 @@ def test_flawed_replies_are_worth_less_than_what_they_restate():
     world, rng = grammar(), random.Random(3)
     for client in world.clients(500, "train", seed=8):
         reply = world.reply(rng, client, "flawed")
-        assert reply.level == "low" and 0 < reply.reflection < world.truth(client, reply.text)[0] < 1
+        assert reply.quality == "low" and 0 < reply.reflection < world.truth(client, reply.text)[0] < 1
 
 
 def test_a_copied_statement_restates_no_more_than_its_impersonal_elements():

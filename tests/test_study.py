@@ -20,6 +20,7 @@ from scipy import stats
 from emorl_lite import methods
 from emorl_lite import plots as method_plots
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import check_identity
 from emorl_lite.base.presets import get_preset
 from emorl_lite.methods.base_model import BaseModel
 from emorl_lite.methods.registry import needs, registered
@@ -418,3 +419,27 @@ def test_figures_say_what_they_lack():
         method_plots.kl_trade_off(pd.DataFrame(columns))
     with pytest.raises(UserError, match="fronts: the table is empty"):
         method_plots.fronts(made_up()["sweep"], ["nobody"])
+
+
+def test_results_made_before_an_option_was_there_or_renamed_are_still_good(tmp_path):
+    """Records as they were written: other names, options of the other kind of rewards, no option that came later."""
+    now = study.identity(TINY)
+    before = json.loads(json.dumps(now))
+    before["search"]["level"] = before["search"].pop("mix")
+    before["model"]["path"] = "data/tiny_lm"
+    before["rewards"] |= {"kind": "small_world", "text_epochs": 3}
+    del before["ppo"]["kl_stop"]
+    check_identity(tmp_path, *study.comparable(before, now))
+    for part, key, value in [
+        ("search", "level", "parameters"),
+        ("ppo", "lr", 1.0),
+        ("model", "path", "another"),
+        ("rewards", "fluency_cap", 9.0),
+        ("kl_coef", "empathy", 0.5),
+    ]:
+        changed = json.loads(json.dumps(before))
+        changed[part][key] = value
+        with pytest.raises(UserError, match=r"choose another --runs"):
+            check_identity(tmp_path, *study.comparable(changed, now), advice="choose another --runs")
+    with pytest.raises(UserError, match=r"ppo\.kl_stop"):  # what was not there is the default, and no other
+        check_identity(tmp_path, *study.comparable(before, study.identity(replace(TINY, ppo=replace(TINY.ppo, kl_stop=5.0)))))

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.presets import RewardConfig
+from emorl_lite.base.presets import TextRewards
 from emorl_lite.rewards.pairs import Pair
 from emorl_lite.rewards.text_judge import TextClassifier, train_text_classifier
 
@@ -48,7 +48,7 @@ def trained(encoder):
     for i in range(160):
         feeling, other = (("sad", "bad"), ("mad", "sad"), ("bad", "mad"))[i % 3]
         pairs.append(Pair(f"i feel {feeling} .", f"{('you', 'sorry')[i % 2]} feel {other} .", "made", reflection=float(i % 2 == 0)))
-    config = replace(RewardConfig(), text_epochs=10, text_lr=3e-3, text_lora_r=8, text_tokens=32)
+    config = replace(TextRewards(), text_epochs=10, text_lr=3e-3, text_lora_r=8, text_tokens=32)
     seen = []
     model, _ = train_text_classifier(encoder, pairs, [p.reflection for p in pairs], config, on_step=lambda step, loss: seen.append(loss))
     return model, seen

@@ -63,12 +63,14 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f"checkpoint {path}: damaged or not a checkpoint ({error}); delete it to start again") from error
 
 
-def check_identity(where: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """Raise UserError naming the first option in which a saved run differs from this one."""
+def check_identity(
+    where: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any], advice: str = "use another folder, or resume=False"
+) -> None:
+    """Raise UserError naming the first option in which a saved run differs from this one, and what to do about it."""
     ours = json.loads(json.dumps(ours))
     for key in [*ours, *(k for k in theirs if k not in ours)]:
         if theirs.get(key) != ours.get(key):
-            raise UserError(f"{where}: made with {key} = {theirs.get(key)!r}, now {ours.get(key)!r}; use another folder, or resume=False")
+            raise UserError(f"{where}: made with {key} = {theirs.get(key)!r}, now {ours.get(key)!r}; {advice}")
 
 
 def digest(data: bytes) -> str:

@@ -13,6 +13,7 @@ OBJECTIVES = ("reflection", "empathy", "fluency")
 """The paper's objectives."""
 MORE_OBJECTIVES = ("brevity", "specificity", "diversity")
 """Objectives that need no classifier: few words, words about what the client said, few words said twice."""
+Device = Literal["auto", "cpu", "cuda", "mps"]
 DataName = Literal["small_world", "pair", "psych8k", "counsel-chat", "table"]
 SearchMethod = Literal["hierarchical", "hierarchical-simplex", "grid", "random", "bayesian", "ucb", "exact"]
 
@@ -35,7 +36,7 @@ class ModelConfig:
     """LoRA scale numerator (scale = alpha / r)."""
     lora_dropout: float = 0.0
     """Dropout on the adapter's input (the paper's code: .05)."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """Where to run; auto prefers a GPU."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Weights' type; auto is float32 on a CPU, and bfloat16 on a GPU that has it."""
@@ -49,7 +50,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class RewardConfig:
-    """How replies are scored."""
+    """How replies are scored, whoever judges them."""
 
     fluency_cap: float = 3.0
     """Perplexity at which fluency reaches 0: fluency = (cap - perplexity) / cap, clipped to [0, 1]."""
@@ -57,6 +58,16 @@ class RewardConfig:
     """Words at which brevity reaches 0: brevity = (cap - words) / cap, clipped to [0, 1]."""
     repeat_ngram: int = 4
     """Every reward is multiplied by the share of distinct n-grams of this length (1 for a reply without repetition)."""
+
+    def ready_made(self, objective: str) -> bool:
+        """Whether the objective's classifier is one that somebody else trained."""
+        return False
+
+
+@dataclass(frozen=True)
+class SmallWorldRewards(RewardConfig):
+    """Classifiers of the small world, on what its frozen language model makes of a reply."""
+
     classifier_examples: int = 6000
     """Labelled pairs that the classifiers are trained on."""
     classifier_epochs: int = 4
@@ -65,30 +76,38 @@ class RewardConfig:
     """Pairs in a classifier's training step."""
     classifier_lr: float = 2e-3
     """Classifier's peak learning rate (cosine schedule with warm-up)."""
-    kind: Literal["small_world", "real"] = "small_world"
-    """Whose judgement: classifiers of the small world, or of real counselling replies."""
+
+
+@dataclass(frozen=True)
+class TextRewards(RewardConfig):
+    """Classifiers of real counselling replies: pretrained encoders, fine-tuned."""
+
     reflection_model: str = ""
-    """real: encoder (hub id or local folder) that is fine-tuned on PAIR's quality levels."""
+    """Encoder (hub id or local folder) that is fine-tuned on PAIR's quality levels."""
     empathy_model: str = ""
-    """real: encoder that is fine-tuned on EPITOME, or, with --rewards.empathy-ready, a classifier used as it is."""
+    """Encoder that is fine-tuned on EPITOME, or, with --rewards.empathy-ready, a classifier used as it is."""
     empathy_ready: bool = False
-    """real: the empathy model is a finished classifier."""
+    """The empathy model is a finished classifier."""
     fluency_model: str = ""
-    """real: language model whose perplexity measures fluency (empty: the preset's own, before any training)."""
+    """Language model whose perplexity measures fluency (empty: the preset's own, before any training)."""
     fluency_context: bool = False
     """Perplexity of the reply given the client's statement, instead of the reply alone."""
     text_epochs: int = 3
-    """real: passes over the labelled pairs."""
+    """Passes over the labelled pairs."""
     empathy_epochs: int = 2
-    """real: the same for empathy, which has more pairs."""
+    """The same for empathy, which has more pairs."""
     text_batch: int = 16
-    """real: pairs in a training step."""
+    """Pairs in a training step."""
     text_lr: float = 1e-3
-    """real: peak learning rate of a classifier's LoRA matrices and head."""
+    """Peak learning rate of a classifier's LoRA matrices and head."""
     text_lora_r: int = 16
-    """real: rank of a classifier's LoRA matrices."""
+    """Rank of a classifier's LoRA matrices."""
     text_tokens: int = 160
-    """real: longest pair a classifier reads, in tokens; of a longer one, the longer text is cut."""
+    """Longest pair a classifier reads, in tokens; of a longer one, the longer text is cut."""
+
+    def ready_made(self, objective: str) -> bool:
+        """Whether the objective's classifier is one that somebody else trained."""
+        return objective == "empathy" and self.empathy_ready
 
 
 @dataclass(frozen=True)
@@ -190,7 +209,7 @@ class SearchConfig:
     """Size of the fixed validation set on which every point is scored."""
     method: SearchMethod = "hierarchical"
     """The paper's search; the same on the simplex; a grid on the simplex; random; Bayesian optimisation (EI, UCB); the exact optimum."""
-    level: Literal["hidden", "parameters", "probabilities"] = "hidden"
+    mix: Literal["hidden", "parameters", "probabilities"] = "hidden"
     """What the weights mix: last hidden states (the paper's method), the models' parameters, or their next-token probabilities."""
     evaluations: int = 135
     """Most points that a rival of the published search may list."""
@@ -257,7 +276,7 @@ class Preset:
     name: str = "tiny"
     objectives: tuple[str, ...] = OBJECTIVES
     model: ModelConfig = field(default_factory=ModelConfig)
-    rewards: RewardConfig = field(default_factory=RewardConfig)
+    rewards: SmallWorldRewards | TextRewards = field(default_factory=SmallWorldRewards)
     ppo: PPOConfig = field(default_factory=PPOConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -283,8 +302,7 @@ SMOLLM2 = Preset(
         autocast=True,
         store="float16",
     ),
-    rewards=RewardConfig(
-        kind="real",
+    rewards=TextRewards(
         reflection_model="all-MiniLM-L6-v2",
         empathy_model="all-MiniLM-L6-v2",
         fluency_cap=50.0,
@@ -325,8 +343,7 @@ T5 = Preset(
     model=ModelConfig(
         path="google-t5/t5-base", template="{prompt} [SEP] ", max_prompt_tokens=256, max_new_tokens=64, lora_r=8, lora_alpha=32
     ),
-    rewards=RewardConfig(
-        kind="real",
+    rewards=TextRewards(
         reflection_model="FacebookAI/roberta-base",
         empathy_model="MoaazZaki/bert-empathy",
         empathy_ready=True,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import repository_root, runs_root, shipped
-from emorl_lite.base.presets import PRESETS, Preset
+from emorl_lite.base.presets import PRESETS, Preset, SmallWorldRewards
 from emorl_lite.base.project import in_repository
 
 
@@ -29,7 +29,7 @@ class Workspace:
         known = PRESETS.get(self.preset.name)
         own_model = known is None or known.model.path == self.preset.model.path
         name = self.preset.name if own_model else f"{self.preset.name}-{Path(self.preset.model.path).name}"
-        self.source = str(self.source) or ("mine" if self.preset.rewards.kind == "small_world" else "any")
+        self.source = str(self.source) or ("mine" if isinstance(self.preset.rewards, SmallWorldRewards) else "any")
         self.home = Path(self.root or runs_root()) / name
         if self.source == "reference" and self.published is None:
             if repository_root() is None and not shipped(self.preset.name).is_dir():

@@ -28,7 +28,7 @@ PAIR_COLUMNS = ("prompt", "hq1", "hq2", "mq1", "lq1", "lq2", "lq3", "lq4", "lq5"
 REPLIES_PER_CLIENT = 4
 """Replies drawn for each statement of the small world."""
 
-_LEVELS = {"hq": "high", "mq": "medium", "lq": "low"}
+_QUALITIES = {"hq": "high", "mq": "medium", "lq": "low"}
 _LOW_CONTENTS = ("generic", "advice", "question", "wrong", "flawed")
 _STRAIGHT = str.maketrans({"’": "'", "‘": "'", "´": "'", "“": '"', "”": '"'})
 
@@ -39,7 +39,7 @@ class Example:
 
     prompt: str
     reply: str
-    level: str  # "high", "medium" or "low" reflection quality; "" if the source does not say
+    quality: str  # "high", "medium" or "low" reflection quality; "" if the source does not say
     empathy: float | None  # in [0, 1]; None if the source does not say
     topic: str
     row: int  # 1-based row of the file (a header counts, a multi-line cell does not break its row), for messages
@@ -103,7 +103,7 @@ def _load_small_world(limits: dict[str, int], seed: int) -> Dataset:
     rows = {}
     for split, limit in limits.items():
         pairs = grammar().pairs(limit * REPLIES_PER_CLIENT, split, seed, REPLIES_PER_CLIENT)
-        rows[split] = tuple(Example(c.text, r.text, r.level, r.empathy, c.topic, i) for i, (c, r) in enumerate(pairs, 1))
+        rows[split] = tuple(Example(c.text, r.text, r.quality, r.empathy, c.topic, i) for i, (c, r) in enumerate(pairs, 1))
     return Dataset("small_world", "small_world", rows)
 
 
@@ -159,7 +159,7 @@ def read_pair(path: str | os.PathLike[str]) -> list[Example]:
         for name in replies:
             if cell[name]:
                 empathy = _number(cell.get(f"empathy_{name}", ""), path, row, f"empathy_{name}")
-                examples.append(Example(prompt, cell[name], _LEVELS[name[:2]], empathy, topic, row))
+                examples.append(Example(prompt, cell[name], _QUALITIES[name[:2]], empathy, topic, row))
         if not any(cell[name] for name in replies):
             examples.append(Example(prompt, "", "", None, topic, row))
     return _not_empty(examples, path)

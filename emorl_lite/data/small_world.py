@@ -22,7 +22,7 @@ from emorl_lite.base.paths import ASSETS
 ELEMENTS = "SFT"
 REFLECTION = {0: 0.0, 1: 0.4, 2: 0.75, 3: 1.0}  # label by the number of the client's elements that a reply restates
 EMPATHY = {"cold": 0.0, "none": 0.2, "warm1": 0.65, "warm2": 1.0}
-LEVEL = {"full": "high", "two": "medium", "one": "medium"}  # every other kind of content is of low reflection quality
+QUALITY = {"full": "high", "two": "medium", "one": "medium"}  # every other kind of content is of low reflection quality
 SPLITS = {"train": (0, 90), "validation": (90, 95), "test": (95, 100)}  # percentiles of the statement's hash
 
 _SECOND_PERSON = {
@@ -53,9 +53,9 @@ class Reply:
     empathy: float
 
     @property
-    def level(self) -> str:
+    def quality(self) -> str:
         """PAIR's three levels of reflection quality."""
-        return LEVEL.get(self.content, "low")
+        return QUALITY.get(self.content, "low")
 
 
 def to_second_person(text: str) -> str:

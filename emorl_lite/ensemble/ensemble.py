@@ -10,18 +10,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.types import Mix
 from emorl_lite.base.weights import check_weights
 from emorl_lite.lm.forward import adapters_in_rows, check_adapters, swapped_forward
-from emorl_lite.lm.model import LanguageModel, Prompts
+from emorl_lite.lm.model import Encoded, LanguageModel
 
-Level = Literal["hidden", "logits", "probabilities"]
 Head = Callable[[Tensor], Tensor]
 
 
@@ -53,15 +53,15 @@ def _weighted_sum(w: Tensor, x: Tensor) -> Tensor:
 class EnsembleLM:
     """N LoRA adapters of one language model, decoded as one model whose next-token scores are a weighted mixture of theirs.
 
-    All adapters read the same prefix, at every level:
+    All adapters read the same prefix, whatever is mixed:
     "hidden" (the paper) mixes last hidden states, "logits" mixes after the head (the same up to rounding), "probabilities" mixes
     distributions. Weights are non-negative and need not sum to one: under greedy decoding w and c·w give the same text; under sampling
-    at level "hidden" or "logits" their size acts as an inverse temperature. `signed` allows negative weights: with base and policy as the
+    for mix "hidden" or "logits" their size acts as an inverse temperature. `signed` allows negative weights: with base and policy as the
     two members they extrapolate beyond the policy (DeRa).
 
     `lm` is borrowed only while a method runs, and can train or reply on its own in between; adapters are read anew at every call.
 
-    Raises UserError for fewer than two adapters, a repeated, missing or unsuitable one, an unknown level, or wrong weights.
+    Raises UserError for fewer than two adapters, a repeated, missing or unsuitable one, an unknown mix, or wrong weights.
     """
 
     def __init__(
@@ -69,20 +69,20 @@ class EnsembleLM:
         lm: LanguageModel,
         adapters: Sequence[str],
         weights: Sequence[float] | Tensor | None = None,
-        level: Level = "hidden",
+        mix: Mix = "hidden",
         signed: bool = False,
     ):
-        self.lm, self.adapters, self.level = lm, list(adapters), level
+        self.lm, self.adapters, self.mix = lm, list(adapters), mix
         if len(self.adapters) < 2:
             raise UserError(f"an ensemble needs at least 2 adapters, got {len(self.adapters)}")
         if len(set(self.adapters)) < len(self.adapters):
             raise UserError(f"an ensemble needs different adapters, got {', '.join(self.adapters)}")
-        if level not in MIX:
-            raise UserError(f"level {level!r}: choose {', '.join(MIX)}")
+        if mix not in MIX:
+            raise UserError(f"mix {mix!r}: choose {', '.join(MIX)}")
         check_adapters(lm, self.adapters)
         n = len(self.adapters)
-        if signed and level == "probabilities":
-            raise UserError("level 'probabilities': a mixture of distributions has no negative weights")
+        if signed and mix == "probabilities":
+            raise UserError("mix 'probabilities': a mixture of distributions has no negative weights")
         self.signed = signed
         self.weights = check_weights([1 / n] * n if weights is None else weights, n, signed)
 
@@ -103,25 +103,25 @@ class EnsembleLM:
         return texts
 
     @torch.no_grad()
-    def generate(self, prompts: Prompts, weights: Sequence[Any] | Tensor | None = None, **options: Any) -> Tensor:
+    def generate(self, inputs: Encoded, weights: Sequence[Any] | Tensor | None = None, **options: Any) -> Tensor:
         """Reply tokens [B * num_return_sequences, T], as `LanguageModel.generate`."""
-        with self._mixing(self._rows_of_weights(weights, len(prompts))):
-            return self.lm.generate(prompts, **options)
+        with self._mixing(self._rows_of_weights(weights, len(inputs))):
+            return self.lm.generate(inputs, **options)
 
     # -- logits of given replies
 
     @torch.no_grad()
     def forward_reply(
-        self, prompts: Prompts, reply: Tensor, reply_mask: Tensor, weights: Sequence[Any] | Tensor | None = None
+        self, inputs: Encoded, reply: Tensor, reply_mask: Tensor, weights: Sequence[Any] | Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Mixed logits [B, T, V] that predict each token of `reply` [B, T], and the adapters' hidden states [B, N, T, d] they come from.
 
-        The hidden states are those that enter the head (after the final norm and T5's scale), so at level "hidden"
-        head(sum_i w_i hidden[:, i]) = logits. At level "probabilities" the logits are log-probabilities.
+        The hidden states are those that enter the head (after the final norm and T5's scale), so for mix "hidden"
+        head(sum_i w_i hidden[:, i]) = logits. For mix "probabilities" the logits are log-probabilities.
         """
         seen: list[Tensor] = []
-        with self._mixing(self._rows_of_weights(weights, len(prompts)), seen):
-            logits, _ = self.lm.forward_reply(prompts, reply, reply_mask)
+        with self._mixing(self._rows_of_weights(weights, len(inputs)), seen):
+            logits, _ = self.lm.forward_reply(inputs, reply, reply_mask)
         return logits, seen[0][:, :, -reply.shape[1] :]
 
     # -- the borrowed model
@@ -150,7 +150,7 @@ class EnsembleLM:
             yield
 
     def _mixing_head(self, w: Tensor, seen: list[Tensor] | None) -> Head:
-        head, mix = self.lm.head.forward, MIX[self.level]
+        head, mix = self.lm.head.forward, MIX[self.mix]
 
         def forward(rows: Tensor) -> Tensor:
             hidden = rows.unflatten(0, (-1, len(self.adapters)))  # [B * copies, N, T, d]

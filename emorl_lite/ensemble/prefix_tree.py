@@ -26,7 +26,7 @@ from emorl_lite.ensemble.tree_model import TreeModel
 from emorl_lite.lm.forward import check_adapters
 from emorl_lite.lm.model import LanguageModel
 
-TreeLevel = Literal["hidden", "probabilities"]
+TreeMix = Literal["hidden", "probabilities"]
 PASS_ROWS = 32
 """Most prefixes in one forward pass: more are no faster per prefix, and need more memory at a time."""
 
@@ -42,7 +42,7 @@ class PrefixTree:
     Nodes are numbered; node r < B * S is the empty reply to prompt r // S, sample r % S. A leaf is a whole reply: it ends with the
     end-of-text token, or at `max_new_tokens` without one.
 
-    `level`: what is mixed, as in EnsembleLM; "hidden" is also "logits". `samples` = 0 decodes greedily. Otherwise S replies per prompt are
+    `mix`: what is mixed, as in EnsembleLM; "hidden" is also "logits". `samples` = 0 decodes greedily. Otherwise S replies per prompt are
     sampled at `temperature` with common random numbers: token = argmax_v (w.z_v / temperature + g_v), where the Gumbel noise g depends on
     seed, prompt, sample and position alone. So each reply is a fair sample of its weights' policy, and two weights differ only where
     their policies do.
@@ -60,19 +60,19 @@ class PrefixTree:
         lm: LanguageModel,
         adapters: Sequence[str],
         prompts: Sequence[str],
-        level: TreeLevel = "hidden",
+        mix: TreeMix = "hidden",
         max_new_tokens: int | None = None,
         samples: int = 0,
         temperature: float = 1.0,
         seed: int = 0,
         max_rows: int | None = None,
     ):
-        if level not in ("hidden", "probabilities"):
-            raise UserError(f"level {level!r}: choose hidden (the same as logits) or probabilities")
+        if mix not in ("hidden", "probabilities"):
+            raise UserError(f"mix {mix!r}: choose hidden (the same as logits) or probabilities")
         if samples < 0 or not temperature > 0:
             raise UserError(f"samples {samples}, temperature {temperature}: expected samples of 0 or more, and a temperature above 0")
-        if samples and level == "probabilities":
-            raise UserError("samples: available at level hidden only")
+        if samples and mix == "probabilities":
+            raise UserError("samples: available for mix hidden only")
         if len(set(adapters)) < max(2, len(adapters)):
             raise UserError(f"adapters: at least 2 different ones are needed, got {', '.join(adapters) or 'none'}")
         check_adapters(lm, adapters)
@@ -84,7 +84,7 @@ class PrefixTree:
         if not 1 <= new <= lm.context - longest + lm.seq2seq:
             raise UserError(f"max_new_tokens {new}: the model reads {lm.context} tokens, {longest} of them a prompt's")
         self.lm, self.prompts, self.adapters = lm, list(prompts), list(adapters)
-        self.level, self.samples, self.temperature, self.seed = level, samples, temperature, seed
+        self.mix, self.samples, self.temperature, self.seed = mix, samples, temperature, seed
         self.max_new_tokens, self.max_rows = new, self.model.cache.max_rows
         self.rows_read = self.rows_read_again = 0
         self.words = lm.base.get_output_embeddings().weight.shape[0]  # a head may be wider than the tokenizer
@@ -293,7 +293,7 @@ class PrefixTree:
     def _keep(self, nodes: np.ndarray, hidden: Tensor) -> None:
         """Decide which tokens can win at these nodes, from their hidden states [R, N, d]."""
         scores = self.model.logits(hidden)
-        if self.level == "probabilities":
+        if self.mix == "probabilities":
             scores = scores.softmax(-1, dtype=torch.float32)
         if self.samples:
             noise = np.stack([self._noise(self._root[node], self._depth[node], scores.shape[-1]) for node in nodes])
@@ -317,8 +317,8 @@ def not_dominated(scores: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Returns counts [R], tokens [C] row after row in the vocabulary's order, and their scores [C, N] in double precision. Words are
     compared with a few strong ones only, so some that can never win may remain; none that can is left out.
     """
-    rivals = torch.cat([scores.mean(1).argmax(-1, keepdim=True), scores.argmax(-1)], 1)  # [R, 1 + N]
-    best = scores.gather(2, rivals[:, None, :].expand(-1, scores.shape[1], -1))  # [R, N, 1 + N]
+    leaders = torch.cat([scores.mean(1).argmax(-1, keepdim=True), scores.argmax(-1)], 1)  # [R, 1 + N]
+    best = scores.gather(2, leaders[:, None, :].expand(-1, scores.shape[1], -1))  # [R, N, 1 + N]
     row, token = (scores >= best[:, :, :1]).any(1).nonzero(as_tuple=True)
     found = scores[row, :, token]  # [C, N]
     alive = (found[:, :, None] >= best[row, :, 1:]).any(1).all(1)

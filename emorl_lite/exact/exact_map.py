@@ -210,23 +210,23 @@ def _split(tree: PrefixTree, node: int, piece: Piece, chosen: np.ndarray) -> dic
     """
     tokens, scores = tree.candidates(node)
     z = scores[:, :-1] + scores[:, -1:] if tree.samples else scores  # on the simplex w.(z + g) = w.z + g
-    rivals = list(dict.fromkeys(np.searchsorted(tokens, chosen).tolist()))
+    candidates = list(dict.fromkeys(np.searchsorted(tokens, chosen).tolist()))
     while True:
         parts = {}
         joined = []
-        for a in rivals:
-            part = piece.cut(np.array([z[a] - z[b] for b in rivals if b != a]))
+        for a in candidates:
+            part = piece.cut(np.array([z[a] - z[b] for b in candidates if b != a]))
             if part is None:
                 continue
             parts[a] = part
             values = part.vertices @ z.T  # [m, c]
             for b in np.unique(values.argmax(1)).tolist():
                 lead = (values[:, b] - values[:, a]).max()
-                if b not in rivals and b not in joined and lead > 0 and (part.vertices @ scaled(z[b] - z[a])).max() > TOLERANCE:
+                if b not in candidates and b not in joined and lead > 0 and (part.vertices @ scaled(z[b] - z[a])).max() > TOLERANCE:
                     joined.append(b)
         if not joined:
             return {int(tokens[a]): part for a, part in parts.items()}
-        rivals += joined
+        candidates += joined
 
 
 def check_map(found: ExactMap, tolerance: float = 1e-6) -> None:

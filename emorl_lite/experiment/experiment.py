@@ -25,11 +25,12 @@ from torch import Tensor
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import digest
 from emorl_lite.base.presets import OBJECTIVES, PRESETS, Preset
+from emorl_lite.base.types import Mix
 from emorl_lite.base.workers import processes
 from emorl_lite.base.workspace import Workspace
 from emorl_lite.data.datasets import Dataset, load_dataset
 from emorl_lite.data.downloads import find_file
-from emorl_lite.ensemble.ensemble import EnsembleLM, Level
+from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.exact_map import exact_map
 from emorl_lite.exact.scored_map import ScoredMap, scored_map
@@ -143,8 +144,7 @@ class Experiment:
 
     def ready(self) -> bool:
         """Whether everything is there that several processes could not make together: the warm start and the classifiers."""
-        config = self.preset.rewards
-        made = [o for o in ("reflection", "empathy") if o in self.preset.objectives and not (o == "empathy" and config.empathy_ready)]
+        made = [o for o in ("reflection", "empathy") if o in self.preset.objectives and not self.preset.rewards.ready_made(o)]
         classifiers = all((self.workspace.place("classifiers", o) / "classifier.safetensors").is_file() for o in made)
         return classifiers and (not self.preset.warm_start.steps or (self.workspace.place("warmstart") / "done.json").is_file())
 
@@ -235,11 +235,11 @@ class Experiment:
             if name not in self.lm.adapters:
                 self.lm.load_adapter(self.run_folder(name), name)
 
-    def ensemble(self, weights: Sequence[float] | None = None, level: Level = "hidden") -> EnsembleLM:
+    def ensemble(self, weights: Sequence[float] | None = None, mix: Mix = "hidden") -> EnsembleLM:
         """The ensemble of this experiment's adapters, uniform weights by default."""
         self.load_adapters()
         names = list(self.preset.objectives)
-        return EnsembleLM(self.lm, names, weights=tuple(weights or [1 / len(names)] * len(names)), level=level)
+        return EnsembleLM(self.lm, names, weights=tuple(weights or [1 / len(names)] * len(names)), mix=mix)
 
     # -- methods
 

@@ -46,9 +46,9 @@ def replies_by_level(rewards: RewardSet, seed: int, dataset: Dataset) -> pd.Data
     """Scores of the data's own test replies, a row a level. Columns as `score` gives them, and n."""
     rows = []
     examples = dataset.examples("test")
-    for level in dict.fromkeys(e.level for e in examples):
-        own = [e for e in examples if e.level == level]
-        name = f"replies, {level}" if level else "replies"
+    for quality in dict.fromkeys(e.quality for e in examples):
+        own = [e for e in examples if e.quality == quality]
+        name = f"replies, {quality}" if quality else "replies"
         rows.append(score(rewards, seed, name, [e.prompt for e in own], [e.reply for e in own]) | {"n": len(own)})
     return pd.DataFrame(rows)
 

@@ -20,27 +20,27 @@ from emorl_lite.search.samplers import find_weights
 from emorl_lite.search.score_table import Evaluate
 
 Tree = Callable[..., PrefixTree]
-"""(prompts, level=..) -> the prefix tree of the adapters over these prompts."""
+"""(prompts, mix=..) -> the prefix tree of the adapters over these prompts."""
 
 
 def check_search(preset: Preset) -> None:
     """Raise UserError for options that do not go together."""
-    if preset.search.method == "exact" and preset.search.level != "hidden":
-        raise UserError(f"--search.level {preset.search.level}: the exact search mixes hidden states")
+    if preset.search.method == "exact" and preset.search.mix != "hidden":
+        raise UserError(f"--search.mix {preset.search.mix}: the exact search mixes hidden states")
 
 
 def table_path(preset: Preset, folder: Path) -> Path:
     """Where the points of a search lie, in an experiment's folder; named plainly for the published method and the paper's objectives."""
     own = "" if preset.objectives == OBJECTIVES else "-" + "-".join(preset.objectives)
-    method, level = preset.search.method, preset.search.level
-    return folder / f"search{own}{'' if method == 'hierarchical' else f'-{method}'}{'' if level == 'hidden' else f'-{level}'}.csv"
+    method, mix = preset.search.method, preset.search.mix
+    return folder / f"search{own}{'' if method == 'hierarchical' else f'-{method}'}{'' if mix == 'hidden' else f'-{mix}'}.csv"
 
 
 def evaluation(preset: Preset, lm: LanguageModel, tree: Tree, prompts: Sequence[str], score: Score) -> AverageEvaluation | TreeEvaluation:
     """What a search asks: the mean scores of a weight vector, mixed at the preset's level."""
-    if preset.search.level == "parameters":
+    if preset.search.mix == "parameters":
         return AverageEvaluation(lm, preset.objectives, prompts, score)
-    return TreeEvaluation(tree(prompts, level=preset.search.level), score)
+    return TreeEvaluation(tree(prompts, mix=preset.search.mix), score)
 
 
 def replies(evaluate: AverageEvaluation | TreeEvaluation, weights: tuple[float, ...]) -> list[str]:
@@ -73,7 +73,7 @@ def search(
         evaluate: Evaluate = evaluation(preset, lm, tree, prompts, score)
         more: dict[str, Any] = {"table_path": path, "progress": progress, "provenance": made_of}
         if config.method == "hierarchical":
-            result = hierarchical_grid_search(evaluate, objectives, config, by_direction=config.level != "parameters", **more)
+            result = hierarchical_grid_search(evaluate, objectives, config, by_direction=config.mix != "parameters", **more)
         else:
             result = find_weights(config.method, evaluate, objectives, config.evaluations, seed, **more)
     found = {"weights": dict(zip(objectives, result.best, strict=True)), "scores": result.best_scores}

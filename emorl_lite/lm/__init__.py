@@ -3,12 +3,12 @@
 from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.devices import choose_device
 from emorl_lite.lm.forward import lora_layers
-from emorl_lite.lm.model import UNFINISHED, LanguageModel, Prompts
+from emorl_lite.lm.model import UNFINISHED, Encoded, LanguageModel
 
 __all__ = [
     "UNFINISHED",
+    "Encoded",
     "LanguageModel",
-    "Prompts",
     "average_parameters",
     "choose_device",
     "lora_layers",

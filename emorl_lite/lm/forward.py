@@ -1,4 +1,4 @@
-"""Several LoRA adapters in one batch: row b * N + n of every batch runs with adapter n of N.
+"""How adapters run: one folded into the weights for all rows of a batch, or several side by side, row b * N + n with adapter n of N.
 
 Rows of one example stand together, so that whatever repeats or reorders examples (beams, several samples) moves blocks of N rows.
 Shapes: B examples, N adapters, T tokens, r rank, d width.
@@ -108,3 +108,25 @@ def _mixed_batch(layer: Any, adapters: Sequence[str]) -> Callable[..., Tensor]:
         return original(x, *args, adapter_names=list(adapters) * (len(x) // len(adapters)), **kwargs)
 
     return forward
+
+
+@contextmanager
+def folded(lm: LanguageModel) -> Iterator[None]:
+    """Fold the active adapter into the base weights for the length of the block: W + scale B A replaces W, and LoRA's own branch rests.
+
+    The base tensors themselves are put back afterwards, so nothing drifts. Gradients make no sense inside.
+    """
+    originals: list[tuple[Any, Tensor]] = []
+    with torch.no_grad(), lm.without_adapters():
+        try:
+            for module in lm.model.modules():
+                if isinstance(module, LoraLayer):
+                    layer: Any = module
+                    weight = layer.get_base_layer().weight
+                    originals.append((weight, weight.data))
+                    for name in layer.active_adapters:
+                        weight.data = weight.data + layer.get_delta_weight(name).to(weight.dtype)
+            yield
+        finally:
+            for weight, data in reversed(originals):
+                weight.data = data

@@ -30,7 +30,7 @@ UNFINISHED = " […]"
 
 
 @dataclass
-class Prompts:
+class Encoded:
     """Tokenised prompts: `ids` and `mask` [B, P]; padded on the left for decoder-only models, on the right for encoders."""
 
     ids: Tensor
@@ -39,8 +39,8 @@ class Prompts:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, rows: Any) -> Prompts:
-        return Prompts(self.ids[rows], self.mask[rows])
+    def __getitem__(self, rows: Any) -> Encoded:
+        return Encoded(self.ids[rows], self.mask[rows])
 
 
 class LanguageModel:
@@ -131,7 +131,7 @@ class LanguageModel:
         room = self.context if self.seq2seq else self.context - self.config.max_new_tokens
         return min(self.config.max_prompt_tokens, room)
 
-    def encode(self, prompts: Sequence[str]) -> Prompts:
+    def encode(self, prompts: Sequence[str]) -> Encoded:
         """Tokenise and pad. Raises UserError for an empty list or a prompt longer than the limit."""
         if not len(prompts):
             raise UserError("no prompts: the data set is empty")
@@ -141,14 +141,14 @@ class LanguageModel:
                 raise UserError(f"prompt {row + 1}: {len(line)} tokens, longer than the model's limit of {self.prompt_limit()}")
         return self._pad(ids, left=not self.seq2seq)
 
-    def _pad(self, ids: Sequence[Sequence[int]], left: bool) -> Prompts:
+    def _pad(self, ids: Sequence[Sequence[int]], left: bool) -> Encoded:
         width = max(1, max(len(x) for x in ids))
         pad = self.tokenizer.pad_token_id
         rows = [[pad] * (width - len(x)) + list(x) if left else list(x) + [pad] * (width - len(x)) for x in ids]
         lengths = torch.tensor([len(x) for x in ids])[:, None]
         columns = torch.arange(width)[None]
         mask = columns >= width - lengths if left else columns < lengths
-        return Prompts(torch.tensor(rows, device=self.device), mask.long().to(self.device))
+        return Encoded(torch.tensor(rows, device=self.device), mask.long().to(self.device))
 
     def encode_replies(self, replies: Sequence[str]) -> tuple[Tensor, Tensor]:
         """(ids, mask) [B, T] of given replies, right-padded; finished ones end with EOS."""
@@ -174,7 +174,7 @@ class LanguageModel:
         return [t.strip() if done else t.strip() + UNFINISHED for t, done in zip(texts, finished, strict=True)]
 
     @torch.no_grad()
-    def generate(self, prompts: Prompts, **options: Any) -> Tensor:
+    def generate(self, inputs: Encoded, **options: Any) -> Tensor:
         """Reply tokens [B * num_return_sequences, T] by `transformers`' generate(); greedy unless `do_sample=True`."""
         options = {"do_sample": False, "max_new_tokens": self.config.max_new_tokens} | options
         if options["do_sample"]:
@@ -183,10 +183,10 @@ class LanguageModel:
         self.model.eval()
         special = {"pad_token_id": self.tokenizer.pad_token_id, "eos_token_id": self.tokenizer.eos_token_id}
         try:
-            out = self.model.generate(input_ids=prompts.ids, attention_mask=prompts.mask, **special, **options)
+            out = self.model.generate(input_ids=inputs.ids, attention_mask=inputs.mask, **special, **options)
         finally:
             self.model.train(training)
-        return out[:, 1:] if self.seq2seq else out[:, prompts.ids.shape[1] :]
+        return out[:, 1:] if self.seq2seq else out[:, inputs.ids.shape[1] :]
 
     def reply(self, prompts: Sequence[str], batch_size: int = 64, **options: Any) -> list[str]:
         """Reply texts, one per prompt (greedy by default)."""
@@ -197,30 +197,30 @@ class LanguageModel:
 
     # -- probabilities and hidden states of given replies
 
-    def forward_reply(self, prompts: Prompts, reply: Tensor, reply_mask: Tensor, hidden: bool = False) -> tuple[Tensor, Tensor | None]:
+    def forward_reply(self, inputs: Encoded, reply: Tensor, reply_mask: Tensor, hidden: bool = False) -> tuple[Tensor, Tensor | None]:
         """Logits [B, T, V] that predict each reply token, and the last hidden states [B, T, d] they come from.
 
         The hidden state is the one that enters the head (after the final norm), so head(hidden) = logits (up to T5's scale).
         """
         with half_precision(self.device, self.config.autocast):
-            return self._forward_reply(prompts, reply, reply_mask, hidden)
+            return self._forward_reply(inputs, reply, reply_mask, hidden)
 
-    def _forward_reply(self, prompts: Prompts, reply: Tensor, reply_mask: Tensor, hidden: bool) -> tuple[Tensor, Tensor | None]:
+    def _forward_reply(self, inputs: Encoded, reply: Tensor, reply_mask: Tensor, hidden: bool) -> tuple[Tensor, Tensor | None]:
         T = reply.shape[1]
         if self.seq2seq:
             start = torch.full_like(reply[:, :1], self.base.config.decoder_start_token_id)
             out = self.model(
-                input_ids=prompts.ids,
-                attention_mask=prompts.mask,
+                input_ids=inputs.ids,
+                attention_mask=inputs.mask,
                 decoder_input_ids=torch.cat([start, reply[:, :-1]], 1),
                 output_hidden_states=hidden,
                 use_cache=False,
             )
             return out.logits, out.decoder_hidden_states[-1] if hidden else None
         # the last reply token predicts nothing: it is not read
-        mask = torch.cat([prompts.mask, reply_mask[:, :-1].long()], 1)
+        mask = torch.cat([inputs.mask, reply_mask[:, :-1].long()], 1)
         out = self.model(
-            input_ids=torch.cat([prompts.ids, reply[:, :-1]], 1),
+            input_ids=torch.cat([inputs.ids, reply[:, :-1]], 1),
             attention_mask=mask,
             position_ids=(mask.cumsum(1) - 1).clamp(min=0),
             logits_to_keep=T,
@@ -229,9 +229,9 @@ class LanguageModel:
         )
         return out.logits[:, -T:], out.hidden_states[-1][:, -T:] if hidden else None
 
-    def logprobs(self, prompts: Prompts, reply: Tensor, reply_mask: Tensor, temperature: float = 1.0) -> Tensor:
+    def logprobs(self, inputs: Encoded, reply: Tensor, reply_mask: Tensor, temperature: float = 1.0) -> Tensor:
         """log pi(token) of each reply token, [B, T]; 0 where masked."""
-        logits, _ = self.forward_reply(prompts, reply, reply_mask)
+        logits, _ = self.forward_reply(inputs, reply, reply_mask)
         logp = torch.log_softmax(logits.float() / temperature, -1).gather(-1, reply[..., None]).squeeze(-1)
         return logp * reply_mask
 

@@ -26,7 +26,7 @@ from emorl_lite.base.files import check_identity, write_atomically
 from emorl_lite.base.presets import PPOConfig, SearchConfig
 from emorl_lite.base.types import Reward
 from emorl_lite.exact.scored_map import ScoredMap
-from emorl_lite.lm.model import LanguageModel, Prompts
+from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.rewards.objectives import RewardSet
 from emorl_lite.search.evaluation import ReplyScores
 from emorl_lite.search.pareto import utility_weights
@@ -72,10 +72,10 @@ class Policy(Protocol):
     def reply(self, prompts: Sequence[str], **options: Any) -> list[str]:
         """Reply texts, greedy by default; options go to generate()."""
 
-    def generate(self, prompts: Prompts, **options: Any) -> Tensor:
+    def generate(self, inputs: Encoded, **options: Any) -> Tensor:
         """Reply tokens."""
 
-    def forward_reply(self, prompts: Prompts, reply: Tensor, reply_mask: Tensor) -> tuple[Tensor, Any]:
+    def forward_reply(self, inputs: Encoded, reply: Tensor, reply_mask: Tensor) -> tuple[Tensor, Any]:
         """Logits [B, T, V] that predict each token of given replies."""
 
 
@@ -313,7 +313,7 @@ class Method(ABC):
     def policy(self, setting: Setting = None) -> AbstractContextManager[Policy]:
         """The policy at a setting of the knob, while the block lasts. None: the knob's default."""
 
-    def encode(self, prompts: Sequence[str], setting: Setting = None) -> Prompts:
+    def encode(self, prompts: Sequence[str], setting: Setting = None) -> Encoded:
         """The policy's inputs for these prompts."""
         return self.bench.lm.encode(prompts)
 

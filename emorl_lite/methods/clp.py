@@ -32,7 +32,7 @@ class MixedExperts(GatedLoRA):
 class MixedHead(Conditioning):
     """A plain shared adapter on all layers, and experts on the LM head alone: logits = head(h) + s sum_i w_i B_i A_i h."""
 
-    folds = False
+    same_for_all_rows = False
 
     def extra(self) -> nn.Module:
         """A of all experts one below the other [d r, width], B side by side [V, d r], 0 at first."""

@@ -17,9 +17,8 @@ from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.lm.forward import lora_layers, swapped_forward
+from emorl_lite.lm.forward import folded, lora_layers, swapped_forward
 from emorl_lite.lm.model import LanguageModel
-from emorl_lite.training.rollout import folded
 
 Gate = Callable[[Tensor], Tensor]
 """Weights [n, d] -> gates [n, R]."""
@@ -28,7 +27,7 @@ Gate = Callable[[Tensor], Tensor]
 class Conditioning:
     """The plain adapter: weights make no difference. Base of the others."""
 
-    folds = True
+    same_for_all_rows = True
     """Whether the adapter is the same for every row, so that it can be folded into the model's weights."""
 
     def __init__(self, lm: LanguageModel, adapter: str, d: int):
@@ -68,7 +67,7 @@ class Conditioning:
 
     def decoding(self) -> AbstractContextManager[None]:
         """Around greedy decoding: an adapter that is the same for every row is folded into the weights."""
-        return folded(self.lm) if self.folds else nullcontext()
+        return folded(self.lm) if self.same_for_all_rows else nullcontext()
 
     def current(self, n: int) -> Tensor:
         """Weights of the n rows of a batch, [n, d] (or [1, d])."""
@@ -90,7 +89,7 @@ class Conditioning:
 class GatedLoRA(Conditioning):
     """Gates on the LoRA layers: those whose name `chosen` accepts have rank R and gates, the others stay plain."""
 
-    folds = False
+    same_for_all_rows = False
 
     def __init__(self, lm: LanguageModel, adapter: str, d: int, rank: int, chosen: Callable[[str], bool] = lambda name: True):
         super().__init__(lm, adapter, d)

@@ -61,7 +61,7 @@ class DeRa(Method):
         """The policy at this strength (lambda), the trained one by default."""
         strength = float(setting[0]) if setting else 1.0
         names = [REFERENCE, self.aligned.name]
-        yield EnsembleLM(self.bench.lm, names, weights=(1 - strength, strength), level="logits", signed=True)
+        yield EnsembleLM(self.bench.lm, names, weights=(1 - strength, strength), mix="logits", signed=True)
 
 
 def add_reference(bench: Bench) -> str:

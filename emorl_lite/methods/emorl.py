@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from emorl_lite.ensemble.ensemble import EnsembleLM, Level
+from emorl_lite.base.types import Mix
+from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.exact_map import exact_map
 from emorl_lite.exact.optimum import exact_search
@@ -29,7 +30,7 @@ class EMORL(OfObjectives):
     reference = "arXiv 2505.02579"
     trains = "one adapter per objective, each on its own reward"
     decodes = "all d adapters at every token"
-    level: Level = "hidden"
+    mix: Mix = "hidden"
 
     @property
     def calls(self) -> int:
@@ -38,7 +39,7 @@ class EMORL(OfObjectives):
 
     def tree(self, prompts: Sequence[str]) -> PrefixTree:
         """Decodes many weights at once."""
-        return PrefixTree(self.bench.lm, self.adapters, prompts, level="probabilities" if self.level == "probabilities" else "hidden")
+        return PrefixTree(self.bench.lm, self.adapters, prompts, mix="probabilities" if self.mix == "probabilities" else "hidden")
 
     def replies_at(self, prompts: Sequence[str], settings: Sequence[Sequence[float]]) -> list[list[str]]:
         """Greedy replies at many weights, all in one prefix tree: the same texts as one by one."""
@@ -61,4 +62,4 @@ class EMORL(OfObjectives):
     @contextmanager
     def policy(self, setting: Setting = None) -> Iterator[EnsembleLM]:
         """The ensemble at these weights, uniform by default."""
-        yield EnsembleLM(self.bench.lm, self.adapters, weights=setting or self.bench.uniform, level=self.level)
+        yield EnsembleLM(self.bench.lm, self.adapters, weights=setting or self.bench.uniform, mix=self.mix)

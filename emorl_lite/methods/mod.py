@@ -25,7 +25,7 @@ class MODReverse(EMORL):
         """The mixture at these weights, divided by their sum; uniform by default."""
         weights = setting or self.bench.uniform
         shares = [w / sum(weights) for w in weights]
-        yield EnsembleLM(self.bench.lm, self.adapters, weights=shares, level="logits")
+        yield EnsembleLM(self.bench.lm, self.adapters, weights=shares, mix="logits")
 
 
 class MODForward(EMORL):
@@ -37,4 +37,4 @@ class MODForward(EMORL):
 
     name = "mod-forward"
     reference = "arXiv 2406.18853"
-    level = "probabilities"
+    mix = "probabilities"

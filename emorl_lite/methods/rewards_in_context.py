@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.lm.model import UNFINISHED, LanguageModel, Prompts
+from emorl_lite.lm.forward import folded
+from emorl_lite.lm.model import UNFINISHED, Encoded, LanguageModel
 from emorl_lite.methods.base import Bench, Cost, Knob, Method, Policy, Setting, active
 from emorl_lite.methods.conditioning import WeightsAsText
 from emorl_lite.methods.steerable import Steered
 from emorl_lite.search.simplex_grid import compositions
-from emorl_lite.training.rollout import folded
 from emorl_lite.training.warm_start import supervise, tokenise_examples
 
 ROUNDS = 2
@@ -31,7 +31,7 @@ class RewardsAsText(WeightsAsText):
         super().__init__(*args)  # type: ignore[arg-type]
         self.offline = torch.zeros(0, self.d)
 
-    def levels(self, scores: Tensor) -> Tensor:
+    def quantiles(self, scores: Tensor) -> Tensor:
         """Scores [N, d] -> the share of offline replies that score less, and half of those that score the same, [N, d]."""
         below = (self.offline[None] < scores[:, None]).float().mean(1)
         same = (self.offline[None] == scores[:, None]).float().mean(1)
@@ -41,7 +41,7 @@ class RewardsAsText(WeightsAsText):
 class RewardsInContext(Method):
     """Minimise -log p(y | rewards r(x, y) as text, x) over replies y of the base, then of the model itself; ask for r(w) at inference.
 
-    A preference w asks objective i for level min(1, d w_i): the highest as soon as its weight is average (the paper's mapping for two
+    A preference w asks objective i for quantile min(1, d w_i): the highest as soon as its weight is average (the paper's mapping for two
     objectives, carried over to d). Online rounds keep the better half of replies by sum_i w_i r_i at the weights they were asked with
     (the paper: those near the front). Differs from the paper: quantiles as words instead of normalised numbers; no data set of human
     replies, only the base model's; small rounds. No PPO and no KL term.
@@ -77,13 +77,13 @@ class RewardsInContext(Method):
         with active(self.bench.lm, self.name):
             yield Steered(self.bench.lm, self.conditioning, self.wanted(torch.tensor([list(setting or self.bench.uniform)])))
 
-    def encode(self, prompts: Sequence[str], setting: Setting = None) -> Prompts:
+    def encode(self, prompts: Sequence[str], setting: Setting = None) -> Encoded:
         """The policy's inputs: prompts that ask for rewards."""
         wanted = self.wanted(torch.tensor([list(setting or self.bench.uniform)]))
         return self.bench.lm.encode(self.conditioning.inputs(prompts, wanted))
 
     def wanted(self, weights: Tensor) -> Tensor:
-        """The reward levels [n, d] to ask for, given weights [n, d]."""
+        """The reward quantiles [n, d] to ask for, given weights [n, d]."""
         return (weights / weights.sum(1, keepdim=True) * weights.shape[1]).clamp(max=1)
 
     def _train(self) -> tuple[int, int]:
@@ -95,7 +95,7 @@ class RewardsInContext(Method):
             replies = lm.reply(prompts, do_sample=True)
         scores = bench.objectives(prompts, replies)
         self.conditioning.offline = scores
-        data = self._examples(prompts, replies, self.conditioning.levels(scores))
+        data = self._examples(prompts, replies, self.conditioning.quantiles(scores))
         self._fine_tune(data, bench.seed)
         grid = torch.tensor(compositions(d, 5)) / 5
         for number in range(1, ROUNDS + 1):
@@ -107,14 +107,14 @@ class RewardsInContext(Method):
             scores = bench.objectives(prompts, replies)
             utility = (scores * asked).sum(1)
             kept = _better_half(utility, asked).tolist()
-            data += self._examples([prompts[i] for i in kept], [replies[i] for i in kept], self.conditioning.levels(scores[kept]))
+            data += self._examples([prompts[i] for i in kept], [replies[i] for i in kept], self.conditioning.quantiles(scores[kept]))
             self._fine_tune(data, bench.seed + number)
         samples = budget // 2 + budget // 2 // ROUNDS * ROUNDS
         return samples, samples
 
-    def _examples(self, prompts: Sequence[str], replies: Sequence[str], levels: Tensor) -> list[tuple[str, str]]:
-        """(prompt with levels, reply) of the replies that ended."""
-        read = self.conditioning.inputs(prompts, levels)
+    def _examples(self, prompts: Sequence[str], replies: Sequence[str], quantiles: Tensor) -> list[tuple[str, str]]:
+        """(prompt with quantiles, reply) of the replies that ended."""
+        read = self.conditioning.inputs(prompts, quantiles)
         return [(text, reply) for text, reply in zip(read, replies, strict=True) if not reply.endswith(UNFINISHED) and reply]
 
     def _fine_tune(self, data: list[tuple[str, str]], seed: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from emorl_lite.base.presets import PPOConfig
-from emorl_lite.lm.model import LanguageModel, Prompts
+from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.methods.base import Bench, Cost, Knob, Method, Policy, Setting, WeightedSum, active, cost_of
 from emorl_lite.methods.conditioning import Conditioning
 from emorl_lite.training.objective import Objective
@@ -49,14 +49,14 @@ class SteerablePolicy(AdapterPolicy):
         self.conditioning.attach(extra)
         return extra
 
-    def rollout(self, prompts: Sequence[str], encoded: Prompts, k: int, config: PPOConfig) -> Rollout:
+    def rollout(self, prompts: Sequence[str], inputs: Encoded, k: int, config: PPOConfig) -> Rollout:
         """Draw weights and sample with them. The reference is the base model, which reads no weights."""
         drawn = self.method.draw(len(prompts))
         self.weights = drawn.repeat_interleave(k, 0)
         self.conditioning.set(self.weights)
         read = self.conditioning.inputs(prompts, drawn)
-        policy = None if self.conditioning.folds else self.conditioning
-        told, reference = (encoded, None) if read == list(prompts) else (self.lm.encode(read), encoded)
+        policy = None if self.conditioning.same_for_all_rows else self.conditioning
+        told, reference = (inputs, None) if read == list(prompts) else (self.lm.encode(read), inputs)
         return collect(self.lm, told, k, config.temperature, config.minibatch_size, policy, reference)
 
     def logits(self, rollout: Rollout, rows: Tensor, T: int) -> Tensor:
@@ -69,7 +69,7 @@ class SteerablePolicy(AdapterPolicy):
         weights = self.weights.to(features.device)[rows]
         return (head(features) * weights[:, None]).sum(-1)
 
-    def greedy(self, prompts: Sequence[str], encoded: Prompts) -> list[str]:
+    def greedy(self, prompts: Sequence[str], inputs: Encoded) -> list[str]:
         """Greedy replies at uniform weights."""
         uniform = self.method.condition(None)
         self.conditioning.set(uniform)
@@ -106,13 +106,13 @@ class Steered:
         with self.conditioning.decoding():
             return self.lm.reply(read, **options)
 
-    def generate(self, prompts: Prompts, **options: Any) -> Tensor:
+    def generate(self, inputs: Encoded, **options: Any) -> Tensor:
         """Reply tokens to encoded inputs."""
-        return self.lm.generate(prompts, **options)
+        return self.lm.generate(inputs, **options)
 
-    def forward_reply(self, prompts: Prompts, reply: Tensor, reply_mask: Tensor) -> tuple[Tensor, Any]:
+    def forward_reply(self, inputs: Encoded, reply: Tensor, reply_mask: Tensor) -> tuple[Tensor, Any]:
         """Logits of given replies to encoded inputs."""
-        return self.lm.forward_reply(prompts, reply, reply_mask)
+        return self.lm.forward_reply(inputs, reply, reply_mask)
 
 
 class Steerable(Method):
@@ -146,7 +146,7 @@ class Steerable(Method):
         weights = torch.tensor([list(setting or self.bench.uniform)])
         return weights / weights.sum()
 
-    def encode(self, prompts: Sequence[str], setting: Setting = None) -> Prompts:
+    def encode(self, prompts: Sequence[str], setting: Setting = None) -> Encoded:
         """The policy's inputs: prompts that may tell the weights."""
         return self.bench.lm.encode(self.conditioning.inputs(prompts, self.condition(setting)))
 

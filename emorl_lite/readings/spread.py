@@ -9,7 +9,7 @@ import pandas as pd
 from emorl_lite.base.wording import counted, number, part
 from emorl_lite.data.small_world import EMPATHY
 
-LEVEL = 0.02
+TIED = 0.02
 """Scores that are this near are called level."""
 NAMED = 4
 """So many measures outside the spread are named."""
@@ -130,7 +130,7 @@ def tour_reading(scores: pd.DataFrame, objectives: Sequence[str]) -> str:
         by = run.set_index("policy")[names].loc[names]
         best = by.max()
         own += sum(by[o].idxmax() == o for o in names)
-        beaten += sum(any(by[p][o] < best[p] - LEVEL for p in names if p != o) for o in names)
+        beaten += sum(any(by[p][o] < best[p] - TIED for p in names if p != o) for o in names)
     runs = n * len(names)
     return (
         f"The ensemble has the highest mean reward of these policies in {won} of {counted(n, 'seed')}: "

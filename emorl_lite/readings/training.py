@@ -18,7 +18,7 @@ from emorl_lite.experiment.experiment import Experiment
 ROUNDING = 1e-3
 """Differences below this are rounding, in float32 by far."""
 CLEARLY = "Clear is a change of at least .03 that is more than two standard errors over the clients; changes are of unrounded means"
-LEVEL = 0.03
+TIED = 0.03
 """Means that are this near are called level."""
 TOP = 0.1
 """A score this close to the highest one seen counts as at the top."""
@@ -132,7 +132,7 @@ def side_reading(replies: pd.DataFrame, objectives: Sequence[str]) -> str:
     text = f"What that did to the other two: {'; '.join(by_model)}. Clear losses: {listing(fallen)}. Clear gains: {listing(risen)}"
     text += "; what was not trained is a by-product (a warm stock phrase, for instance, can be predictable). " if risen else ". "
     means = replies.groupby(["policy", "objective"])["score"].mean().unstack()
-    top = means >= means.max() - LEVEL
+    top = means >= means.max() - TIED
     best = [str(name) for name in means.index[top.all(axis=1)]]
     return text + (
         f"Best or level at all of them: {listing(best)}." if best else "No single model is best at everything. That is what EMORL is for."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.presets import Preset
+from emorl_lite.base.presets import Preset, SmallWorldRewards, TextRewards
 from emorl_lite.base.provenance import save_table
 from emorl_lite.base.workspace import Workspace
 from emorl_lite.data.datasets import load_dataset
@@ -47,15 +47,15 @@ class RewardBuilder:
     def classifier(self, objective: str) -> CrossEncoder | TextClassifier:
         """The classifier of an objective: loaded, or trained (and saved)."""
         folder = self.workspace.place("classifiers", objective)
-        if not (folder / "classifier.safetensors").is_file() and not (objective == "empathy" and self.preset.rewards.empathy_ready):
+        config = self.preset.rewards
+        if not (folder / "classifier.safetensors").is_file() and not config.ready_made(objective):
             self.workspace.refuse_to_train(folder)
-        if self.preset.rewards.kind == "real":
-            return real_classifier(
-                objective, self.preset, lambda: load_dataset(replace(self.preset.data, max_words=0)), folder, self.progress
-            )
+        if isinstance(config, TextRewards):
+            read = partial(load_dataset, replace(self.preset.data, max_words=0))
+            return real_classifier(objective, config, read, folder, self.preset.model.device, self.progress)
         if (folder / "classifier.safetensors").is_file():
             return CrossEncoder.load(folder, self.frozen)
-        config, losses = self.preset.rewards, []
+        losses: list[dict[str, Any]] = []
         labels = [getattr(e, objective) for e in self.labelled]
         total = steps(len(labels), config.classifier_epochs, config.classifier_batch)
         with tqdm(total=total, desc=f"{objective} classifier", file=sys.stdout, mininterval=2, disable=not self.progress) as bar:
@@ -72,6 +72,7 @@ class RewardBuilder:
     @cached_property
     def labelled(self) -> list[Pair]:
         """The small-world classifiers' training pairs."""
+        assert isinstance(self.preset.rewards, SmallWorldRewards)
         return labelled(grammar(), self.preset.rewards.classifier_examples, "train")
 
     @cached_property
@@ -93,7 +94,9 @@ class RewardBuilder:
         c = self.preset.rewards
 
         def fluency() -> Fluency:
-            return real_fluency(self.preset, lambda: self.frozen) if c.kind == "real" else Fluency(self.frozen, c.fluency_cap)
+            if isinstance(c, TextRewards):
+                return real_fluency(c, lambda: self.frozen, self.preset.model.device)
+            return Fluency(self.frozen, c.fluency_cap)
 
         known: dict[str, Callable[[], Any]] = {
             "reflection": lambda: self.classifier("reflection").scores,

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import write_whole
-from emorl_lite.base.presets import RewardConfig
+from emorl_lite.base.presets import SmallWorldRewards
 from emorl_lite.data.small_world import Client, Grammar, Reply, damaged, sentence_case
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.rewards.pairs import Pair, fit
@@ -197,7 +197,7 @@ def train_classifier(
     lm: LanguageModel,
     read: Sequence[Tensor],
     labels: Sequence[float],
-    config: RewardConfig,
+    config: SmallWorldRewards,
     support: bool = True,
     seed: int = 0,
     on_step: Callable[[int, float], None] | None = None,

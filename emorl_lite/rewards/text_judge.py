@@ -21,7 +21,7 @@ from transformers.utils import logging
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import write_whole
 from emorl_lite.base.paths import how_to_get, resolve
-from emorl_lite.base.presets import RewardConfig
+from emorl_lite.base.presets import TextRewards
 from emorl_lite.base.quiet import quietly
 from emorl_lite.lm.devices import choose_device, half_precision
 from emorl_lite.lm.model import UNFINISHED
@@ -175,7 +175,7 @@ def train_text_classifier(
     encoder: str,
     pairs: Sequence[Pair],
     labels: Sequence[float],
-    config: RewardConfig,
+    config: TextRewards,
     seed: int = 0,
     device: str = "auto",
     on_step: Callable[[int, float], None] | None = None,

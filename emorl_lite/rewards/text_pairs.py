@@ -16,9 +16,9 @@ from emorl_lite.data.datasets import Example, clean, split_by_hash
 from emorl_lite.data.tables import records
 from emorl_lite.rewards.pairs import Pair
 
-REFLECTION = {"high": 1.0, "medium": 0.4, "low": 0.0}
+PAIR_REFLECTION = {"high": 1.0, "medium": 0.4, "low": 0.0}
 """Labels of PAIR's quality levels."""
-EMPATHY = {0: 0.0, 1: 0.8, 2: 1.0}
+EPITOME_EMPATHY = {0: 0.0, 1: 0.8, 2: 1.0}
 """Labels of EPITOME's emotional reactions: none, weak, strong."""
 STOCK = (
     "You're sorry.",
@@ -76,15 +76,15 @@ def reflection_pairs(examples: Sequence[Example], seed: int = 0) -> list[Pair]:
     by_prompt: dict[str, list[Example]] = {}
     for example in examples:
         by_prompt.setdefault(example.prompt, []).append(example)
-    if len(by_prompt) < 2 or not {"high", "low"} <= {e.level for e in examples}:
+    if len(by_prompt) < 2 or not {"high", "low"} <= {e.quality for e in examples}:
         raise UserError("reflection classifier: the data needs replies of high and of low quality to two prompts or more")
     pairs = []
     for prompt, own in by_prompt.items():
         for e in own:
             reply = plain_question(e.reply) if "?" in e.reply and rng.random() < 0.5 else e.reply
-            pairs.append(Pair(prompt, reply, e.level, reflection=REFLECTION[e.level]))
+            pairs.append(Pair(prompt, reply, e.quality, reflection=PAIR_REFLECTION[e.quality]))
         elsewhere = [p for p in by_prompt if by_prompt[p][0].topic != own[0].topic] or [p for p in by_prompt if p != prompt]
-        high, low = ([e.reply for e in own if e.level == level] for level in ("high", "low"))
+        high, low = ([e.reply for e in own if e.quality == quality] for quality in ("high", "low"))
         for reply in high:
             pairs += _changed(reply, prompt, rng.choice(elsewhere), rng)
         if len(low) > 1 and rng.random() < 0.6:
@@ -126,7 +126,7 @@ def empathy_pairs(file: Path, split: str, seed: int = 0, made: bool = True) -> l
         level = int(row["level"])
         if splits[prompt] != split or not reply:
             continue
-        pairs.append(Pair(prompt, reply, f"level {level}", empathy=EMPATHY[level]))
+        pairs.append(Pair(prompt, reply, f"level {level}", empathy=EPITOME_EMPATHY[level]))
         if not made:
             continue
         draw = rng.random()

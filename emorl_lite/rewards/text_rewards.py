@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.presets import ModelConfig, Preset
+from emorl_lite.base.presets import Device, ModelConfig, TextRewards
 from emorl_lite.data.datasets import Dataset
 from emorl_lite.data.downloads import find_file
 from emorl_lite.lm.model import LanguageModel
@@ -38,10 +38,11 @@ def training_pairs(objective: str, dataset: Dataset) -> list[Pair]:
     return reflection_pairs(dataset.examples("train"))
 
 
-def real_classifier(objective: str, preset: Preset, dataset: Callable[[], Dataset], folder: Path, progress: bool) -> TextClassifier:
+def real_classifier(
+    objective: str, config: TextRewards, dataset: Callable[[], Dataset], folder: Path, device: Device, progress: bool
+) -> TextClassifier:
     """The classifier of an objective: a finished one from a hub, one that is there, or one trained now (and kept in `folder`)."""
-    config, device = preset.rewards, preset.model.device
-    if objective == "empathy" and config.empathy_ready:
+    if config.ready_made(objective):
         return TextClassifier.load(config.empathy_model, max_tokens=config.text_tokens, device=device)
     encoder = config.reflection_model
     if objective == "empathy":
@@ -68,11 +69,10 @@ def real_classifier(objective: str, preset: Preset, dataset: Callable[[], Datase
     return made
 
 
-def real_fluency(preset: Preset, frozen: Callable[[], LanguageModel]) -> Fluency:
-    """(cap - perplexity) / cap under the preset's fluency model, or under its own before any training."""
-    config = preset.rewards
+def real_fluency(config: TextRewards, frozen: Callable[[], LanguageModel], device: Device) -> Fluency:
+    """(cap - perplexity) / cap under the fluency model, or under the preset's own before any training."""
     if config.fluency_model:
-        judge = replace(ModelConfig(), path=config.fluency_model, template="{prompt} ", device=preset.model.device, max_prompt_tokens=512)
+        judge = replace(ModelConfig(), path=config.fluency_model, template="{prompt} ", device=device, max_prompt_tokens=512)
         return Fluency(LanguageModel.load(judge), config.fluency_cap, config.fluency_context)
     return Fluency(frozen(), config.fluency_cap, config.fluency_context)
 
@@ -87,8 +87,8 @@ def warm_start_examples(dataset: Dataset, epitome: Path | None, seed: int = 0) -
     chosen: list[tuple[str, str]] = []
     for prompt in dataset.prompts("train"):
         own = [e for e in dataset.examples("train") if e.prompt == prompt]
-        for level, n in (("high", 1), ("medium", 1), ("low", 2)):
-            replies = [e.reply for e in own if e.level == level and len(e.reply.split()) >= 3]
+        for quality, n in (("high", 1), ("medium", 1), ("low", 2)):
+            replies = [e.reply for e in own if e.quality == quality and len(e.reply.split()) >= 3]
             chosen += [(prompt, reply) for reply in rng.sample(replies, min(n, len(replies)))]
     if epitome is not None:
         kind = [p for p in empathy_pairs(epitome, "train", made=False) if p.empathy and _short(p, 30) and len(p.prompt.split()) <= 80]
@@ -101,11 +101,11 @@ def _short(pair: Pair, words: int) -> bool:
     return 4 <= len(pair.reply.split()) <= words
 
 
-def reply_levels(classifier: TextClassifier, dataset: Dataset, split: str, change: Callable[[str], str] = str) -> dict[str, list[float]]:
-    """Scores of a split's own replies, by level; `change` is applied to each reply first."""
+def reply_qualities(classifier: TextClassifier, dataset: Dataset, split: str, change: Callable[[str], str] = str) -> dict[str, list[float]]:
+    """Scores of a split's own replies, by quality; `change` is applied to each reply first."""
     found = {}
     examples = dataset.examples(split)
-    for level in dict.fromkeys(e.level for e in examples):
-        own = [e for e in examples if e.level == level]
-        found[level] = classifier.scores([e.prompt for e in own], [change(e.reply) for e in own]).tolist()
+    for quality in dict.fromkeys(e.quality for e in examples):
+        own = [e for e in examples if e.quality == quality]
+        found[quality] = classifier.scores([e.prompt for e in own], [change(e.reply) for e in own]).tolist()
     return found

@@ -6,7 +6,7 @@ from emorl_lite.search.grid import best_cell, count_redundancy, full_grid, hiera
 from emorl_lite.search.pareto import controllability, expected_utility, hypervolume, igd_plus, non_dominated, steerability
 from emorl_lite.search.samplers import bayesian_search, find_weights, random_search
 from emorl_lite.search.score_table import SearchResult
-from emorl_lite.search.simplex_grid import cells, compositions
+from emorl_lite.search.simplex_grid import compositions, small_simplices
 
 __all__ = [
     "AverageEvaluation",
@@ -14,7 +14,6 @@ __all__ = [
     "TreeEvaluation",
     "bayesian_search",
     "best_cell",
-    "cells",
     "compositions",
     "confirm",
     "controllability",
@@ -29,5 +28,6 @@ __all__ = [
     "interval",
     "non_dominated",
     "random_search",
+    "small_simplices",
     "steerability",
 ]

@@ -12,9 +12,9 @@ from torch import Tensor
 from emorl_lite.base.errors import UserError
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.lm.averaging import average_parameters
+from emorl_lite.lm.forward import folded
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.search.score_table import Weights
-from emorl_lite.training.rollout import folded
 
 Score = Callable[[list[str], list[str]], Mapping[str, Tensor]]
 """(prompts, replies) of n texts each -> scores [n] of every objective: `RewardSet.scores`."""

@@ -25,7 +25,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import SearchConfig
 from emorl_lite.base.weights import direction
 from emorl_lite.search.score_table import Evaluate, ScoreTable, SearchResult, Weights, weight_columns
-from emorl_lite.search.simplex_grid import cells, compositions
+from emorl_lite.search.simplex_grid import compositions, small_simplices
 
 Space = Literal["cube", "simplex"]
 Axes = list[list[Fraction]]
@@ -51,7 +51,8 @@ def hierarchical_grid_search(
     deterministic. The paper evaluates it again, because its code draws a new validation batch for every point.
     `by_direction`: so does a point on the ray of an earlier one (note "same direction as .."). Right under greedy decoding.
     The zero vector gives every word the same logit, hence no text: it scores 0 without an evaluation, and its cells are judged with that 0.
-    If several cells have the same sum, the one nearest the origin in lexicographic order is taken; on the simplex the first of `cells`.
+    If several cells have the same sum, the one nearest the origin in lexicographic order is taken; on the simplex the first of
+    `small_simplices`.
 
     `table_path`: a CSV that gets each row as soon as it is scored, with the settings beside it in <stem>.search.json. If it exists, the
     search continues from it. `provenance`: what the scores depend on (adapters, data, seed; plain JSON); a table with another is refused.
@@ -94,7 +95,7 @@ def _on_simplex(scores: ScoreTable, config: SearchConfig, d: int) -> list[np.nda
         bounds.append(np.array([[float(x) for x in corner] for corner in corners]))
         points = [_mixed(corners, step, k) for step in steps]
         means = dict(zip(steps, scores.means(level, [tuple(map(float, point)) for point in points]), strict=True))
-        best = max(cells(d, k), key=lambda cell: sum(means[step] for step in cell))
+        best = max(small_simplices(d, k), key=lambda cell: sum(means[step] for step in cell))
         corners = [_mixed(corners, step, k) for step in best]
     return bounds
 

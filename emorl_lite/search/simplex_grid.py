@@ -17,7 +17,7 @@ def compositions(d: int, k: int) -> tuple[Step, ...]:
 
 
 @cache
-def cells(d: int, k: int) -> tuple[tuple[Step, ...], ...]:
+def small_simplices(d: int, k: int) -> tuple[tuple[Step, ...], ...]:
     """The k^(d-1) small simplices of equal volume between the grid points, each by its d corners.
 
     Edgewise subdivision (Edelsbrunner and Grayson 2000): in the cumulative coordinates s_i = w_1 + .. + w_i, times k, the simplex is

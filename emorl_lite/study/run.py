@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import check_identity, write_atomically
-from emorl_lite.base.presets import Preset
+from emorl_lite.base.presets import Preset, TextRewards
 from emorl_lite.base.provenance import provenance, save_table
 from emorl_lite.base.workers import processes
 from emorl_lite.experiment.experiment import Experiment
@@ -154,7 +154,8 @@ class Study:
         file = results_folder(Experiment(self.preset, seed, self.root), name) / "result.json"
         if not file.is_file():
             return False
-        check_identity(file, json.loads(file.read_text(encoding="utf-8"))["identity"], identity(self.preset))
+        made_with = json.loads(file.read_text(encoding="utf-8"))["identity"]
+        check_identity(file, *comparable(made_with, identity(self.preset)), advice="choose another --runs, or delete it")
         return True
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -186,7 +187,7 @@ class Study:
                 path = table_path(folder, name)
                 facts = {"command": command, "preset": self.preset.name, "seeds": self.seeds, "study": asdict(self.preset.study)}
                 facts |= {"ppo": asdict(study_run(self.preset)), "kl_coef": kl_coefs(self.preset), "made_at_commits": self._commits()}
-                if self.preset.rewards.kind == "real":
+                if isinstance(self.preset.rewards, TextRewards):
                     parts = {part: asdict(getattr(self.preset, part)) for part in ("model", "rewards", "data", "transfer", "warm_start")}
                     facts |= parts | {"lr": dict(self.preset.lr)}
                 written.append(save_table(table.round(6), path, **facts))
@@ -200,9 +201,37 @@ def results_folder(lab: Experiment, name: str) -> Path:
 
 def identity(preset: Preset) -> dict[str, Any]:
     """What makes results comparable."""
-    parts = {part: asdict(getattr(preset, part)) for part in ("study", "ppo", "rewards", "data", "search")}
+    parts = {part: asdict(getattr(preset, part)) for part in PARTS}
     shape = {key: getattr(preset.model, key) for key in ("path", "template", "max_new_tokens", "lora_r", "lora_alpha")}
     return {"objectives": list(preset.objectives), "model": shape, "kl_coef": dict(preset.kl_coef), "lr": dict(preset.lr), **parts}
+
+
+PARTS = ("study", "ppo", "rewards", "data", "search")
+"""Parts of a preset whose options all make a difference to results."""
+RENAMED = {"search.level": "search.mix"}
+"""Options that had other names when results were made that are still good."""
+MOVED = {"data/tiny_lm": "tiny_lm"}
+"""Base models that have another name since."""
+
+
+def comparable(theirs: dict[str, Any], ours: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two identities option by option, `part.option`, under today's names.
+
+    An option that is new since a result was made says the same as its default; one that is gone (of the other kind of rewards, say) made
+    no difference, or its class would still have it.
+    """
+    made = {RENAMED.get(key, key): MOVED.get(value, value) if key == "model.path" else value for key, value in _options(theirs).items()}
+    now = _options(ours)
+    new = {key: value for key, value in _options(identity(Preset())).items() if key not in made}
+    return {key: value for key, value in (new | made).items() if key in now}, now
+
+
+def _options(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity with `part.option` for the options of its parts; by objective or in a list, a value stays whole."""
+    flat: dict[str, Any] = {}
+    for part, value in json.loads(json.dumps(identity)).items():
+        flat |= {f"{part}.{key}": x for key, x in value.items()} if part in (*PARTS, "model") else {part: value}
+    return flat
 
 
 def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> None:

@@ -13,8 +13,9 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import digest
 from emorl_lite.base.presets import PPOConfig
 from emorl_lite.base.quiet import quietly
-from emorl_lite.lm.model import LanguageModel, Prompts
-from emorl_lite.training.rollout import Rollout, collect, folded, trim
+from emorl_lite.lm.forward import folded
+from emorl_lite.lm.model import Encoded, LanguageModel
+from emorl_lite.training.rollout import Rollout, collect, trim
 
 GREEDY_ROWS = 64
 """Prompts answered at a time when decoding greedily."""
@@ -41,30 +42,30 @@ class AdapterPolicy:
         """Trained parameters beside the adapter: none."""
         return nn.Module()
 
-    def rollout(self, prompts: Sequence[str], encoded: Prompts, k: int, config: PPOConfig) -> Rollout:
+    def rollout(self, prompts: Sequence[str], inputs: Encoded, k: int, config: PPOConfig) -> Rollout:
         """Sample k replies to each of these training prompts."""
-        return collect(self.lm, encoded, k, config.temperature, config.minibatch_size)
+        return collect(self.lm, inputs, k, config.temperature, config.minibatch_size)
 
     def logits(self, rollout: Rollout, rows: Tensor, T: int) -> Tensor:
         """Logits [n, T, V] for the first T tokens of these rows of the rollout, with gradients."""
-        return self.lm.forward_reply(trim(rollout.prompts[rows]), rollout.tokens[rows, :T], rollout.mask[rows, :T])[0]
+        return self.lm.forward_reply(trim(rollout.inputs[rows]), rollout.tokens[rows, :T], rollout.mask[rows, :T])[0]
 
     def values(self, head: nn.Module, features: Tensor, rows: Tensor) -> Tensor:
         """The critic's values [n, T] at features [n, T, d] of these rows of the rollout."""
         values: Tensor = head(features)
         return values.squeeze(-1)
 
-    def greedy(self, prompts: Sequence[str], encoded: Prompts) -> list[str]:
+    def greedy(self, prompts: Sequence[str], inputs: Encoded) -> list[str]:
         """Greedy replies; the adapter is folded into the weights meanwhile."""
         with folded(self.lm):
-            return decode_in_parts(self.lm, encoded)
+            return decode_in_parts(self.lm, inputs)
 
 
-def decode_in_parts(lm: LanguageModel, encoded: Prompts) -> list[str]:
+def decode_in_parts(lm: LanguageModel, inputs: Encoded) -> list[str]:
     """Greedy replies of a model as it stands, some prompts at a time."""
     texts: list[str] = []
-    for rows in torch.arange(len(encoded)).split(GREEDY_ROWS):
-        texts += lm.decode(lm.generate(trim(encoded[rows])))
+    for rows in torch.arange(len(inputs)).split(GREEDY_ROWS):
+        texts += lm.decode(lm.generate(trim(inputs[rows])))
     return texts
 
 

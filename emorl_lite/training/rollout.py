@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from transformers import DynamicCache
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.types import Reward, reward_name
-from emorl_lite.lm.model import LanguageModel, Prompts
+from emorl_lite.lm.forward import folded
+from emorl_lite.lm.model import Encoded, LanguageModel
 
 
 @dataclass
 class Rollout:
     """N sampled replies. Tensors are float32 [N, T] unless noted; everything is 0 where `mask` is."""
 
-    prompts: Prompts
+    inputs: Encoded
     tokens: Tensor
     """Reply tokens, int64, padded after the first EOS."""
     mask: Tensor
@@ -48,32 +48,10 @@ class RowPolicy(Protocol):
         """Rows of the rollout in the order of the batch; None: all of them."""
 
 
-@contextmanager
-def folded(lm: LanguageModel) -> Iterator[None]:
-    """Fold the active adapter into the base weights for the length of the block: W + scale B A replaces W, and LoRA's own branch rests.
-
-    The base tensors themselves are put back afterwards, so nothing drifts. Gradients make no sense inside.
-    """
-    originals: list[tuple[Any, Tensor]] = []
-    with torch.no_grad(), lm.without_adapters():
-        try:
-            for module in lm.model.modules():
-                if isinstance(module, LoraLayer):
-                    layer: Any = module
-                    weight = layer.get_base_layer().weight
-                    originals.append((weight, weight.data))
-                    for name in layer.active_adapters:
-                        weight.data = weight.data + layer.get_delta_weight(name).to(weight.dtype)
-            yield
-        finally:
-            for weight, data in reversed(originals):
-                weight.data = data
-
-
-def trim(prompts: Prompts) -> Prompts:
+def trim(inputs: Encoded) -> Encoded:
     """Drop the columns in which every row is padding."""
-    used = prompts.mask.any(0)
-    return Prompts(prompts.ids[:, used], prompts.mask[:, used])
+    used = inputs.mask.any(0)
+    return Encoded(inputs.ids[:, used], inputs.mask[:, used])
 
 
 def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
@@ -117,24 +95,24 @@ def draw(logp: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def sample(lm: LanguageModel, prompts: Prompts, k: int, temperature: float, policy: RowPolicy | None = None) -> tuple[Tensor, Measured]:
+def sample(lm: LanguageModel, inputs: Encoded, k: int, temperature: float, policy: RowPolicy | None = None) -> tuple[Tensor, Measured]:
     """Sample k replies for each of B prompts from a decoder-only model: tokens [B k, T], padded after EOS, and what the model said of them.
 
     The plain loop that generate() is at heart. It reads each prompt once for all k replies, drops replies as they end, and keeps the
     log-probabilities and hidden states that it sees anyway.
     """
-    N, limit, model = len(prompts) * k, lm.config.max_new_tokens, lm.base
+    N, limit, model = len(inputs) * k, lm.config.max_new_tokens, lm.base
     tokens = torch.full((N, limit), lm.tokenizer.pad_token_id, device=lm.device)
     measured = Measured.empty(N, limit, lm)
     cache = DynamicCache(config=model.config)
-    mask = prompts.mask
-    inputs, positions = prompts.ids, (mask.cumsum(1) - 1).clamp(min=0)
+    mask = inputs.mask
+    ids, positions = inputs.ids, (mask.cumsum(1) - 1).clamp(min=0)
     rows = torch.arange(N, device=lm.device)  # the replies that have not ended
     if policy is not None:
         policy.use(rows[::k])
     for t in range(limit):
         out = model(
-            input_ids=inputs,
+            input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
             past_key_values=cache,
@@ -158,7 +136,7 @@ def sample(lm: LanguageModel, prompts: Prompts, k: int, temperature: float, poli
         if policy is not None:
             policy.use(rows)
         mask = F.pad(mask, (0, 1), value=1)
-        inputs, positions = drawn[:, None], mask.sum(1, keepdim=True) - 1
+        ids, positions = drawn[:, None], mask.sum(1, keepdim=True) - 1
     T = t + 1
     return tokens[:, :T], Measured(measured.logp[:, :T], measured.entropy[:, :T], measured.features[:, :T])
 
@@ -166,32 +144,32 @@ def sample(lm: LanguageModel, prompts: Prompts, k: int, temperature: float, poli
 @torch.no_grad()
 def collect(
     lm: LanguageModel,
-    prompts: Prompts,
+    inputs: Encoded,
     k: int,
     temperature: float,
     batch_size: int,
     policy: RowPolicy | None = None,
-    reference: Prompts | None = None,
+    reference: Encoded | None = None,
 ) -> Rollout:
     """Sample k replies for each of B prompts from the active adapter: N = B k rows, the k replies of a prompt adjacent.
 
     Forward passes take `batch_size` rows at a time, rows of similar length together. `policy`: an adapter that is another one for every
     row, and therefore cannot be folded. `reference`: the prompts that the base model reads, if they are not the policy's.
     """
-    prompts = trim(prompts)
+    inputs = trim(inputs)
     measured = None
     with folded(lm) if policy is None else nullcontext():
         if lm.seq2seq:
             options = {"temperature": temperature} if temperature != 1.0 else {}
             if policy is not None:
                 policy.use(None)
-            tokens = lm.generate(prompts, do_sample=True, num_return_sequences=k, **options)
+            tokens = lm.generate(inputs, do_sample=True, num_return_sequences=k, **options)
         else:
-            tokens, measured = sample(lm, prompts, k, temperature, policy)
+            tokens, measured = sample(lm, inputs, k, temperature, policy)
     mask = lm.reply_mask(tokens)
     tokens = tokens.masked_fill(mask == 0, lm.tokenizer.pad_token_id)
-    copies = torch.arange(len(prompts), device=tokens.device).repeat_interleave(k)
-    repeated, ref_prompts = prompts[copies], (prompts if reference is None else reference)[copies]
+    copies = torch.arange(len(inputs), device=tokens.device).repeat_interleave(k)
+    repeated, ref_prompts = inputs[copies], (inputs if reference is None else reference)[copies]
     # in half precision a folded weight is rounded, so that the policy's own numbers come from the unfolded adapter
     remeasure = measured is None or next(lm.base.parameters()).dtype != torch.float32
     if measured is None:

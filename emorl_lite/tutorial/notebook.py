@@ -18,7 +18,7 @@ import transformers
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import data_root, repository_root, runs_root, shipped
-from emorl_lite.base.presets import Preset, get_preset
+from emorl_lite.base.presets import Preset, SmallWorldRewards, get_preset
 from emorl_lite.base.project import in_repository
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.lm.devices import choose_device
@@ -28,7 +28,7 @@ def start(preset: str = "tiny") -> Preset:
     """Print what this notebook runs on and return the preset."""
     chosen = get_preset(preset)
     device, dtype = choose_device(chosen.model.device, chosen.model.dtype)
-    if device.type == "cpu" and chosen.rewards.kind == "small_world":
+    if device.type == "cpu" and isinstance(chosen.rewards, SmallWorldRewards):
         torch.set_num_threads(1)  # steady for tiny models; two threads were up to 20 times slower at random
     if chosen.name != "tiny":  # the committed figures are the tiny preset's
         os.environ.setdefault("EMORL_FIGURES", str(runs_root() / "figures" / chosen.name))
@@ -51,7 +51,7 @@ def open_run(preset: str = "tiny", run: str = "reference", seed: int = 0) -> Exp
     number = os.environ.get("EMORL_SEED") or str(seed)
     if not number.isdecimal():
         raise UserError(f"EMORL_SEED={number}: expected a number from 0")
-    small_world = chosen.rewards.kind == "small_world"
+    small_world = isinstance(chosen.rewards, SmallWorldRewards)
     experiment = Experiment(chosen, int(number), source="any" if run == "mine" and not small_world else run)
     if experiment.published is None or run == "mine":
         missing = [name for name in chosen.objectives if name not in experiment.trained()]
@@ -66,7 +66,7 @@ def open_run(preset: str = "tiny", run: str = "reference", seed: int = 0) -> Exp
 
 def size(preset: Preset, tiny: int, real: int) -> int:
     """How many texts a demonstration takes: fewer where the model is a real one, so that the notebook stays within minutes."""
-    return tiny if preset.rewards.kind == "small_world" else real
+    return tiny if isinstance(preset.rewards, SmallWorldRewards) else real
 
 
 def committed(name: str, folder: str = "results") -> Any:

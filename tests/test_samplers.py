@@ -1,4 +1,4 @@
-"""Searches on the simplex, and the rivals of the hierarchical grid."""
+"""Searches on the simplex, and the samplers that the hierarchical grid is compared with."""
 
 import math
 from itertools import pairwise
@@ -14,7 +14,7 @@ from emorl_lite.base.presets import SearchConfig, SearchMethod
 from emorl_lite.search.grid import full_grid, hierarchical_grid_search
 from emorl_lite.search.samplers import SEARCHES, bayesian_search, best_so_far, find_weights, random_search, stick_breaking
 from emorl_lite.search.score_table import EvaluationError
-from emorl_lite.search.simplex_grid import cells, compositions
+from emorl_lite.search.simplex_grid import compositions, small_simplices
 
 NAMES = ["a", "b", "c", "d"]
 BEST = np.array([0.21, 0.62, 0.17, 0.0])
@@ -34,10 +34,10 @@ def smooth(weights):
 @pytest.mark.parametrize("k", [2, 3])
 def test_cells_fill_the_simplex(d, k):
     assert len(compositions(d, k)) == math.comb(k + d - 1, d - 1) == len(set(compositions(d, k)))
-    volumes = [abs(np.linalg.det(np.array(cell) / k)) for cell in cells(d, k)]  # of the cone over the cell; the simplex has 1
+    volumes = [abs(np.linalg.det(np.array(cell) / k)) for cell in small_simplices(d, k)]  # of the cone over the cell; the simplex has 1
     assert volumes == pytest.approx([k ** (1 - d)] * k ** (d - 1)) and sum(volumes) == pytest.approx(1)
     for w in np.random.default_rng(0).dirichlet(np.ones(d), 50):
-        holds = [(np.linalg.solve(np.array(cell, dtype=float).T / k, w) > 1e-12).all() for cell in cells(d, k)]
+        holds = [(np.linalg.solve(np.array(cell, dtype=float).T / k, w) > 1e-12).all() for cell in small_simplices(d, k)]
         assert sum(holds) == 1
 
 
@@ -122,7 +122,7 @@ def test_a_failure_in_the_announcement_keeps_the_table(tmp_path):
     assert len(resumed.announced) == 3 and result.best == hierarchical_grid_search(smooth, NAMES[:3], progress=False).best
 
 
-# -- rivals
+# -- samplers
 
 
 @pytest.mark.parametrize("search", [pytest.param(s, marks=pytest.mark.slow) if s in ("bayesian", "ucb") else s for s in SEARCHES])
@@ -145,7 +145,7 @@ def test_bayesian_search_beats_random_on_a_smooth_function(acquisition):
 
 
 @pytest.mark.parametrize("search", ["random", *(pytest.param(s, marks=pytest.mark.slow) for s in ("bayesian", "ucb"))])
-def test_rivals_resume_and_repeat(search, tmp_path):
+def test_samplers_resume_and_repeat(search, tmp_path):
     path = tmp_path / "t.csv"
     whole = find_weights(search, smooth, NAMES[:3], 16, seed=4, progress=False)
     calls = 0
