@@ -17,7 +17,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,8 @@ def timed(call: Any) -> tuple[float, Any]:
 def regret(validation: ScoredMap, test: ScoredMap, adapters: int, seeds: Sequence[int], listed: int | None) -> tuple[list[Any], list[Any]]:
     """Rows of search_regret and search_choice for one set of adapters."""
     names, optimum = validation.map.objectives, best_weights(validation)
-    curves, choices = [], []
+    curves: list[dict[str, Any]] = []
+    choices: list[dict[str, Any]] = []
 
     def chosen(search: str, seed: int, weights: Sequence[float], value: float, evaluations: int) -> dict[str, Any]:
         scores = test.scores[test.map.locate(np.array(weights))[0]].mean(1)
@@ -149,87 +150,112 @@ def point_cost(experiment: Experiment, prompts: int, tokens: int) -> float:
     return float(np.median(times))
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured: everything, or (`--quick`) a little of each part."""
+
+    quick: bool
+    runs: Path | None
+
+    def of(self, few: Any, all_of_it: Any) -> Any:
+        """The one or the other."""
+        return few if self.quick else all_of_it
+
+    def experiment(self, objectives: Sequence[str] = OBJECTIVES, seed: int = 0) -> Experiment:
+        """Adapters of these objectives: the reference's, or the runs' where those are named or there are more objectives."""
+        if self.quick:
+            return quick_experiment()
+        source = "mine" if self.runs or len(objectives) > len(OBJECTIVES) else "reference"
+        preset = replace(get_preset("tiny"), objectives=tuple(objectives))
+        experiment = Experiment(preset, seed, self.runs, progress=False, source=source)
+        experiment.load_adapters()
+        return experiment
+
+
+def clients_part(sizes: Sizes) -> list[dict[str, Any]]:
+    """By the number of clients that a search asks, for every seed's adapters."""
+    rows = []
+    for seed in sizes.of([0], [0, 1, 2]):
+        experiment = sizes.experiment(seed=seed)
+        test = experiment.dataset.prompts("test")[: sizes.of(8, None)]
+        rows += clients(experiment, experiment.exact_map(test), sizes.of([4, 8], [8, 16, 32, 64, 128, 192]))
+        print(f"clients: adapters of seed {seed} done", flush=True)
+    return rows
+
+
+def regret_part(sizes: Sizes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(regret by evaluation, what is chosen in the end) of every search, for every seed's adapters."""
+    curves: list[dict[str, Any]] = []
+    choices: list[dict[str, Any]] = []
+    for seed in sizes.of([0], [0, 1, 2]):
+        experiment = sizes.experiment(seed=seed)
+        test = experiment.dataset.prompts("test")[: sizes.of(8, None)]
+        curve, choice = regret(experiment.exact_map(), experiment.exact_map(test), seed, sizes.of([0], range(5)), sizes.of(30, None))
+        curves, choices = curves + curve, choices + choice
+        print(f"regret: adapters of seed {seed} done", flush=True)
+    return curves, choices
+
+
+def costs_part(sizes: Sizes) -> list[dict[str, Any]]:
+    """By objectives, levels, tokens and prompts."""
+    rows = []
+    for d in sizes.of([3], [2, 3, 4, 5, 6]):
+        experiment = sizes.experiment(ALL[:d])
+        _ = experiment.rewards.scores(["x"], ["Warm up."])
+        rows += costs(experiment, "objectives d", d, 44, 16, sizes.of(2, 5), point_cost(experiment, 16, 44))
+        for search in ("bayesian", "random"):
+            scored = experiment.exact_map(experiment.dataset.prompts("validation")[:16])
+            evaluations = enough(scored, search, range(sizes.of(1, 3)), sizes.of(20, 80))
+            name = f"{search}, to within 1% of the optimum"
+            rows.append({"varied": "objectives d", "value": d, "d": d, "search": name, "evaluations": evaluations})
+        print(f"costs: d = {d} done", flush=True)
+    experiment = sizes.experiment()
+    for levels in sizes.of([1, 2], range(1, 8)):
+        rows += costs(experiment, "levels (last spacing 2^-level)", levels, 44, 16, levels, point_cost(experiment, 16, 44))
+    for tokens in sizes.of([8], [8, 16, 24, 32, 44]):
+        rows += costs(experiment, "reply tokens", tokens, tokens, 16, sizes.of(1, 5), point_cost(experiment, 16, tokens))
+    for prompts in sizes.of([4], [4, 8, 16, 32]):
+        rows += costs(experiment, "prompts", prompts, 44, prompts, sizes.of(1, 5), point_cost(experiment, prompts, 44))
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--runs", type=Path, help="folder of runs to take the adapters from, in the reference's place")
-    parser.add_argument("--out", type=Path, help="folder for the three tables, with their provenance beside them")
+    parser.add_argument("--out", type=Path, help="folder for the tables, with their provenance beside them")
     parser.add_argument("--part", choices=["all", "regret", "clients", "costs"], default="all", help="one of the parts")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    preset = get_preset("tiny")
-    curves: list[Any] = []
-    choices: list[Any] = []
-    rows: list[Any] = []
-    seen: list[Any] = []
-
-    def experiment(objectives: Sequence[str], seed: int = 0) -> Experiment:
-        if args.quick:
-            return quick_experiment()
-        source = "mine" if args.runs or len(objectives) > len(OBJECTIVES) else "reference"
-        made = Experiment(replace(preset, objectives=tuple(objectives)), seed, args.runs, progress=False, source=source)
-        made.load_adapters()
-        return made
-
+    sizes, tables = Sizes(args.quick, args.runs), {}
     if args.part in ("all", "clients"):
-        for adapters in [0] if args.quick else [0, 1, 2]:
-            one = experiment(OBJECTIVES, adapters)
-            held_out = one.dataset.prompts("test")[: 8 if args.quick else None]
-            seen += clients(one, one.exact_map(held_out), [4, 8] if args.quick else [8, 16, 32, 64, 128, 192])
-            print(f"clients: adapters of seed {adapters} done", flush=True)
+        tables["search_clients"] = pd.DataFrame(clients_part(sizes))
     if args.part in ("all", "regret"):
-        for adapters in [0] if args.quick else [0, 1, 2]:
-            one = experiment(OBJECTIVES, adapters)
-            test = one.dataset.prompts("test")[:8] if args.quick else one.dataset.prompts("test")
-            more = regret(one.exact_map(), one.exact_map(test), adapters, [0] if args.quick else range(5), 30 if args.quick else None)
-            curves, choices = curves + more[0], choices + more[1]
-            print(f"regret: adapters of seed {adapters} done", flush=True)
+        curves, choices = regret_part(sizes)
+        tables |= {"search_regret": pd.DataFrame(curves), "search_choice": pd.DataFrame(choices)}
     if args.part in ("all", "costs"):
-        sizes = [3] if args.quick else [2, 3, 4, 5, 6]
-        for d in sizes:
-            one = experiment(ALL[:d])
-            _ = one.rewards.scores(["x"], ["Warm up."])
-            rows += costs(one, "objectives d", d, 44, 16, 2 if args.quick else 5, point_cost(one, 16, 44))
-            for search in ("bayesian", "random"):
-                needed = enough(
-                    one.exact_map(one.dataset.prompts("validation")[:16]), search, range(1 if args.quick else 3), 20 if args.quick else 80
-                )
-                rows.append(
-                    {
-                        "varied": "objectives d",
-                        "value": d,
-                        "d": d,
-                        "search": f"{search}, to within 1% of the optimum",
-                        "evaluations": needed,
-                    }
-                )
-            print(f"costs: d = {d} done", flush=True)
-        one = experiment(OBJECTIVES)
-        for levels in [1, 2] if args.quick else [1, 2, 3, 4, 5, 6, 7]:
-            rows += costs(one, "levels (last spacing 2^-level)", levels, 44, 16, levels, point_cost(one, 16, 44))
-        for tokens in [8] if args.quick else [8, 16, 24, 32, 44]:
-            rows += costs(one, "reply tokens", tokens, tokens, 16, 5 if not args.quick else 1, point_cost(one, 16, tokens))
-        for prompts in [4] if args.quick else [4, 8, 16, 32]:
-            rows += costs(one, "prompts", prompts, 44, prompts, 5 if not args.quick else 1, point_cost(one, prompts, 44))
-    tables = {"search_regret": pd.DataFrame(curves), "search_choice": pd.DataFrame(choices), "search_costs": pd.DataFrame(rows)}
-    tables["search_clients"] = pd.DataFrame(seen)
-    for name, table in tables.items():
-        if args.out and len(table):
-            save_table(
-                table.round(6), args.out / f"{name}.csv", command="python benchmarks/search_quality.py", preset="tiny", quick=args.quick
-            )
-    facts: dict[str, Any] = {"quick": args.quick}
-    if rows:
+        tables["search_costs"] = pd.DataFrame(costs_part(sizes))
+    if args.out:
+        facts = {"command": "python benchmarks/search_quality.py", "preset": "tiny", "quick": args.quick}
+        for name, table in tables.items():
+            save_table(table.round(6), args.out / f"{name}.csv", **facts)
+    report(tables, args.quick)
+
+
+def report(tables: dict[str, pd.DataFrame], quick: bool) -> None:
+    """Print what was measured in short; the last line is one JSON object."""
+    measured: dict[str, Any] = {"quick": quick}
+    if "search_costs" in tables:
         print(tables["search_costs"].to_string(index=False, float_format="%.3f"))
-        facts |= {"settings": len(rows)}
-    if seen:
-        summary = tables["search_clients"].groupby(["clients", "search"])[["promised", "test", "regret"]].mean()
-        print(summary.to_string(float_format="%.4f"))
-    if choices:
-        summary = tables["search_choice"].groupby("search", sort=False)[["promised", "test", "regret"]].mean()
-        print(summary.to_string(float_format="%.4f"))
-        facts |= {f"regret {name}": round(float(row["regret"]), 5) for name, row in summary.iterrows()}
-    print(json.dumps(facts))
+        measured["settings"] = len(tables["search_costs"])
+    if "search_clients" in tables:
+        means = tables["search_clients"].groupby(["clients", "search"])[["promised", "test", "regret"]].mean()
+        print(means.to_string(float_format="%.4f"))
+    if "search_choice" in tables:
+        means = tables["search_choice"].groupby("search", sort=False)[["promised", "test", "regret"]].mean()
+        print(means.to_string(float_format="%.4f"))
+        measured |= {f"regret {name}": round(float(row["regret"]), 5) for name, row in means.iterrows()}
+    print(json.dumps(measured))
 
 
 if __name__ == "__main__":

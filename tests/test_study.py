@@ -224,6 +224,21 @@ def test_convergence_by_the_papers_rule(tmp_path):
 # -- tables made up
 
 
+def made_up_sweep(name: str, knob: str, seed: int, grid: np.ndarray, random: np.random.Generator) -> list[dict]:
+    """One method's settings and their scores."""
+    row = {"seed": seed, "method": name, "knob": knob}
+    if knob == "strength":
+        scores = dict.fromkeys(NAMES, 0.3)
+        return [row | {"strength": s, "kl": s + seed / 10, "sampled_mean": 0.3 + s / 10} | scores for s in (0.5, 1.0, 2.0)]
+    if knob != "weights":
+        return [row | dict.fromkeys(NAMES, 0.4)]
+    rows = []
+    for w in grid:
+        scores = np.clip(w * 0.6 + random.uniform(0.1, 0.3, 3) + 0.1 * (name == "clp-full"), 0, 1)
+        rows.append(row | {f"w_{n}": x for n, x in zip(NAMES, w, strict=True)} | dict(zip(NAMES, scores, strict=True)))
+    return rows
+
+
 def made_up(seeds: int = 4) -> dict[str, pd.DataFrame]:
     """Tables in the study's form, random but for what the tests below need."""
     random = np.random.default_rng(0)
@@ -238,17 +253,7 @@ def made_up(seeds: int = 4) -> dict[str, pd.DataFrame]:
                 costs = {"data_points": 1536, "parallel": 1536, "samples": 1536, "trainable": 9, "seconds": 1.0, "calls_per_token": calls}
                 scores = {**dict.fromkeys(NAMES, mean), "mean": mean, "sampled_mean": mean - 0.1, "kl": 2.0}
                 rows.append({"seed": seed, "method": name, "knob": kind.knob, "choice": choice, "n": 192, **costs, **scores})
-            if kind.knob == "weights":
-                for w in grid:
-                    scores = np.clip(w * 0.6 + random.uniform(0.1, 0.3, 3) + 0.1 * (name == "clp-full"), 0, 1)
-                    weights = {f"w_{n}": x for n, x in zip(NAMES, w, strict=True)}
-                    sweep.append({"seed": seed, "method": name, "knob": "weights", **weights, **dict(zip(NAMES, scores, strict=True))})
-            elif kind.knob == "strength":
-                for s in (0.5, 1.0, 2.0):
-                    more = {"strength": s, "kl": s + seed / 10, "sampled_mean": 0.3 + s / 10}
-                    sweep.append({"seed": seed, "method": name, "knob": "strength", **more, **dict.fromkeys(NAMES, 0.3)})
-            else:
-                sweep.append({"seed": seed, "method": name, "knob": kind.knob, **dict.fromkeys(NAMES, 0.4)})
+            sweep += made_up_sweep(name, kind.knob, seed, grid, random)
             if not needs(name) and name != "base":
                 stops.append({"seed": seed, "run": name, "data_points": 1000 + 100 * seed, "converged": True, "validation": 0.5})
         for name in ("emorl", "emorl-long"):
