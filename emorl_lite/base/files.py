@@ -87,22 +87,22 @@ class Table:
 
     def rewind(self, step: int) -> None:
         """Keep the rows up to and including a step: those after it belong to work that will be done again."""
-        kept: list[Mapping[str, Any]] = [row for row in self.rows if row["step"] <= step]
+        rows: list[Mapping[str, Any]] = [row for row in self.rows if row["step"] <= step]
         if self.path is None:
-            self.rows = [dict(row) for row in kept]
+            self.rows = [dict(row) for row in rows]
             return
-        kept = []
+        rows = []
         if step and self.path.is_file():
             with self.path.open(encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
                     if not (row["step"] or "").isdigit() or int(row["step"]) > step:
                         break
-                    kept.append(row)
+                    rows.append(row)
         temporary = self.path.with_name(self.path.name + ".tmp")
         with temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
-            writer.writerows(kept)
+            writer.writerows(rows)
         os.replace(temporary, self.path)
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -17,9 +17,9 @@ def lazily(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any]
     def get(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        found = getattr(import_module(f"{package}.{names[name]}"), name)
-        setattr(sys.modules[package], name, found)  # the next time it is there
-        return found
+        value = getattr(import_module(f"{package}.{names[name]}"), name)
+        setattr(sys.modules[package], name, value)  # the next time it is there
+        return value
 
     def listed() -> list[str]:
         return sorted({*vars(sys.modules[package]), *names})

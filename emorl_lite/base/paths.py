@@ -48,8 +48,8 @@ def cache_root() -> Path:
 
     Raises UserError for a user without a home folder (some containers) who has not set it.
     """
-    if own := os.environ.get("EMORL_CACHE"):
-        return Path(own)
+    if folder := os.environ.get("EMORL_CACHE"):
+        return Path(folder)
     try:
         return Path.home() / ".cache" / "emorl_lite"
     except RuntimeError as error:
@@ -62,8 +62,8 @@ def resolve(path: str) -> str:
     for candidate in (Path(path), ASSETS / path, *([repository / path] if repository else [])):
         if path and candidate.is_dir():
             return str(candidate)
-    made = cache_root() / "models" / path
-    return str(made) if path and made.is_dir() else path
+    model_folder = cache_root() / "models" / path
+    return str(model_folder) if path and model_folder.is_dir() else path
 
 
 def how_to_get(path: str) -> str:

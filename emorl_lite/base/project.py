@@ -35,11 +35,11 @@ def project() -> dict[str, Any]:
         return _pyproject()
     from packaging.requirements import Requirement
 
-    told = _metadata()
-    needs = [Requirement(line) for line in told.get_all("Requires-Dist") or []]
+    package_metadata = _metadata()
+    needs = [Requirement(line) for line in package_metadata.get_all("Requires-Dist") or []]
     extras = {
         extra: [_plain(need) for need in needs if need.marker is not None and need.marker.evaluate({"extra": extra})]
-        for extra in told.get_all("Provides-Extra") or []
+        for extra in package_metadata.get_all("Provides-Extra") or []
     }
     plain = [str(need) for need in needs if need.marker is None]
     return {"urls": {"Repository": address()}, "dependencies": plain, "optional-dependencies": extras}

@@ -49,6 +49,6 @@ def direction(weights: Sequence[float]) -> tuple[int, ...]:
     """
     fractions = [Fraction(w).limit_denominator(10**6) for w in weights]
     scale = math.lcm(*(f.denominator for f in fractions))
-    whole = [int(f * scale) for f in fractions]
-    divisor = math.gcd(*whole) or 1
-    return tuple(n // divisor for n in whole)
+    integers = [int(f * scale) for f in fractions]
+    divisor = math.gcd(*integers) or 1
+    return tuple(n // divisor for n in integers)

@@ -26,8 +26,8 @@ class Workspace:
     "any" for the others."""
 
     def __post_init__(self) -> None:
-        known = PRESETS.get(self.preset.name)
-        own_model = known is None or known.model.path == self.preset.model.path
+        named_preset = PRESETS.get(self.preset.name)
+        own_model = named_preset is None or named_preset.model.path == self.preset.model.path
         name = self.preset.name if own_model else f"{self.preset.name}-{Path(self.preset.model.path).name}"
         self.source = str(self.source) or ("mine" if isinstance(self.preset.rewards, SmallWorldRewards) else "any")
         self.home = Path(self.root or runs_root()) / name
@@ -36,8 +36,8 @@ class Workspace:
                 raise UserError(f"{shipped(self.preset.name)}: not here; {in_repository('reference runs of other presets than tiny')}")
             raise UserError(f"the repository holds no reference run of the preset {self.preset.name} with these options; train one: 'mine'")
         if self.source not in ("mine", "any"):  # what is found with other adapters lies in another folder
-            whose = "reference" if self.source == "reference" else Path(self.source).resolve().name
-            self.home = self.home.with_name(f"{name}-{whose}") / digest_of(self.published)
+            source_name = "reference" if self.source == "reference" else Path(self.source).resolve().name
+            self.home = self.home.with_name(f"{name}-{source_name}") / digest_of(self.published)
 
     @cached_property
     def published(self) -> Path | None:
@@ -50,20 +50,22 @@ class Workspace:
                     f"{self.source}: no such folder of runs; expected 'reference', 'mine', or a folder laid out like assets/tiny"
                 )
             return Path(self.source)
-        folder, known = shipped(self.preset.name), PRESETS.get(self.preset.name)
-        if known is None or not folder.is_dir():
+        folder, named_preset = shipped(self.preset.name), PRESETS.get(self.preset.name)
+        if named_preset is None or not folder.is_dir():
             return None
         keep = {part: getattr(self.preset, part) for part in ("objectives", "search", "study", "transfer")}
-        device = replace(known.model, device=self.preset.model.device, dtype=self.preset.model.dtype, autocast=self.preset.model.autocast)
-        return folder if replace(known, model=device, **keep) == self.preset else None
+        device = replace(
+            named_preset.model, device=self.preset.model.device, dtype=self.preset.model.dtype, autocast=self.preset.model.autocast
+        )
+        return folder if replace(named_preset, model=device, **keep) == self.preset else None
 
     def place(self, *parts: str) -> Path:
         """Where a part lies, by `source`: among the runs, or in the repository."""
-        own = self.home.joinpath(*parts)
+        own_path = self.home.joinpath(*parts)
         if self.published is None:
-            return own
-        theirs = self.published.joinpath(*parts)
-        return own if self.source == "any" and (own.exists() or not theirs.exists()) else theirs
+            return own_path
+        published_path = self.published.joinpath(*parts)
+        return own_path if self.source == "any" and (own_path.exists() or not published_path.exists()) else published_path
 
     def is_published(self, folder: Path) -> bool:
         """Whether a folder holds what others trained: nothing is written there."""
@@ -77,7 +79,7 @@ class Workspace:
 
 def digest_of(folder: Path | None) -> str:
     """What tells the trained parts in a folder from others."""
-    made = hashlib.sha256()
+    hasher = hashlib.sha256()
     for file in sorted(folder.rglob("*.safetensors") if folder else ()):
-        made.update(file.read_bytes())
-    return made.hexdigest()[:8]
+        hasher.update(file.read_bytes())
+    return hasher.hexdigest()[:8]

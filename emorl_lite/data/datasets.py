@@ -94,8 +94,8 @@ def load_dataset(config: DataConfig, seed: int = 0) -> Dataset:
         prompts = list(dict.fromkeys(e.prompt for e in examples if split_of[e.prompt] == split))
         if len(prompts) > limit:
             prompts = random.Random(f"{split}-{seed}").sample(prompts, limit)
-        kept = set(prompts)
-        rows[split] = tuple(e for e in examples if e.prompt in kept)
+        prompt_set = set(prompts)
+        rows[split] = tuple(e for e in examples if e.prompt in prompt_set)
     return Dataset(config.name, config.path, rows)
 
 

@@ -79,8 +79,8 @@ def find_file(path: str) -> Path:
     if Path(path).exists() or not fetched.exists():
         for name, source in SOURCES.items():
             if source.file == path and not Path(path).exists():
-                how = f"get it with: python -m emorl_lite data fetch {name}" if source.url else f"{source.terms}, or put it at {fetched}"
-                raise UserError(f"{path}: not here yet; {how}")
+                advice = f"get it with: python -m emorl_lite data fetch {name}" if source.url else f"{source.terms}, or put it at {fetched}"
+                raise UserError(f"{path}: not here yet; {advice}")
         return Path(path)
     for name, source in SOURCES.items():
         if source.file == path and not is_there(name):
@@ -127,11 +127,11 @@ def download(url: str, target: Path, digest: str, timeout: float = 30.0) -> None
         with urllib.request.urlopen(url, timeout=timeout) as answer, part.open("wb") as file:
             announced = answer.headers.get("Content-Length")
             shutil.copyfileobj(answer, file)
-        got = part.stat().st_size
-        if announced is not None and got != int(announced):
-            raise UserError(f"{url}: the transfer stopped at {got:,} of {int(announced):,} bytes; nothing was kept, fetch again")
-        if (found := sha256(part)) != digest:
-            raise UserError(f"{url}: SHA-256 is {found[:12]}…, expected {digest[:12]}…: the file was changed or damaged; nothing was kept")
+        size = part.stat().st_size
+        if announced is not None and size != int(announced):
+            raise UserError(f"{url}: the transfer stopped at {size:,} of {int(announced):,} bytes; nothing was kept, fetch again")
+        if (actual := sha256(part)) != digest:
+            raise UserError(f"{url}: SHA-256 is {actual[:12]}…, expected {digest[:12]}…: the file was changed or damaged; nothing was kept")
         os.replace(part, target)
     except urllib.error.HTTPError as error:
         raise UserError(f"{url}: the server answered {error.code} {error.reason}") from error

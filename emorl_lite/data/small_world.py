@@ -125,13 +125,13 @@ class Grammar:
         if split not in SPLITS:
             raise UserError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
         rng = random.Random(f"{split}-{seed}")
-        found: dict[str, Client] = {}
+        clients: dict[str, Client] = {}
         for _ in range(400 * n + 1000):
-            if len(found) == n:
-                return list(found.values())
+            if len(clients) == n:
+                return list(clients.values())
             c = self.client(rng)
             if split_of(c.text) == split:
-                found.setdefault(c.text, c)
+                clients.setdefault(c.text, c)
         raise UserError(f"the grammar holds fewer than {n} statements in split {split!r}")
 
     def stranger(self, rng: random.Random, client: Client) -> Client:
@@ -232,18 +232,18 @@ class Grammar:
         """
         p, low = self.phrases, f" {re.sub(r'[^a-z ]', '', text.lower())} "
 
-        def said(phrase: str) -> bool:
+        def contains(phrase: str) -> bool:
             return f" {re.sub(r'[^a-z ]', '', phrase.lower())} " in low
 
         # leads are whole phrases: "your parcels are stuck" states no feeling
         leads = ("you feel", "you are", "leaves you")
         restated = (
-            said(to_second_person(client.situation))
-            + any(said(f"{lead} {f}") for f in p["feelings"][client.feeling_group] for lead in leads)
-            + said(to_second_person(client.third))
+            contains(to_second_person(client.situation))
+            + any(contains(f"{lead} {f}") for f in p["feelings"][client.feeling_group] for lead in leads)
+            + contains(to_second_person(client.third))
         )
-        opener, closer = any(map(said, p["openers"])), any(map(said, p["closers"]))
-        cold = any(map(said, p["cold_openers"] + p["cold_closers"]))
+        opener, closer = any(map(contains, p["openers"])), any(map(contains, p["closers"]))
+        cold = any(map(contains, p["cold_openers"] + p["cold_closers"]))
         warmth = EMPATHY["warm2" if opener and closer else "warm1" if opener or closer else "none"]
         return REFLECTION[restated], 0.0 if cold and warmth < 0.5 else max(0.0, warmth - 0.4 * cold)
 

@@ -111,18 +111,18 @@ def load_adapter(model: PreTrainedModel | PeftModel, name: str, folder: Path, pa
     lora = LoraConfig.from_pretrained(str(folder))
     lora.inference_mode = False
     lora.base_model_name_or_path = None  # the probe above tells bases apart; peft would warn of another path
-    there = model.peft_config.get(name) if isinstance(model, PeftModel) else None
-    if there and (there.r, there.lora_alpha) != (lora.r, lora.lora_alpha):
+    existing = model.peft_config.get(name) if isinstance(model, PeftModel) else None
+    if existing and (existing.r, existing.lora_alpha) != (lora.r, lora.lora_alpha):
         raise UserError(f"adapter {name!r}: one of another shape is loaded already; load this one under another name")
     try:
-        found = model if there else with_adapter(model, name, lora)
+        adapted = model if existing else with_adapter(model, name, lora)
         state = {key: x.float() if x.dtype == torch.float16 else x for key, x in load_file(folder / WEIGHTS).items()}
-        result = set_peft_model_state_dict(found, state, adapter_name=name)
+        result = set_peft_model_state_dict(adapted, state, adapter_name=name)
     except (ValueError, RuntimeError) as error:
         raise UserError(f"adapter {name!r} in {folder} does not fit {path}") from error
     if result.unexpected_keys:
         raise UserError(f"adapter {name!r} in {folder} does not fit {path}: {result.unexpected_keys[0]} is unknown")
-    return found
+    return adapted
 
 
 # -- warm starts
@@ -135,10 +135,10 @@ def adapter_digest(folder: str) -> str:
 
 def merge_warm_start(model: PreTrainedModel, folder: str, base: str) -> PreTrainedModel:
     """The model with an adapter merged into its weights. Raises UserError if there is no adapter in the folder, or if it does not fit."""
-    place = Path(resolve(folder))
-    if not (place / WEIGHTS).is_file():
+    adapter_folder = Path(resolve(folder))
+    if not (adapter_folder / WEIGHTS).is_file():
         raise UserError(f"warm start {folder!r}: holds no {WEIGHTS}")
     try:
-        return quietly(PeftModel.from_pretrained)(model, str(place), adapter_name="warmstart").merge_and_unload().eval()
+        return quietly(PeftModel.from_pretrained)(model, str(adapter_folder), adapter_name="warmstart").merge_and_unload().eval()
     except (ValueError, RuntimeError) as error:
         raise UserError(f"warm start {folder!r} does not fit {base}") from error

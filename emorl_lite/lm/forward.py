@@ -86,15 +86,15 @@ def _stacked(layer: Any, adapters: Sequence[str]) -> Callable[..., Tensor]:
     with torch.no_grad():
         A_all = torch.cat([layer.lora_A[name].weight for _, name in present])  # [sum of r, d]
         B_all = torch.cat([layer.lora_B[name].weight * layer.scaling[name] for _, name in present], 1)  # [out, sum of r]
-        own = A_all.new_zeros(len(adapters), 1, len(A_all))  # [N, 1, sum of r]: 1 where the column belongs to the row's adapter
+        block_mask = A_all.new_zeros(len(adapters), 1, len(A_all))  # [N, 1, sum of r]: 1 where the column belongs to the row's adapter
         start = 0
         for row, name in present:
-            own[row, :, start : start + layer.r[name]] = 1
+            block_mask[row, :, start : start + layer.r[name]] = 1
             start += layer.r[name]
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         out = layer.base_layer(x, *args, **kwargs)
-        low = linear(x.to(A_all.dtype), A_all).unflatten(0, (-1, len(adapters))) * own  # [B, N, T, sum of r]
+        low = linear(x.to(A_all.dtype), A_all).unflatten(0, (-1, len(adapters))) * block_mask  # [B, N, T, sum of r]
         return out + linear(low.flatten(0, 1), B_all).to(out.dtype)
 
     return forward

