@@ -119,10 +119,10 @@ class EnsembleLM:
         The hidden states are those that enter the head (after the final norm and T5's scale), so for mix "hidden"
         head(sum_i w_i hidden[:, i]) = logits. For mix "probabilities" the logits are log-probabilities.
         """
-        seen: list[Tensor] = []
-        with self._mixing(self._rows_of_weights(weights, len(inputs)), seen):
+        hidden_states: list[Tensor] = []
+        with self._mixing(self._rows_of_weights(weights, len(inputs)), hidden_states):
             logits, _ = self.lm.forward_reply(inputs, reply, reply_mask)
-        return logits, seen[0][:, :, -reply.shape[1] :]
+        return logits, hidden_states[0][:, :, -reply.shape[1] :]
 
     # -- the borrowed model
 
@@ -134,14 +134,14 @@ class EnsembleLM:
         return w.expand(B, -1).to(self.lm.device)
 
     @contextmanager
-    def _mixing(self, w: Tensor, seen: list[Tensor] | None = None) -> Iterator[None]:
-        """Inside, `lm`'s model takes batches of B rows and answers with the mixture's logits. Hidden states are appended to `seen`."""
+    def _mixing(self, w: Tensor, hidden_states: list[Tensor] | None = None) -> Iterator[None]:
+        """Inside, `lm`'s model takes batches of B rows and answers with the mixture's logits. Hidden states go to `hidden_states`."""
         base: Any = self.lm.base
         with ExitStack() as swaps:
             swaps.callback(self.lm.model.train, self.lm.model.training)
             self.lm.model.eval()
             swaps.enter_context(adapters_in_rows(self.lm, self.adapters))
-            swaps.enter_context(swapped_forward(self.lm.head, self._mixing_head(w, seen)))
+            swaps.enter_context(swapped_forward(self.lm.head, self._mixing_head(w, hidden_states)))
             if self.lm.seq2seq:
                 swaps.enter_context(swapped_forward(base.get_encoder(), self._repeating_encoder()))
             swaps.enter_context(swapped_forward(base, self._repeating_forward()))
@@ -149,13 +149,13 @@ class EnsembleLM:
             swaps.callback(delattr, base, "_reorder_cache")
             yield
 
-    def _mixing_head(self, w: Tensor, seen: list[Tensor] | None) -> Head:
+    def _mixing_head(self, w: Tensor, hidden_states: list[Tensor] | None) -> Head:
         head, mix = self.lm.head.forward, MIX[self.mix]
 
         def forward(rows: Tensor) -> Tensor:
             hidden = rows.unflatten(0, (-1, len(self.adapters)))  # [B * copies, N, T, d]
-            if seen is not None:
-                seen.append(hidden)
+            if hidden_states is not None:
+                hidden_states.append(hidden)
             copies = len(hidden) // len(w)  # beams or samples of one prompt, which stand together
             return mix(head, hidden, w.repeat_interleave(copies, 0))
 

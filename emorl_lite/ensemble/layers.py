@@ -23,8 +23,8 @@ from emorl_lite.lm.model import LanguageModel
 def blocks(lm: LanguageModel) -> tuple[Sequence[nn.Module], nn.Module]:
     """(the decoder's L blocks, its final norm)."""
     decoder = lm.base.get_decoder()
-    layers = next(found for name in ("layers", "h", "block") if (found := getattr(decoder, name, None)) is not None)
-    norm = next(found for name in ("norm", "ln_f", "final_layer_norm") if (found := getattr(decoder, name, None)) is not None)
+    layers = next(module for name in ("layers", "h", "block") if (module := getattr(decoder, name, None)) is not None)
+    norm = next(module for name in ("norm", "ln_f", "final_layer_norm") if (module := getattr(decoder, name, None)) is not None)
     return layers, norm
 
 
@@ -48,14 +48,14 @@ class LayerEnsemble(EnsembleLM):
         self.layer = layer
 
     @contextmanager
-    def _mixing(self, w: Tensor, seen: list[Tensor] | None = None) -> Iterator[None]:
+    def _mixing(self, w: Tensor, hidden_states: list[Tensor] | None = None) -> Iterator[None]:
         if (w != w[0]).any():
             raise UserError("weights: a layer ensemble takes one weight vector for all prompts")
         shares = w[0] / w[0].sum()
         layers, norm = blocks(self.lm)
-        with super()._mixing(shares.expand(len(w), -1), seen), ExitStack() as swaps:
-            place = norm if self.layer == len(layers) else layers[self.layer]
-            swaps.enter_context(swapped_forward(place, self._mix_before(place, shares)))
+        with super()._mixing(shares.expand(len(w), -1), hidden_states), ExitStack() as swaps:
+            first_averaged = norm if self.layer == len(layers) else layers[self.layer]
+            swaps.enter_context(swapped_forward(first_averaged, self._mix_before(first_averaged, shares)))
             upper = {module for block in layers[self.layer :] for module in block.modules()}
             for layer in lora_layers(self.lm):
                 if layer in upper:

@@ -78,14 +78,14 @@ class PrefixTree:
         check_adapters(lm, adapters)
         if seed < 0:
             raise UserError(f"seed: expected 0 or more, got {seed}")
-        new = lm.config.max_new_tokens if max_new_tokens is None else max_new_tokens
+        limit = lm.config.max_new_tokens if max_new_tokens is None else max_new_tokens
         self.model = TreeModel(lm, adapters, prompts, max_rows)
         longest = 1 if lm.seq2seq else int(self.model.prompt_tokens.max())
-        if not 1 <= new <= lm.context - longest + lm.seq2seq:
-            raise UserError(f"max_new_tokens {new}: the model reads {lm.context} tokens, {longest} of them a prompt's")
+        if not 1 <= limit <= lm.context - longest + lm.seq2seq:
+            raise UserError(f"max_new_tokens {limit}: the model reads {lm.context} tokens, {longest} of them a prompt's")
         self.lm, self.prompts, self.adapters = lm, list(prompts), list(adapters)
         self.mix, self.samples, self.temperature, self.seed = mix, samples, temperature, seed
-        self.max_new_tokens, self.max_rows = new, self.model.cache.max_rows
+        self.max_new_tokens, self.max_rows = limit, self.model.cache.max_rows
         self.rows_read = self.rows_read_again = 0
         self.words = lm.base.get_output_embeddings().weight.shape[0]  # a head may be wider than the tokenizer
         self.peak_rows = 0
@@ -104,9 +104,9 @@ class PrefixTree:
     def replies(self, weights: Any) -> list[list[str]]:
         """Texts [B * S][W]: the reply to every prompt (and sample) under every weight vector, [W, N] or one [N]."""
         leaves = self.leaves(weights)
-        distinct, back = np.unique(leaves, return_inverse=True)
+        distinct, inverse = np.unique(leaves, return_inverse=True)
         texts = self.texts(distinct)
-        return [[texts[i] for i in row] for row in back.reshape(leaves.shape)]
+        return [[texts[i] for i in row] for row in inverse.reshape(leaves.shape)]
 
     def leaves(self, weights: Any) -> np.ndarray:
         """The leaf [B * S, W] of every prompt (and sample) under every weight vector. Equal leaves are equal replies.
@@ -115,15 +115,15 @@ class PrefixTree:
         """
         w = weight_rows(weights, len(self.adapters))
         roots = len(self._roots())
-        at = np.repeat(self._roots(), len(w))
-        mine = self.with_noise(np.tile(w, (roots, 1)))
+        nodes = np.repeat(self._roots(), len(w))
+        pair_weights = self.with_noise(np.tile(w, (roots, 1)))
 
         def step(pairs: np.ndarray) -> np.ndarray:
-            at[pairs] = self.children(at[pairs], self.choose(at[pairs], mine[pairs]))
-            return pairs[~self.is_leaf(at[pairs])]
+            nodes[pairs] = self.children(nodes[pairs], self.choose(nodes[pairs], pair_weights[pairs]))
+            return pairs[~self.is_leaf(nodes[pairs])]
 
-        self.run(np.arange(len(at)), lambda pairs: at[pairs], step)
-        return at.reshape(roots, len(w))
+        self.run(np.arange(len(nodes)), lambda pairs: nodes[pairs], step)
+        return nodes.reshape(roots, len(w))
 
     def texts(self, leaves: Sequence[int] | np.ndarray) -> list[str]:
         """The replies that end at these leaves; one without end carries the UNFINISHED mark."""
@@ -134,11 +134,11 @@ class PrefixTree:
 
     def tokens(self, node: int) -> list[int]:
         """Token ids of a prefix."""
-        found = []
+        tokens = []
         while self._depth[node]:
-            found.append(int(self._token[node]))
+            tokens.append(int(self._token[node]))
             node = self._parent[node]
-        return found[::-1]
+        return tokens[::-1]
 
     def prompt_of(self, nodes: np.ndarray) -> np.ndarray:
         """The prompts (from 0) that these nodes reply to."""
@@ -160,18 +160,18 @@ class PrefixTree:
 
         All items start at roots. Where the cache has no room for all, they are taken part by part.
         """
-        waiting = [items] if len(items) else []
+        pending = [items] if len(items) else []
         with self.model.reading():
-            while waiting:
-                items = waiting.pop()
+            while pending:
+                items = pending.pop()
                 while len(items):
-                    at = node_of(items)
-                    nodes = np.unique(at)
+                    item_nodes = node_of(items)
+                    nodes = np.unique(item_nodes)
                     if self._have_read(nodes):
                         items = step(items)
                     elif len(nodes) > 1:
-                        first = at <= nodes[(len(nodes) - 1) // 2]
-                        waiting.append(items[~first])
+                        first = item_nodes <= nodes[(len(nodes) - 1) // 2]
+                        pending.append(items[~first])
                         items = items[first]
                     elif not self._have_read(nodes):  # alone, in an empty cache
                         raise UserError(f"max_rows {self.max_rows}: too few for a single reply")
@@ -208,10 +208,10 @@ class PrefixTree:
 
     def children(self, nodes: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """The nodes that follow by these tokens. New ones are read when they are run."""
-        keys, back = np.unique(nodes * self.words + tokens, return_inverse=True)
+        keys, inverse = np.unique(nodes * self.words + tokens, return_inverse=True)
         missing = np.array([key for key in keys.tolist() if key not in self._children], dtype=np.int64)
         self._add(missing, missing // self.words, missing % self.words)
-        return np.array([self._children[key] for key in keys.tolist()], dtype=np.int64)[back]
+        return np.array([self._children[key] for key in keys.tolist()], dtype=np.int64)[inverse]
 
     # -- inside
 
@@ -219,15 +219,15 @@ class PrefixTree:
         return np.arange(len(self.prompts) * max(1, self.samples))
 
     def _add(self, keys: np.ndarray, parents: np.ndarray, tokens: np.ndarray) -> None:
-        new = np.arange(self._nodes, self._nodes + len(keys))
+        nodes = np.arange(self._nodes, self._nodes + len(keys))
         self._nodes += len(keys)
         if self._nodes > len(self._parent):
-            more = max(self._nodes, 2 * len(self._parent)) - len(self._parent)
+            padding = max(self._nodes, 2 * len(self._parent)) - len(self._parent)
             for name in ("_parent", "_token", "_depth", "_root", "_slot", "_place"):
-                setattr(self, name, np.pad(getattr(self, name), (0, more)))
-        self._parent[new], self._token[new], self._depth[new] = parents, tokens, self._depth[parents] + 1
-        self._root[new], self._slot[new], self._place[new] = self._root[parents], 0, -1
-        self._children.update(zip(keys.tolist(), new.tolist(), strict=True))
+                setattr(self, name, np.pad(getattr(self, name), (0, padding)))
+        self._parent[nodes], self._token[nodes], self._depth[nodes] = parents, tokens, self._depth[parents] + 1
+        self._root[nodes], self._slot[nodes], self._place[nodes] = self._root[parents], 0, -1
+        self._children.update(zip(keys.tolist(), nodes.tolist(), strict=True))
 
     def _read_prompts(self, prompts: np.ndarray) -> Tensor:
         """Put prompts into the cache; hidden states [.., N, d] at their ends."""
@@ -267,10 +267,10 @@ class PrefixTree:
     def _paths(self, nodes: np.ndarray, depth: int) -> np.ndarray:
         """Cache rows of whole prefixes [R, L], 0 before shorter prompts."""
         steps = np.empty((len(nodes), depth), dtype=np.int64)
-        at = nodes
+        ancestors = nodes
         for step in range(depth - 1, -1, -1):
-            steps[:, step] = self._slot[at]
-            at = self._parent[at]
+            steps[:, step] = self._slot[ancestors]
+            ancestors = self._parent[ancestors]
         prompts = [self._prompt_rows[p] for p in self.prompt_of(nodes).tolist()]
         width = max(len(rows) for rows in prompts)
         before = np.zeros((len(nodes), width), dtype=np.int64)
@@ -281,9 +281,9 @@ class PrefixTree:
     def _reserve(self, rows: int) -> range:
         if self.model.cache.used + rows > self.max_rows + 1:
             raise _RowsFullError
-        taken = self.model.cache.reserve(rows)
+        reserved = self.model.cache.reserve(rows)
         self.peak_rows = max(self.peak_rows, self.model.cache.used - 1)
-        return taken
+        return reserved
 
     def _drop_rows(self) -> None:
         self.model.cache.clear()
@@ -297,8 +297,8 @@ class PrefixTree:
             scores = scores.softmax(-1, dtype=torch.float32)
         if self.samples:
             noise = np.stack([self._noise(self._root[node], self._depth[node], scores.shape[-1]) for node in nodes])
-            extra = torch.as_tensor(noise, device=scores.device, dtype=torch.float32)
-            scores = torch.cat([scores.float() / self.temperature, extra[:, None]], 1)
+            noise_scores = torch.as_tensor(noise, device=scores.device, dtype=torch.float32)
+            scores = torch.cat([scores.float() / self.temperature, noise_scores[:, None]], 1)
         self._place[nodes] = self._candidates.append(*not_dominated(scores))
 
     def _noise(self, root: int, position: int, words: int) -> np.ndarray:
@@ -320,7 +320,7 @@ def not_dominated(scores: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     leaders = torch.cat([scores.mean(1).argmax(-1, keepdim=True), scores.argmax(-1)], 1)  # [R, 1 + N]
     best = scores.gather(2, leaders[:, None, :].expand(-1, scores.shape[1], -1))  # [R, N, 1 + N]
     row, token = (scores >= best[:, :, :1]).any(1).nonzero(as_tuple=True)
-    found = scores[row, :, token]  # [C, N]
-    alive = (found[:, :, None] >= best[row, :, 1:]).any(1).all(1)
-    counts = torch.bincount(row[alive], minlength=len(scores))
-    return counts.cpu().numpy(), token[alive].cpu().numpy(), found[alive].double().cpu().numpy()
+    candidates = scores[row, :, token]  # [C, N]
+    undominated = (candidates[:, :, None] >= best[row, :, 1:]).any(1).all(1)
+    counts = torch.bincount(row[undominated], minlength=len(scores))
+    return counts.cpu().numpy(), token[undominated].cpu().numpy(), candidates[undominated].double().cpu().numpy()

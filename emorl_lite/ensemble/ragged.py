@@ -27,10 +27,10 @@ class Ragged:
             self.tokens = _grown(self.tokens, used, room)
             self.scores = _grown(self.scores, used, room)
         self.tokens[used:total], self.scores[used:total] = tokens, scores
-        new = np.arange(self.lists, self.lists + len(counts))
+        numbers = np.arange(self.lists, self.lists + len(counts))
         self.start = np.concatenate([self.start[: self.lists + 1], used + np.cumsum(counts)])
         self.lists += len(counts)
-        return new
+        return numbers
 
     def of(self, number: int) -> slice:
         return slice(int(self.start[number]), int(self.start[number + 1]))
@@ -58,8 +58,8 @@ class Ragged:
 
 def first_best(scores: np.ndarray, owner: np.ndarray, owners: int) -> np.ndarray:
     """For each owner 0 .. owners - 1 (ascending, none without entries) the position of its first largest score."""
-    begin = np.searchsorted(owner, np.arange(owners))
-    highest = np.maximum.reduceat(scores, begin)
+    starts = np.searchsorted(owner, np.arange(owners))
+    highest = np.maximum.reduceat(scores, starts)
     hits = np.flatnonzero(scores == highest[owner])
     return hits[np.searchsorted(owner[hits], np.arange(owners))]
 

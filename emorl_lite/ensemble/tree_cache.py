@@ -55,9 +55,9 @@ class _Layer(CacheLayerMixin):
 
     def _read(self, kind: str) -> Tensor:
         store = getattr(self, kind).flatten(0, 1)
-        found = self.tree.buffer(kind, store, len(self.tree.flat_paths))
-        torch.index_select(store, 0, self.tree.flat_paths, out=found)
-        return found.unflatten(0, (-1, self.tree.path_length)).transpose(1, 2)
+        gathered = self.tree.buffer(kind, store, len(self.tree.flat_paths))
+        torch.index_select(store, 0, self.tree.flat_paths, out=gathered)
+        return gathered.unflatten(0, (-1, self.tree.path_length)).transpose(1, 2)
 
     def get_seq_length(self) -> int:
         return self.tree.path_length - 1
@@ -84,11 +84,11 @@ class TreeCache(Cache):
 
     def reserve(self, rows: int) -> range:
         """The numbers of that many new rows."""
-        taken = range(self.used, self.used + rows)
-        self.used = taken.stop
+        reserved = range(self.used, self.used + rows)
+        self.used = reserved.stop
         if self.used > self.capacity:
             self.capacity = max(self.used, min(int(self.capacity * GROWTH), self.max_rows + 1))
-        return taken
+        return reserved
 
     def clear(self) -> None:
         """Forget every row, and give its memory back."""

@@ -45,7 +45,7 @@ class TreeModel:
         self.row_bytes = self._row_bytes(config, layers)
         self.cache = TreeCache(layers, len(self.adapters), max_rows or max(1024, MEMORY // self.row_bytes))
         self.passes = 0
-        self._seen: list[Tensor] = []
+        self._hidden_states: list[Tensor] = []
         self._encoded: dict[int, list[tuple[Tensor, Tensor]]] = {}  # of a prompt: keys and values [N, H, P, head size] of every layer
 
     def _row_bytes(self, config: Any, layers: int) -> int:
@@ -58,17 +58,17 @@ class TreeModel:
     def reading(self) -> Iterator[None]:
         """Borrow the model; afterwards it is what it was."""
         model, head = self.lm.model, self.lm.head
-        with ExitStack() as borrowed, torch.no_grad():
-            borrowed.callback(model.train, model.training)
+        with ExitStack() as swaps, torch.no_grad():
+            swaps.callback(model.train, model.training)
             model.eval()
             self._project = head.forward
-            borrowed.enter_context(adapters_in_rows(self.lm, self.adapters))
-            borrowed.enter_context(swapped_forward(head, self._catch))
+            swaps.enter_context(adapters_in_rows(self.lm, self.adapters))
+            swaps.enter_context(swapped_forward(head, self._catch))
             yield
 
     def _catch(self, hidden: Tensor) -> Tensor:
         """Stands in for the head: keeps what enters it, and answers with as little as passes for logits."""
-        self._seen.append(hidden[:, -1])
+        self._hidden_states.append(hidden[:, -1])
         return hidden[:, -1:, :1]
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -98,17 +98,17 @@ class TreeModel:
 
         `which` [R]: their prompts; `positions` [R]; `paths` [R, L]: the cache rows of the whole prefix, the new one last, 0 where none.
         """
-        where = self.lm.device
+        device = self.lm.device
         self.passes += 1
-        self.cache.read_tokens(torch.as_tensor(rows, device=where), torch.as_tensor(paths, device=where))
-        ids = self._copies(torch.as_tensor(tokens, device=where)[:, None])
-        mask = torch.zeros(paths.shape, dtype=self.lm.base.dtype, device=where)
-        mask.masked_fill_(torch.as_tensor(paths == 0, device=where), torch.finfo(mask.dtype).min)
+        self.cache.read_tokens(torch.as_tensor(rows, device=device), torch.as_tensor(paths, device=device))
+        ids = self._copies(torch.as_tensor(tokens, device=device)[:, None])
+        mask = torch.zeros(paths.shape, dtype=self.lm.base.dtype, device=device)
+        mask.masked_fill_(torch.as_tensor(paths == 0, device=device), torch.finfo(mask.dtype).min)
         mask = self._copies(mask)[:, None, None, :]
         if self.lm.seq2seq:
             cross, encoder_mask = self._crossed(which)
             return self._run(decoder_input_ids=ids, decoder_attention_mask=mask, cross=cross, attention_mask=encoder_mask)
-        return self._run(input_ids=ids, attention_mask=mask, position_ids=self._copies(torch.as_tensor(positions, device=where)[:, None]))
+        return self._run(input_ids=ids, attention_mask=mask, position_ids=self._copies(torch.as_tensor(positions, device=device)[:, None]))
 
     def _run(self, cross: DynamicCache | None = None, **inputs: Any) -> Tensor:
         if cross is not None:
@@ -120,7 +120,7 @@ class TreeModel:
         else:
             inputs.setdefault("past_key_values", self.cache)
         self.lm.base(use_cache=True, **inputs)
-        return self._seen.pop().unflatten(0, (-1, len(self.adapters)))
+        return self._hidden_states.pop().unflatten(0, (-1, len(self.adapters)))
 
     def _copies(self, x: Tensor) -> Tensor:
         """[R, ..] -> [R * N, ..], the N copies of a prefix together."""
@@ -130,9 +130,9 @@ class TreeModel:
 
     def _read_starts(self, which: np.ndarray, rows: Tensor) -> Tensor:
         """Encode prompts that have not been encoded, and read the decoder's start token after each prompt."""
-        new = np.array([prompt for prompt in which.tolist() if prompt not in self._encoded], dtype=np.int64)
-        if len(new):
-            self._encode(new)
+        unencoded = np.array([prompt for prompt in which.tolist() if prompt not in self._encoded], dtype=np.int64)
+        if len(unencoded):
+            self._encode(unencoded)
         starts = np.full(len(which), self.lm.base.config.decoder_start_token_id)
         numbers = rows.cpu().numpy()
         return self.read_tokens(which, starts, np.zeros(len(which), dtype=np.int64), numbers[:, None], numbers)
@@ -146,13 +146,13 @@ class TreeModel:
         inputs = {"encoder_outputs": encoded, "attention_mask": mask, "decoder_input_ids": start}
         self._run(past_key_values=EncoderDecoderCache(DynamicCache(), cross), **inputs)  # a decoder pass fills `cross`
         for i, prompt in enumerate(prompts.tolist()):
-            own = slice(i * len(self.adapters), (i + 1) * len(self.adapters))
-            self._encoded[prompt] = [(layer.keys[own].clone(), layer.values[own].clone()) for layer in cross.layers]  # type: ignore[index]
+            rows = slice(i * len(self.adapters), (i + 1) * len(self.adapters))
+            self._encoded[prompt] = [(layer.keys[rows].clone(), layer.values[rows].clone()) for layer in cross.layers]  # type: ignore[index]
 
     def _crossed(self, which: np.ndarray) -> tuple[DynamicCache, Tensor]:
         """What the decoder needs of the prompts of R prefixes: keys and values for cross-attention, and the mask [R * N, P]."""
-        prompts, place = np.unique(which, return_inverse=True)
-        rows = torch.as_tensor(place, device=self.lm.device)
+        prompts, inverse = np.unique(which, return_inverse=True)
+        rows = torch.as_tensor(inverse, device=self.lm.device)
         cross = DynamicCache()
         for layer in range(len(self.cache.layers)):
             keys, values = (torch.stack([self._encoded[int(p)][layer][k] for p in prompts])[rows].flatten(0, 1) for k in (0, 1))

@@ -51,8 +51,8 @@ class RewardBuilder:
         if not (folder / "classifier.safetensors").is_file() and not config.ready_made(objective):
             self.workspace.refuse_to_train(folder)
         if isinstance(config, TextRewards):
-            read = partial(load_dataset, replace(self.preset.data, max_words=0))
-            return real_classifier(objective, config, read, folder, self.preset.model.device, self.progress)
+            load_data = partial(load_dataset, replace(self.preset.data, max_words=0))
+            return real_classifier(objective, config, load_data, folder, self.preset.model.device, self.progress)
         if (folder / "classifier.safetensors").is_file():
             return CrossEncoder.load(folder, self.frozen)
         losses: list[dict[str, Any]] = []
@@ -98,7 +98,7 @@ class RewardBuilder:
                 return real_fluency(c, lambda: self.frozen, self.preset.model.device)
             return Fluency(self.frozen, c.fluency_cap)
 
-        known: dict[str, Callable[[], Any]] = {
+        builders: dict[str, Callable[[], Any]] = {
             "reflection": lambda: self.classifier("reflection").scores,
             "empathy": lambda: self.classifier("empathy").scores,
             "fluency": fluency,
@@ -106,8 +106,8 @@ class RewardBuilder:
             "specificity": lambda: Specificity(self.frozen),
             "diversity": lambda: diversity_2,
         }
-        require_objectives(self.preset.objectives, list(known))
-        return RewardSet({name: Guarded(known[name](), name, c.repeat_ngram) for name in self.preset.objectives})
+        require_objectives(self.preset.objectives, list(builders))
+        return RewardSet({name: Guarded(builders[name](), name, c.repeat_ngram) for name in self.preset.objectives})
 
 
 def require_objectives(names: Sequence[str], known: Sequence[str]) -> None:

@@ -77,8 +77,8 @@ class Coherence:
         clients = list(dict.fromkeys(prompts))
         if len(clients) <= self.k:
             raise UserError(f"coherence: {len(clients)} distinct prompts, at least {self.k + 1} are needed")
-        place = {client: i for i, client in enumerate(clients)}
-        candidates = [clients[(place[prompt] + j) % len(clients)] for prompt in prompts for j in range(self.k + 1)]
+        index = {client: i for i, client in enumerate(clients)}
+        candidates = [clients[(index[prompt] + j) % len(clients)] for prompt in prompts for j in range(self.k + 1)]
         with _frozen(self.lm):
             logp, _ = self.lm.score_texts(candidates, [reply for reply in replies for _ in range(self.k + 1)])
         return logp.sum(1).view(len(prompts), self.k + 1).softmax(1)[:, 0].cpu()
@@ -115,8 +115,8 @@ class Specificity:
                 states = self.lm.base.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
             else:
                 states = self.lm.base(input_ids=ids, attention_mask=mask, output_hidden_states=True, use_cache=False).hidden_states[-1]
-            own = (mask * (ids != self.lm.tokenizer.eos_token_id))[..., None]
-            pooled.append((states.float() * own).sum(1) / own.sum(1).clamp(min=1))
+            token_mask = (mask * (ids != self.lm.tokenizer.eos_token_id))[..., None]
+            pooled.append((states.float() * token_mask).sum(1) / token_mask.sum(1).clamp(min=1))
         return torch.cat(pooled).cpu()
 
 

@@ -55,8 +55,8 @@ class Fluency:
 
     def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
         """Scores [N]."""
-        given = prompts if self.context else [""] * len(replies)
-        return ((self.cap - perplexity(self.lm, given, replies)) / self.cap).clamp(0, 1)
+        contexts = prompts if self.context else [""] * len(replies)
+        return ((self.cap - perplexity(self.lm, contexts, replies)) / self.cap).clamp(0, 1)
 
 
 @dataclass
@@ -84,8 +84,8 @@ class Guarded:
             raise UserError(f"reward {self.name!r}: {len(prompts)} prompts but {len(replies)} replies")
         if not replies:
             return torch.zeros(0)
-        said = torch.tensor([1.0 if r.removesuffix(UNFINISHED).strip() else 0.0 for r in replies])
-        return self.score(prompts, replies) * finished(replies) * repetition_guard(replies, self.repeat_ngram) * said
+        nonempty = torch.tensor([1.0 if r.removesuffix(UNFINISHED).strip() else 0.0 for r in replies])
+        return self.score(prompts, replies) * finished(replies) * repetition_guard(replies, self.repeat_ngram) * nonempty
 
 
 @dataclass

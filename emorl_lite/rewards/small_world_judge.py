@@ -56,12 +56,12 @@ def read_pairs(lm: LanguageModel, prompts: Sequence[str], replies: Sequence[str]
                 use_cache=False,
             )
             logits, hidden = states.logits[:, :-1].float(), states.hidden_states
-            given = -nn.functional.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
-            alone = lm.logprobs(lm.encode([""] * len(rows)), ids, mask)
+            logp_given = -nn.functional.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
+            logp_alone = lm.logprobs(lm.encode([""] * len(rows)), ids, mask)
             middle = hidden[len(hidden) // 2]
-            read = torch.cat([hidden[-1][:, -T:].float(), middle[:, -T:].float(), given[..., None], alone[..., None]], -1)
-            read = read.half().cpu()
-            for i, row, length in zip(rows, read, mask.sum(1).tolist(), strict=True):
+            features = torch.cat([hidden[-1][:, -T:].float(), middle[:, -T:].float(), logp_given[..., None], logp_alone[..., None]], -1)
+            features = features.half().cpu()
+            for i, row, length in zip(rows, features, mask.sum(1).tolist(), strict=True):
                 out[i] = row[:length].clone()
     return out
 
@@ -98,9 +98,9 @@ class CrossEncoder(nn.Module):
         """Logits [N] from what the language model read, [N, T, 2 d + 2], and its mask [N, T]."""
         hidden = self.states(read[..., :-2])
         if self.support:
-            given, alone = read[..., -2], read[..., -1]
-            ratio = (given - alone).clamp(-LOG_LIMIT, LOG_LIMIT)
-            hidden = hidden + self.words(torch.stack([ratio, given.clamp(min=-LOG_LIMIT), alone.clamp(min=-LOG_LIMIT)], -1) / 4)
+            logp_given, logp_alone = read[..., -2], read[..., -1]
+            ratio = (logp_given - logp_alone).clamp(-LOG_LIMIT, LOG_LIMIT)
+            hidden = hidden + self.words(torch.stack([ratio, logp_given.clamp(min=-LOG_LIMIT), logp_alone.clamp(min=-LOG_LIMIT)], -1) / 4)
         token = nn.functional.gelu(self.mix(hidden, src_key_padding_mask=mask == 0))
         keep = mask[..., None].bool()
         mean = (token * keep).sum(1) / keep.sum(1).clamp(min=1)

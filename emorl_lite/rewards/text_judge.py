@@ -74,11 +74,11 @@ class TextClassifier:
     @classmethod
     def fresh(cls, encoder: str, r: int, alpha: int, max_tokens: int, seed: int = 0, device: str = "auto") -> TextClassifier:
         """A pretrained encoder with LoRA on every linear layer, and a new head."""
-        bare, tokenizer = _pretrained(AutoModel, encoder, device)
+        base_model, tokenizer = _pretrained(AutoModel, encoder, device)
         torch.manual_seed(seed)
         lora = LoraConfig(r=r, lora_alpha=alpha, target_modules="all-linear", task_type="FEATURE_EXTRACTION")
-        head = PairHead(bare.config.hidden_size).to(next(bare.parameters()).device)
-        return cls(quietly(get_peft_model)(bare, lora), tokenizer, encoder, max_tokens, head)
+        head = PairHead(base_model.config.hidden_size).to(next(base_model.parameters()).device)
+        return cls(quietly(get_peft_model)(base_model, lora), tokenizer, encoder, max_tokens, head)
 
     @property
     def device(self) -> torch.device:
@@ -96,8 +96,8 @@ class TextClassifier:
         if self.head is None:
             z = out.logits.float()
             return z[:, 0] if self.labels == 1 else z[:, 1] - z[:, 0]
-        which = [[-1 if part is None else part for part in batch.sequence_ids(i)] for i in range(len(texts))]  # 0 statement, 1 reply
-        parts = torch.tensor(which, device=self.device)
+        sequence_ids = [[-1 if part is None else part for part in batch.sequence_ids(i)] for i in range(len(texts))]  # 0 statement, 1 reply
+        parts = torch.tensor(sequence_ids, device=self.device)
         return self.head(out.last_hidden_state.float(), (parts == 0).float(), (parts == 1).float())
 
     @torch.no_grad()
@@ -139,20 +139,20 @@ class TextClassifier:
         if not file.is_file():
             raise UserError(f"{folder}: no trained classifier here")
         facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
-        made = cls.fresh(facts["encoder"], facts["r"], facts["alpha"], facts["max_tokens"], device=device)
-        if any(abs(a - b) > 1e-3 for a, b in zip(made.probe(), facts["probe"], strict=True)):
+        classifier = cls.fresh(facts["encoder"], facts["r"], facts["alpha"], facts["max_tokens"], device=device)
+        if any(abs(a - b) > 1e-3 for a, b in zip(classifier.probe(), facts["probe"], strict=True)):
             raise UserError(f"{folder}: this classifier was trained on another encoder than {facts['encoder']!r}")
         state = {name: x.float() for name, x in load_file(file).items()}
-        assert made.head is not None
-        made.head.load_state_dict({name.removeprefix("head."): state.pop(name) for name in list(state) if name.startswith("head.")})
-        set_peft_model_state_dict(made.model, state)
-        made.model.eval()
-        return made
+        assert classifier.head is not None
+        classifier.head.load_state_dict({name.removeprefix("head."): state.pop(name) for name in list(state) if name.startswith("head.")})
+        set_peft_model_state_dict(classifier.model, state)
+        classifier.model.eval()
+        return classifier
 
 
 def _pretrained(kind: Any, path: str, device: str, whole: bool = False) -> tuple[Any, Any]:
     """(model, tokenizer) from a local folder or the hub; `whole`: weights that it lacks are an error, not drawn at random."""
-    place = resolve(path)
+    name_or_path = resolve(path)
     level = logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # weights that are left over are announced as a warning
@@ -160,10 +160,10 @@ def _pretrained(kind: Any, path: str, device: str, whole: bool = False) -> tuple
         target, _ = choose_device(device, "float32")
         torch.manual_seed(0)  # RoBERTa comes without a pooler: its random one must be the same when it is loaded again
         options: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
-        model, loaded = kind.from_pretrained(place, **options)
+        model, loaded = kind.from_pretrained(name_or_path, **options)
         if whole and loaded["missing_keys"]:
             raise UserError(f"classifier {path!r}: has no trained head ({sorted(loaded['missing_keys'])[0]} is missing)")
-        return model.to(target).eval(), AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        return model.to(target).eval(), AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"classifier {path!r}: {how_to_get(path)} ({reason})") from error
@@ -181,11 +181,11 @@ def train_text_classifier(
     on_step: Callable[[int, float], None] | None = None,
 ) -> tuple[TextClassifier, float]:
     """Fine-tune an encoder on pairs and their labels [N] in [0, 1]. Returns (classifier, seconds)."""
-    made = TextClassifier.fresh(encoder, config.text_lora_r, 2 * config.text_lora_r, config.text_tokens, seed, device)
-    made.model.train()
+    classifier = TextClassifier.fresh(encoder, config.text_lora_r, 2 * config.text_lora_r, config.text_tokens, seed, device)
+    classifier.model.train()
     seconds = fit(
-        made.trained(),
-        lambda rows: made.logits([pairs[i].prompt for i in rows], [pairs[i].reply for i in rows]),
+        classifier.trained(),
+        lambda rows: classifier.logits([pairs[i].prompt for i in rows], [pairs[i].reply for i in rows]),
         labels,
         [len(p.prompt) + len(p.reply) for p in pairs],
         epochs=config.text_epochs,
@@ -197,5 +197,5 @@ def train_text_classifier(
         seed=seed,
         on_step=on_step,
     )
-    made.model.eval()
-    return made, seconds
+    classifier.model.eval()
+    return classifier, seconds

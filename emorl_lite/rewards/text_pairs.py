@@ -79,12 +79,12 @@ def reflection_pairs(examples: Sequence[Example], seed: int = 0) -> list[Pair]:
     if len(by_prompt) < 2 or not {"high", "low"} <= {e.quality for e in examples}:
         raise UserError("reflection classifier: the data needs replies of high and of low quality to two prompts or more")
     pairs = []
-    for prompt, own in by_prompt.items():
-        for e in own:
+    for prompt, group in by_prompt.items():
+        for e in group:
             reply = plain_question(e.reply) if "?" in e.reply and rng.random() < 0.5 else e.reply
             pairs.append(Pair(prompt, reply, e.quality, reflection=PAIR_REFLECTION[e.quality]))
-        elsewhere = [p for p in by_prompt if by_prompt[p][0].topic != own[0].topic] or [p for p in by_prompt if p != prompt]
-        high, low = ([e.reply for e in own if e.quality == quality] for quality in ("high", "low"))
+        elsewhere = [p for p in by_prompt if by_prompt[p][0].topic != group[0].topic] or [p for p in by_prompt if p != prompt]
+        high, low = ([e.reply for e in group if e.quality == quality] for quality in ("high", "low"))
         for reply in high:
             pairs += _changed(reply, prompt, rng.choice(elsewhere), rng)
         if len(low) > 1 and rng.random() < 0.6:
@@ -95,18 +95,18 @@ def reflection_pairs(examples: Sequence[Example], seed: int = 0) -> list[Pair]:
     return pairs
 
 
-def _changed(reply: str, prompt: str, other: str, rng: random.Random) -> list[Pair]:
+def _changed(reply: str, prompt: str, other_prompt: str, rng: random.Random) -> list[Pair]:
     """Pairs made of a good reply, for its own client and for another one.
 
     What is done to it for its own client is done as often for the other one: the change itself must tell nothing.
     """
-    pairs = [Pair(other, reply, "mismatched", reflection=0.0)]
-    for client, right in ((prompt, 1.0), (other, 0.0)):
+    pairs = [Pair(other_prompt, reply, "mismatched", reflection=0.0)]
+    for client, label in ((prompt, 1.0), (other_prompt, 0.0)):
         draw = rng.random()
         if draw < 0.2:
-            pairs.append(Pair(client, asked(reply), "asked", reflection=right))
+            pairs.append(Pair(client, asked(reply), "asked", reflection=label))
         elif draw < 0.4:
-            pairs.append(Pair(client, cut(reply), "cut", reflection=0.6 * right))
+            pairs.append(Pair(client, cut(reply), "cut", reflection=0.6 * label))
     if rng.random() < 0.2:
         pairs.append(Pair(prompt, shuffled(reply, rng), "shuffled", reflection=0.0))
     return pairs

@@ -56,17 +56,17 @@ def real_classifier(
         return TextClassifier.restore(folder, device)
     pairs, losses = training_pairs(objective, dataset()), []
     labels = [getattr(p, objective) for p in pairs]
-    look: dict[str, Any] = {"desc": f"{objective} classifier", "file": sys.stdout, "mininterval": 5, "disable": not progress}
-    with tqdm(total=steps(len(pairs), config.text_epochs, config.text_batch), **look) as bar:
+    tqdm_options: dict[str, Any] = {"desc": f"{objective} classifier", "file": sys.stdout, "mininterval": 5, "disable": not progress}
+    with tqdm(total=steps(len(pairs), config.text_epochs, config.text_batch), **tqdm_options) as bar:
 
         def on_step(step: int, loss: float) -> None:
             losses.append({"objective": objective, "step": step, "loss": loss})
             bar.update()
 
-        made, seconds = train_text_classifier(encoder, pairs, labels, config, device=device, on_step=on_step)
-    made.save(folder, objective=objective, pairs=len(pairs), seconds=round(seconds, 1), **options)
+        classifier, seconds = train_text_classifier(encoder, pairs, labels, config, device=device, on_step=on_step)
+    classifier.save(folder, objective=objective, pairs=len(pairs), seconds=round(seconds, 1), **options)
     pd.DataFrame(losses).to_csv(folder / "losses.csv", index=False)
-    return made
+    return classifier
 
 
 def real_fluency(config: TextRewards, frozen: Callable[[], LanguageModel], device: Device) -> Fluency:
@@ -86,9 +86,9 @@ def warm_start_examples(dataset: Dataset, epitome: Path | None, seed: int = 0) -
     rng = random.Random(f"warm-start-{seed}")
     chosen: list[tuple[str, str]] = []
     for prompt in dataset.prompts("train"):
-        own = [e for e in dataset.examples("train") if e.prompt == prompt]
+        examples = [e for e in dataset.examples("train") if e.prompt == prompt]
         for quality, n in (("high", 1), ("medium", 1), ("low", 2)):
-            replies = [e.reply for e in own if e.quality == quality and len(e.reply.split()) >= 3]
+            replies = [e.reply for e in examples if e.quality == quality and len(e.reply.split()) >= 3]
             chosen += [(prompt, reply) for reply in rng.sample(replies, min(n, len(replies)))]
     if epitome is not None:
         kind = [p for p in empathy_pairs(epitome, "train", made=False) if p.empathy and _short(p, 30) and len(p.prompt.split()) <= 80]
@@ -103,9 +103,9 @@ def _short(pair: Pair, words: int) -> bool:
 
 def reply_qualities(classifier: TextClassifier, dataset: Dataset, split: str, change: Callable[[str], str] = str) -> dict[str, list[float]]:
     """Scores of a split's own replies, by quality; `change` is applied to each reply first."""
-    found = {}
+    scores_by_quality = {}
     examples = dataset.examples(split)
     for quality in dict.fromkeys(e.quality for e in examples):
-        own = [e for e in examples if e.quality == quality]
-        found[quality] = classifier.scores([e.prompt for e in own], [change(e.reply) for e in own]).tolist()
-    return found
+        group = [e for e in examples if e.quality == quality]
+        scores_by_quality[quality] = classifier.scores([e.prompt for e in group], [change(e.reply) for e in group]).tolist()
+    return scores_by_quality

@@ -75,9 +75,9 @@ class Processes(Team):
 
     def same(self, value: T) -> T:
         """The first process's value, in all of them."""
-        told: list[Any] = [value]
-        dist.broadcast_object_list(told, src=0)
-        first: T = told[0]
+        values: list[Any] = [value]
+        dist.broadcast_object_list(values, src=0)
+        first: T = values[0]
         return first
 
     def share(self, rows: list[int]) -> list[int]:

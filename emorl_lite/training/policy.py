@@ -75,20 +75,21 @@ def own_adapter(policy: AdapterPolicy, folder: Path | str | None, seed: int, sta
     Two owners of one name would train on from each other's weights. With `start_from_loaded` that is what is wanted; the digest that is
     returned then tells the run from one that started at the base. Raises UserError for an adapter of another run.
     """
-    lm, name, own = policy.lm, policy.adapter, str(Path(folder).resolve()) if folder is not None else None
+    lm, name, run_folder = policy.lm, policy.adapter, str(Path(folder).resolve()) if folder is not None else None
     if start_from_loaded:
         if name not in lm.adapters:
             raise UserError(f"adapter {name!r} is not loaded, so there is nothing to start from: load_adapter() comes first")
         tensors = [x.detach().float().cpu().numpy().tobytes() for key, x in lm.model.named_parameters() if f".{name}." in key]
         return {"started_from": digest(b"".join(tensors))}
     if name in lm.adapters:
-        if own is None or lm.origin.get(name) != own:
-            whose = lm.origin.get(name) or "made in this process"
+        if run_folder is None or lm.origin.get(name) != run_folder:
+            origin = lm.origin.get(name) or "made in this process"
             raise UserError(
-                f"adapter {name!r} is in the model already ({whose}) and is not {f'the run of {own}' if own else 'of this run'}: "
+                f"adapter {name!r} is in the model already ({origin}) and is "
+                f"not {f'the run of {run_folder}' if run_folder else 'of this run'}: "
                 "train under another name, on a model without it, or from its weights with start_from_loaded=True"
             )
         quietly(lm.model.delete_adapter)(name)  # what the folder holds, if anything, is loaded into a fresh one
     policy.make(seed)
-    lm.origin[name] = own
+    lm.origin[name] = run_folder
     return {}

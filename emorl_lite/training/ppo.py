@@ -83,8 +83,8 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
 def leave_one_out(scores: Tensor, k: int) -> Tensor:
     """Each score minus the mean of the other k - 1 of its prompt, [N]; the k samples of a prompt are adjacent (arXiv 2402.14740, eq. 7)."""
     groups = scores.view(-1, k)
-    others = (groups.sum(1, keepdim=True) - groups) / (k - 1)
-    return (groups - others).view(-1)
+    baseline = (groups.sum(1, keepdim=True) - groups) / (k - 1)
+    return (groups - baseline).view(-1)
 
 
 def policy_loss(logp: Tensor, old_logp: Tensor, advantages: Tensor, mask: Tensor, clip: float) -> Tensor:
@@ -101,9 +101,9 @@ def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
     """1 - Var(returns - values) / Var(returns) over the mask; NaN where the returns do not vary."""
-    kept = mask.bool()
-    variance = returns[kept].var(correction=0)
-    return float(1 - (returns - values)[kept].var(correction=0) / variance) if variance > 1e-12 else math.nan
+    valid = mask.bool()
+    variance = returns[valid].var(correction=0)
+    return float(1 - (returns - values)[valid].var(correction=0) / variance) if variance > 1e-12 else math.nan
 
 
 class PPOTrainer:
@@ -179,8 +179,14 @@ class PPOTrainer:
             if not self.steps and self.config.checkpoint_every:
                 self.save_checkpoint()  # the adapter's first weights: a run killed early starts from the same
             # plain text on standard output: a notebook keeps it as text, without widget state
-            look: dict[str, Any] = {"desc": self.adapter, "unit": "ep", "file": sys.stdout, "mininterval": 1, "disable": not self.progress}
-            with tqdm(total=self.config.episodes, initial=self.episodes, **look) as bar:
+            tqdm_options: dict[str, Any] = {
+                "desc": self.adapter,
+                "unit": "ep",
+                "file": sys.stdout,
+                "mininterval": 1,
+                "disable": not self.progress,
+            }
+            with tqdm(total=self.config.episodes, initial=self.episodes, **tqdm_options) as bar:
                 while not (reason := stop_reason(self.config, self.episodes, self.validation_means, self.last_kls)):
                     row = self.step()
                     self.run.append(row, self.last_samples)
@@ -200,8 +206,8 @@ class PPOTrainer:
         self._set_learning_rates()
         config, k = self.config, self.config.k if self.config.estimator == "rloo" else 1
         with self.random:
-            drawn = self.team.same(self._next_prompts(min(config.batch_size, max(1, config.episodes - self.episodes))))
-            rows = self.team.share(drawn)
+            prompt_rows = self.team.same(self._next_prompts(min(config.batch_size, max(1, config.episodes - self.episodes))))
+            rows = self.team.share(prompt_rows)
             rollout = self.policy.rollout([self.prompts[row] for row in rows], self.encoded[torch.tensor(rows)], k, config)
             prompts = [self.prompts[row] for row in rows for _ in range(k)]
             scores = self.objective.scores(prompts, rollout.texts)
@@ -211,7 +217,7 @@ class PPOTrainer:
                 self.team.copy(self.value_head.parameters())
             updated = self._update(rollout, scores.to(rollout.mask.device), k)
         self.steps += 1
-        self.episodes += len(drawn)
+        self.episodes += len(prompt_rows)
         self.samples += len(rollout) * self.team.size
         self.last_samples = [
             {"step": self.steps, "prompt": prompts[i], "reply": rollout.texts[i], "score": float(scores[i])}
@@ -243,12 +249,12 @@ class PPOTrainer:
             for group in torch.randperm(len(rollout)).to(scores.device).split(group_size):
                 self.optimizer.zero_grad()
                 for rows in self._passes(group, rollout.mask):
-                    share, loss, told = self._loss(rollout, advantages, returns, old_values, rows, group)
+                    share, loss, metrics = self._loss(rollout, advantages, returns, old_values, rows, group)
                     (share * loss).backward()
                     for name in sums:
-                        sums[name] += share * told[name]
+                        sums[name] += share * metrics[name]
                     if not updates:
-                        first_ratio = max(first_ratio, told["ratio"])
+                        first_ratio = max(first_ratio, metrics["ratio"])
                 self.team.average_gradients([*self.parameters, *self.value_head.parameters()])
                 nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm)
                 nn.utils.clip_grad_norm_(self.value_head.parameters(), config.max_grad_norm)
@@ -291,11 +297,11 @@ class PPOTrainer:
             vf = value_loss(values, old_values[rows, :T], returns[rows, :T], mask, config.value_clip)
         with torch.no_grad():
             log_ratio = logp - old_logp
-            away = (log_ratio.exp() - 1).abs() * mask
+            deviation = (log_ratio.exp() - 1).abs() * mask
             measured = {
-                "ratio": float(away.max()),
+                "ratio": float(deviation.max()),
                 "approx_kl": float(masked_mean(log_ratio.exp() - 1 - log_ratio, mask)),
-                "clipfrac": float(masked_mean((away > config.clip).float(), mask)),
+                "clipfrac": float(masked_mean((deviation > config.clip).float(), mask)),
                 "policy_loss": float(pg),
                 "value_loss": float(vf),
             }
@@ -322,13 +328,13 @@ class PPOTrainer:
 
     def _watched(self, key: str, prompts: list[str], replies: list[str], scores: Tensor) -> float:
         """Mean of a watched reward; if it is the trained one itself, its scores are there."""
-        own = self.watch[key] is self.objective.reward
-        return float((scores if own else score(self.watch[key], prompts, replies, key)).mean())
+        is_objective = self.watch[key] is self.objective.reward
+        return float((scores if is_objective else score(self.watch[key], prompts, replies, key)).mean())
 
     def _set_learning_rates(self) -> None:
-        left = max(0.0, 1 - self.episodes / self.config.episodes) if self.config.anneal_lr else 1.0
+        remaining = max(0.0, 1 - self.episodes / self.config.episodes) if self.config.anneal_lr else 1.0
         for group, rate in zip(self.optimizer.param_groups, (self.config.lr, self.config.value_lr), strict=True):
-            group["lr"] = rate * left
+            group["lr"] = rate * remaining
 
     def _passes(self, group: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """Cut the rows of one optimizer step into forward passes; sorting by length saves padding, and the gradient is the group's."""
@@ -373,13 +379,13 @@ class PPOTrainer:
         finished = self._read(resume) if self.run.path is not None else False
         if not finished:
             self.run.rewind(self.steps)
-        told = self.team.same({"finished": finished, "moments": optimizer_tensors(self.optimizer), **self._counters()})
+        state = self.team.same({"finished": finished, "moments": optimizer_tensors(self.optimizer), **self._counters()})
         if not self.team.leads:
-            self.random = OwnRandomness(self.lm.device, self.team.seed(self.seed) + 7919 * int(told["steps"]))
-            load_optimizer_tensors(self.optimizer, told["moments"])
-            self._set_counters(told)
+            self.random = OwnRandomness(self.lm.device, self.team.seed(self.seed) + 7919 * int(state["steps"]))
+            load_optimizer_tensors(self.optimizer, state["moments"])
+            self._set_counters(state)
         self.team.copy([*self.parameters, *self.value_head.parameters()])
-        return bool(told["finished"])
+        return bool(state["finished"])
 
     def _read(self, resume: bool) -> bool:
         """What the folder holds: a finished run (True), a checkpoint, or nothing yet."""
@@ -393,8 +399,8 @@ class PPOTrainer:
                 self.extra.load_state_dict(self.run.extra())
                 self._set_counters({name: record[name] for name in ("steps", "episodes", "samples", "seconds")})
             return True
-        if (found := self.run.load()) is not None:
-            parts, state = found
+        if (checkpoint := self.run.load()) is not None:
+            parts, state = checkpoint
             check_identity(self.run.checkpoint, state["identity"], self.identity())
             if state["base"] != self.lm.base_probe():
                 base = self.lm.config.path

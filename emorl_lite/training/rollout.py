@@ -50,8 +50,8 @@ class RowPolicy(Protocol):
 
 def trim(inputs: Encoded) -> Encoded:
     """Drop the columns in which every row is padding."""
-    used = inputs.mask.any(0)
-    return Encoded(inputs.ids[:, used], inputs.mask[:, used])
+    columns = inputs.mask.any(0)
+    return Encoded(inputs.ids[:, columns], inputs.mask[:, columns])
 
 
 def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
@@ -124,19 +124,19 @@ def sample(lm: LanguageModel, inputs: Encoded, k: int, temperature: float, polic
             cache.batch_repeat_interleave(k)
             logits, hidden, mask = (x.repeat_interleave(k, 0) for x in (logits, hidden, mask))
         logp = torch.log_softmax(logits.float() / temperature, -1)
-        drawn = draw(logp)
-        tokens[rows, t] = drawn
-        measured.write((rows, t), logp, hidden, drawn)
-        going = (drawn != lm.tokenizer.eos_token_id).nonzero().squeeze(-1)
-        if not len(going):
+        next_tokens = draw(logp)
+        tokens[rows, t] = next_tokens
+        measured.write((rows, t), logp, hidden, next_tokens)
+        active = (next_tokens != lm.tokenizer.eos_token_id).nonzero().squeeze(-1)
+        if not len(active):
             break
-        if len(going) < len(rows):
-            cache.batch_select_indices(going)
-            rows, drawn, mask = rows[going], drawn[going], mask[going]
+        if len(active) < len(rows):
+            cache.batch_select_indices(active)
+            rows, next_tokens, mask = rows[active], next_tokens[active], mask[active]
         if policy is not None:
             policy.use(rows)
         mask = F.pad(mask, (0, 1), value=1)
-        ids, positions = drawn[:, None], mask.sum(1, keepdim=True) - 1
+        ids, positions = next_tokens[:, None], mask.sum(1, keepdim=True) - 1
     T = t + 1
     return tokens[:, :T], Measured(measured.logp[:, :T], measured.entropy[:, :T], measured.features[:, :T])
 
@@ -178,16 +178,16 @@ def collect(
     lengths = mask.sum(1)
     for rows in lengths.argsort().split(batch_size):
         T = int(lengths[rows].max())
-        batch, y, m, at = trim(repeated[rows]), tokens[rows, :T], mask[rows, :T], (rows[:, None], torch.arange(T, device=rows.device))
+        batch, y, m, index = trim(repeated[rows]), tokens[rows, :T], mask[rows, :T], (rows[:, None], torch.arange(T, device=rows.device))
         if remeasure:
             if policy is not None:
                 policy.use(rows)
             logits, hidden = lm.forward_reply(batch, y, m, hidden=True)
             assert hidden is not None
-            measured.write(at, torch.log_softmax(logits.float() / temperature, -1), hidden, y)
+            measured.write(index, torch.log_softmax(logits.float() / temperature, -1), hidden, y)
         with lm.without_adapters():
             logits, _ = lm.forward_reply(batch if reference is None else trim(ref_prompts[rows]), y, m)
-        ref_logp[at] = token_logprobs(logits, y, temperature)
+        ref_logp[index] = token_logprobs(logits, y, temperature)
     keep = mask.float()
     logp, entropy, features = measured.logp * keep, measured.entropy * keep, measured.features * keep[..., None]
     return Rollout(repeated, tokens, keep, lm.decode(tokens), logp, ref_logp * keep, entropy, features)

@@ -80,8 +80,8 @@ class RunFolder:
 
     def finished(self) -> dict[str, Any] | None:
         """What a finished run says of itself."""
-        found: dict[str, Any] | None = json.loads(self.done.read_text(encoding="utf-8")) if self.done.is_file() else None
-        return found
+        record: dict[str, Any] | None = json.loads(self.done.read_text(encoding="utf-8")) if self.done.is_file() else None
+        return record
 
     def extra(self) -> dict[str, Tensor]:
         """A finished run's trained parameters beside the adapter."""
