@@ -85,20 +85,20 @@ class ExactMap:
         temperature, also for weights that do not sum to 1.
         """
         w = self._on_simplex(weights)
-        found = np.full((len(w), len(self.indices)), -1)
+        located = np.full((len(w), len(self.indices)), -1)
         for start in range(0, len(w), 2048):
             part = slice(start, start + 2048)
             inside = np.minimum.reduceat(w[part] @ self._facets.T, self._start, axis=1)  # [n, G]: distance from the nearest facet
-            for row, own in enumerate(self.indices):
-                deepest = own[inside[:, own].argmax(1)]
-                near = inside[np.arange(len(deepest)), deepest] >= -10 * TOLERANCE
-                found[part, row] = np.where(near, deepest, -1)
-        return found
+            for row, indices in enumerate(self.indices):
+                deepest = indices[inside[:, indices].argmax(1)]
+                contained = inside[np.arange(len(deepest)), deepest] >= -10 * TOLERANCE
+                located[part, row] = np.where(contained, deepest, -1)
+        return located
 
     def replies(self, weights: Any) -> list[list[str | None]]:
         """Replies [B * S][n] by look-up; None in a hole."""
-        found = self.locate(weights)
-        return [[self.regions[i].reply if i >= 0 else None for i in column] for column in found.T]
+        located = self.locate(weights)
+        return [[self.regions[i].reply if i >= 0 else None for i in column] for column in located.T]
 
     def margins(self, weights: Any) -> np.ndarray:
         """How far each weight vector, brought to the simplex, may move before each reply changes, [n, B * S]; NaN in a hole."""
@@ -147,9 +147,9 @@ def exact_map(tree: PrefixTree) -> ExactMap:
     for start in range(0, len(tree.prompts) * samples, TOGETHER):
         builder.follow(np.arange(start, min(start + TOGETHER, len(tree.prompts) * samples)))
     regions = sorted(builder.regions(), key=lambda region: region.row)
-    found = ExactMap(list(tree.adapters), tree.prompts, regions, samples, tree.samples > 0, tree.rows_read - before)
-    check_map(found)
-    return found
+    exact = ExactMap(list(tree.adapters), tree.prompts, regions, samples, tree.samples > 0, tree.rows_read - before)
+    check_map(exact)
+    return exact
 
 
 class _Builder:
@@ -177,12 +177,12 @@ class _Builder:
     def _step(self, items: np.ndarray) -> np.ndarray:
         """One more token: every piece goes on as a whole, or in parts."""
         nodes, pieces = [self.nodes[i] for i in items], [self.pieces[i] for i in items]
-        going = []
+        branches = []
         for node, piece, tokens in zip(nodes, pieces, _vertex_choices(self.tree, nodes, pieces), strict=True):
             parts = {tokens[0]: piece} if (tokens == tokens[0]).all() else _split(self.tree, node, piece, tokens)
-            going += [(node, token, part) for token, part in parts.items()]
-        children = self.tree.children(np.array([g[0] for g in going]), np.array([g[1] for g in going]))
-        return self._add(children, [part for _, _, part in going])
+            branches += [(node, token, part) for token, part in parts.items()]
+        children = self.tree.children(np.array([g[0] for g in branches]), np.array([g[1] for g in branches]))
+        return self._add(children, [part for _, _, part in branches])
 
     def regions(self) -> list[Region]:
         """One for each piece whose reply has ended."""

@@ -53,16 +53,16 @@ def best_weights(scored: ScoredMap, utility: Mapping[str, float] | None = None, 
     finder = _Finder(scored, worth)
     best, cell = finder.climb(start)
     order = count()
-    whole = simplex(len(scored.map.objectives))
+    full_simplex = simplex(len(scored.map.objectives))
     queue: list[tuple[float, int, Piece, dict[int, int], dict[int, Sequence[int]]]] = []
-    bound, undecided = finder.bound(whole, {})
+    bound, undecided = finder.bound(full_simplex, {})
     if undecided:
-        queue.append((-bound, next(order), whole, {}, undecided))
-    seen = 0
+        queue.append((-bound, next(order), full_simplex, {}, undecided))
+    branched = 0
     slack = 1e-12 * max(1.0, float(np.abs(worth).max()))  # rounding is no improvement
-    while queue and -queue[0][0] > best + slack and seen < branches:
+    while queue and -queue[0][0] > best + slack and branched < branches:
         _, _, piece, fixed, open_rows = heapq.heappop(queue)
-        seen += 1
+        branched += 1
         row, regions = max(open_rows.items(), key=lambda item: np.ptp(worth[item[1]]) / len(item[1]))
         for region in regions:
             part = piece.cut(scored.map.regions[region].piece.facets)
@@ -78,19 +78,19 @@ def best_weights(scored: ScoredMap, utility: Mapping[str, float] | None = None, 
     bound = max(best, -queue[0][0]) if queue else best
     weights, radius = cell.deepest
     scores = dict(zip(scored.names, scored.means(weights)[0].tolist(), strict=True))
-    return Optimum(tuple(weights.tolist()), scores, best, bound, cell, radius, seen)
+    return Optimum(tuple(weights.tolist()), scores, best, bound, cell, radius, branched)
 
 
 def exact_search(scored: ScoredMap, utility: Mapping[str, float] | None = None) -> SearchResult:
     """The exact optimum in the shape of a search's result: a table of one row. Its note tells if branch and bound was cut short."""
     began = time.perf_counter()
-    found = best_weights(scored, utility)
-    proven = found.bound <= found.value + 1e-9
+    optimum = best_weights(scored, utility)
+    proven = optimum.bound <= optimum.value + 1e-9
     row: dict[str, Any] = {"level": 1, "point": 1}
-    row |= {f"w_{name}": w for name, w in zip(scored.map.objectives, found.weights, strict=True)} | found.scores
-    row |= {"mean": float(np.mean(list(found.scores.values()))), "seconds": time.perf_counter() - began}
-    row["note"] = "" if proven else f"not proven: at most {found.bound:.6f}"
-    return SearchResult(pd.DataFrame([row]), found.weights, found.scores, [np.eye(len(found.weights))])
+    row |= {f"w_{name}": w for name, w in zip(scored.map.objectives, optimum.weights, strict=True)} | optimum.scores
+    row |= {"mean": float(np.mean(list(optimum.scores.values()))), "seconds": time.perf_counter() - began}
+    row["note"] = "" if proven else f"not proven: at most {optimum.bound:.6f}"
+    return SearchResult(pd.DataFrame([row]), optimum.weights, optimum.scores, [np.eye(len(optimum.weights))])
 
 
 def _worth(scored: ScoredMap, utility: Mapping[str, float] | None) -> np.ndarray:
@@ -122,9 +122,9 @@ class _Finder:
             if row in fixed:
                 best[row] = self.worth[fixed[row]]
             else:
-                own = candidates[rows == row]
-                if len(own) > 1:
-                    open_rows[row] = own.tolist()
+                row_regions = candidates[rows == row]
+                if len(row_regions) > 1:
+                    open_rows[row] = row_regions.tolist()
         return float(best.sum()) / len(best), open_rows
 
     def climb(self, start: Any) -> tuple[float, Piece]:
@@ -132,14 +132,14 @@ class _Finder:
         d = len(self.scored.map.objectives)
         tried = np.vstack([region.piece.vertices.mean(0) for region in self.regions])
         if start is not None:
-            given = np.atleast_2d(np.asarray(start, dtype=np.float64))
-            tried = np.vstack([given / given.sum(1, keepdims=True), tried])
+            starts = np.atleast_2d(np.asarray(start, dtype=np.float64))
+            tried = np.vstack([starts / starts.sum(1, keepdims=True), tried])
         tried = np.vstack([tried, np.random.default_rng(0).dirichlet(np.ones(d), 4096)])
-        found = self.scored.map.locate(tried)
-        values = np.where((found >= 0).all(1), self.worth[found].mean(1), -np.inf)
+        located = self.scored.map.locate(tried)
+        values = np.where((located >= 0).all(1), self.worth[located].mean(1), -np.inf)
         for i in values.argsort()[::-1]:
             piece: Piece | None = simplex(d)
-            for region in found[i]:
+            for region in located[i]:
                 piece = piece.cut(self.regions[region].piece.facets) if piece else None
             if piece is not None:
                 return float(values[i]), piece

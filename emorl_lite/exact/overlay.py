@@ -62,20 +62,22 @@ def overlay(scored: ScoredMap, rows: Sequence[int] | None = None) -> Overlay:
 
     Cells thinner than the tolerance are left out. Raises UserError for no rows, or more than three objectives.
     """
-    found = scored.map
-    rows = list(range(len(found.prompts) * found.samples)) if rows is None else list(rows)
-    d = len(found.objectives)
+    exact = scored.map
+    rows = list(range(len(exact.prompts) * exact.samples)) if rows is None else list(rows)
+    d = len(exact.objectives)
     if not rows:
         raise UserError("overlay: no rows")
     if d > 3:
         raise UserError(f"overlay: for two or three objectives, this map has {d}; use best_weights for the optimum")
     outlines = _between(scored, rows) if d == 2 else _faces(scored, rows)
     centres = np.array([outline.mean(0) if d == 2 else _inside(outline) for outline in outlines])
-    regions = found.locate(centres)[:, rows]
-    kept = (regions >= 0).all(1)
+    regions = exact.locate(centres)[:, rows]
+    valid = (regions >= 0).all(1)
     measure = np.array([_share(outline) for outline in outlines])
     scores = scored.scores[regions].mean(1)
-    return Overlay(found.objectives, scored.names, [outlines[i] for i in np.flatnonzero(kept)], centres[kept], measure[kept], scores[kept])
+    return Overlay(
+        exact.objectives, scored.names, [outlines[i] for i in np.flatnonzero(valid)], centres[valid], measure[valid], scores[valid]
+    )
 
 
 def _between(scored: ScoredMap, rows: Sequence[int]) -> list[np.ndarray]:

@@ -48,10 +48,10 @@ class Piece:
         inside, outside = np.flatnonzero(distance > ON), np.flatnonzero(distance < -ON)
         a, b, shared = self._edges(inside, outside)
         share = (distance[a] / (distance[a] - distance[b]))[:, None]
-        kept = distance >= -ON
-        vertices = np.vstack([self.vertices[kept], self.vertices[a] + share * (self.vertices[b] - self.vertices[a])])
-        on_border = np.append(distance[kept] <= ON, np.ones(len(a), dtype=bool))
-        incidence = np.hstack([np.vstack([self.incidence[kept], shared]), on_border[:, None]])
+        on_side = distance >= -ON
+        vertices = np.vstack([self.vertices[on_side], self.vertices[a] + share * (self.vertices[b] - self.vertices[a])])
+        on_border = np.append(distance[on_side] <= ON, np.ones(len(a), dtype=bool))
+        incidence = np.hstack([np.vstack([self.incidence[on_side], shared]), on_border[:, None]])
         facets = np.vstack([self.facets, normal])
         used = incidence.sum(0) >= facets.shape[1] - 1  # a facet of a (d-1)-dimensional piece has at least d-1 vertices
         return Piece(vertices, facets[used], incidence[:, used])
@@ -61,11 +61,11 @@ class Piece:
 
         Two vertices are the ends of an edge if no third one lies on all the facets that both lie on.
         """
-        on = self.incidence.astype(np.float32)  # counts by matrix products
-        i, j = np.nonzero(on[inside] @ on[outside].T >= self.facets.shape[1] - 2)
+        incidence = self.incidence.astype(np.float32)  # counts by matrix products
+        i, j = np.nonzero(incidence[inside] @ incidence[outside].T >= self.facets.shape[1] - 2)
         a, b = inside[i], outside[j]
         shared = self.incidence[a] & self.incidence[b]
-        edge = (shared.astype(np.float32) @ on.T == shared.sum(1)[:, None]).sum(1) == 2
+        edge = (shared.astype(np.float32) @ incidence.T == shared.sum(1)[:, None]).sum(1) == 2
         return a[edge], b[edge], shared[edge]
 
     @cached_property
@@ -102,10 +102,10 @@ class Piece:
         cost = np.append(np.zeros(d), -1.0)
         inside = np.hstack([-self.facets, np.ones((len(self.facets), 1))])
         total = np.append(np.ones(d), 0.0)[None]
-        found = linprog(cost, inside, np.zeros(len(self.facets)), total, [1.0], [(0, 1)] * (d + 1), method="highs")
-        if found.status != 0:  # thinner than the solver's tolerance
+        solution = linprog(cost, inside, np.zeros(len(self.facets)), total, [1.0], [(0, 1)] * (d + 1), method="highs")
+        if solution.status != 0:  # thinner than the solver's tolerance
             return self.vertices.mean(0), 0.0
-        return found.x[:-1], float(found.x[-1])
+        return solution.x[:-1], float(solution.x[-1])
 
     def margin(self, w: np.ndarray) -> float:
         """Weights w [d] can move at least this far within the simplex, in any direction, without leaving this piece; negative outside.

@@ -40,10 +40,10 @@ class ScoredMap:
 
         Raises UserError in a hole of the map.
         """
-        found = self.map.locate(weights)
-        if (found < 0).any():
+        located = self.map.locate(weights)
+        if (located < 0).any():
             raise UserError("the map has no reply at some of these weights: it has a hole")
-        return self.scores[found].mean(1)
+        return self.scores[located].mean(1)
 
     def evaluate(self, weights: Weights) -> dict[str, float]:
         """The evaluation of a search, by look-up."""
@@ -52,11 +52,13 @@ class ScoredMap:
     def regions(self, row: int) -> pd.DataFrame:
         """The regions of one prompt (and sample), the largest first: share of the simplex, reply, scores, mean, and whether its scores
         are on the prompt's Pareto front."""
-        own = self.map.indices[row]
-        table = pd.DataFrame({"share": [self.map.regions[i].piece.measure for i in own], "reply": [self.map.regions[i].reply for i in own]})
-        table[self.names] = self.scores[own]
-        table["mean"] = self.mean[own]
-        table["pareto"] = non_dominated(self.scores[own])
+        indices = self.map.indices[row]
+        table = pd.DataFrame(
+            {"share": [self.map.regions[i].piece.measure for i in indices], "reply": [self.map.regions[i].reply for i in indices]}
+        )
+        table[self.names] = self.scores[indices]
+        table["mean"] = self.mean[indices]
+        table["pareto"] = non_dominated(self.scores[indices])
         return table.sort_values("share", ascending=False, ignore_index=True)
 
     def expected(self) -> np.ndarray:

@@ -169,8 +169,8 @@ class Bench:
 
     def options(self, name: str) -> dict[str, Any]:
         """What every trainer of this bench is called with."""
-        own = {"folder": self.place(name), "seed": self.seed, "progress": self.progress}
-        return own | {"validation_prompts": self.validation_prompts}
+        options = {"folder": self.place(name), "seed": self.seed, "progress": self.progress}
+        return options | {"validation_prompts": self.validation_prompts}
 
     def identity(self) -> dict[str, Any]:
         """What makes a run of this bench this run, for methods that do not train with `PPOTrainer`."""
@@ -218,10 +218,10 @@ class Bench:
         """Train (finish, load) the run `name` with PPO on a reward; its adapter has the same name unless another is given."""
 
         def run() -> Cost:
-            more = self.options(name) | {"watch": self.objectives.watch()} | options
-            made = PPOTrainer(self.lm, adapter or name, reward, self.train_prompts, config, **more)
-            made.train()
-            return cost_of(made)
+            trainer_options = self.options(name) | {"watch": self.objectives.watch()} | options
+            trainer = PPOTrainer(self.lm, adapter or name, reward, self.train_prompts, config, **trainer_options)
+            trainer.train()
+            return cost_of(trainer)
 
         return self.once(name, run)
 

@@ -28,8 +28,8 @@ class ContextualBandit:
 
     def probabilities(self, context: list[float]) -> list[float]:
         """With which probability to draw each arm."""
-        found = [max(0.0, p) for p in self._workspace.predict(self._example(context))]
-        return [p / sum(found) for p in found]
+        probabilities = [max(0.0, p) for p in self._workspace.predict(self._example(context))]
+        return [p / sum(probabilities) for p in probabilities]
 
     def learn(self, context: list[float], arm: int, cost: float, probability: float) -> None:
         """In this context `arm`, drawn with this probability, cost so much."""

@@ -27,12 +27,12 @@ def sampled_replies(
     try:
         for start in range(0, len(prompts), batch_size):
             batch = list(prompts[start : start + batch_size])
-            read, plain = method.encode(batch, setting), lm.encode(batch)
+            inputs, plain = method.encode(batch, setting), lm.encode(batch)
             with method.policy(setting) as policy:
-                tokens = policy.generate(read, do_sample=True)
+                tokens = policy.generate(inputs, do_sample=True)
                 mask = lm.reply_mask(tokens)
                 tokens = tokens.masked_fill(mask == 0, lm.tokenizer.pad_token_id)
-                logp = policy.forward_reply(read, tokens, mask)[0].float().log_softmax(-1)
+                logp = policy.forward_reply(inputs, tokens, mask)[0].float().log_softmax(-1)
             with lm.without_adapters():
                 base = lm.forward_reply(plain, tokens, mask)[0].float().log_softmax(-1)
             terms = torch.where(logp.isinf(), 0.0, logp.exp() * (logp - base))

@@ -55,9 +55,9 @@ class EMORL(OfObjectives):
         evaluate = TreeEvaluation(self.tree(prompts), self.bench.objectives.scores)
         published = hierarchical_grid_search(evaluate, self.bench.names, self.bench.search, by_direction=True, progress=False)
         optimum = exact_search(self.exact_map(prompts))
-        found = {"published search": published.best, "exact optimum": optimum.best}
+        choices = {"published search": published.best, "exact optimum": optimum.best}
         # the cube's weights as shares: the size of the weights changes no greedy reply, but it is a temperature when replies are sampled
-        return {search: tuple(float(w) / sum(best) for w in best) for search, best in found.items()}
+        return {search: tuple(float(w) / sum(best) for w in best) for search, best in choices.items()}
 
     @contextmanager
     def policy(self, setting: Setting = None) -> Iterator[EnsembleLM]:

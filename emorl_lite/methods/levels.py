@@ -28,11 +28,11 @@ def levels(bench: Bench, budget: Budget = "shared") -> dict[str, Replies]:
     def after(layer: int) -> Replies:
         return lambda prompts, some: [LayerEnsemble(bench.lm, bench.adapters(budget), layer, w).reply(prompts) for w in some]
 
-    found: dict[str, Replies] = {"soup of A and B": of(RewardedSoups), "parameters": of(ExactAverage)}
-    found |= {f"after layer {k}": after(k) for k in range(1, count)}
+    by_level: dict[str, Replies] = {"soup of A and B": of(RewardedSoups), "parameters": of(ExactAverage)}
+    by_level |= {f"after layer {k}": after(k) for k in range(1, count)}
     if count:
-        found["before the final norm"] = after(count)
-    return found | {"last hidden state": of(EMORL), "probabilities": of(MODForward)}
+        by_level["before the final norm"] = after(count)
+    return by_level | {"last hidden state": of(EMORL), "probabilities": of(MODForward)}
 
 
 def level_scores(bench: Bench, prompts: Sequence[str], steps: int, budget: Budget = "shared") -> pd.DataFrame:
@@ -41,12 +41,12 @@ def level_scores(bench: Bench, prompts: Sequence[str], steps: int, budget: Budge
     Columns: runs (the study's name for those with this budget), level, w_<objective>, validation_mean (on the bench's validation prompts,
     to choose weights by), objectives, mean.
     """
-    some = utility_weights(len(bench.names), steps).tolist()
+    weight_grid = utility_weights(len(bench.names), steps).tolist()
     rows = []
     for level, replies_at in levels(bench, budget).items():
-        on_validation, on_test = replies_at(bench.validation_prompts, some), replies_at(prompts, some)
-        for weights, seen, replies in zip(some, on_validation, on_test, strict=True):
+        on_validation, on_test = replies_at(bench.validation_prompts, weight_grid), replies_at(prompts, weight_grid)
+        for weights, validation_replies, replies in zip(weight_grid, on_validation, on_test, strict=True):
             row = {"runs": OBJECTIVE_RUNS[budget], "level": level, **{f"w_{name}": w for name, w in zip(bench.names, weights, strict=True)}}
-            row |= {"validation_mean": bench.objectives.means(bench.validation_prompts, seen)["mean"]}
+            row |= {"validation_mean": bench.objectives.means(bench.validation_prompts, validation_replies)["mean"]}
             rows.append(row | bench.objectives.means(prompts, replies))
     return pd.DataFrame(rows)

@@ -47,10 +47,10 @@ def registered(name: str) -> tuple[type[Method], dict[str, Any]]:
     """A method's class and parameters. Raises UserError for an unknown name."""
     if name not in METHODS:
         raise UserError(f"method {name!r} is unknown: expected one of {', '.join(METHODS)}")
-    where, parameters = METHODS[name]
-    file, cls = where.split(":")
-    found: type[Method] = getattr(import_module(f"emorl_lite.methods.{file}"), cls)
-    return found, parameters
+    target, parameters = METHODS[name]
+    file, cls = target.split(":")
+    method: type[Method] = getattr(import_module(f"emorl_lite.methods.{file}"), cls)
+    return method, parameters
 
 
 def needs(name: str) -> tuple[str, ...]:

@@ -34,8 +34,8 @@ class RewardsAsText(WeightsAsText):
     def quantiles(self, scores: Tensor) -> Tensor:
         """Scores [N, d] -> the share of offline replies that score less, and half of those that score the same, [N, d]."""
         below = (self.offline[None] < scores[:, None]).float().mean(1)
-        same = (self.offline[None] == scores[:, None]).float().mean(1)
-        return below + same / 2
+        ties = (self.offline[None] == scores[:, None]).float().mean(1)
+        return below + ties / 2
 
 
 class RewardsInContext(Method):
@@ -79,8 +79,8 @@ class RewardsInContext(Method):
 
     def encode(self, prompts: Sequence[str], setting: Setting = None) -> Encoded:
         """The policy's inputs: prompts that ask for rewards."""
-        wanted = self.wanted(torch.tensor([list(setting or self.bench.uniform)]))
-        return self.bench.lm.encode(self.conditioning.inputs(prompts, wanted))
+        quantiles = self.wanted(torch.tensor([list(setting or self.bench.uniform)]))
+        return self.bench.lm.encode(self.conditioning.inputs(prompts, quantiles))
 
     def wanted(self, weights: Tensor) -> Tensor:
         """The reward quantiles [n, d] to ask for, given weights [n, d]."""
@@ -100,22 +100,24 @@ class RewardsInContext(Method):
         grid = torch.tensor(compositions(d, 5)) / 5
         for number in range(1, ROUNDS + 1):
             torch.manual_seed(bench.seed * 1000 + number)
-            asked = grid[torch.randint(len(grid), (budget // 2 // ROUNDS,))]
-            prompts = _take(bench.train_prompts, len(asked))
+            weights = grid[torch.randint(len(grid), (budget // 2 // ROUNDS,))]
+            prompts = _take(bench.train_prompts, len(weights))
             with active(lm, self.name), folded(lm):
-                replies = lm.reply(self.conditioning.inputs(prompts, self.wanted(asked)), do_sample=True)
+                replies = lm.reply(self.conditioning.inputs(prompts, self.wanted(weights)), do_sample=True)
             scores = bench.objectives(prompts, replies)
-            utility = (scores * asked).sum(1)
-            kept = _better_half(utility, asked).tolist()
-            data += self._examples([prompts[i] for i in kept], [replies[i] for i in kept], self.conditioning.quantiles(scores[kept]))
+            utility = (scores * weights).sum(1)
+            best_rows = _better_half(utility, weights).tolist()
+            data += self._examples(
+                [prompts[i] for i in best_rows], [replies[i] for i in best_rows], self.conditioning.quantiles(scores[best_rows])
+            )
             self._fine_tune(data, bench.seed + number)
         samples = budget // 2 + budget // 2 // ROUNDS * ROUNDS
         return samples, samples
 
     def _examples(self, prompts: Sequence[str], replies: Sequence[str], quantiles: Tensor) -> list[tuple[str, str]]:
         """(prompt with quantiles, reply) of the replies that ended."""
-        read = self.conditioning.inputs(prompts, quantiles)
-        return [(text, reply) for text, reply in zip(read, replies, strict=True) if not reply.endswith(UNFINISHED) and reply]
+        input_texts = self.conditioning.inputs(prompts, quantiles)
+        return [(text, reply) for text, reply in zip(input_texts, replies, strict=True) if not reply.endswith(UNFINISHED) and reply]
 
     def _fine_tune(self, data: list[tuple[str, str]], seed: int) -> None:
         lm, c = self.bench.lm, self.bench.ppo
@@ -136,10 +138,10 @@ def _take(prompts: Sequence[str], n: int) -> list[str]:
     return [prompts[i] for i in order[:n]]
 
 
-def _better_half(utility: Tensor, asked: Tensor) -> Tensor:
+def _better_half(utility: Tensor, weights: Tensor) -> Tensor:
     """Of the replies asked with the same weights, the better half: row numbers."""
     groups: dict[tuple[float, ...], list[int]] = {}
-    for i, w in enumerate(asked.tolist()):
+    for i, w in enumerate(weights.tolist()):
         groups.setdefault(tuple(w), []).append(i)
-    kept = [sorted(rows, key=lambda i: -float(utility[i]))[: (len(rows) + 1) // 2] for rows in groups.values()]
-    return torch.tensor([i for rows in kept for i in rows])
+    best_rows = [sorted(rows, key=lambda i: -float(utility[i]))[: (len(rows) + 1) // 2] for rows in groups.values()]
+    return torch.tensor([i for rows in best_rows for i in rows])

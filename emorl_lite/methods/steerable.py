@@ -45,19 +45,19 @@ class SteerablePolicy(AdapterPolicy):
     def extra(self, seed: int) -> torch.nn.Module:
         """The conditioning's parameters."""
         torch.manual_seed(seed)
-        extra = self.conditioning.extra().to(self.lm.device)
-        self.conditioning.attach(extra)
-        return extra
+        module = self.conditioning.extra().to(self.lm.device)
+        self.conditioning.attach(module)
+        return module
 
     def rollout(self, prompts: Sequence[str], inputs: Encoded, k: int, config: PPOConfig) -> Rollout:
         """Draw weights and sample with them. The reference is the base model, which reads no weights."""
-        drawn = self.method.draw(len(prompts))
-        self.weights = drawn.repeat_interleave(k, 0)
+        weights = self.method.draw(len(prompts))
+        self.weights = weights.repeat_interleave(k, 0)
         self.conditioning.set(self.weights)
-        read = self.conditioning.inputs(prompts, drawn)
+        input_texts = self.conditioning.inputs(prompts, weights)
         policy = None if self.conditioning.same_for_all_rows else self.conditioning
-        told, reference = (inputs, None) if read == list(prompts) else (self.lm.encode(read), inputs)
-        return collect(self.lm, told, k, config.temperature, config.minibatch_size, policy, reference)
+        policy_inputs, reference = (inputs, None) if input_texts == list(prompts) else (self.lm.encode(input_texts), inputs)
+        return collect(self.lm, policy_inputs, k, config.temperature, config.minibatch_size, policy, reference)
 
     def logits(self, rollout: Rollout, rows: Tensor, T: int) -> Tensor:
         """Each row with its own weights."""
@@ -102,9 +102,9 @@ class Steered:
 
     def reply(self, prompts: Sequence[str], **options: Any) -> list[str]:
         """Reply texts."""
-        read = self.conditioning.inputs(prompts, self.weights)
+        input_texts = self.conditioning.inputs(prompts, self.weights)
         with self.conditioning.decoding():
-            return self.lm.reply(read, **options)
+            return self.lm.reply(input_texts, **options)
 
     def generate(self, inputs: Encoded, **options: Any) -> Tensor:
         """Reply tokens to encoded inputs."""
@@ -175,12 +175,12 @@ class Steerable(Method):
         """Greedy replies at many settings: every row of a batch has weights of its own."""
         lm, conditioning = self.bench.lm, self.conditioning
         weights = torch.cat([self.condition(self.checked(s) if len(s) else None) for s in settings]).repeat_interleave(len(prompts), 0)
-        read = conditioning.inputs(list(prompts) * len(settings), weights)
+        input_texts = conditioning.inputs(list(prompts) * len(settings), weights)
         texts: list[str] = []
         with active(lm, self.name), conditioning.installed(), conditioning.decoding():
-            for start in range(0, len(read), batch_size):
+            for start in range(0, len(input_texts), batch_size):
                 conditioning.set(weights[start : start + batch_size])
-                texts += lm.decode(lm.generate(lm.encode(read[start : start + batch_size])))
+                texts += lm.decode(lm.generate(lm.encode(input_texts[start : start + batch_size])))
         return [texts[i * len(prompts) : (i + 1) * len(prompts)] for i in range(len(settings))]
 
     @contextmanager

@@ -32,17 +32,17 @@ class ReplyScores:
     def __call__(self, prompts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
         """Scores [n, K], K the objectives in the order of `names`. Raises UserError for a score that is not finite."""
         pairs = list(zip(prompts, replies, strict=True))
-        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
-        if new:
-            scores = self.score([prompt for prompt, _ in new], [reply for _, reply in new])
+        unscored = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
+        if unscored:
+            scores = self.score([prompt for prompt, _ in unscored], [reply for _, reply in unscored])
             self.names = list(scores)
             table = np.stack([np.asarray(values.detach().cpu(), dtype=np.float64) for values in scores.values()], 1)
-            for (prompt, reply), line in zip(new, table, strict=True):
+            for (prompt, reply), line in zip(unscored, table, strict=True):
                 if not np.isfinite(line).all():
                     name = self.names[int(np.flatnonzero(~np.isfinite(line))[0])]
                     raise UserError(f"objective {name}: no finite score for the reply {reply!r} to {prompt!r}")
                 self._known[prompt, reply] = line
-            self.scored += len(new)
+            self.scored += len(unscored)
         return np.stack([self._known[pair] for pair in pairs]) if pairs else np.empty((0, len(self.names)))
 
 
@@ -56,9 +56,9 @@ class TreeEvaluation:
     def prepare(self, points: Sequence[Weights]) -> None:
         """Decode and score these weights."""
         leaves = self.tree.leaves(points)
-        distinct, back = np.unique(leaves, return_inverse=True)
+        distinct, inverse = np.unique(leaves, return_inverse=True)
         prompts = [self.tree.prompts[i] for i in self.tree.prompt_of(distinct)]
-        means = self.scores(prompts, self.tree.texts(distinct))[back.reshape(leaves.shape)].mean(0)  # [W, K]
+        means = self.scores(prompts, self.tree.texts(distinct))[inverse.reshape(leaves.shape)].mean(0)  # [W, K]
         for point, line in zip(points, means, strict=True):
             self._means[tuple(point)] = dict(zip(self.scores.names, line.tolist(), strict=True))
 

@@ -64,8 +64,8 @@ def steerability(chosen: Array, weights: Array, points: Array | None = None) -> 
     w = _weights(weights, chosen.shape[1])
     if len(w) != len(chosen):
         raise UserError(f"steerability: {len(w)} weights but {len(chosen)} answers")
-    given = float((w * chosen).sum(1).mean())
-    return given, expected_utility(chosen if points is None else points, w) - given
+    achieved = float((w * chosen).sum(1).mean())
+    return achieved, expected_utility(chosen if points is None else points, w) - achieved
 
 
 def controllability(chosen: Array, weights: Array) -> float:
@@ -77,11 +77,11 @@ def controllability(chosen: Array, weights: Array) -> float:
     w = _weights(weights, chosen.shape[1])
     if len(w) != len(chosen) or len(w) < 2:
         raise UserError(f"controllability: expected at least 2 answers and as many weights, got {len(chosen)} and {len(w)}")
-    found = []
+    correlations = []
     for i in range(chosen.shape[1]):
-        still = np.ptp(chosen[:, i]) == 0 or np.ptp(w[:, i]) == 0
-        found.append(0.0 if still else float(stats.spearmanr(w[:, i], chosen[:, i]).statistic))
-    return float(np.mean(found))
+        constant = np.ptp(chosen[:, i]) == 0 or np.ptp(w[:, i]) == 0
+        correlations.append(0.0 if constant else float(stats.spearmanr(w[:, i], chosen[:, i]).statistic))
+    return float(np.mean(correlations))
 
 
 def igd_plus(points: Array, front: Array) -> float:
@@ -96,12 +96,12 @@ def igd_plus(points: Array, front: Array) -> float:
 
 
 def _checked(points: Array) -> np.ndarray:
-    found = np.asarray(points, dtype=np.float64)
-    if found.ndim != 2 or not found.size:
-        raise UserError(f"points: expected rows of scores, one a point, got shape {found.shape}")
-    if not np.isfinite(found).all():
-        raise UserError(f"points, row {int(np.flatnonzero(~np.isfinite(found).all(1))[0]) + 1}: holds a NaN or an infinity")
-    return found
+    array = np.asarray(points, dtype=np.float64)
+    if array.ndim != 2 or not array.size:
+        raise UserError(f"points: expected rows of scores, one a point, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise UserError(f"points, row {int(np.flatnonzero(~np.isfinite(array).all(1))[0]) + 1}: holds a NaN or an infinity")
+    return array
 
 
 def _weights(weights: Array | None, objectives: int) -> np.ndarray:

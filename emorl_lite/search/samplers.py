@@ -93,12 +93,12 @@ def bayesian_search(
 
 def stick_breaking(u: np.ndarray) -> Weights:
     """The point of the simplex [d] for a point of the unit cube [d - 1]; uniform points give uniform weights."""
-    left, weights = 1.0, []
+    remaining, weights = 1.0, []
     for i, x in enumerate(u):
-        stays = float(x) ** (1 / (len(u) - i))
-        weights.append(left * (1 - stays))
-        left *= stays
-    return (*weights, left)
+        kept_share = float(x) ** (1 / (len(u) - i))
+        weights.append(remaining * (1 - kept_share))
+        remaining *= kept_share
+    return (*weights, remaining)
 
 
 SEARCHES: dict[str, str] = {
@@ -127,7 +127,7 @@ def find_weights(
     Raises UserError for an unknown search, or a budget too small for one level.
     """
     d = len(objectives)
-    more: dict[str, Any] = {"table_path": table_path, "progress": progress, "provenance": provenance}
+    options: dict[str, Any] = {"table_path": table_path, "progress": progress, "provenance": provenance}
     _check_budget(evaluations)
     if search in ("hierarchical", "hierarchical-simplex"):
         a_level = 3**d if search == "hierarchical" else len(compositions(d, 2))
@@ -135,18 +135,18 @@ def find_weights(
             raise UserError(f"evaluations {evaluations}: one level of the {search} search has {a_level} points at d = {d}")
         space: Literal["cube", "simplex"] = "cube" if search == "hierarchical" else "simplex"
         return hierarchical_grid_search(
-            evaluate, objectives, SearchConfig(levels=evaluations // a_level), space=space, by_direction=True, **more
+            evaluate, objectives, SearchConfig(levels=evaluations // a_level), space=space, by_direction=True, **options
         )
     if search == "grid":
         k = max((k for k in range(2, evaluations + 2) if math.comb(k + d - 1, d - 1) <= evaluations), default=0)
         if not k:
             raise UserError(f"evaluations {evaluations}: the coarsest grid of the simplex has {len(compositions(d, 2))} points at d = {d}")
-        return full_grid(evaluate, objectives, k + 1, space="simplex", **more)
+        return full_grid(evaluate, objectives, k + 1, space="simplex", **options)
     if search == "random":
-        return random_search(evaluate, objectives, evaluations, seed, **more)
+        return random_search(evaluate, objectives, evaluations, seed, **options)
     acquisitions: dict[str, Acquisition] = {"bayesian": "ei", "ucb": "ucb"}
     if search in acquisitions:
-        return bayesian_search(evaluate, objectives, evaluations, seed, acquisitions[search], **more)
+        return bayesian_search(evaluate, objectives, evaluations, seed, acquisitions[search], **options)
     raise UserError(f"search {search!r} is unknown: expected one of {', '.join(SEARCHES)}")
 
 

@@ -114,13 +114,13 @@ class ScoreTable:
         """Announce the points that are to be evaluated. Returns the seconds that took, per point."""
         prepare = getattr(self.evaluate, "prepare", None)
         replayed = len(self.on_disk) - len(self.rows)
-        known = set(self.first_seen) | {self._key(point) for point in points[: max(0, replayed)]}
-        new = {self._key(point): point for point in reversed(points) if any(point) and self._key(point) not in known}
-        if prepare is None or not new:
+        known_keys = set(self.first_seen) | {self._key(point) for point in points[: max(0, replayed)]}
+        new_points = {self._key(point): point for point in reversed(points) if any(point) and self._key(point) not in known_keys}
+        if prepare is None or not new_points:
             return 0.0
         start = time.perf_counter()
-        self._guarded(lambda: prepare(list(reversed(new.values()))), next(reversed(new.values())), f"level {level}")
-        return (time.perf_counter() - start) / len(new)
+        self._guarded(lambda: prepare(list(reversed(new_points.values()))), next(reversed(new_points.values())), f"level {level}")
+        return (time.perf_counter() - start) / len(new_points)
 
     def _mean(self, level: int, point: int, weights: Weights, seconds: float) -> float:
         if len(self.rows) < len(self.on_disk):
@@ -141,11 +141,13 @@ class ScoreTable:
         row: dict[str, Any] = {"level": level, "point": point} | {f"w_{o}": w for o, w in zip(self.objectives, weights, strict=True)}
         if not any(weights):
             return row | dict.fromkeys(self.objectives, 0.0) | {"mean": 0.0, "seconds": 0.0, "note": DEGENERATE}
-        seen = self.first_seen.get(self._key(weights))
-        if seen:
-            where = f"level {seen['level']}"
-            note = f"seen at {where}" if self._weights(seen) == weights else f"same direction as {where}, point {seen['point']}"
-            return row | {o: seen[o] for o in self.objectives} | {"mean": seen["mean"], "seconds": 0.0, "note": note}
+        earlier_row = self.first_seen.get(self._key(weights))
+        if earlier_row:
+            where = f"level {earlier_row['level']}"
+            note = (
+                f"seen at {where}" if self._weights(earlier_row) == weights else f"same direction as {where}, point {earlier_row['point']}"
+            )
+            return row | {o: earlier_row[o] for o in self.objectives} | {"mean": earlier_row["mean"], "seconds": 0.0, "note": note}
         start = time.perf_counter()
         scores = self._guarded(lambda: self.evaluate(weights), weights, f"level {level}, point {point}")
         seconds = round(seconds + time.perf_counter() - start, 4)
@@ -154,8 +156,8 @@ class ScoreTable:
                 raise UserError(f"weights {weights}: the evaluation returned no score for {name}")
             if not math.isfinite(scores[name]):
                 raise UserError(f"weights {weights}: the evaluation returned {float(scores[name])} for {name}")
-        own = {name: float(scores[name]) for name in self.objectives}
-        return row | own | {"mean": sum(own.values()) / len(own), "seconds": seconds, "note": ""}
+        values = {name: float(scores[name]) for name in self.objectives}
+        return row | values | {"mean": sum(values.values()) / len(values), "seconds": seconds, "note": ""}
 
     def _guarded(self, call: Callable[[], Any], weights: Weights, where: str) -> Any:
         try:
@@ -185,27 +187,27 @@ class ScoreTable:
     def _open(self, path: Path, settings: dict[str, Any]) -> None:
         """Start a table, or check that the one there was made with the same settings and read it."""
         columns = _columns(self.objectives)
-        beside = path.with_suffix(".search.json")
+        settings_path = path.with_suffix(".search.json")
         settings = json.loads(json.dumps(settings))  # tuples become lists, as they will be when read back
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+            settings_path.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
             path.write_text(",".join(columns) + "\n", encoding="utf-8")
             return
-        if not beside.exists():
-            raise UserError(f"{path}: {beside.name}, which says how the table was made, is missing; delete the table to search anew")
-        made = json.loads(beside.read_text(encoding="utf-8"))
-        for key in settings | made:
-            if made.get(key) != settings.get(key):
-                raise UserError(f"{path}: made with {key} = {made.get(key)}, this search has {settings.get(key)}")
+        if not settings_path.exists():
+            raise UserError(f"{path}: {settings_path.name}, which says how the table was made, is missing; delete the table to search anew")
+        saved = json.loads(settings_path.read_text(encoding="utf-8"))
+        for key in settings | saved:
+            if saved.get(key) != settings.get(key):
+                raise UserError(f"{path}: made with {key} = {saved.get(key)}, this search has {settings.get(key)}")
         self.on_disk = self._read(path, columns)
 
     def _read(self, path: Path, columns: list[str]) -> list[dict[str, Any]]:
         text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]  # an interrupted write leaves a last line without its end: score that point again
-        if whole != text:
-            path.write_text(whole, encoding="utf-8")
-        header, *lines = list(csv.reader(whole.splitlines())) or [[]]
+        complete = text[: text.rfind("\n") + 1]  # an interrupted write leaves a last line without its end: score that point again
+        if complete != text:
+            path.write_text(complete, encoding="utf-8")
+        header, *lines = list(csv.reader(complete.splitlines())) or [[]]
         if header != columns:
             raise UserError(f"{path}: columns {', '.join(header)}; expected {', '.join(columns)}")
         rows = []

@@ -24,7 +24,7 @@ def small_simplices(d: int, k: int) -> tuple[tuple[Step, ...], ...]:
     0 <= s_1 <= .. <= s_(d-1) <= k, and the unit cubes' own simplices, a walk from b to b + (1, .., 1) one axis at a time, either lie
     inside it or do not meet its inside.
     """
-    found = []
+    simplices = []
     for base in product(range(k), repeat=d - 1):
         for axes in permutations(range(d - 1)):
             walk = [list(base)]
@@ -32,5 +32,5 @@ def small_simplices(d: int, k: int) -> tuple[tuple[Step, ...], ...]:
                 walk.append([*walk[-1]])
                 walk[-1][axis] += 1
             if all(list(s) == sorted(s) and s[-1] <= k for s in walk):
-                found.append(tuple(tuple(b - a for a, b in zip((0, *s), (*s, k), strict=True)) for s in walk))
-    return tuple(found)
+                simplices.append(tuple(tuple(b - a for a, b in zip((0, *s), (*s, k), strict=True)) for s in walk))
+    return tuple(simplices)
