@@ -68,8 +68,8 @@ class Experiment:
     def __post_init__(self) -> None:
         self.workspace = Workspace(self.preset, self.root, self.source)
         self.source, self.home = self.workspace.source, self.workspace.home
-        known = PRESETS.get(self.preset.name)
-        own_data = self.preset.data.name == "small_world" or (known is not None and known.data.path == self.preset.data.path)
+        named_preset = PRESETS.get(self.preset.name)
+        own_data = self.preset.data.name == "small_world" or (named_preset is not None and named_preset.data.path == self.preset.data.path)
         self.folder = self.home / f"{'' if own_data else Path(self.preset.data.path).stem + '-'}seed{self.seed}"
         self.study_folder = self.home / "study" / self.folder.name
         self.builder = RewardBuilder(self.workspace, self.progress)
@@ -102,10 +102,10 @@ class Experiment:
 
         folder, options = self.workspace.place("warmstart"), self.preset.warm_start
         if (folder / "done.json").is_file():
-            made = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+            saved = json.loads((folder / "done.json").read_text(encoding="utf-8"))
             for name, value in asdict(options).items():
-                if made.get(name, value) != value:
-                    raise UserError(f"{folder}: made with {name} = {made[name]!r}, now {value!r}; choose another --runs, or delete it")
+                if saved.get(name, value) != value:
+                    raise UserError(f"{folder}: made with {name} = {saved[name]!r}, now {value!r}; choose another --runs, or delete it")
             return folder
         self.workspace.refuse_to_train(folder)
         examples = warm_start_examples(load_dataset(replace(self.preset.data, max_words=options.max_words)), find_file(EPITOME))
@@ -144,8 +144,8 @@ class Experiment:
 
     def ready(self) -> bool:
         """Whether everything is there that several processes could not make together: the warm start and the classifiers."""
-        made = [o for o in ("reflection", "empathy") if o in self.preset.objectives and not self.preset.rewards.ready_made(o)]
-        classifiers = all((self.workspace.place("classifiers", o) / "classifier.safetensors").is_file() for o in made)
+        trained_objectives = [o for o in ("reflection", "empathy") if o in self.preset.objectives and not self.preset.rewards.ready_made(o)]
+        classifiers = all((self.workspace.place("classifiers", o) / "classifier.safetensors").is_file() for o in trained_objectives)
         return classifiers and (not self.preset.warm_start.steps or (self.workspace.place("warmstart") / "done.json").is_file())
 
     def run_folder(self, objective: str) -> Path:
@@ -250,17 +250,17 @@ class Experiment:
         None: it is kept in this process alone. `own_runs`: methods that combine single-objective adapters take this experiment's; else
         the bench is the study's, whose adapters (`study-<objective>`) share the budget among them. The same arguments give the same bench.
         """
-        place = self.study_folder if folder == "study" else folder
-        if (place, own_runs) not in self._benches:
+        bench_folder = self.study_folder if folder == "study" else folder
+        if (bench_folder, own_runs) not in self._benches:
             preset = self.preset
-            self._benches[place, own_runs] = Bench(
+            self._benches[bench_folder, own_runs] = Bench(
                 lm=self.lm,
                 rewards=self.rewards,
                 train_prompts=self.dataset.prompts("train"),
                 validation_prompts=self.validation(),
                 ppo=study_run(preset),
                 kl_coefs=kl_coefs(preset),
-                folder=place,
+                folder=bench_folder,
                 seed=self.seed,
                 progress=self.progress,
                 lrs=preset.lr,
@@ -268,7 +268,7 @@ class Experiment:
                 search=preset.search,
                 single_runs=self._single_runs if own_runs else None,
             )
-        return self._benches[place, own_runs]
+        return self._benches[bench_folder, own_runs]
 
     def method(self, name: str, folder: Path | Literal["study"] | None = "study") -> Method:
         """A method by its name, on this experiment's bench: nothing is trained or loaded before `prepare`."""

@@ -47,9 +47,9 @@ def replies_by_level(rewards: RewardSet, seed: int, dataset: Dataset) -> pd.Data
     rows = []
     examples = dataset.examples("test")
     for quality in dict.fromkeys(e.quality for e in examples):
-        own = [e for e in examples if e.quality == quality]
+        group = [e for e in examples if e.quality == quality]
         name = f"replies, {quality}" if quality else "replies"
-        rows.append(score(rewards, seed, name, [e.prompt for e in own], [e.reply for e in own]) | {"n": len(own)})
+        rows.append(score(rewards, seed, name, [e.prompt for e in group], [e.reply for e in group]) | {"n": len(group)})
     return pd.DataFrame(rows)
 
 

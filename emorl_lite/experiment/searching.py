@@ -31,9 +31,9 @@ def check_search(preset: Preset) -> None:
 
 def table_path(preset: Preset, folder: Path) -> Path:
     """Where the points of a search lie, in an experiment's folder; named plainly for the published method and the paper's objectives."""
-    own = "" if preset.objectives == OBJECTIVES else "-" + "-".join(preset.objectives)
+    suffix = "" if preset.objectives == OBJECTIVES else "-" + "-".join(preset.objectives)
     method, mix = preset.search.method, preset.search.mix
-    return folder / f"search{own}{'' if method == 'hierarchical' else f'-{method}'}{'' if mix == 'hidden' else f'-{mix}'}.csv"
+    return folder / f"search{suffix}{'' if method == 'hierarchical' else f'-{method}'}{'' if mix == 'hidden' else f'-{mix}'}.csv"
 
 
 def evaluation(preset: Preset, lm: LanguageModel, tree: Tree, prompts: Sequence[str], score: Score) -> AverageEvaluation | TreeEvaluation:
@@ -71,13 +71,13 @@ def search(
         path.with_suffix(".search.json").write_text(made_by + "\n", encoding="utf-8")
     else:
         evaluate: Evaluate = evaluation(preset, lm, tree, prompts, score)
-        more: dict[str, Any] = {"table_path": path, "progress": progress, "provenance": made_of}
+        search_options: dict[str, Any] = {"table_path": path, "progress": progress, "provenance": made_of}
         if config.method == "hierarchical":
-            result = hierarchical_grid_search(evaluate, objectives, config, by_direction=config.mix != "parameters", **more)
+            result = hierarchical_grid_search(evaluate, objectives, config, by_direction=config.mix != "parameters", **search_options)
         else:
-            result = find_weights(config.method, evaluate, objectives, config.evaluations, seed, **more)
-    found = {"weights": dict(zip(objectives, result.best, strict=True)), "scores": result.best_scores}
-    path.with_suffix(".json").write_text(json.dumps(found), encoding="utf-8")
+            result = find_weights(config.method, evaluate, objectives, config.evaluations, seed, **search_options)
+    record = {"weights": dict(zip(objectives, result.best, strict=True)), "scores": result.best_scores}
+    path.with_suffix(".json").write_text(json.dumps(record), encoding="utf-8")
     return result
 
 
@@ -86,5 +86,5 @@ def found_weights(preset: Preset, folder: Path) -> tuple[float, ...] | None:
     file = table_path(preset, folder).with_suffix(".json")
     if not file.is_file():
         return None
-    found = json.loads(file.read_text(encoding="utf-8"))["weights"]
-    return tuple(found[name] for name in preset.objectives)
+    weights = json.loads(file.read_text(encoding="utf-8"))["weights"]
+    return tuple(weights[name] for name in preset.objectives)

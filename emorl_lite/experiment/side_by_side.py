@@ -17,8 +17,8 @@ from emorl_lite.base.presets import PPOConfig
 def follow(runs: Sequence[Future[None]], folders: Sequence[Path], ppo: PPOConfig, progress: bool) -> None:
     """Show how far runs are, by the logs in their folders, until all have ended. Raises what a run raises."""
     total = ppo.episodes * len(folders)
-    look: dict[str, Any] = {"unit": "ep", "file": sys.stdout, "mininterval": 1, "disable": not progress}
-    with tqdm(total=total, desc=" + ".join(folder.name for folder in folders), **look) as bar:
+    tqdm_options: dict[str, Any] = {"unit": "ep", "file": sys.stdout, "mininterval": 1, "disable": not progress}
+    with tqdm(total=total, desc=" + ".join(folder.name for folder in folders), **tqdm_options) as bar:
         while True:
             ended = all(run.done() for run in runs)
             files = [folder / "log.csv" for folder in folders]

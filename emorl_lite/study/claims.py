@@ -90,13 +90,13 @@ class Evidence:
 
     def confounded(self, sampled: str, greedy: str) -> Numbers:
         """first - second, the first sampled at temperature 1 and the second decoded greedily."""
-        drawn = self.searched["method"] == sampled
-        return difference(self.searched.assign(mean=self.searched["mean"].mask(drawn, self.searched["sampled_mean"])), sampled, greedy)
+        is_sampled = self.searched["method"] == sampled
+        return difference(self.searched.assign(mean=self.searched["mean"].mask(is_sampled, self.searched["sampled_mean"])), sampled, greedy)
 
     def flattery(self, method: str) -> Numbers:
         """Greedy score less sampled score."""
-        own = self.searched[self.searched["method"] == method]
-        return _interval(own["mean"] - own["sampled_mean"])
+        rows = self.searched[self.searched["method"] == method]
+        return _interval(rows["mean"] - rows["sampled_mean"])
 
     def dominated(self, first: str, second: str) -> Numbers:
         """Share of the second's front that the first dominates."""
@@ -188,36 +188,36 @@ def examined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     "refuted" and "open" are said of this small world at this budget: other models and data may differ. There are many claims and one
     interval in twenty misses by chance: read them together. "not measured": the tables lack a method.
     """
-    evidence, found = Evidence(tables), []
+    evidence, rows = Evidence(tables), []
     for claim in CLAIMS:
         row: dict[str, Any] = {"source": claim.source, "claim": claim.text, "measure": claim.measure, "nothing": claim.nothing}
         try:
             value = claim.value(evidence)
         except UserError:  # the tables do not hold these methods
-            found.append(row | dict.fromkeys(("mean", "low", "high"), float("nan")) | {"verdict": "not measured"})
+            rows.append(row | dict.fromkeys(("mean", "low", "high"), float("nan")) | {"verdict": "not measured"})
             continue
-        found.append(row | {key: value[key] for key in ("mean", "low", "high")} | {"verdict": verdict(value, claim.nothing)})
-    return pd.DataFrame(found)
+        rows.append(row | {key: value[key] for key in ("mean", "low", "high")} | {"verdict": verdict(value, claim.nothing)})
+    return pd.DataFrame(rows)
 
 
 def claims_reading(claims: pd.DataFrame) -> str:
     """The claims by verdict, as a list in Markdown. Columns as `examined` gives them."""
     parts = []
-    for said in ("holds", "open", "refuted", "not measured"):
-        lines = [f"{row['claim']} ({row['measure']})" for _, row in claims[claims["verdict"] == said].iterrows()]
+    for outcome in ("holds", "open", "refuted", "not measured"):
+        lines = [f"{row['claim']} ({row['measure']})" for _, row in claims[claims["verdict"] == outcome].iterrows()]
         if lines:
-            parts.append(f"**{said.capitalize()}** ({len(lines)}): {'; '.join(lines)}.")
+            parts.append(f"**{outcome.capitalize()}** ({len(lines)}): {'; '.join(lines)}.")
     return "\n\n".join(parts)
 
 
 def chance_reading(claims: pd.DataFrame, seeds: int) -> str:
     """How many of so many intervals miss by chance, and what a ratio of standard deviations must reach with so few seeds."""
     n = int((claims["high"] > claims["low"]).sum())  # some are exact, some not measured
-    said = f"Of {n} intervals at 95 %, {number(0.05 * n, 1)} are expected to miss the truth by chance." if n else ""
+    text = f"Of {n} intervals at 95 %, {number(0.05 * n, 1)} are expected to miss the truth by chance." if n else ""
     if n and seeds > 1:
         needed = float(stats.f.ppf(0.975, seeds - 1, seeds - 1)) ** 0.5
-        said += f" And with {seeds} seeds a ratio of standard deviations must exceed {number(needed, 1)} to hold."
-    return said
+        text += f" And with {seeds} seeds a ratio of standard deviations must exceed {number(needed, 1)} to hold."
+    return text
 
 
 def tally(claims: pd.DataFrame) -> str:

@@ -54,22 +54,22 @@ def with_intervals(table: pd.DataFrame, column: str, by: Sequence[str] = ("metho
 
     One seed has no interval: low, high and std are nan.
     """
-    found = []
+    rows = []
     for key, group in table.groupby(list(by), sort=False):
         values = np.asarray(group[column], dtype=np.float64)
         mean, low, high = interval(values) if len(values) > 1 else (float(values[0]), math.nan, math.nan)
         spread = {"mean": mean, "low": low, "high": high, "std": float(group[column].std()), "n": len(group)}
-        found.append(dict(zip(by, key, strict=True)) | spread)
-    return pd.DataFrame(found)
+        rows.append(dict(zip(by, key, strict=True)) | spread)
+    return pd.DataFrame(rows)
 
 
 def difference(table: pd.DataFrame, first: str, second: str, column: str = "mean", by: str = "method") -> dict[str, float]:
     """first - second, paired by seed: mean, ends of the 95 % interval, and n. Raises UserError for fewer than two seeds in common."""
-    wide = table[table[by].isin([first, second])].pivot(index="seed", columns=by, values=column)
+    pivot = table[table[by].isin([first, second])].pivot(index="seed", columns=by, values=column)
     for name in (first, second):
-        if name not in wide:
+        if name not in pivot:
             raise UserError(f"difference: no rows for {by} {name!r}")
-    pairs = (wide[first] - wide[second]).dropna().to_numpy()
+    pairs = (pivot[first] - pivot[second]).dropna().to_numpy()
     mean, low, high = interval(pairs)
     return {"mean": mean, "low": low, "high": high, "n": len(pairs)}
 
@@ -85,10 +85,10 @@ def paired(table: pd.DataFrame, first: str, second: str, column: str = "mean", b
 
 def over(values: np.ndarray, looks: int = 1) -> dict[str, float]:
     """Mean, low, high and n of values [n]; no interval for one value, nothing at all for none. `looks` as in `paired`."""
-    found = {"mean": math.nan, "low": math.nan, "high": math.nan, "n": float(len(values))}
+    estimate = {"mean": math.nan, "low": math.nan, "high": math.nan, "n": float(len(values))}
     if len(values) > 1:
-        return found | dict(zip(("mean", "low", "high"), interval(values, 1 - 0.05 / max(looks, 1)), strict=True))
-    return found | {"mean": float(values[0])} if len(values) else found
+        return estimate | dict(zip(("mean", "low", "high"), interval(values, 1 - 0.05 / max(looks, 1)), strict=True))
+    return estimate | {"mean": float(values[0])} if len(values) else estimate
 
 
 def spread_ratio(table: pd.DataFrame, first: str, second: str, column: str = "mean", by: str = "method") -> dict[str, float]:
@@ -122,17 +122,17 @@ def front_metrics(sweep: pd.DataFrame, fronts: pd.DataFrame | None = None) -> pd
     for (_, seed), group in groups.items():
         union.setdefault(seed, []).append(group[names].to_numpy())
     best = {seed: np.unique(points[non_dominated(points)], axis=0) for seed, points in ((s, np.concatenate(p)) for s, p in union.items())}
-    found = []
+    rows = []
     for (method, seed), group in groups.items():
         points = group[names].to_numpy()
         row = {"method": method, "seed": seed, "points": cardinality(points), "hypervolume": hypervolume(points, [0.0] * len(names))}
         row |= {"utility": expected_utility(points), "igd_plus": igd_plus(points, best[seed])}
         if "knob" in group and (group["knob"] == "weights").all():
-            asked = group[weights].to_numpy()
-            steered, gap = steerability(points, asked)
-            row |= {"steered": steered, "gap": gap, "controllability": controllability(points, asked)}
-        found.append(row)
-    return pd.DataFrame(found).reindex(columns=METRICS)
+            asked_weights = group[weights].to_numpy()
+            steered, gap = steerability(points, asked_weights)
+            row |= {"steered": steered, "gap": gap, "controllability": controllability(points, asked_weights)}
+        rows.append(row)
+    return pd.DataFrame(rows).reindex(columns=METRICS)
 
 
 def dominated_share(sweep: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
@@ -155,21 +155,21 @@ def consumption(convergence: pd.DataFrame, rows: pd.DataFrame, objectives: Seque
     Raises UserError without the long single-objective runs.
     """
     stops = convergence.pivot(index="seed", columns="run", values="data_points")
-    held = convergence.pivot(index="seed", columns="run", values="converged")
+    converged = convergence.pivot(index="seed", columns="run", values="converged")
     long = [f"{name}-long" for name in objectives]
     if missing := [name for name in long if name not in stops]:
         raise UserError(f"consumption: no finished run {missing[0]!r} in the table; study emorl-long too")
     scores: dict[Any, Any] = {(row.method, row.seed): row.mean for row in representative(rows, BY_OWN_SEARCH).itertuples()}
-    found = []
-    for (seed, line), (_, ended) in zip(stops.iterrows(), held.iterrows(), strict=True):
+    records = []
+    for (seed, line), (_, ended) in zip(stops.iterrows(), converged.iterrows(), strict=True):
         runs, censored = line[long], not ended[long].all()
         counted = [("emorl-long", "emorl (sum of runs)", runs.sum(), censored), ("emorl-long", "emorl (longest run)", runs.max(), censored)]
         counted += [(name, name, line[name], not ended[name]) for name in line.index if name.removesuffix("-long") not in objectives]
         for method, label, points, cut in counted:
             if (method, seed) in scores and pd.notna(points):
                 values = {"method": label, "seed": seed, "data_points": int(points), "censored": bool(cut)}
-                found.append(values | {"mean": scores[method, seed]})
-    return pd.DataFrame(found)
+                records.append(values | {"mean": scores[method, seed]})
+    return pd.DataFrame(records)
 
 
 def best_by_level(levels: pd.DataFrame) -> pd.DataFrame:

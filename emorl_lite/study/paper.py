@@ -88,9 +88,9 @@ def beside(ours: pd.DataFrame, column: str = "mean") -> pd.DataFrame:
             "paper's data points": published["data_points"],
         }
         if method in grouped.groups:
-            own = grouped.get_group(method)
-            line |= {"ours": own[column].mean(), "±": own[column].std(), "seeds": own["seed"].nunique()}
-            line |= {"ours: points, sum": own["data_points"].mean(), "longest run": own["parallel"].mean()}
+            group = grouped.get_group(method)
+            line |= {"ours": group[column].mean(), "±": group[column].std(), "seeds": group["seed"].nunique()}
+            line |= {"ours: points, sum": group["data_points"].mean(), "longest run": group["parallel"].mean()}
         lines.append(line)
     counts = ["paper's data points", "seeds", "ours: points, sum", "longest run"]
     table = pd.DataFrame(lines)
@@ -104,8 +104,8 @@ def same_order(ours: pd.DataFrame, first: str, second: str, column: str = "mean"
     for method in (first, second):
         if method not in means or method not in published:
             raise UserError(f"method {method!r}: not in both tables")
-    theirs, own = float(published[first] - published[second]), float(means[first] - means[second])
-    return theirs, own, theirs * own > 0
+    paper_gap, our_gap = float(published[first] - published[second]), float(means[first] - means[second])
+    return paper_gap, our_gap, paper_gap * our_gap > 0
 
 
 def blind_sheet(samples: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -91,8 +91,10 @@ class Study:
             if name in METHODS:
                 registered(name)[0].check_possible(lab.lm)
         for seed in range(self.seeds):
-            if (own := Experiment(self.preset, seed, self.root).folder / "base").is_dir():
-                raise UserError(f"{own}: a warm-started base of one seed alone; a study needs one base for all: choose another --runs")
+            if (base_folder := Experiment(self.preset, seed, self.root).folder / "base").is_dir():
+                raise UserError(
+                    f"{base_folder}: a warm-started base of one seed alone; a study needs one base for all: choose another --runs"
+                )
         lab.transfer_prompts()  # a second test set that is missing is told before anything is trained
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -128,17 +130,17 @@ class Study:
 
     def _side_by_side(self, todo: list[tuple[int, str]], workers: int, bar: Any) -> None:
         """Run jobs in processes; a job starts when those it needs have ended."""
-        waiting = list(todo)
+        pending = list(todo)
         running: dict[Future[None], tuple[int, str]] = {}
         job: Callable[..., None] = partial(run_job, self.preset)
         with processes(workers) as pool:
-            while waiting or running:
-                blocked = {*waiting, *running.values()}
-                ready = [(s, n) for s, n in waiting if not any((s, need) in blocked for need in self._needs(n))]
+            while pending or running:
+                blocked = {*pending, *running.values()}
+                ready = [(s, n) for s, n in pending if not any((s, need) in blocked for need in self._needs(n))]
                 for seed, name in ready[: workers - len(running)]:
                     future = pool.submit(job, seed, name, self.root)
                     running[future] = (seed, name)
-                    waiting.remove((seed, name))
+                    pending.remove((seed, name))
                 ended, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in ended:
                     seed, name = running.pop(future)
@@ -161,7 +163,7 @@ class Study:
     def tables(self) -> dict[str, pd.DataFrame]:
         """rows: a line per method, chosen setting and seed, with costs and scores; sweep: a line per setting; front: the exact maps'
         fronts; levels: mean scores by aggregation level; convergence: when the paper's rule would have stopped each training run."""
-        found: dict[str, list[pd.DataFrame]] = {name: [] for name in (*TABLES, "levels", "convergence")}
+        frames: dict[str, list[pd.DataFrame]] = {name: [] for name in (*TABLES, "levels", "convergence")}
         for seed in range(self.seeds):
             lab = Experiment(self.preset, seed, self.root)
             for name in sorted(self._order(), key=[*METHODS, *RUNS, *LEVELS].index):
@@ -170,9 +172,9 @@ class Study:
                 for table in (*TABLES, "levels"):
                     file = results_folder(lab, name) / f"{table}.csv"
                     if file.is_file():
-                        found[table].append(pd.read_csv(file))
-            found["convergence"].append(convergence(lab.study_folder, seed, self.preset))
-        return {name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for name, parts in found.items()}
+                        frames[table].append(pd.read_csv(file))
+            frames["convergence"].append(convergence(lab.study_folder, seed, self.preset))
+        return {name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for name, parts in frames.items()}
 
     def _commits(self) -> list[str]:
         """The commits that the results were made at."""
@@ -220,10 +222,12 @@ def comparable(theirs: dict[str, Any], ours: dict[str, Any]) -> tuple[dict[str, 
     An option that is new since a result was made says the same as its default; one that is gone (of the other kind of rewards, say) made
     no difference, or its class would still have it.
     """
-    made = {RENAMED.get(key, key): MOVED.get(value, value) if key == "model.path" else value for key, value in _options(theirs).items()}
-    now = _options(ours)
-    new = {key: value for key, value in _options(identity(Preset())).items() if key not in made}
-    return {key: value for key, value in (new | made).items() if key in now}, now
+    their_options = {
+        RENAMED.get(key, key): MOVED.get(value, value) if key == "model.path" else value for key, value in _options(theirs).items()
+    }
+    our_options = _options(ours)
+    new_options = {key: value for key, value in _options(identity(Preset())).items() if key not in their_options}
+    return {key: value for key, value in (new_options | their_options).items() if key in our_options}, our_options
 
 
 def _options(identity: dict[str, Any]) -> dict[str, Any]:
@@ -276,16 +280,16 @@ def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[s
     else the grid's best on validation prompts)."""
     bench, study = method.bench, preset.study
     cost = method.prepare()
-    few, many = test[: study.sweep_prompts], test[: study.test_prompts]
+    sweep_prompts, test_prompts = test[: study.sweep_prompts], test[: study.test_prompts]
     settings = method.settings(study.weight_steps)
     sweep: list[dict[str, Any]] = []
-    replies = zip(method.replies_at(bench.validation_prompts, settings), method.replies_at(few, settings), strict=True)
+    replies = zip(method.replies_at(bench.validation_prompts, settings), method.replies_at(sweep_prompts, settings), strict=True)
     for setting, (on_validation, on_test) in zip(settings, replies, strict=True):
         row = {"method": method.name, "knob": method.knob, **_columns(method, setting)}
         row |= {f"validation_{k}": v for k, v in method.bench.objectives.means(bench.validation_prompts, on_validation).items()}
-        row |= method.bench.objectives.means(few, on_test)
+        row |= method.bench.objectives.means(sweep_prompts, on_test)
         if method.knob == "strength":
-            row |= _sampled(method, setting, few)
+            row |= _sampled(method, setting, sweep_prompts)
         sweep.append(row)
     best = int(np.argmax([row["validation_mean"] for row in sweep]))
     default = bench.uniform if method.knob in ("weights", "subset") else ()
@@ -294,12 +298,12 @@ def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[s
         chosen["grid"] = settings[best]
     chosen |= method.own_choices(bench.validation_prompts)
     rows = []
-    for (choice, setting), answers in zip(chosen.items(), method.replies_at(many, list(chosen.values())), strict=True):
+    for (choice, setting), answers in zip(chosen.items(), method.replies_at(test_prompts, list(chosen.values())), strict=True):
         row = {"method": method.name, "family": method.family, "knob": method.knob, "choice": choice, **_columns(method, setting)}
-        row |= asdict(cost) | {"calls_per_token": method.calls, "n": len(many)}
-        rows.append(row | method.bench.objectives.means(many, answers) | _sampled(method, setting, many))
+        row |= asdict(cost) | {"calls_per_token": method.calls, "n": len(test_prompts)}
+        rows.append(row | method.bench.objectives.means(test_prompts, answers) | _sampled(method, setting, test_prompts))
     tables = {"rows": pd.DataFrame(rows), "sweep": pd.DataFrame(sweep)}
-    if (front := exact_front(method, few)) is not None:
+    if (front := exact_front(method, sweep_prompts)) is not None:
         tables["front"] = front
     return tables, cost, next(chosen[choice] for choice in BY_OWN_SEARCH if choice in chosen)
 
@@ -313,9 +317,9 @@ def exact_front(method: Method, prompts: Sequence[str]) -> pd.DataFrame | None:
     weights = utility_weights(len(names), FRONT_STEPS)
     scores = scored.means(weights)
     _, first = np.unique(scores.round(12), axis=0, return_index=True)  # many weights give the same replies: one of them will do
-    kept = first[non_dominated(scores[first].round(12))]
-    columns = {f"w_{name}": weights[kept, k] for k, name in enumerate(names)}
-    return pd.DataFrame({"method": method.name, **columns, **{name: scores[kept, k] for k, name in enumerate(scored.names)}})
+    front = first[non_dominated(scores[first].round(12))]
+    columns = {f"w_{name}": weights[front, k] for k, name in enumerate(names)}
+    return pd.DataFrame({"method": method.name, **columns, **{name: scores[front, k] for k, name in enumerate(scored.names)}})
 
 
 def _columns(method: Method, setting: Sequence[float]) -> dict[str, float]:
@@ -341,10 +345,12 @@ def convergence(folder: Path, seed: int, preset: Preset) -> pd.DataFrame:
         if not (file.parent / "done.json").is_file():
             continue  # still in training
         log = pd.read_csv(file)
-        seen = log.dropna(subset=["validation"])
-        means = seen["validation"].tolist()
-        held = [i for i in range(len(means)) if converged(means[: i + 1], preset.study.patience, preset.ppo.tolerance)]
-        at = int(seen["episodes"].iloc[held[0]]) if held else int(log["episodes"].iloc[-1])
-        validation = means[held[0]] if held else (means[-1] if means else torch.nan)
-        rows.append({"seed": seed, "run": file.parent.name, "data_points": at, "converged": bool(held), "validation": validation})
+        validated = log.dropna(subset=["validation"])
+        means = validated["validation"].tolist()
+        converged_at = [i for i in range(len(means)) if converged(means[: i + 1], preset.study.patience, preset.ppo.tolerance)]
+        data_points = int(validated["episodes"].iloc[converged_at[0]]) if converged_at else int(log["episodes"].iloc[-1])
+        validation = means[converged_at[0]] if converged_at else (means[-1] if means else torch.nan)
+        rows.append(
+            {"seed": seed, "run": file.parent.name, "data_points": data_points, "converged": bool(converged_at), "validation": validation}
+        )
     return pd.DataFrame(rows)

@@ -22,15 +22,15 @@ def table_path(folder: Path, name: str) -> Path:
 
 def study_tables(folder: Path | None = None, names: Sequence[str] = TABLES) -> dict[str, pd.DataFrame]:
     """A study's tables by name, from `data/results` by default. Raises UserError for one that is not there."""
-    where, found = Path(folder or data_root() / "results"), {}
+    source, tables = Path(folder or data_root() / "results"), {}
     for name in names:
-        path = table_path(where, name)
+        path = table_path(source, name)
         if not path.is_file():
             if folder is None and repository_root() is None:
                 raise UserError(f"{path}: not here; {in_repository('the published tables')}; of a study of your own, name the folder")
             raise UserError(f"{path}: no such table; python -m emorl_lite study makes it")
-        found[name] = pd.read_csv(path)
-    return found
+        tables[name] = pd.read_csv(path)
+    return tables
 
 
 def real_tables(preset: str, names: Sequence[str] = ("rows", "sweep", "quality", "samples")) -> dict[str, pd.DataFrame]:
