@@ -50,10 +50,10 @@ class _Run:
     def to_preset(self) -> Preset:
         """The named preset with this command's options."""
         preset = get_preset(self.preset)
-        own = {name: getattr(self, name) for name in ("data", "model", "rewards", "ppo", "search") if hasattr(self, name)}
+        overrides = {name: getattr(self, name) for name in ("data", "model", "rewards", "ppo", "search") if hasattr(self, name)}
         if self.objectives:
-            own["objectives"] = tuple(self.objectives)
-        return replace(preset, **own)
+            overrides["objectives"] = tuple(self.objectives)
+        return replace(preset, **overrides)
 
 
 @dataclass

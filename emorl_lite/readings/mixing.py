@@ -76,8 +76,8 @@ def levels_reading(compared: pd.DataFrame, clients: int) -> str:
     explained = (
         "more than these standard errors explain" if spread > APART * best["error"].mean() else "no more than these standard errors explain"
     )
-    wide = compared.pivot_table(index=weights, columns="level", values="mean")
-    apart = float((wide.max(axis=1) - wide.min(axis=1)).max())
+    pivot = compared.pivot_table(index=weights, columns="level", values="mean")
+    largest_gap = float((pivot.max(axis=1) - pivot.min(axis=1)).max())
     listed = ", ".join(f"{row['level']} **{number(row['mean'], 3)}** ± {number(row['error'], 3)}" for row in best.to_dict("records"))
     return (
         f"Best mean reward among the {len(inner) // len(best)} true mixtures of this coarse grid: {listed} (standard errors over "
@@ -85,8 +85,8 @@ def levels_reading(compared: pd.DataFrame, clients: int) -> str:
         "parameters and 0.60 for its unfairly compared probabilities. "
         + (f"Here they lie within {number(spread, 3)}, {explained}, for one training seed. " if spread >= SAME else "Here all are equal. ")
         + (
-            f"At the same weights they differ by up to {number(apart, 3)} (left panel)"
-            if apart >= SAME
+            f"At the same weights they differ by up to {number(largest_gap, 3)} (left panel)"
+            if largest_gap >= SAME
             else "At the same weights they are equal, too"
         )
         + ". A weight vector means another thing in each of them, so weights that were searched for one are no fair test of the rest. "

@@ -17,13 +17,15 @@ def budgets_reading(rows: pd.DataFrame) -> str:
     points = rows.groupby("method")[["data_points", "parallel"]].mean()
     if not {"uniform", "emorl"} <= set(points.index):
         return ""
-    one, longest, total = (float(points[c][m]) for c, m in (("data_points", "uniform"), ("parallel", "emorl"), ("data_points", "emorl")))
-    equal = {one: "neither accounting is equal", total: "they are equal in sum", longest: "they are equal by the longest run"}
-    if one == longest == total:
-        equal[one] = "they are equal in both accountings"
+    uniform, longest, total = (
+        float(points[c][m]) for c, m in (("data_points", "uniform"), ("parallel", "emorl"), ("data_points", "emorl"))
+    )
+    equal = {uniform: "neither accounting is equal", total: "they are equal in sum", longest: "they are equal by the longest run"}
+    if uniform == longest == total:
+        equal[uniform] = "they are equal in both accountings"
     return (
-        f"uniform weighting had {number(one, 0)} data points, EMORL {number(longest, 0)} in its longest run and {number(total, 0)} in sum: "
-        f"{equal[one]}."
+        f"uniform weighting had {number(uniform, 0)} data points, EMORL {number(longest, 0)} in its longest run and "
+        f"{number(total, 0)} in sum: {equal[uniform]}."
     )
 
 
@@ -32,22 +34,22 @@ def decoding_reading(rows: pd.DataFrame, policies: Sequence[str] = ("emorl", "un
     means = rows.groupby("method")[["mean", "sampled_mean"]].mean()
     if "base" not in means.index:
         return ""
-    greedy, drawn = float(means["mean"]["base"]), float(means["sampled_mean"]["base"])
-    said = (
-        f"Read the base: **greedy** decoding of the warm-started model scores {number(greedy)}, its **sampled** replies {number(drawn)}. "
+    greedy, sampled = float(means["mean"]["base"]), float(means["sampled_mean"]["base"])
+    text = (
+        f"Read the base: **greedy** decoding of the warm-started model scores {number(greedy)}, its **sampled** replies {number(sampled)}. "
     )
-    if greedy - drawn > 0.05:
-        said += "The likeliest reply can be a short, safe one where samples wander: a model that has seen good and bad replies holds both. "
+    if greedy - sampled > 0.05:
+        text += "The likeliest reply can be a short, safe one where samples wander: a model that has seen good and bad replies holds both. "
     gains = means.loc[[name for name in policies if name in means.index]] - means.loc["base"]
     if gains.empty:
-        return said.strip()
-    said += "What training adds to the base: " + "; ".join(
+        return text.strip()
+    text += "What training adds to the base: " + "; ".join(
         f"{name} {signed(row['mean'], 2)} greedily and {signed(row['sampled_mean'], 2)} sampled" for name, row in gains.iterrows()
     )
-    more = gains["sampled_mean"] - gains["mean"]
-    if (more > 0.05).all():
-        return f"{said}. It shows more when one samples."
-    return f"{said}. It shows more greedily." if (more < -0.05).all() else f"{said}."
+    differences = gains["sampled_mean"] - gains["mean"]
+    if (differences > 0.05).all():
+        return f"{text}. It shows more when one samples."
+    return f"{text}. It shows more greedily." if (differences < -0.05).all() else f"{text}."
 
 
 def found_reading(rows: pd.DataFrame, samples: pd.DataFrame, objectives: Sequence[str]) -> str:
@@ -78,17 +80,17 @@ def found_reading(rows: pd.DataFrame, samples: pd.DataFrame, objectives: Sequenc
 def exclusion_reading(rows: pd.DataFrame, first: str = "reflection", second: str = "empathy") -> str:
     """Whether two rewards seem to exclude each other: no row has more than 1 in both together. Columns: method, <objective>."""
     trained = rows[rows["method"] != "base"]
-    both = trained[first] + trained[second]
-    best = float(both.max())
+    pair_sums = trained[first] + trained[second]
+    best = float(pair_sums.max())
     published = paper.CONSUMPTION.set_index("method")["mean"]["uniform"]
-    said = (
+    text = (
         f"A question to ask such a table: do {first} and {second} exclude each other? Then their sum stays at 1 or below, whatever the "
         "weights, and a mean over objectives is indifferent between a reply that reflects without warmth and one that is warm without "
         f"reflecting. The largest sum of the two among {counted(len(trained), 'trained row')} here is {number(best)}: "
     )
-    said += "nothing here contradicts it" if best <= 1 else "they do not exclude each other"
+    text += "nothing here contradicts it" if best <= 1 else "they do not exclude each other"
     return (
-        f"{said}. In the paper uniform weighting reaches a mean of {number(published, 3)} ({paper.SOURCES['scatter']}); with two of three "
+        f"{text}. In the paper uniform weighting reaches a mean of {number(published, 3)} ({paper.SOURCES['scatter']}); with two of three "
         "rewards that exclude each other no mean could exceed 2/3, so there they do not. Where two kinds of reply part at the first "
         "word, mixing may be able to choose only one of them."
     )
@@ -98,17 +100,17 @@ def consumption_reading(spent: pd.DataFrame) -> str:
     """The paper's consumption beside tiny's in both accountings. Columns: method, seed, data_points."""
     theirs = paper.CONSUMPTION.set_index("method")
     points, std = theirs["data_points"], theirs["data_points_std"]
-    said = (
+    text = (
         f"The paper ({paper.SOURCES['scatter']}): EMORL {points['emorl']:,} ± {std['emorl']:,} data points, uniform weighting "
         f"{points['uniform']:,} ± {std['uniform']:,}: {percent(points['emorl'] / points['uniform'])} of them, and a spread "
         f"{number(std['uniform'] / std['emorl'], 1)} times smaller."
     )
-    found = []
-    for accounting, how in (("longest run", "by the longest run"), ("sum of runs", "by the sum of runs")):
+    comparisons = []
+    for accounting, description in (("longest run", "by the longest run"), ("sum of runs", "by the sum of runs")):
         gap = paired(spent, f"emorl ({accounting})", "uniform", "data_points")
-        found.append(f"{how} {judged(gap, 'more', 'fewer', digits=0)}")
+        comparisons.append(f"{description} {judged(gap, 'more', 'fewer', digits=0)}")
     return (
-        f"{said} On tiny, EMORL's data points less uniform's: {'; '.join(found)} (95 % intervals over seeds; the search comes "
+        f"{text} On tiny, EMORL's data points less uniform's: {'; '.join(comparisons)} (95 % intervals over seeds; the search comes "
         "on top). Name the accounting whenever you say whether EMORL saves data."
     )
 
@@ -116,30 +118,30 @@ def consumption_reading(spent: pd.DataFrame) -> str:
 def search_cost_reading(costs: pd.DataFrame, small: int = 3, large: int = 6) -> str:
     """What searches take at three and at more objectives. Columns of search_costs.csv: varied, d, search, evaluations, seconds, best."""
     by_d = costs[costs["varied"] == "objectives d"].set_index(["search", "d"])
-    said = f"At three objectives and five levels: {5 * 3**3} listed points against {33**3:,} of the full grid."
+    text = f"At three objectives and five levels: {5 * 3**3} listed points against {33**3:,} of the full grid."
     if ("hierarchical", small) in by_d.index:
         decoded = int(by_d["evaluations"][("hierarchical", small)])
-        said += f" Of the {5 * 3**3}, {decoded} are decoded, because weights of one direction give one text, and points come again."
+        text += f" Of the {5 * 3**3}, {decoded} are decoded, because weights of one direction give one text, and points come again."
     bayes = [key for key in by_d.index if "ayes" in key[0] and key[1] in (small, large)]
     if bayes:
         means = [f"{counted(round(float(by_d['evaluations'][key])), 'evaluation')} at d = {key[1]}" for key in bayes]
-        said += (
+        text += (
             f" To come within 1 % of the optimum, Bayesian optimisation takes {listing(means)} on average "
             "(a run that never gets there counts with its whole budget)."
         )
-    said += " The claim $O(3^d \\log_2 1/N)$ is true by construction: it counts the points that the search lists."
+    text += " The claim $O(3^d \\log_2 1/N)$ is true by construction: it counts the points that the search lists."
     pairs = [d for d in (small, large) if {("hierarchical", d), ("exact map", d)} <= set(by_d.index)]
-    took, missed = [], []
+    times, missed = [], []
     for d in pairs:
         exact, search = ({c: float(by_d[c][(name, d)]) for c in ("seconds", "best")} for name in ("exact map", "hierarchical"))
-        took.append(f"{number(exact['seconds'], 0)} s against {number(search['seconds'], 0)} s at d = {d}")
+        times.append(f"{number(exact['seconds'], 0)} s against {number(search['seconds'], 0)} s at d = {d}")
         missed.append(f"{number(exact['best'] - search['best'], 4)} at d = {d}")
     if pairs:
-        said += (
-            f" The exact map, which has no precision to choose, took {listing(took)}, scoring included (this search by a prefix tree); "
+        text += (
+            f" The exact map, which has no precision to choose, took {listing(times)}, scoring included (this search by a prefix tree); "
             f"the search's best lies below the exact optimum by {listing(missed)}."
         )
-    return said
+    return text
 
 
 def curves_reading(logs: pd.DataFrame, objectives: Sequence[str]) -> str:
@@ -154,13 +156,13 @@ def curves_reading(logs: pd.DataFrame, objectives: Sequence[str]) -> str:
     seconds, std = paper.TRAINING_SECONDS
     points, low, high = int(ends["points"].max()), *paper.LONGEST_RUN
     minutes = " to ".join(dict.fromkeys(number(s / 60, 0) for s in (ends["seconds"].min(), ends["seconds"].max())))
-    whose = listing([str(seed) for seed in sorted(logs["seed"].unique())])
-    together = float(ends.groupby("seed")["seconds"].sum().mean())
+    seeds = listing([str(seed) for seed in sorted(logs["seed"].unique())])
+    seed_seconds = float(ends.groupby("seed")["seconds"].sum().mean())
     return (
-        f"Sampled reward, first step to last (seeds {whose}): {'; '.join(parts)}. A run of at most {points:,} data points took {minutes} "
-        f"minutes on one CPU core; the runs of a seed {number(together, 0)} s. The paper names {seconds:,.0f} ± {std:.0f} s for EMORL on "
-        f"its GPU ({paper.SOURCES['abstract']}), with a larger model; its longest run took {low / points:.0f} to {high / points:.0f} times "
-        f"as many data points ({paper.SOURCES['curves']})."
+        f"Sampled reward, first step to last (seeds {seeds}): {'; '.join(parts)}. A run of at most {points:,} data points took {minutes} "
+        f"minutes on one CPU core; the runs of a seed {number(seed_seconds, 0)} s. The paper names {seconds:,.0f} ± {std:.0f} s for EMORL "
+        f"on its GPU ({paper.SOURCES['abstract']}), with a larger model; its longest run took {low / points:.0f} to {high / points:.0f} "
+        f"times as many data points ({paper.SOURCES['curves']})."
     )
 
 
@@ -191,16 +193,16 @@ def samples_reading(samples: pd.DataFrame, methods: Sequence[str], objectives: S
     """Scores and most frequent replies of sample generations. Columns: method, prompt, reply, <objective>."""
     parts, counts, most = [], [], 0
     for method in methods:
-        own = samples[samples["method"] == method]
-        scores = ", ".join(f"{name} {number(float(own[name].mean()))}" for name in objectives)
+        rows = samples[samples["method"] == method]
+        scores = ", ".join(f"{name} {number(float(rows[name].mean()))}" for name in objectives)
         parts.append(f"*{method}* {scores}")
-        top = int(own["reply"].value_counts().iloc[0])
-        counts.append(f"{method} {top} of {len(own)}")
+        top = int(rows["reply"].value_counts().iloc[0])
+        counts.append(f"{method} {top} of {len(rows)}")
         most = max(most, top)
-    said = f"Read them first; then their mean scores, on these clients alone: {'; '.join(parts)}. "
+    text = f"Read them first; then their mean scores, on these clients alone: {'; '.join(parts)}. "
     if most < 2:
-        return said + "No two of these clients get the same reply from one method."
-    return said + (
+        return text + "No two of these clients get the same reply from one method."
+    return text + (
         f"How many clients get a method's most frequent reply: {', '.join(counts)}. One short sentence for many clients, with a high "
         "score, would be a reward that is hacked: look for it."
     )
@@ -209,30 +211,30 @@ def samples_reading(samples: pd.DataFrame, methods: Sequence[str], objectives: S
 def transfer_reading(averaged: pd.DataFrame, methods: Sequence[str], home: str = "pair", away: str = "counsel-chat") -> str:
     """Means on PAIR, out of domain, and diversity. Columns: set, method, mean, reflection, diversity_2, words; one row a set and method."""
     per = {(row["set"], row["method"]): row for row in averaged.to_dict("records")}
-    known = [m for m in methods if (home, m) in per]
+    measured = [m for m in methods if (home, m) in per]
     theirs = paper.CONSUMPTION.set_index("method")["pair_average"]
     summary = paper.SOURCES["summary"]
     published = ", ".join(f"{paper.METHODS[m]} {number(theirs[m], 3)}" for m in ("uniform", "emorl", "rewarded-soups"))
-    ours = ", ".join(f"{m} {number(per[home, m]['mean'], 3)}" for m in known)
-    said = f"**Average on PAIR.** The paper ({summary}): {published}. smollm2: {ours}."
-    moved = [f"{m} {signed(per[away, m]['mean'] - per[home, m]['mean'], 2)}" for m in known if (away, m) in per]
+    ours = ", ".join(f"{m} {number(per[home, m]['mean'], 3)}" for m in measured)
+    text = f"**Average on PAIR.** The paper ({summary}): {published}. smollm2: {ours}."
+    moved = [f"{m} {signed(per[away, m]['mean'] - per[home, m]['mean'], 2)}" for m in measured if (away, m) in per]
     if moved:
-        said += f" **Out of domain**, mean score less that on PAIR: {', '.join(moved)}."
+        text += f" **Out of domain**, mean score less that on PAIR: {', '.join(moved)}."
     if (away, "emorl") in per:
-        said += f" EMORL's reflection there is {number(per[away, 'emorl']['reflection'])} (the paper, on Psych8k: "
-        said += f"{number(paper.PSYCH8K_REFLECTION)}, from the same summary)."
+        text += f" EMORL's reflection there is {number(per[away, 'emorl']['reflection'])} (the paper, on Psych8k: "
+        text += f"{number(paper.PSYCH8K_REFLECTION)}, from the same summary)."
     d = paper.DIVERSITY
-    said += f" **Diversity-2.** The paper (same summary): EMORL {number(d['EMORL'])}, others {number(d['others, lowest'])} to "
-    said += f"{number(d['others, highest'])}. Here " + ", ".join(f"{m} {number(per[home, m]['diversity_2'])}" for m in known) + "."
-    ceilings = {m: 1 - 1 / per[home, m]["words"] for m in known if per[home, m]["words"] > 1}
+    text += f" **Diversity-2.** The paper (same summary): EMORL {number(d['EMORL'])}, others {number(d['others, lowest'])} to "
+    text += f"{number(d['others, highest'])}. Here " + ", ".join(f"{m} {number(per[home, m]['diversity_2'])}" for m in measured) + "."
+    ceilings = {m: 1 - 1 / per[home, m]["words"] for m in measured if per[home, m]["words"] > 1}
     if not ceilings:
-        return said
+        return text
     top = " to ".join(dict.fromkeys(number(c) for c in (min(ceilings.values()), max(ceilings.values()))))
-    near = [m for m, c in ceilings.items() if per[home, m]["diversity_2"] > 0.9 * c]
-    said += f" A reply of n words has n − 1 pairs of words: at these lengths the measure cannot exceed {top}"
-    if not near:
-        return f"{said}."
-    return f"{said}; near that ceiling ({'all of them' if len(near) == len(known) else listing(near)}) it says little about variety."
+    capped = [m for m, c in ceilings.items() if per[home, m]["diversity_2"] > 0.9 * c]
+    text += f" A reply of n words has n − 1 pairs of words: at these lengths the measure cannot exceed {top}"
+    if not capped:
+        return f"{text}."
+    return f"{text}; near that ceiling ({'all of them' if len(capped) == len(measured) else listing(capped)}) it says little about variety."
 
 
 def signs_reading(signs: pd.DataFrame, seeds: dict[str, int]) -> str:

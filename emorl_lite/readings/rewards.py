@@ -33,11 +33,11 @@ def loss_reading(losses: pd.DataFrame, window: int = 20, early: int = 100) -> st
 
 def same_form_reading(area: float, scores: Mapping[str, float], handed: float) -> str:
     """Whether reflection reads the client. `scores`: mean score by kind of `reward_checks.equal_form`; `handed`: of those handed on."""
-    mine, flawed = scores["this client"], scores["one wrong element"]
+    this_client, flawed = scores["this client"], scores["one wrong element"]
     labels = " or ".join(number(label - 0.15) for label in (REFLECTION[1], REFLECTION[2]))
     return (
         f"Among replies of equal form the AUC is **{area:.3f}** (.5 would be guessing). Plain reflections of this client score "
-        f"{number(mine)} on average; full reflections, warm or not, handed to the next client **{handed:.3f}**. "
+        f"{number(this_client)} on average; full reflections, warm or not, handed to the next client **{handed:.3f}**. "
         f"One wrong element earns {number(flawed)}. Its label is {labels}: one or two elements are right, and .15 are taken off. "
     ) + (
         "That is more than another client's reflection gets, and something a policy could live on."
@@ -61,9 +61,9 @@ def support_reading(area: float, blind_area: float, other: float, blind_other: f
 
 def perplexity_reading(medians: pd.DataFrame) -> str:
     """Full reflections beside generic lines. Index: "full", "generic"; columns: "given the client", "alone" (median perplexities)."""
-    told, alone = medians["given the client"], medians["alone"]
-    text = f"Given the client, a full reflection has a perplexity of {number(told['full'])}, a generic line {number(told['generic'])}"
-    if told["full"] < told["generic"]:
+    given, alone = medians["given the client"], medians["alone"]
+    text = f"Given the client, a full reflection has a perplexity of {number(given['full'])}, a generic line {number(given['generic'])}"
+    if given["full"] < given["generic"]:
         text += ": the reflection is the more predictable, since the client already said those words. "
     else:
         text += ": the reflection is no more predictable, although the client already said those words. "
@@ -76,12 +76,12 @@ def perplexity_reading(medians: pd.DataFrame) -> str:
 def shortcut_reading(rewards: pd.DataFrame, area: float, length_area: float) -> str:
     """Which shortcuts pay. Index: shortcuts, first "as they are"; column: reflection, guarded. Areas: the classifier's, length's alone."""
     scores = {str(name): float(score) for name, score in rewards["reflection"].items()}
-    whole, asked, cut = (scores.pop(name) for name in ("as they are", "question mark", "cut off"))
-    change = asked - whole
+    unchanged, question, cut = (scores.pop(name) for name in ("as they are", "question mark", "cut off"))
+    change = question - unchanged
     mark = "leaves reflection where it was" if abs(change) < 0.05 else f"{'raises' if change > 0 else 'lowers'} reflection"
     paid = [name for name, score in scores.items() if score > HOLE]
     return (
-        f"A question mark {mark} ({number(whole)} as they are, {number(asked)} with it). The others: "
+        f"A question mark {mark} ({number(unchanged)} as they are, {number(question)} with it). The others: "
         f"{', '.join(f'{name} {number(score)}' for name, score in scores.items())}. "
         f"{f'A hole to look into: {listing(paid)}' if paid else f'None of them is above {number(HOLE)}'}. "
         f"Length alone would reach an AUC of {length_area:.2f}, the classifier reaches {area:.2f}. "

@@ -55,24 +55,24 @@ def levels_reading(table: pd.DataFrame) -> str:
 
 def spaces_reading(simplex: SearchResult, cube: SearchResult) -> str:
     """The search on the simplex beside the one on the cube: work and result."""
-    here, there = float(simplex.table["mean"].max()), float(cube.table["mean"].max())
-    gap = shown_gap(here, there)
+    simplex_best, cube_best = float(simplex.table["mean"].max()), float(cube.table["mean"].max())
+    gap = shown_gap(simplex_best, cube_best)
     fewer = cube.evaluated - simplex.evaluated
-    work = f"{counted(abs(fewer), 'weight vector')} {'fewer' if fewer > 0 else 'more'}" if fewer else "as many weight vectors"
+    cost = f"{counted(abs(fewer), 'weight vector')} {'fewer' if fewer > 0 else 'more'}" if fewer else "as many weight vectors"
     result = "the same to three digits" if not gap else f"{number(abs(gap), 3)} {'higher' if gap > 0 else 'lower'}"
     return (
-        f"On the simplex: {simplex.listed} points listed, {simplex.evaluated} decoded, best mean {number(here, 3)} at "
-        f"({', '.join(number(w, 3) for w in simplex.best)}). On the cube: {cube.evaluated} decoded, {number(there, 3)}. So the simplex "
-        f"search decodes {work}, and its result on these clients is {result}."
+        f"On the simplex: {simplex.listed} points listed, {simplex.evaluated} decoded, best mean {number(simplex_best, 3)} at "
+        f"({', '.join(number(w, 3) for w in simplex.best)}). On the cube: {cube.evaluated} decoded, {number(cube_best, 3)}. So the simplex "
+        f"search decodes {cost}, and its result on these clients is {result}."
     )
 
 
 def candidates_reading(words: Sequence[str], vocabulary: int, kept: Sequence[int], shown: int = 8) -> str:
     """How many tokens can still win. `words`: those left to the first client; `kept`: how many are left to each client."""
     named = ", ".join(f"“{word}”" for word in words[:shown]) + (", …" if len(words) > shown else "")
-    left = f"{len(words)} of {vocabulary:,} tokens {'is' if len(words) == 1 else 'are'} left ({named})"
+    remaining = f"{len(words)} of {vocabulary:,} tokens {'is' if len(words) == 1 else 'are'} left ({named})"
     return (
-        f"At the start of the first client's reply {left}; no other can ever win. Over all {counted(len(kept), 'client')} the number "
+        f"At the start of the first client's reply {remaining}; no other can ever win. Over all {counted(len(kept), 'client')} the number "
         f"left is {span(min(kept), max(kept), 0)}. A prefix that has been read once is decided for any further weights without the "
         "model."
     )
@@ -84,24 +84,24 @@ def speed_reading(speed: Mapping[str, Any]) -> str:
     def times(ratio: float) -> str:
         return f"{number(ratio, 0 if ratio >= 10 else 1)} times as fast as"
 
-    same = speed["identical_replies"]
+    identical = speed["identical_replies"]
     return (
         f"Measured (`benchmarks/search.py`, {speed['points']} points × {speed['prompts']} prompts × 32 tokens, one CPU thread): the "
         f"tree is **{times(speed['speedup_over_reference'])}** the published algorithm (merged copies of the model, no cache, point "
         f"after point) and {times(speed['speedup_over_cached'])} the cached ensemble of notebook 03; "
-        f"{'all' if same == 1 else portion(same) + ' of the'} replies are identical. At 64 tokens it is "
+        f"{'all' if identical == 1 else portion(identical) + ' of the'} replies are identical. At 64 tokens it is "
         f"{times(speed['speedup_over_reference_64'])} the published algorithm."
     )
 
 
 def agreement_reading(same: int, n: int, speed: Mapping[str, Any]) -> str:
     """Random weights decoded the ordinary way beside the map: here, and in the benchmark (data/results/search_speed.json)."""
-    here = f"All {n}" if same == n else f"{same} of {n}"
-    asked, near, share = speed["agreement_weights"], speed["agreement_near_border"], speed["exact_map_agreement"]
+    agreeing = f"All {n}" if same == n else f"{same} of {n}"
+    compared, near_border, share = speed["agreement_weights"], speed["agreement_near_border"], speed["exact_map_agreement"]
     return (
-        f"{here} random weight vectors give the reply of the map. (The benchmark asks {asked:,}: "
-        f"{'all' if share == 1 else portion(share)} of those farther than 10⁻⁵ from a border agree; {near or 'none'} "
-        f"{'was' if near < 2 else 'were'} nearer, where single-precision rounding can decide.)"
+        f"{agreeing} random weight vectors give the reply of the map. (The benchmark asks {compared:,}: "
+        f"{'all' if share == 1 else portion(share)} of those farther than 10⁻⁵ from a border agree; {near_border or 'none'} "
+        f"{'was' if near_border < 2 else 'were'} nearer, where single-precision rounding can decide.)"
     )
 
 
@@ -144,8 +144,8 @@ def pair_reading(scored: ScoredMap) -> str:
     few, many = min(changes), max(changes)
     often = counted(few, "time") if few == many else f"{few} to {many} times"
     if jumps:
-        where = number(cells.weights[best, 1])
-        steps = f"the mean is best, {number(means[best], 3)}, at a weight of {where} for {second}. It is a step function and jumps at"
+        weight = number(cells.weights[best, 1])
+        steps = f"the mean is best, {number(means[best], 3)}, at a weight of {weight} for {second}. It is a step function and jumps at"
     else:
         steps = f"the mean is {number(means[0], 3)} everywhere. It could jump where a reply changes, and does so at"
     return (
@@ -160,8 +160,8 @@ def verdict_reading(summary: pd.DataFrame, confirmed: pd.DataFrame, singles: Seq
     `summary`: columns policy, mean. `confirmed`: of the ensemble, columns objective (with a row "mean"), promised, fresh, low, high.
     """
     means = summary.set_index("policy")["mean"]
-    own: Any = confirmed.set_index("objective").loc["mean"]
-    half = (own["high"] - own["low"]) / 2
+    mean_row: Any = confirmed.set_index("objective").loc["mean"]
+    half = (mean_row["high"] - mean_row["low"]) / 2
     best = {name: float(means[name]) for name in singles}
 
     def beside(value: float) -> str:
@@ -171,8 +171,8 @@ def verdict_reading(summary: pd.DataFrame, confirmed: pd.DataFrame, singles: Seq
     top = max(best.values())
     return (
         f"On test clients the ensemble reaches {number(means['ensemble'], 3)} ± {number(half, 3)}; validation had promised "
-        f"{number(own['promised'], 3)}, {_more(shown_gap(own['promised'], means['ensemble']))}. It is {beside(means['base'])} the base "
-        f"({number(means['base'], 3)}) and {beside(top)} the best single-objective model ({ranks_first(best)}, {number(top, 3)}). "
+        f"{number(mean_row['promised'], 3)}, {_more(shown_gap(mean_row['promised'], means['ensemble']))}. It is {beside(means['base'])} "
+        f"the base ({number(means['base'], 3)}) and {beside(top)} the best single-objective model ({ranks_first(best)}, {number(top, 3)}). "
         "(Clearly: by more than √2 times the half-width of its interval, a rule of thumb.)"
     )
 

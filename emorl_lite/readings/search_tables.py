@@ -40,13 +40,13 @@ def regret_reading(choice: pd.DataFrame, curves: pd.DataFrame, at: int = 40) -> 
 def choice_reading(choice: pd.DataFrame) -> str:
     """The exact optimum's choice on test clients beside the others', and how much it was flattered. Columns of search_choice."""
     tests: Any = choice.groupby(["search", "adapters"])["test"].mean().unstack()
-    own, n = tests.loc[EXACT], tests.shape[1]
+    exact_scores, n = tests.loc[EXACT], tests.shape[1]
     others = [name for name in dict.fromkeys(choice["search"]) if name not in (EXACT, CEILING)]
-    signs = {name: sign((tests.loc[name] - own).dropna().tolist()) for name in others}
+    signs = {name: sign((tests.loc[name] - exact_scores).dropna().tolist()) for name in others}
     groups = {s: [f"{name} ({number(tests.loc[name].mean(), 4)})" for name in others if signs[name] == s] for s in (1, -1, 0)}
-    told = [f"clearly {word}: {listing(groups[s])}" for s, word in ((1, "higher"), (-1, "lower")) if groups[s]]
+    parts = [f"clearly {word}: {listing(groups[s])}" for s, word in ((1, "higher"), (-1, "lower")) if groups[s]]
     if groups[0]:
-        told.append(f"not clearly apart: {listing(groups[0])}")
+        parts.append(f"not clearly apart: {listing(groups[0])}")
     exact = choice[choice["search"] == EXACT]
     flattered = (exact["promised"] - exact["test"]).tolist()
     price = {
@@ -58,8 +58,8 @@ def choice_reading(choice: pd.DataFrame) -> str:
         f"; the best weights for these very clients would have {number(tests.loc[CEILING].mean(), 4)}" if CEILING in tests.index else ""
     )
     return (
-        f"On the **test** clients the exact optimum's choice scores {number(own.mean(), 4)}{ceiling}. Beside it the sampled searches "
-        f"are {'; '.join(told)} (by 95 % intervals over {counted(n, 'set')} of adapters). The exact optimum's promise less its "
+        f"On the **test** clients the exact optimum's choice scores {number(exact_scores.mean(), 4)}{ceiling}. Beside it the sampled "
+        f"searches are {'; '.join(parts)} (by 95 % intervals over {counted(n, 'set')} of adapters). The exact optimum's promise less its "
         f"test score is {signed(float(np.mean(flattered)), 4)} on average: {price}."
     )
 
@@ -69,34 +69,34 @@ def clients_reading(table: pd.DataFrame) -> str:
     few, many = table["clients"].min(), table["clients"].max()
     gaps = table.assign(gap=table["promised"] - table["test"]).set_index(["search", "clients", "adapters"]).sort_index()
     means: Any = gaps.groupby(level=[0, 1])[["promised", "test"]].mean()
-    told, nearer = [], []
+    parts, nearer = [], []
     for search in dict.fromkeys(table["search"]):
         low, high = means.loc[(search, few)], means.loc[(search, many)]
         before, after = gaps.loc[(search, few), "gap"].abs(), gaps.loc[(search, many), "gap"].abs()
-        told.append(
+        parts.append(
             f"**{search}**, {few} → {many} validation clients: promised {number(low['promised'], 3)} → {number(high['promised'], 3)}, "
             f"on the test clients {number(low['test'], 3)} → {number(high['test'], 3)}"
         )
         nearer.append(f"in {int((after < before).sum())} of {counted(len(after), 'seed')} ({search})")
     seconds = table.loc[table["clients"] == many, "map_seconds"].mean()
     return (
-        f"{'; '.join(told)} (means of {counted(table['adapters'].nunique(), 'seed')}). Promise and test are nearer with {many} clients "
+        f"{'; '.join(parts)} (means of {counted(table['adapters'].nunique(), 'seed')}). Promise and test are nearer with {many} clients "
         f"than with {few} {listing(nearer)}. The map of {many} clients took {seconds:.0f} s, scoring included."
     )
 
 
 def costs_reading(costs: pd.DataFrame) -> str:
     """How searches grow with the objectives, and what exactness costs. Columns of search_costs."""
-    by: Any = costs[costs["varied"] == "objectives d"].set_index(["search", "d"])
-    sizes = sorted(int(d) for d in by.loc["exact map"].index)
+    table: Any = costs[costs["varied"] == "objectives d"].set_index(["search", "d"])
+    sizes = sorted(int(d) for d in table.loc["exact map"].index)
     few, many = sizes[0], sizes[-1]
     growth = [
-        f"{fold(by.loc[(name, many), 'evaluations'] / by.loc[(name, few), 'evaluations'])} for {what}"
+        f"{fold(table.loc[(name, many), 'evaluations'] / table.loc[(name, few), 'evaluations'])} for {what}"
         for name, what in (("formula: full grid", "a full grid"), ("hierarchical", "the published search"), (EXACT, "the exact map"))
     ]
-    missed = [by.loc[(EXACT, d), "best"] - by.loc[("hierarchical", d), "best"] for d in sizes]
-    ratios = [by.loc[(EXACT, d), "seconds"] / by.loc[("hierarchical", d), "seconds"] for d in sizes]
-    last, small = by.loc[(EXACT, many)], by.loc[(EXACT, few)]
+    missed = [table.loc[(EXACT, d), "best"] - table.loc[("hierarchical", d), "best"] for d in sizes]
+    ratios = [table.loc[(EXACT, d), "seconds"] / table.loc[("hierarchical", d), "seconds"] for d in sizes]
+    last, small = table.loc[(EXACT, many)], table.loc[(EXACT, few)]
     proven = "" if bool(last["optimum_found"]) else " (the best found; the proof was cut short)"
     return (
         f"From {few} to {many} objectives the evaluations grow {listing(growth)} (there: distinct replies scored, divided by the "
@@ -106,10 +106,10 @@ def costs_reading(costs: pd.DataFrame) -> str:
         f"{': that is what the guarantee costs' if min(ratios) > 1 else ''}. "
         f"At {many} objectives ({', '.join((OBJECTIVES + MORE_OBJECTIVES)[:many])}): {int(last['regions']):,} regions from "
         f"{int(last['rows']):,} prefixes in {last['seconds']:.0f} s, against {int(small['regions']):,} regions and "
-        f"{small['seconds']:.0f} s at {few}. The published search decodes {int(by.loc[('hierarchical', many), 'evaluations']):,} "
-        f"directions there and reaches {number(by.loc[('hierarchical', many), 'best'], 3)}; the optimum is "
+        f"{small['seconds']:.0f} s at {few}. The published search decodes {int(table.loc[('hierarchical', many), 'evaluations']):,} "
+        f"directions there and reaches {number(table.loc[('hierarchical', many), 'best'], 3)}; the optimum is "
         f"{number(last['best'], 3)}{proven}. A full grid of the same spacing would have "
-        f"{number(by.loc[('formula: full grid', many), 'evaluations'], 0)} points."
+        f"{number(table.loc[('formula: full grid', many), 'evaluations'], 0)} points."
     )
 
 
@@ -120,26 +120,26 @@ def fold(ratio: float) -> str:
 
 def growth_reading(costs: pd.DataFrame) -> str:
     """How prefixes grow with prompts and reply tokens. Columns of search_costs: varied, value, search, rows."""
-    told = []
+    parts = []
     for varied, what in (("prompts", "clients"), ("reply tokens", "tokens a reply")):
-        wide: Any = costs[costs["varied"] == varied].pivot_table(index="value", columns="search", values="rows")[["hierarchical", EXACT]]
-        low, high = wide.iloc[0], wide.iloc[-1]
-        told.append(
-            f"from {wide.index[0]:g} to {wide.index[-1]:g} {what} ({fold(wide.index[-1] / wide.index[0])}) the prefixes grow "
+        pivot: Any = costs[costs["varied"] == varied].pivot_table(index="value", columns="search", values="rows")[["hierarchical", EXACT]]
+        low, high = pivot.iloc[0], pivot.iloc[-1]
+        parts.append(
+            f"from {pivot.index[0]:g} to {pivot.index[-1]:g} {what} ({fold(pivot.index[-1] / pivot.index[0])}) the prefixes grow "
             f"{fold(high['hierarchical'] / low['hierarchical'])} for the search and {fold(high[EXACT] / low[EXACT])} for the map"
         )
-    step = wide.iloc[-1] / wide.iloc[-2] if len(wide) > 1 else wide.iloc[-1] / wide.iloc[-1]
+    step = pivot.iloc[-1] / pivot.iloc[-2] if len(pivot) > 1 else pivot.iloc[-1] / pivot.iloc[-1]
     end = f"The last step of tokens multiplies them by {number(step['hierarchical'])} and {number(step[EXACT])}"
-    text = "; ".join(told)
+    text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}. {end}" + (": by then replies end by themselves." if step.max() < 1.05 else ".")
 
 
 def seeds_reading(seeds: pd.DataFrame, singles: Sequence[str]) -> str:
     """The ensemble beside the best single-objective model and the exact average, seed by seed. Columns of tiny_seeds."""
     means = seeds.pivot(index="seed", columns="policy", values="mean")
-    found = seeds[seeds["policy"] == "ensemble"].set_index("seed")
-    weights = found[[f"w_{name}" for name in singles]].to_numpy(dtype=float)
-    flattered = float((found["validation_mean"] - found["mean"]).mean())
+    ensemble_rows = seeds[seeds["policy"] == "ensemble"].set_index("seed")
+    weights = ensemble_rows[[f"w_{name}" for name in singles]].to_numpy(dtype=float)
+    flattered = float((ensemble_rows["validation_mean"] - ensemble_rows["mean"]).mean())
 
     def lead(values: pd.Series) -> str:
         return (
@@ -157,21 +157,21 @@ def seeds_reading(seeds: pd.DataFrame, singles: Sequence[str]) -> str:
 
 def truth_reading(seeds: pd.DataFrame) -> str:
     """What the ensemble's rewards are worth by matching words. Columns of tiny_seeds: policy, seed, <objective>, true_<objective>."""
-    own = seeds[seeds["policy"] == "ensemble"]
-    names = [name for name in OBJECTIVES if f"true_{name}" in own]
-    told = [f"{name} {number(own[name].mean())} is worth {number(own[f'true_{name}'].mean())}" for name in names]
-    n = counted(len(own), "seed")
-    over = {name: int((own[name] - own[f"true_{name}"] > 0.005).sum()) for name in names}
-    end = f"Overpaid are {listing([f'{name} in {k} of {n}' for name, k in over.items()])}"
-    end += "; mixing models need not repair what a reward overpays." if any(over.values()) else "."
-    return f"And the truth, by matching words (means over {n}): the ensemble's {listing(told)}. {end}"
+    ensemble_rows = seeds[seeds["policy"] == "ensemble"]
+    names = [name for name in OBJECTIVES if f"true_{name}" in ensemble_rows]
+    parts = [f"{name} {number(ensemble_rows[name].mean())} is worth {number(ensemble_rows[f'true_{name}'].mean())}" for name in names]
+    n = counted(len(ensemble_rows), "seed")
+    overpaid = {name: int((ensemble_rows[name] - ensemble_rows[f"true_{name}"] > 0.005).sum()) for name in names}
+    end = f"Overpaid are {listing([f'{name} in {k} of {n}' for name, k in overpaid.items()])}"
+    end += "; mixing models need not repair what a reward overpays." if any(overpaid.values()) else "."
+    return f"And the truth, by matching words (means over {n}): the ensemble's {listing(parts)}. {end}"
 
 
 def consumption_scatter_alt(table: pd.DataFrame) -> str:
     """What `plots.consumption_scatter` draws, with its main numbers. Columns: method, seed, data_points, mean."""
     means = table.groupby("method", sort=False)[["data_points", "mean"]].mean()
-    told = "; ".join(f"{name} {row['data_points']:,.0f} data points, {number(row['mean'], 3)}" for name, row in means.iterrows())
+    text = "; ".join(f"{name} {row['data_points']:,.0f} data points, {number(row['mean'], 3)}" for name, row in means.iterrows())
     return (
         "Scatter of data points used for training (of the ensemble: of its adapters in sum) against mean reward on test clients, one "
-        f"marker shape per method, a small one per seed and a large one for their mean: {told}."
+        f"marker shape per method, a small one per seed and a large one for their mean: {text}."
     )

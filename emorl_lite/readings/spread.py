@@ -45,9 +45,9 @@ def policy_measures(objectives: Sequence[str]) -> dict[str, str]:
     for o in objectives:
         others = [p for p in objectives if p != o]
         names |= {f"{o} {o}": f"{o} model: own reward"} | {f"{o} {p}": f"{o} model: {p}" for p in others}
-        more = {"mean": "mean of the rewards", "sampled_first": "first sampled", "sampled_last": "last sampled"}
-        more["favourite_share"] = "share of the favourite reply"
-        names |= {f"{o} {key}": f"{o} model: {name}" for key, name in more.items()}
+        measures = {"mean": "mean of the rewards", "sampled_first": "first sampled", "sampled_last": "last sampled"}
+        measures["favourite_share"] = "share of the favourite reply"
+        names |= {f"{o} {key}": f"{o} model: {name}" for key, name in measures.items()}
     return names
 
 
@@ -62,13 +62,13 @@ def policies_here(scores: pd.DataFrame, log: pd.DataFrame, favourite: Mapping[st
 
     `scores`: a row a policy (index), columns: the objectives, mean. `log`: objective, reward; a row a step. `favourite`: shares by policy.
     """
-    here: dict[str, float] = {}
+    values: dict[str, float] = {}
     for o in objectives:
         score, rewards = scores.to_dict("index")[o], log.loc[log["objective"] == o, "reward"].to_numpy()
-        here |= {f"{o} {p}": float(score[p]) for p in (*objectives, "mean")}
-        here |= {f"{o} sampled_first": float(rewards[0]), f"{o} sampled_last": float(rewards[-1])}
-        here[f"{o} favourite_share"] = float(favourite[o])
-    return here
+        values |= {f"{o} {p}": float(score[p]) for p in (*objectives, "mean")}
+        values |= {f"{o} sampled_first": float(rewards[0]), f"{o} sampled_last": float(rewards[-1])}
+        values[f"{o} favourite_share"] = float(favourite[o])
+    return values
 
 
 def spread_reading(table: pd.DataFrame, runs: int, reference: bool = False, digits: int = 2) -> str:
@@ -93,10 +93,11 @@ def spread_reading(table: pd.DataFrame, runs: int, reference: bool = False, digi
         f"{runs + 1}; some share a seed, so in more), and in several at a time, since they hang together. "
     )
     gaps = [max(row["lowest"] - row["this run"], row["this run"] - row["highest"]) for row in outside]
-    far = sum(gap > max(FAR, row["highest"] - row["lowest"]) for gap, row in zip(gaps, outside, strict=True))
-    if far:
+    outliers = sum(gap > max(FAR, row["highest"] - row["lowest"]) for gap, row in zip(gaps, outside, strict=True))
+    if outliers:
         return (
-            text + f"Outside by more than {FAR:g} and by more than the range's width: {far}. Look for what differs: length, options, data."
+            text
+            + f"Outside by more than {FAR:g} and by more than the range's width: {outliers}. Look for what differs: length, options, data."
         )
     if len(outside) > n / 2:
         return text + "But this run does in most of them. Look for what differs: length, options, data."
@@ -109,10 +110,10 @@ def spread_reading(table: pd.DataFrame, runs: int, reference: bool = False, digi
 def base_reading(truth: pd.DataFrame) -> str:
     """What the base is worth on held-out clients. Columns: reflection, empathy (true scores); a row a client."""
     n, reflection, empathy = len(truth), float(truth["reflection"].mean()), float(truth["empathy"].mean())
-    some, warm = int((truth["reflection"] > 0).sum()), int((truth["empathy"] > EMPATHY["none"]).sum())
+    reflecting, warm = int((truth["reflection"] > 0).sum()), int((truth["empathy"] > EMPATHY["none"]).sum())
     return (
         f"Over {counted(n, 'held-out client')}: true reflection {number(reflection)}, true empathy {number(empathy)}, where 1 is a full "
-        f"and warm reflection. Replies that say something of the client back: {some} of {n}; with something warm in them: {warm}. "
+        f"and warm reflection. Replies that say something of the client back: {reflecting} of {n}; with something warm in them: {warm}. "
         f"That leaves reinforcement learning {'something' if min(reflection, empathy) < 0.5 else 'little'} to do."
     )
 
@@ -125,20 +126,20 @@ def tour_reading(scores: pd.DataFrame, objectives: Sequence[str]) -> str:
     won = int((means["ensemble"] > means[["base", *names]].max(axis=1)).sum())
     lead = means["ensemble"] - single
     clear = n > 1 and abs(lead.mean()) > 2 * lead.std() / n**0.5
-    own = beaten = 0
+    own_best = beaten = 0
     for _, run in scores[scores["policy"].isin(names)].groupby("seed"):
-        by = run.set_index("policy")[names].loc[names]
-        best = by.max()
-        own += sum(by[o].idxmax() == o for o in names)
-        beaten += sum(any(by[p][o] < best[p] - TIED for p in names if p != o) for o in names)
+        by_policy = run.set_index("policy")[names].loc[names]
+        best = by_policy.max()
+        own_best += sum(by_policy[o].idxmax() == o for o in names)
+        beaten += sum(any(by_policy[p][o] < best[p] - TIED for p in names if p != o) for o in names)
     runs = n * len(names)
     return (
         f"The ensemble has the highest mean reward of these policies in {won} of {counted(n, 'seed')}: "
         f"{number(means['ensemble'].mean())} on average, the best single-objective model {number(single.mean())}, the base "
         f"{number(means['base'].mean())}"
         f"{'' if clear else ' (no clear difference between the first two)'}. "
-        f"Best of the single-objective models at their own reward: {own} of {counted(runs, 'run')}; beaten by another of them on another "
-        f"reward: {beaten} of {counted(runs, 'run')}. "
+        f"Best of the single-objective models at their own reward: {own_best} of {counted(runs, 'run')}; beaten by another of them on "
+        f"another reward: {beaten} of {counted(runs, 'run')}. "
         + (
             "So no single-objective model is best at all of them."
             if beaten == runs

@@ -25,20 +25,20 @@ def leaders(table: pd.DataFrame, column: str, what: str, by: str = "method") -> 
     if means.empty:
         return f"{what}: not measured."
     first, others = str(means.index[0]), [str(name) for name in means.index[1:]]
-    said = f"{what}, from the top: {listing([f'{name} ({number(value, 3)})' for name, value in means.iloc[:3].items()])}."
+    text = f"{what}, from the top: {listing([f'{name} ({number(value, 3)})' for name, value in means.iloc[:3].items()])}."
     if not others:
-        return said
+        return text
     unclear = [name for name in others if not paired(table, first, name, column, by, looks=len(others))["low"] > 0]
     if table["seed"].nunique() < 2:
-        return f"{said} With one seed nothing tells how much of this order is luck."
-    how = f"paired over the seeds, intervals corrected for {counted(len(others), 'comparison')}"
+        return f"{text} With one seed nothing tells how much of this order is luck."
+    test_note = f"paired over the seeds, intervals corrected for {counted(len(others), 'comparison')}"
     if not unclear:
-        return f"{said} {first} is clearly above {'the other' if len(others) == 1 else f'each of the other {len(others)}'} ({how})."
+        return f"{text} {first} is clearly above {'the other' if len(others) == 1 else f'each of the other {len(others)}'} ({test_note})."
     if len(others) == 1:
-        return f"{said} {others[0]} is not clearly below {first} ({how})."
+        return f"{text} {others[0]} is not clearly below {first} ({test_note})."
     names = f": {listing(unclear)}" if len(unclear) <= 6 else ""
-    many = "is" if len(unclear) == 1 else "are"
-    return f"{said} Of the other {len(others)}, {len(unclear)} {many} not clearly below {first}{names} ({how})."
+    verb = "is" if len(unclear) == 1 else "are"
+    return f"{text} Of the other {len(others)}, {len(unclear)} {verb} not clearly below {first}{names} ({test_note})."
 
 
 def merged_reading(scores: pd.DataFrame) -> str:
@@ -62,51 +62,52 @@ def merged_reading(scores: pd.DataFrame) -> str:
 def ranking_reading(rows: pd.DataFrame) -> str:
     """Who scores highest with one budget in sum, and what a shared and a whole budget give EMORL. Columns: method, seed, mean."""
     means = rows.groupby("method")["mean"].mean()
-    said = leaders(rows[~rows["method"].str.endswith("-long")], "mean", "Mean scores with one budget in sum")
+    text = leaders(rows[~rows["method"].str.endswith("-long")], "mean", "Mean scores with one budget in sum")
     if "base" in means:
-        said += f" The base model has {number(means['base'], 3)}."
+        text += f" The base model has {number(means['base'], 3)}."
     if {"emorl", "emorl-long"} <= set(means.index):
-        whole, shared = number(means["emorl-long"], 3), number(means["emorl"], 3)
+        full, shared = number(means["emorl-long"], 3), number(means["emorl"], 3)
         gain = told(paired(rows, "emorl-long", "emorl"))
-        said += f" Sharing the budget among its runs, EMORL has {shared}; with a whole budget for each run {whole}, a difference of {gain}."
-    return f"{said} Whoever is first among many owes part of that to luck: look at the intervals, not at the order."
+        text += f" Sharing the budget among its runs, EMORL has {shared}; with a whole budget for each run {full}, a difference of {gain}."
+    return f"{text} Whoever is first among many owes part of that to luck: look at the intervals, not at the order."
 
 
 def emorl_reading(rows: pd.DataFrame, seeds: int) -> str:
     """EMORL less uniform weighting in both accountings, and whether scores go with distance from the base. `rows`: all choices."""
-    own, chosen = representative(rows, BY_OWN_SEARCH), representative(rows)
+    by_own_search, chosen = representative(rows, BY_OWN_SEARCH), representative(rows)
     means = chosen.groupby("method")[["mean", "kl"]].mean().dropna()
-    said = (
+    text = (
         "EMORL less uniform, EMORL's weights by its published search: "
-        f"{told(paired(own, 'emorl', 'uniform'))} with equal sums of data, {told(paired(own, 'emorl-long', 'uniform'))} with equal longest "
+        f"{told(paired(by_own_search, 'emorl', 'uniform'))} with equal sums of data, "
+        f"{told(paired(by_own_search, 'emorl-long', 'uniform'))} with equal longest "
         f"runs (brackets: 95 % interval over {counted(seeds, 'seed')}, paired by seed; where it holds 0, this study cannot tell)."
     )
     if len(means) < 3 or means["mean"].nunique() < 2 or means["kl"].nunique() < 2:
-        return said
+        return text
     rank = stats.spearmanr(means["mean"], means["kl"])
     reading = "no clear relation"
     if rank.pvalue < 0.05:
         reading = "higher scores go further from the base" if rank.statistic > 0 else "higher scores stay closer to the base"
     return (
-        f"{said} Over the {len(means)} methods the rank correlation of the mean score with the KL of sampled replies to the base "
+        f"{text} Over the {len(means)} methods the rank correlation of the mean score with the KL of sampled replies to the base "
         f"is {signed(float(rank.statistic), 2)}: {reading}."
     )
 
 
 def choice_reading(rows: pd.DataFrame, method: str = "emorl-long") -> str:
     """What each way to choose a method's weights is worth on test clients. Columns: method, choice, seed, mean."""
-    own = rows[rows["method"] == method]
-    grid = paired(own, "grid", "default", by="choice")
-    more = {choice: paired(own, choice, "grid", by="choice") for choice in ("published search", "exact optimum")}
-    said = (
+    group = rows[rows["method"] == method]
+    grid = paired(group, "grid", "default", by="choice")
+    gains = {choice: paired(group, choice, "grid", by="choice") for choice in ("published search", "exact optimum")}
+    text = (
         f"For {method}, on test clients: the grid's choice less uniform weights {told(grid)}; the published search's choice less the "
-        f"grid's {told(more['published search'])}; the exact optimum's less the grid's {told(more['exact optimum'])}."
+        f"grid's {told(gains['published search'])}; the exact optimum's less the grid's {told(gains['exact optimum'])}."
     )
-    if not np.isfinite(more["exact optimum"]["low"]):
-        return said
+    if not np.isfinite(gains["exact optimum"]["low"]):
+        return text
     unclear = "no more than the grid's that these seeds could show: what is best on validation clients need not be best on fresh ones"
-    worth = by_sign(more["exact optimum"], "more than the grid's, also on fresh clients", "less than the grid's on fresh clients", unclear)
-    return f"{said} The optimum on the validation clients, which no search can beat there, is worth {worth}."
+    gain = by_sign(gains["exact optimum"], "more than the grid's, also on fresh clients", "less than the grid's on fresh clients", unclear)
+    return f"{text} The optimum on the validation clients, which no search can beat there, is worth {gain}."
 
 
 def stopping_reading(taken: pd.DataFrame) -> str:
@@ -126,10 +127,10 @@ def stopping_reading(taken: pd.DataFrame) -> str:
 def one_call_reading(rows: pd.DataFrame) -> str:
     """The best methods with one model call a token and one budget, and the calls of the others. Columns: method, seed, calls…, mean."""
     calls = rows.groupby("method")["calls_per_token"].first()
-    one = rows[rows["method"].map(calls).eq(1) & ~rows["method"].str.endswith("-long")]
-    more = [f"{name} {counted(int(n), 'call')}" for name, n in calls.items() if n > 1]
-    said = leaders(one, "mean", "Mean scores of the drawn methods with one call a token and one budget in sum")
-    return f"{said} Others take more, though in one batch: {listing(more)}." if more else said
+    single_call = rows[rows["method"].map(calls).eq(1) & ~rows["method"].str.endswith("-long")]
+    multi_call = [f"{name} {counted(int(n), 'call')}" for name, n in calls.items() if n > 1]
+    text = leaders(single_call, "mean", "Mean scores of the drawn methods with one call a token and one budget in sum")
+    return f"{text} Others take more, though in one batch: {listing(multi_call)}." if multi_call else text
 
 
 def volume_reading(metrics: pd.DataFrame, asked: int, steps: int) -> str:
@@ -139,27 +140,27 @@ def volume_reading(metrics: pd.DataFrame, asked: int, steps: int) -> str:
     """
     soups = told(paired(metrics, "emorl-long", "rewarded-soups-long", "hypervolume"))
     averages = told(paired(metrics, "emorl-long", "exact-average-long", "hypervolume"))
-    more = paired(metrics, "emorl-long, exact map", "emorl-long", "hypervolume")
-    said = f"Among the mergers, hidden states less soups is {soups}, less exact averages {averages}."
-    if not np.isfinite(more["mean"]):
-        return said
-    missed = "That is what the grid misses of what EMORL can reach" if more["mean"] >= 5e-4 else "The grid misses nothing that shows here"
+    gain = paired(metrics, "emorl-long, exact map", "emorl-long", "hypervolume")
+    text = f"Among the mergers, hidden states less soups is {soups}, less exact averages {averages}."
+    if not np.isfinite(gain["mean"]):
+        return text
+    missed = "That is what the grid misses of what EMORL can reach" if gain["mean"] >= 5e-4 else "The grid misses nothing that shows here"
     grid = f"the grid of {counted(asked, 'weight vector')}"
-    return f"{said} The exact map, looked up at spacing 1/{steps}, less {grid}: {told(more)}. {missed}."
+    return f"{text} The exact map, looked up at spacing 1/{steps}, less {grid}: {told(gain)}. {missed}."
 
 
 def levels_reading(place: pd.DataFrame) -> str:
     """The highest and the lowest place of aggregation. Columns: level, seed, best, average (`best_by_level`)."""
     parts = []
-    for column, how in (("best", "with weights chosen on validation clients"), ("average", "averaged over all weights")):
+    for column, description in (("best", "with weights chosen on validation clients"), ("average", "averaged over all weights")):
         means = place.groupby("level")[column].mean()
         high, low = str(means.idxmax()), str(means.idxmin())
         if means[high] == means[low]:
-            parts.append(f"{how}, the same for all: {number(means[high], 3)}")
+            parts.append(f"{description}, the same for all: {number(means[high], 3)}")
             continue
         gap = paired(place, high, low, column, "level", looks=len(means) * (len(means) - 1) // 2)
         clear = judged(gap, "a clear difference", "")
-        parts.append(f"{how}, from {number(means[low], 3)} (*{low}*) to {number(means[high], 3)} (*{high}*): {clear}")
+        parts.append(f"{description}, from {number(means[low], 3)} (*{low}*) to {number(means[high], 3)} (*{high}*): {clear}")
     return f"Means {'; '.join(parts)}. (Brackets: intervals over seeds, corrected for all pairs of levels.)"
 
 
@@ -189,21 +190,21 @@ FULL = 0.95
 
 def requests_reading(scores: Mapping[str, np.ndarray], objectives: Sequence[str], against: str = "all") -> str:
     """Whether a steerable policy hears requests. `scores`: by request, those of its replies [clients, objectives]; one is `against`."""
-    found = {name: over(scores[name][:, i] - scores[against][:, i]) for i, name in enumerate(objectives)}
-    unheard = [name for name in objectives if not found[name]["low"] > 0]
+    gains = {name: over(scores[name][:, i] - scores[against][:, i]) for i, name in enumerate(objectives)}
+    unheard = [name for name in objectives if not gains[name]["low"] > 0]
     full = [name for name in unheard if scores[against][:, list(objectives).index(name)].mean() > FULL]
     unheard = [name for name in unheard if name not in full]
-    said = (
+    text = (
         "What asking for one objective adds to its score, against asking for all: "
-        + ", ".join(f"{name} {told(found[name], 2)}" for name in objectives)
+        + ", ".join(f"{name} {told(gains[name], 2)}" for name in objectives)
         + f" (95 % intervals over {counted(len(scores[against]), 'client')}). "
     )
     if full:
-        said += f"Over {FULL} without being asked for it alone, so that little can be added: {listing(full)}. "
+        text += f"Over {FULL} without being asked for it alone, so that little can be added: {listing(full)}. "
     if unheard:
-        return said + f"Not clearly heard: {listing(unheard)}. After so short a training, that may happen."
+        return text + f"Not clearly heard: {listing(unheard)}. After so short a training, that may happen."
     heard = len(objectives) - len(full)
-    return said + (
+    return text + (
         "Each of these requests is heard." if not full else "The others are heard." if heard > 1 else "The other is heard." * heard
     )
 
@@ -212,14 +213,14 @@ def strength_reading(scores: pd.DataFrame, what: str) -> str:
     """What DeRa's strength does to one objective. `scores`: [clients, strengths], with the strengths 0 and 1 among the columns."""
     means, last = scores.mean(), float(max(scores.columns.astype(float)))
     gain, beyond = (over((scores[b] - scores[a]).to_numpy()) for a, b in ((0.0, 1.0), (1.0, last)))
-    said = (
+    text = (
         f"From λ = 0, the base, to λ = 1, the adapter, {what} goes from {number(means[0.0])} to {number(means[1.0])}, {told(gain, 2)} "
         f"(interval over {counted(len(scores), 'client')}). "
     )
     if last > 1:
-        went = by_sign(beyond, "extrapolating adds to it", "extrapolating loses", "extrapolating makes no clear difference")
-        said += f"At λ = {last:g} it is {number(means[last])}, {told(beyond, 2)} against λ = 1: {went}. "
-    return said.rstrip()
+        outcome = by_sign(beyond, "extrapolating adds to it", "extrapolating loses", "extrapolating makes no clear difference")
+        text += f"At λ = {last:g} it is {number(means[last])}, {told(beyond, 2)} against λ = 1: {outcome}. "
+    return text.rstrip()
 
 
 def control_reading(metrics: pd.DataFrame) -> str:
@@ -230,8 +231,8 @@ def control_reading(metrics: pd.DataFrame) -> str:
         if len(means):
             low, high = str(means.idxmin()), str(means.idxmax())
             parts.append(f"Mean {column} runs from {number(means[low], 3)} ({low}) to {number(means[high], 3)} ({high}).")
-    said = "Neither is a merit in itself: a policy that ignores its weights has no gap, and one that obeys them may give little."
-    return f"{' '.join(parts)} {said} Read them beside *steered*. {leaders(metrics.dropna(subset=['steered']), 'steered', 'E[w·p(w)]')}"
+    text = "Neither is a merit in itself: a policy that ignores its weights has no gap, and one that obeys them may give little."
+    return f"{' '.join(parts)} {text} Read them beside *steered*. {leaders(metrics.dropna(subset=['steered']), 'steered', 'E[w·p(w)]')}"
 
 
 def at_equal_distance(sweep: pd.DataFrame, first: str, second: str) -> dict[str, float]:
@@ -239,22 +240,22 @@ def at_equal_distance(sweep: pd.DataFrame, first: str, second: str) -> dict[str,
 
     Columns: seed, method, strength, kl, sampled_mean. nan where the two have no distance in common.
     """
-    found = []
-    for _, own in sweep.dropna(subset=["strength", "kl"]).groupby("seed"):
-        a, b = (own[own["method"] == name].sort_values("kl") for name in (first, second))
+    gaps = []
+    for _, group in sweep.dropna(subset=["strength", "kl"]).groupby("seed"):
+        a, b = (group[group["method"] == name].sort_values("kl") for name in (first, second))
         if a.empty or b.empty:
             continue
         low, high = max(a["kl"].min(), b["kl"].min()), min(a["kl"].max(), b["kl"].max())
         if low < high:
-            at = np.linspace(low, high, 50)
-            found.append(float(np.mean(np.interp(at, a["kl"], a["sampled_mean"]) - np.interp(at, b["kl"], b["sampled_mean"]))))
-    return over(np.asarray(found))
+            kl_grid = np.linspace(low, high, 50)
+            gaps.append(float(np.mean(np.interp(kl_grid, a["kl"], a["sampled_mean"]) - np.interp(kl_grid, b["kl"], b["sampled_mean"]))))
+    return over(np.asarray(gaps))
 
 
 def distance_reading(sweep: pd.DataFrame) -> str:
     """DeRa's and clp-kl's reach, and their scores at equal distance from the base."""
-    known = sweep.dropna(subset=["strength", "kl"])
-    means = known.groupby(["method", "strength"])["kl"].mean()
+    measured = sweep.dropna(subset=["strength", "kl"])
+    means = measured.groupby(["method", "strength"])["kl"].mean()
     reach = [
         f"{name} spans {number(means[name].min(), 1)} to {number(means[name].max(), 1)} nats a reply"
         for name in ("dera", "clp-kl")

@@ -26,23 +26,23 @@ TOP = 0.1
 
 def option_table(preset: Preset, names: Sequence[str]) -> pd.DataFrame:
     """The options `names` of a run, with the objectives that train with another value. Columns: option, value."""
-    own = {"kl_coef": preset.kl_coef, "lr": preset.lr}
+    by_objective = {"kl_coef": preset.kl_coef, "lr": preset.lr}
     rows = []
     for name in names:
-        other = [f"{objective}: {value}" for objective, value in own.get(name, {}).items() if objective in preset.objectives]
-        rows.append({"option": name, "value": str(getattr(preset.ppo, name)) + (f" ({', '.join(other)})" if other else "")})
+        differing = [f"{objective}: {value}" for objective, value in by_objective.get(name, {}).items() if objective in preset.objectives]
+        rows.append({"option": name, "value": str(getattr(preset.ppo, name)) + (f" ({', '.join(differing)})" if differing else "")})
     return pd.DataFrame(rows)
 
 
 def whose_run(experiment: Experiment) -> str:
     """Whether these adapters were trained on this machine, or come from a run that was read."""
-    read = [name for name in experiment.preset.objectives if experiment.is_published(experiment.run_folder(name))]
-    if not read:
+    published = [name for name in experiment.preset.objectives if experiment.is_published(experiment.run_folder(name))]
+    if not published:
         return f"These adapters were trained on this machine, seed {experiment.seed}."
-    whose = "the run in the repository" if experiment.source in ("any", "reference") else "the run that EMORL_RUN names"
-    if len(read) == len(experiment.preset.objectives):
-        return f"These are the logs of {whose}, seed {experiment.seed}: they were not trained here."
-    return f"The logs of {listing(read)} are those of {whose}, seed {experiment.seed}; the others were trained on this machine."
+    source = "the run in the repository" if experiment.source in ("any", "reference") else "the run that EMORL_RUN names"
+    if len(published) == len(experiment.preset.objectives):
+        return f"These are the logs of {source}, seed {experiment.seed}: they were not trained here."
+    return f"The logs of {listing(published)} are those of {source}, seed {experiment.seed}; the others were trained on this machine."
 
 
 def untrained_reading(kl: float) -> str:
@@ -68,9 +68,9 @@ def ratio_reading(log: pd.DataFrame) -> str:
 def cost_reading(ends: pd.DataFrame, here: bool) -> str:
     """What the runs cost. Index: objectives; columns: data_points, seconds. `here`: whether this machine trained them."""
     points, seconds = ends["data_points"].astype(int), ends["seconds"]
-    each = f"{points.min():,}" + (f" to {points.max():,}" if points.min() < points.max() else "")
+    points_text = f"{points.min():,}" + (f" to {points.max():,}" if points.min() < points.max() else "")
     return (
-        f"Each run used {each} data points (prompts answered) and {span(seconds.min(), seconds.max(), 0)} seconds "
+        f"Each run used {points_text} data points (prompts answered) and {span(seconds.min(), seconds.max(), 0)} seconds "
         f"{'here' if here else 'on the machine that trained it'}, {1000 * seconds.sum() / points.sum():.0f} ms an episode. "
         f"The sum is {points.sum():,} data points; run in parallel, the longest counts, {points.max():,}. We report both from now on."
     )
@@ -94,14 +94,14 @@ def greedy_reading(log: pd.DataFrame) -> str:
 
 def _changes(replies: pd.DataFrame) -> dict[tuple[str, str], tuple[float, float]]:
     """(policy, objective) -> mean change against the base, and its standard error over the clients (NaN for one client)."""
-    found = {}
-    for objective, own in replies.groupby("objective", sort=False):
-        scores = {str(name): one["score"].to_numpy() for name, one in own.groupby("policy", sort=False)}
+    changes = {}
+    for objective, group in replies.groupby("objective", sort=False):
+        scores = {str(name): one["score"].to_numpy() for name, one in group.groupby("policy", sort=False)}
         for name, values in scores.items():
             change = values - scores["base"]
             error = float(change.std(ddof=1)) / len(change) ** 0.5 if len(change) > 1 else math.nan
-            found[(name, str(objective))] = (float(change.mean()), error)
-    return found
+            changes[(name, str(objective))] = (float(change.mean()), error)
+    return changes
 
 
 def _clear(change: float, error: float) -> bool:
@@ -112,11 +112,14 @@ def _clear(change: float, error: float) -> bool:
 def gains_reading(replies: pd.DataFrame, objectives: Sequence[str]) -> str:
     """What each model gained on its own reward, against the base."""
     changes = {o: _changes(replies)[(o, o)] for o in objectives}
-    up = [o for o, (change, error) in changes.items() if change > 0 and _clear(change, error)]
-    if len(up) == len(changes):
+    rising = [o for o, (change, error) in changes.items() if change > 0 and _clear(change, error)]
+    if len(rising) == len(changes):
         text = "Each model raises its own reward, against the base"
-    elif up:
-        text = f"Against the base the own reward rises clearly for {listing(up)}, not for {listing([o for o in objectives if o not in up])}"
+    elif rising:
+        text = (
+            f"Against the base the own reward rises clearly for {listing(rising)}, "
+            f"not for {listing([o for o in objectives if o not in rising])}"
+        )
     else:
         text = "No model clearly raises its own reward against the base"
     return f"{text}: {', '.join(f'{o} {signed(change, 2)}' for o, (change, _) in changes.items())}. ({CLEARLY}.)"
@@ -143,8 +146,8 @@ def shape_reading(replies: pd.DataFrame, objectives: Sequence[str]) -> str:
     """Whether a policy moved most replies to the top of its own reward, or each a little."""
     shares: dict[str, tuple[float, float]] = {}
     for o in objectives:
-        own = replies[replies["objective"] == o]
-        at_top = (own["score"] >= own["score"].max() - TOP).groupby(own["policy"]).mean()
+        rows = replies[replies["objective"] == o]
+        at_top = (rows["score"] >= rows["score"].max() - TOP).groupby(rows["policy"]).mean()
         shares[o] = (float(at_top[o]), float(at_top["base"]))
     most = [o for o, (share, _) in shares.items() if share > 0.5]
     text = (
@@ -165,11 +168,11 @@ def truth_reading(checked: pd.DataFrame, known: bool) -> str:
     """Reward against truth. `known`: whether there is one. Index: policies; columns: <objective> reward, <objective> truth."""
     if not known:
         return "No truth is known for real statements: read the replies instead, and ask a second reward that was not trained on."
-    by, text = checked.to_dict("index"), ""
+    by_policy, text = checked.to_dict("index"), ""
     for name in ("reflection", "empathy"):
-        reward, truth = by[name][f"{name} reward"], by[name][f"{name} truth"]
-        over = signed(round(reward, 2) - round(truth, 2), 2)
-        text += f"The {name} model earns {number(reward)} on average where the truth is {number(truth)}: {over}. "
+        reward, truth = by_policy[name][f"{name} reward"], by_policy[name][f"{name} truth"]
+        gap = signed(round(reward, 2) - round(truth, 2), 2)
+        text += f"The {name} model earns {number(reward)} on average where the truth is {number(truth)}: {gap}. "
     return text + (
         "A positive difference is pay for more than the words warrant. Two means can agree while single replies are overpaid, and neither "
         "sees what is *wrong* beside what is right, such as a feeling that the client did not name. Read the replies for both."
@@ -180,13 +183,14 @@ def favourite_reading(shares: Mapping[str, float], clients: int, favourites: Map
     """How often each model says its favourite reply: share of the clients, and the words, by model."""
     text = "How many clients get the model's favourite reply: "
     text += ", ".join(f"{name} {part(round(share * clients), clients, 'client')}" for name, share in shares.items()) + ". "
-    same = [name for name, share in shares.items() if share > 0.5]
-    if not same:
+    repetitive = [name for name, share in shares.items() if share > 0.5]
+    if not repetitive:
         return text + "No model says the same to more than half of its clients. That alone does not show that it reads them."
     text += (
-        f"A model that says the same to most ({listing(same)}) does not answer them; if it earns much all the same, that is not asked for. "
+        f"A model that says the same to most ({listing(repetitive)}) does not answer them; "
+        "if it earns much all the same, that is not asked for. "
     )
-    if "fluency" in same:  # the quoted reply brings its own full stop
+    if "fluency" in repetitive:  # the quoted reply brings its own full stop
         text += (
             "Fluency is scored without the client, so what pays best may be the same for everybody; this model's favourite reads "
             f"“{favourites['fluency']}” "

@@ -30,12 +30,12 @@ def _equal(a: Any, b: Any, tolerance: float) -> bool:
 def check(answer: Any, *cases: tuple[tuple[Any, ...], Any], tolerance: float = 1e-4) -> None:
     """Check a function on `(arguments, expected)` cases, or a value on one case `((), expected)`."""
     for arguments, expected in cases:
-        got = answer(*arguments) if callable(answer) else answer
-        if _unsolved(got):
+        result = answer(*arguments) if callable(answer) else answer
+        if _unsolved(result):
             print("Not solved yet: replace the ... and run both cells again.")
             return
-        what = f"{answer.__name__}{arguments}" if callable(answer) else "your answer"
-        assert _equal(got, expected, tolerance), f"{what} is {got}; expected {expected}"
+        call = f"{answer.__name__}{arguments}" if callable(answer) else "your answer"
+        assert _equal(result, expected, tolerance), f"{call} is {result}; expected {expected}"
     print("Correct.")
 
 

@@ -49,10 +49,13 @@ def missing(extras: Sequence[str] = ("methods",)) -> list[str]:
     """Requirements of the package (and of these extras) that are not installed, or not in a version that will do."""
     from packaging.requirements import Requirement
 
-    told = project()
-    wanted = [*told["dependencies"], *(line for extra in extras for line in told["optional-dependencies"][extra])]
+    project_metadata = project()
+    requirements = [
+        *project_metadata["dependencies"],
+        *(line for extra in extras for line in project_metadata["optional-dependencies"][extra]),
+    ]
     lacking = []
-    for line in dict.fromkeys(wanted):
+    for line in dict.fromkeys(requirements):
         requirement = Requirement(line)
         try:
             if requirement.specifier.contains(version(requirement.name), prereleases=True):
@@ -73,10 +76,12 @@ def set_up(extras: Sequence[str] = ("methods",)) -> list[str]:
     lacking = missing(extras)
     if lacking:
         with tempfile.TemporaryDirectory() as scratch:
-            held = Path(scratch) / "held.txt"
-            held.write_text("".join(f"{name}=={version(name)}\n" for name in PROTECTED), encoding="utf-8")
-            command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", str(held), *lacking]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise UserError(f"could not install {', '.join(lacking)}: {(done.stderr.strip().splitlines() or ['pip gave no reason'])[-1]}")
+            constraints = Path(scratch) / "held.txt"
+            constraints.write_text("".join(f"{name}=={version(name)}\n" for name in PROTECTED), encoding="utf-8")
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", str(constraints), *lacking]
+            completed = subprocess.run(command, capture_output=True, text=True, check=False)
+        if completed.returncode:
+            raise UserError(
+                f"could not install {', '.join(lacking)}: {(completed.stderr.strip().splitlines() or ['pip gave no reason'])[-1]}"
+            )
     return lacking

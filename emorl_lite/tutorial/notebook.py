@@ -58,9 +58,9 @@ def open_run(preset: str = "tiny", run: str = "reference", seed: int = 0) -> Exp
         state = f"; {', '.join(missing)}: trained when first needed" if missing else ", trained already"
         print(f"run: yours, seed {number}{state}")
     else:
-        whose = "the reference in the repository" if run == "reference" else "another one, as EMORL_RUN says"
-        yours = ' (yours: RUN = "mine")' if run == "reference" else ""
-        print(f"run: {whose}, seed {number}; one set of classifiers serves all seeds; read, not trained here{yours}")
+        source = "the reference in the repository" if run == "reference" else "another one, as EMORL_RUN says"
+        hint = ' (yours: RUN = "mine")' if run == "reference" else ""
+        print(f"run: {source}, seed {number}; one set of classifiers serves all seeds; read, not trained here{hint}")
     return experiment
 
 
@@ -88,15 +88,15 @@ def beside(here: Mapping[str, float], reference: pd.DataFrame, names: Mapping[st
     """
     rows = []
     for key, value in here.items():
-        runs, own = [round(float(x), digits) for x in reference[key]], round(float(value), digits)
+        runs, ours = [round(float(x), digits) for x in reference[key]], round(float(value), digits)
         rows.append(
             {
                 "measure": (names or {}).get(key, key),
-                "this run": own,
+                "this run": ours,
                 "reference, seed 0": runs[0],
                 "lowest": min(runs),
                 "highest": max(runs),
-                "inside": "yes" if min(runs) <= own <= max(runs) else "no",
+                "inside": "yes" if min(runs) <= ours <= max(runs) else "no",
             }
         )
     return pd.DataFrame(rows)
@@ -111,14 +111,14 @@ def say(markdown: str) -> None:
 
 def table(frame: pd.DataFrame, caption: str, digits: int = 2) -> Any:
     """A table with a caption, left-aligned wrapped text, and numbers of `digits` digits."""
-    left = {"text-align": "left", "white-space": "normal"}
+    left_aligned = {"text-align": "left", "white-space": "normal"}
     frame = frame.copy()
     for column in frame.select_dtypes("float").columns:
         frame[column] = frame[column].round(digits) + 0.0  # no "-0.00"
     texts = [c for c in frame.columns if not pd.api.types.is_numeric_dtype(frame[c])]
     styler = frame.style.format(precision=digits, na_rep="", escape="html").hide(axis="index").set_caption(caption)
     if texts:
-        styler = styler.set_properties(subset=texts, **left)  # type: ignore[arg-type]
+        styler = styler.set_properties(subset=texts, **left_aligned)  # type: ignore[arg-type]
     head: Any = {"selector": "th", "props": [("text-align", "left")]}
     title: Any = {"selector": "caption", "props": [("text-align", "left"), ("font-style", "italic")]}
     return styler.set_table_styles([head, title])

@@ -67,32 +67,32 @@ def run_tutorial(
     runs = runs_root().resolve()
     runs.mkdir(parents=True, exist_ok=True)
     began = time.time()
-    done: list[Timing] = []
+    timings: list[Timing] = []
     code = 0
     print(f"{len(paths)} notebook{'s' if len(paths) > 1 else ''}, executed copies in {_short(runs / 'notebooks')}", flush=True)
     for path in paths:
         try:
-            done.append(_execute(path, kernel, runs, preset, choices))
+            timings.append(_execute(path, kernel, runs, preset, choices))
         except KeyboardInterrupt:
             print(f"\ninterrupted in {path.name}", flush=True)
             code = INTERRUPTED
             break
-        if done[-1].error:
-            print(f"{path.name}, {done[-1].error}", file=sys.stderr, flush=True)
+        if timings[-1].error:
+            print(f"{path.name}, {timings[-1].error}", file=sys.stderr, flush=True)
             code = 1
             break
-    _write_timings(runs / "tutorial.json", done)
-    _print_summary(done, runs, began, preset or "tiny", seed)
+    _write_timings(runs / "tutorial.json", timings)
+    _print_summary(timings, runs, began, preset or "tiny", seed)
     return code
 
 
 def _choose(notebooks: Sequence[str | Path] | None) -> list[Path]:
     folder = REPOSITORY / "notebooks"
-    known = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
-    if not known and not (notebooks and all(str(name).endswith(".ipynb") for name in notebooks)):
+    available = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not available and not (notebooks and all(str(name).endswith(".ipynb") for name in notebooks)):
         raise UserError(f"{folder}: no notebooks here; {in_repository('they')}")
     if notebooks is None:
-        return known
+        return available
     paths: list[Path] = []
     for name in notebooks:
         if str(name).endswith(".ipynb"):
@@ -100,10 +100,10 @@ def _choose(notebooks: Sequence[str | Path] | None) -> list[Path]:
                 raise UserError(f"{name}: no such notebook")
             paths.append(Path(name))
         else:
-            found = [p for p in known if p.name.startswith(str(name))]
-            if not found:
-                raise UserError(f"--only {name}: no notebook starts so, there are {', '.join(p.stem for p in known)}")
-            paths += found
+            matches = [p for p in available if p.name.startswith(str(name))]
+            if not matches:
+                raise UserError(f"--only {name}: no notebook starts so, there are {', '.join(p.stem for p in available)}")
+            paths += matches
     return paths
 
 
@@ -250,27 +250,27 @@ def _short(path: Path) -> str:
     return str(path.relative_to(REPOSITORY)) if path.is_relative_to(REPOSITORY) else str(path)
 
 
-def _write_timings(path: Path, done: list[Timing]) -> None:
+def _write_timings(path: Path, timings: list[Timing]) -> None:
     record = {
-        "notebooks": [asdict(t) for t in done],
-        "seconds": round(sum(t.seconds for t in done), 1),
-        "peak_mb": max((t.peak_mb for t in done), default=0.0),
+        "notebooks": [asdict(t) for t in timings],
+        "seconds": round(sum(t.seconds for t in timings), 1),
+        "peak_mb": max((t.peak_mb for t in timings), default=0.0),
     }
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def _print_summary(done: list[Timing], runs: Path, began: float, preset: str, seed: int) -> None:
+def _print_summary(timings: list[Timing], runs: Path, began: float, preset: str, seed: int) -> None:
     print()
-    if done:
-        width = max(len(t.name) for t in done)
-        for t in done:
+    if timings:
+        width = max(len(t.name) for t in timings)
+        for t in timings:
             print(f"{t.name:<{width}}  {_clock(t.seconds):>7}  {t.peak_mb:7,.0f} MB{'  FAILED' if t.error else ''}")
-        together = f"{_clock(sum(t.seconds for t in done)):>7}  {max(t.peak_mb for t in done):7,.0f} MB"
-        print(f"{'all, and peak memory':<{width}}  {together}")
+        total = f"{_clock(sum(t.seconds for t in timings)):>7}  {max(t.peak_mb for t in timings):7,.0f} MB"
+        print(f"{'all, and peak memory':<{width}}  {total}")
     references = sorted(runs.glob(f"{preset}-reference/*/summary.csv"), key=lambda file: file.stat().st_mtime)
-    for whose, home in [("yours", runs / preset), *(("the reference run", file.parent) for file in references[-1:])]:
-        _print_weights(home / "search.json", began, whose)
-        _print_scores(home / "summary.csv", began, whose)
+    for label, home in [("yours", runs / preset), *(("the reference run", file.parent) for file in references[-1:])]:
+        _print_weights(home / "search.json", began, label)
+        _print_scores(home / "summary.csv", began, label)
     if preset == "tiny" and (runs / preset / "summary.csv").is_file():
         _print_reference(REFERENCE)
     figures = os.environ.get("EMORL_FIGURES") or runs / "figures"
@@ -282,21 +282,21 @@ def _age(path: Path, began: float) -> str:
     return "" if path.stat().st_mtime >= began - 1 else " (from an earlier run)"
 
 
-def _print_weights(path: Path, began: float, whose: str) -> None:
+def _print_weights(path: Path, began: float, label: str) -> None:
     """The search's weights, if it has run."""
     if path.is_file():
         weights = json.loads(path.read_text(encoding="utf-8"))["weights"]
-        print(f"\nweights found, {whose}{_age(path, began)}: " + ", ".join(f"{k} {float(v):.3g}" for k, v in weights.items()))
+        print(f"\nweights found, {label}{_age(path, began)}: " + ", ".join(f"{k} {float(v):.3g}" for k, v in weights.items()))
 
 
-def _print_scores(path: Path, began: float, whose: str) -> None:
+def _print_scores(path: Path, began: float, label: str) -> None:
     """Scores per policy and objective, if the notebooks got that far."""
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         columns = [c for c in (rows[0] if rows else {}) if c not in ("seed", "finished")]
         if columns:
-            print(f"\nscores on held-out clients, {whose}{_age(path, began)}")
+            print(f"\nscores on held-out clients, {label}{_age(path, began)}")
             _print_rows(rows, columns)
 
 
