@@ -20,12 +20,12 @@ def framework(objectives: Sequence[str]) -> Figure:
     n = len(objectives)
     axes.set_xlim(0, 10.4)
     axes.set_ylim(-1.5, n)
-    look = styles(objectives)
+    styles_by_name = styles(objectives)
     middle = (n - 1) / 2
     _box(axes, 0.1, middle, 1.9, "client statement\n+ reply so far", "0.93")
     for i, name in enumerate(objectives):
         y = n - 1 - i
-        _box(axes, 2.7, y, 2.2, f"base + {name}\nadapter", look[name].color, alpha=0.25)
+        _box(axes, 2.7, y, 2.2, f"base + {name}\nadapter", styles_by_name[name].color, alpha=0.25)
         _arrow(axes, (2.05, middle), (2.65, y))
         _arrow(axes, (4.95, y), (6.0, middle))
         axes.text(5.15, y + (0.2 if y >= middle else -0.32), f"$w_{i + 1} h_{i + 1}$", fontsize=12)

@@ -46,14 +46,14 @@ class MapPoint:
     def html(self) -> str:
         """The same as HTML, everything escaped."""
         weights = ", ".join(f"{name} {w:.3f}" for name, w in self.weights.items())
-        where = (
+        region_text = (
             f"{portion(self.share)} of the simplex gives this reply; it stays for at least {self.margin:.2g} in any direction"
             if np.isfinite(self.margin)
             else ("every weight vector gives this reply")
         )
         return (
             f"<p><b>Client:</b> {html.escape(self.prompt)}</p><p><b>Reply:</b> {html.escape(self.reply)}</p>"
-            f"<table>{score_bars(self.scores)}</table><p>{html.escape(weights)}<br>{where}</p>"
+            f"<table>{score_bars(self.scores)}</table><p>{html.escape(weights)}<br>{region_text}</p>"
         )
 
 
@@ -62,19 +62,19 @@ def explore(scored: ScoredMap, prompt: int, weights: Sequence[float], sample: in
 
     Raises UserError for weights that are not finite, negative or all zero, an unknown prompt, or a hole of the map.
     """
-    found = scored.map
-    if not 0 <= prompt < len(found.prompts):
-        raise UserError(f"prompt {prompt}: the map has {len(found.prompts)}, numbered from 0")
-    region = int(found.locate(weights)[0, prompt * found.samples + sample])
+    exact = scored.map
+    if not 0 <= prompt < len(exact.prompts):
+        raise UserError(f"prompt {prompt}: the map has {len(exact.prompts)}, numbered from 0")
+    region = int(exact.locate(weights)[0, prompt * exact.samples + sample])
     if region < 0:
         raise UserError("the map has no reply at these weights: it has a hole")
     w = np.asarray(weights, dtype=np.float64)
     w = w / w.sum()
-    piece = found.regions[region].piece
+    piece = exact.regions[region].piece
     return MapPoint(
-        found.prompts[prompt],
-        dict(zip(found.objectives, w.tolist(), strict=True)),
-        found.regions[region].reply,
+        exact.prompts[prompt],
+        dict(zip(exact.objectives, w.tolist(), strict=True)),
+        exact.regions[region].reply,
         dict(zip(scored.names, scored.scores[region].tolist(), strict=True)),
         region,
         piece.measure,
@@ -85,17 +85,17 @@ def explore(scored: ScoredMap, prompt: int, weights: Sequence[float], sample: in
 def map_svg(scored: ScoredMap, prompt: int, weights: Sequence[float] | None = None, sample: int = 0) -> str:
     """The regions of one prompt as an SVG picture; each names its reply when pointed at. The region at `weights` is outlined."""
     _three(scored)
-    at = None if weights is None else explore(scored, prompt, weights, sample)
+    point = None if weights is None else explore(scored, prompt, weights, sample)
     shapes, chosen = [], ""
     for index, points, color in _drawn(scored, prompt * scored.map.samples + sample):
         shape = f"<polygon points='{points}' fill='{color}' stroke='white' stroke-width='1'>"
         title = f"<title>{html.escape(scored.map.regions[index].reply)}</title>"
         shapes.append(f"{shape}{title}</polygon>")
-        if at is not None and index == at.region:
+        if point is not None and index == point.region:
             chosen = f"<polygon points='{points}' fill='none' stroke='#d00000' stroke-width='3'/>"
     marker = ""
-    if at is not None:
-        [[x, y]] = _pixels(np.array([list(at.weights.values())]))
+    if point is not None:
+        [[x, y]] = _pixels(np.array([list(point.weights.values())]))
         marker = f"<circle cx='{x:.1f}' cy='{y:.1f}' r='6' fill='white' stroke='#d00000' stroke-width='3'/>"
     return _svg("".join(shapes) + chosen + marker, scored.map.objectives)
 
@@ -104,9 +104,9 @@ def map_explorer(scored: ScoredMap, prompt: int = 0, weights: Sequence[float] | 
     """A choice of clients, a slider per objective (only their proportions count), the triangle, and what the map says there."""
     objectives = scored.map.objectives
     start = [1.0] * len(objectives) if weights is None else list(weights)
-    wide = ipywidgets.Layout(width="95%")
+    layout = ipywidgets.Layout(width="95%")
     numbered = {f"{i + 1}. {text}": i for i, text in enumerate(scored.map.prompts)}
-    choice = ipywidgets.Dropdown(options=list(numbered), index=prompt, description="client", layout=wide)
+    choice = ipywidgets.Dropdown(options=list(numbered), index=prompt, description="client", layout=layout)
     highest = max(start) or 1.0
     sliders = [
         ipywidgets.FloatSlider(value=w / highest, min=0, max=1, step=0.01, description=name, continuous_update=True)
@@ -115,10 +115,10 @@ def map_explorer(scored: ScoredMap, prompt: int = 0, weights: Sequence[float] | 
     picture, output = ipywidgets.HTML(), ipywidgets.HTML()
 
     def refresh(_: object = None) -> None:
-        at, w = numbered[choice.value], [slider.value for slider in sliders]
+        prompt_index, w = numbered[choice.value], [slider.value for slider in sliders]
         try:
-            output.value = explore(scored, at, w).html()
-            picture.value = map_svg(scored, at, w) if len(objectives) == 3 else ""
+            output.value = explore(scored, prompt_index, w).html()
+            picture.value = map_svg(scored, prompt_index, w) if len(objectives) == 3 else ""
         except UserError as error:
             output.value = f"<p>{html.escape(str(error))}</p>"
 
@@ -204,11 +204,11 @@ def _drawn(scored: ScoredMap, row: int) -> list[tuple[int, str, str]]:
     """(index, SVG points, colour) of each region of a row, the largest first. Colours span the whole map's mean scores."""
     norm, cmap = Normalize(float(scored.mean.min()), float(scored.mean.max())), colormaps["cividis"]
     order = sorted(scored.map.indices[row].tolist(), key=lambda i: -scored.map.regions[i].piece.measure)
-    found = []
+    regions = []
     for index in order:
         points = " ".join(f"{x:.2f},{y:.2f}" for x, y in _pixels(scored.map.regions[index].piece.outline))
-        found.append((index, points, to_hex(cmap(norm(scored.mean[index])))))
-    return found
+        regions.append((index, points, to_hex(cmap(norm(scored.mean[index])))))
+    return regions
 
 
 def _pixels(w: np.ndarray) -> np.ndarray:

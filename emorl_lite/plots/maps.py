@@ -35,7 +35,7 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 5
     regions = scored.map.of(row)
     means = scored.mean[scored.map.indices[row]]
     order = sorted(range(len(regions)), key=lambda i: -regions[i].piece.measure)
-    figure, (axes, beside) = panels(2, width=5.6, height=4.8)
+    figure, (axes, text_axes) = panels(2, width=5.6, height=4.8)
     draw_triangle(axes, scored.map.objectives)
     colors = _painted(axes, [regions[i].piece.outline for i in order], means[order], edge="white")
     best = int(means.argmax())
@@ -50,8 +50,8 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 5
         lines.append(text)
     if len(order) > replies:
         lines.append(f"… and {len(order) - replies} other regions")
-    beside.text(0, 0.5, "\n".join(lines), transform=beside.transAxes, va="center", fontsize=9.5)
-    beside.set_axis_off()
+    text_axes.text(0, 0.5, "\n".join(lines), transform=text_axes.transAxes, va="center", fontsize=9.5)
+    text_axes.set_axis_off()
     figure.colorbar(colors, ax=axes, label="mean score of the reply", shrink=0.7, location="left")
     return figure
 
@@ -121,10 +121,10 @@ def two_objective_map(scored: ScoredMap, rows: Sequence[int] | None = None) -> F
     figure = Figure(figsize=(8.4, 1.9 + 0.28 * len(rows)), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[max(1, len(rows) / 5), 1])
     norm, cmap = Normalize(scored.mean.min(), scored.mean.max()), colormaps["cividis"]
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         for i in scored.map.indices[row]:
             start, end = np.sort(scored.map.regions[i].piece.vertices[:, 1])
-            top.add_patch(Rectangle((start, place - 0.42), end - start, 0.84, facecolor=cmap(norm(scored.mean[i])), edgecolor="white"))
+            top.add_patch(Rectangle((start, position - 0.42), end - start, 0.84, facecolor=cmap(norm(scored.mean[i])), edgecolor="white"))
     top.set(ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)), yticklabels=[f"client {row // scored.map.samples + 1}" for row in rows])
     top.grid(visible=False)
     cells = overlay(scored, rows)
@@ -196,14 +196,14 @@ def regret_curves(table: pd.DataFrame) -> Figure:
     """
     need(table, ["search", "run", "evaluation", "regret"], "regret_curves")
     figure, (axes,) = panels(1, width=7.6, height=4.4)
-    look = styles(table["search"])
+    styles_by_name = styles(table["search"])
     for name, runs in table.groupby("search", sort=False):
-        wide = runs.pivot_table(index="evaluation", columns="run", values="regret").ffill()
-        style = look[str(name)]
-        low, high = (wide.quantile(q, axis=1).clip(lower=1e-4) for q in (0.25, 0.75))
-        axes.fill_between(wide.index, low, high, color=style.color, alpha=0.12)
+        pivot = runs.pivot_table(index="evaluation", columns="run", values="regret").ffill()
+        style = styles_by_name[str(name)]
+        low, high = (pivot.quantile(q, axis=1).clip(lower=1e-4) for q in (0.25, 0.75))
+        axes.fill_between(pivot.index, low, high, color=style.color, alpha=0.12)
         line: dict[str, Any] = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker, "markevery": 0.15}
-        axes.plot(wide.index, wide.mean(axis=1).clip(lower=1e-4), linewidth=2, label=f"{name} (n = {wide.shape[1]})", **line)
+        axes.plot(pivot.index, pivot.mean(axis=1).clip(lower=1e-4), linewidth=2, label=f"{name} (n = {pivot.shape[1]})", **line)
     axes.set_yscale("log")
     name_axes(axes, "evaluations (distinct directions decoded and scored)", "regret in mean score (log scale, from 0.0001)")
     figure.legend(loc="outside right upper")
@@ -212,13 +212,13 @@ def regret_curves(table: pd.DataFrame) -> Figure:
 
 def regret_curves_alt(table: pd.DataFrame) -> str:
     """What `regret_curves` draws, with its main numbers. Columns: search, run, evaluation, regret."""
-    told = []
+    parts = []
     for name, runs in table.groupby("search", sort=False):
         ends = runs.sort_values("evaluation").groupby("run").agg(evaluation=("evaluation", "last"), regret=("regret", "min"))
-        told.append(f"{name} {number(ends['regret'].mean(), 4)} after {span(ends['evaluation'].min(), ends['evaluation'].max(), 0)}")
+        parts.append(f"{name} {number(ends['regret'].mean(), 4)} after {span(ends['evaluation'].min(), ends['evaluation'].max(), 0)}")
     return (
         "Regret against evaluations on a logarithmic scale, a line per search for the mean over its runs and a band for their middle "
-        f"half. Mean regret at the end: {'; '.join(told)} evaluations."
+        f"half. Mean regret at the end: {'; '.join(parts)} evaluations."
     )
 
 
@@ -230,10 +230,10 @@ def promise_and_test(table: pd.DataFrame) -> Figure:
     """
     need(table, ["search", "adapters", "clients", "promised", "test"], "promise_and_test")
     searches = list(dict.fromkeys(table["search"]))
-    look = styles(searches)
+    styles_by_name = styles(searches)
     figure, grid = panels(len(searches), width=4.4, sharey=True)
     for axes, name in zip(grid, searches, strict=True):
-        style, rows = look[name], table[table["search"] == name].groupby("clients")
+        style, rows = styles_by_name[name], table[table["search"] == name].groupby("clients")
         for column, line, face in (("promised", "--", "white"), ("test", "-", style.color)):
             values = rows[column]
             axes.fill_between(values.min().index, values.min(), values.max(), color=style.color, alpha=0.12)
@@ -251,7 +251,7 @@ def promise_and_test_alt(table: pd.DataFrame) -> str:
     """What `promise_and_test` draws, with its main numbers. Columns: search, adapters, clients, promised, test."""
     few, many = table["clients"].min(), table["clients"].max()
     means = table.groupby(["search", "clients"])[["promised", "test"]].mean()
-    told = [
+    parts = [
         f"{name}, promised {number(means.loc[(name, few), 'promised'], 3)} to {number(means.loc[(name, many), 'promised'], 3)}, "
         f"test {number(means.loc[(name, few), 'test'], 3)} to {number(means.loc[(name, many), 'test'], 3)}"
         for name in dict.fromkeys(table["search"])
@@ -259,7 +259,7 @@ def promise_and_test_alt(table: pd.DataFrame) -> str:
     return (
         "A panel per search: the mean score that it promised (dashed) and that its choice has on the test clients (solid) against the "
         f"number of validation clients, as means of {counted(table['adapters'].nunique(), 'seed')} with their range as a band. From "
-        f"{few} to {many} clients: {'; '.join(told)}."
+        f"{few} to {many} clients: {'; '.join(parts)}."
     )
 
 
@@ -274,7 +274,7 @@ def search_costs(table: pd.DataFrame) -> Figure:
     figure, grid = panels(len(kinds), width=4.3, height=4.2)
     measured = [name for name in dict.fromkeys(table["search"]) if not str(name).startswith("formula: ")]
     formulas = [name for name in dict.fromkeys(table["search"]) if name not in measured]
-    look = styles(measured)
+    styles_by_name = styles(measured)
     for axes, (varied, unit) in zip(grid, kinds, strict=True):
         for name, rows in table[(table["varied"] == varied) & (table["unit"] == unit)].groupby("search", sort=False):
             rows = rows.sort_values("value")
@@ -282,7 +282,7 @@ def search_costs(table: pd.DataFrame) -> Figure:
                 dashes: Any = FORMULA_LINES[formulas.index(str(name)) % len(FORMULA_LINES)]
                 axes.plot(rows["value"], rows["cost"], color="0.35", linewidth=1, linestyle=dashes, label=name)
                 continue
-            style = look[str(name)]
+            style = styles_by_name[str(name)]
             axes.plot(
                 rows["value"], rows["cost"], color=style.color, linestyle=style.linestyle, marker=style.marker, linewidth=2, label=name
             )
@@ -298,15 +298,15 @@ def search_costs(table: pd.DataFrame) -> Figure:
 
 def search_costs_alt(table: pd.DataFrame) -> str:
     """What `search_costs` draws, with the first and the last value of every line. Columns: varied, value, search, unit, cost."""
-    told = []
+    parts = []
     for (varied, unit), panel in table.groupby(["varied", "unit"], sort=False):
         ends = panel.sort_values("value").groupby("search", sort=False)["cost"].agg(["first", "last"])
         lines = ", ".join(f"{name} {_cost(row['first'])} to {_cost(row['last'])}" for name, row in ends.iterrows())
-        told.append(f"{unit} as {varied} goes from {panel['value'].min():g} to {panel['value'].max():g}: {lines}")
+        parts.append(f"{unit} as {varied} goes from {panel['value'].min():g} to {panel['value'].max():g}: {lines}")
     return (
-        f"{counted(len(told), 'panel')} with logarithmic y axes, a line per search"
+        f"{counted(len(parts), 'panel')} with logarithmic y axes, a line per search"
         f"{', formulas thin and without markers' if table['search'].str.startswith('formula: ').any() else ''}. "
-        f"{'. '.join(text[0].upper() + text[1:] for text in told)}."
+        f"{'. '.join(text[0].upper() + text[1:] for text in parts)}."
     )
 
 

@@ -29,17 +29,17 @@ def forest(table: pd.DataFrame, column: str, label: str, by: str = "method") -> 
     Columns: `by`, seed, and the column drawn.
     """
     need(table, [by, "seed", column], "forest")
-    kept = table.dropna(subset=[column])
-    found = with_intervals(kept, column, [by]).sort_values("mean")
-    names = found[by].tolist()
-    look = styles(table[by])
+    measured = table.dropna(subset=[column])
+    intervals = with_intervals(measured, column, [by]).sort_values("mean")
+    names = intervals[by].tolist()
+    styles_by_name = styles(table[by])
     figure, (axes,) = panels(1, width=7.0, height=0.32 * len(names) + 1.0)
-    for place, row in enumerate(_records(found)):
-        style = look[names[place]]
-        seeds = kept.loc[kept[by] == names[place], column]
-        axes.scatter(seeds, [place] * len(seeds), marker="|", s=60, color=style.color, alpha=0.7)
-        axes.plot([row["low"], row["high"]], [place, place], color=style.color, linewidth=2.5, alpha=0.6)
-        axes.scatter(row["mean"], place, marker=style.marker, s=75, color=style.color, edgecolor="black", zorder=5)
+    for position, row in enumerate(_records(intervals)):
+        style = styles_by_name[names[position]]
+        seeds = measured.loc[measured[by] == names[position], column]
+        axes.scatter(seeds, [position] * len(seeds), marker="|", s=60, color=style.color, alpha=0.7)
+        axes.plot([row["low"], row["high"]], [position, position], color=style.color, linewidth=2.5, alpha=0.6)
+        axes.scatter(row["mean"], position, marker=style.marker, s=75, color=style.color, edgecolor="black", zorder=5)
     axes.set_yticks(range(len(names)), names)
     name_axes(axes, label, "")
     axes.grid(axis="y", alpha=0.15)
@@ -65,17 +65,17 @@ def fronts(
     sweep = sweep[(sweep["seed"] == seed) & sweep["method"].isin(methods)]
     need(sweep, [], "fronts")
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-    look = styles(methods)
+    styles_by_name = styles(methods)
     figure, grid = panels(len(pairs), width=4.3, height=4.0)
     for axes, (a, b) in zip(grid, pairs, strict=True):
         if exact is not None and len(exact):
-            own = exact[(exact["method"] == exact_of) & (exact["seed"] == seed)]
-            axes.scatter(own[a], own[b], marker="*", s=14, color="0.55", label=f"{exact_of}, exact map" if axes is grid[0] else None)
+            rows = exact[(exact["method"] == exact_of) & (exact["seed"] == seed)]
+            axes.scatter(rows[a], rows[b], marker="*", s=14, color="0.55", label=f"{exact_of}, exact map" if axes is grid[0] else None)
         for method in methods:
             points = sweep.loc[sweep["method"] == method, [a, b]].to_numpy()
             if not len(points):
                 continue
-            style = look[method]
+            style = styles_by_name[method]
             front = np.unique(points[non_dominated(points)], axis=0)
             label = method if axes is grid[0] else None
             axes.plot(front[:, 0], front[:, 1], color=style.color, linestyle=style.linestyle, linewidth=1.5, alpha=0.8)
@@ -88,8 +88,8 @@ def fronts(
 def fronts_alt(sweep: pd.DataFrame, methods: Sequence[str], exact_of: str = "", seed: int = 0) -> str:
     """What `fronts` shows: the methods, and how high each gets in every objective. `exact_of`: whose exact front is drawn as stars."""
     names = objectives_of(sweep)
-    own = sweep[(sweep["seed"] == seed) & sweep["method"].isin(methods)]
-    best = {str(method): group[names].max() for method, group in own.groupby("method")}
+    rows = sweep[(sweep["seed"] == seed) & sweep["method"].isin(methods)]
+    best = {str(method): group[names].max() for method, group in rows.groupby("method")}
     heights = "; ".join(f"{m} " + ", ".join(f"{n} {number(best[m][n])}" for n in names) for m in methods if m in best)
     stars = f" Small stars: the front of {exact_of}'s exact map." if exact_of else ""
     return (
@@ -105,18 +105,18 @@ def decoding_cost(rows: pd.DataFrame) -> Figure:
     Columns: method, seed, calls_per_token, mean. Methods with equal calls are spread a little sideways.
     """
     need(rows, ["method", "seed", "calls_per_token", "mean"], "decoding_cost")
-    found = with_intervals(rows, "mean", ["method", "calls_per_token"])
-    look = styles(rows["method"])
+    intervals = with_intervals(rows, "mean", ["method", "calls_per_token"])
+    styles_by_name = styles(rows["method"])
     figure, (axes,) = panels(1, width=8.2, height=max(4.6, 0.26 * rows["method"].nunique()))
-    for calls, group in found.groupby("calls_per_token"):
+    for calls, group in intervals.groupby("calls_per_token"):
         ordered = group.sort_values("mean")
         spread = np.linspace(-0.3, 0.3, len(ordered)) if len(ordered) > 1 else np.zeros(1)
         for shift, row in zip(spread, _records(ordered), strict=True):
-            style = look[row["method"]]
+            style = styles_by_name[row["method"]]
             x = float(np.asarray(calls)) + shift
             axes.plot([x, x], [row["low"], row["high"]], color=style.color, linewidth=2)
             axes.scatter(x, row["mean"], color=style.color, marker=style.marker, s=90, edgecolor="black", label=row["method"], zorder=5)
-    axes.set_xticks(sorted({int(c) for c in found["calls_per_token"]}))
+    axes.set_xticks(sorted({int(c) for c in intervals["calls_per_token"]}))
     name_axes(axes, "model calls for each generated token", "mean score over objectives")
     figure.legend(loc="outside right upper", fontsize=9)
     return figure
@@ -126,8 +126,8 @@ def decoding_cost_alt(rows: pd.DataFrame) -> str:
     """What `decoding_cost` shows: the methods and their mean scores, by the calls that a token takes."""
     means = rows.groupby(["calls_per_token", "method"])["mean"].mean()
     parts = [
-        f"{counted(int(str(calls)), 'call')}: {_listed(own.droplevel(0).sort_values(ascending=False, kind='stable'))}"
-        for calls, own in means.groupby(level=0)
+        f"{counted(int(str(calls)), 'call')}: {_listed(group.droplevel(0).sort_values(ascending=False, kind='stable'))}"
+        for calls, group in means.groupby(level=0)
     ]
     return f"Mean score, with its interval over seeds, against model calls for each generated token. {'. '.join(parts)}."
 
@@ -144,13 +144,13 @@ def aggregation_levels(levels: pd.DataFrame) -> Figure:
     order = list(dict.fromkeys(table["level"]))
     figure, grid = panels(2, width=5.2, height=4.4, sharey=True)
     for axes, column, title in zip(grid, ("best", "average"), ("weights chosen on validation", "mean over all weights"), strict=True):
-        for _, own in table.groupby("seed"):
-            values = own.set_index("level")[column].reindex(order)
+        for _, group in table.groupby("seed"):
+            values = group.set_index("level")[column].reindex(order)
             axes.plot(range(len(order)), values, color="0.7", linewidth=1, marker=".", markersize=4)
-        found = with_intervals(table, column, ["level"])
-        error: Any = [found["mean"] - found["low"], found["high"] - found["mean"]]
+        intervals = with_intervals(table, column, ["level"])
+        error: Any = [intervals["mean"] - intervals["low"], intervals["high"] - intervals["mean"]]
         options: Any = {"fmt": "o", "color": styles(["ensemble"])["ensemble"].color, "capsize": 3, "zorder": 5}
-        axes.errorbar(range(len(order)), found["mean"], yerr=error, **options)
+        axes.errorbar(range(len(order)), intervals["mean"], yerr=error, **options)
         axes.set_xticks(range(len(order)), order, rotation=40, ha="right")
         axes.set_title(title)
         name_axes(axes, "", "mean score over objectives" if axes is grid[0] else "")
@@ -176,20 +176,22 @@ def weight_sweep(sweep: pd.DataFrame, methods: Sequence[str]) -> Figure:
     """
     names = objectives_of(sweep)
     need(sweep, ["method", "seed", *names], "weight_sweep")
-    look = styles(methods)
+    styles_by_name = styles(methods)
     figure, grid = panels(len(names), width=4.2, height=3.8)
     for axes, name in zip(grid, names, strict=True):
         for method in methods:
-            own = sweep[sweep["method"] == method]
-            if own.empty:
+            rows = sweep[sweep["method"] == method]
+            if rows.empty:
                 continue
-            own = own.assign(weight=own[f"w_{name}"].round(6))
-            means = own.groupby(["seed", "weight"])[name].mean().reset_index()
-            found = with_intervals(means, name, ["weight"]).sort_values("weight")
-            style = look[method]
-            axes.fill_between(found["weight"], found["low"], found["high"], color=style.color, alpha=0.12, linewidth=0)
+            rows = rows.assign(weight=rows[f"w_{name}"].round(6))
+            means = rows.groupby(["seed", "weight"])[name].mean().reset_index()
+            intervals = with_intervals(means, name, ["weight"]).sort_values("weight")
+            style = styles_by_name[method]
+            axes.fill_between(intervals["weight"], intervals["low"], intervals["high"], color=style.color, alpha=0.12, linewidth=0)
             label = method if axes is grid[0] else None
-            axes.plot(found["weight"], found["mean"], color=style.color, marker=style.marker, linestyle=style.linestyle, label=label)
+            axes.plot(
+                intervals["weight"], intervals["mean"], color=style.color, marker=style.marker, linestyle=style.linestyle, label=label
+            )
         axes.set_ylim(-0.03, 1.03)  # an interval may reach further, a score cannot
         name_axes(axes, f"weight of {name}", f"{name} score")
     figure.legend(loc="outside upper center", ncols=min(5, len(methods)))
@@ -202,8 +204,8 @@ def weight_sweep_alt(sweep: pd.DataFrame, methods: Sequence[str]) -> str:
     for name in objectives_of(sweep):
         ends = []
         for method in methods:
-            own = sweep[sweep["method"] == method]
-            means = own.groupby(own[f"w_{name}"].round(6))[name].mean()
+            rows = sweep[sweep["method"] == method]
+            means = rows.groupby(rows[f"w_{name}"].round(6))[name].mean()
             if len(means):
                 ends.append(f"{method} {number(means.iloc[0])} to {number(means.iloc[-1])}")
         parts.append(f"{name}: {', '.join(ends)}")
@@ -220,24 +222,31 @@ def kl_trade_off(sweep: pd.DataFrame, rows: pd.DataFrame | None = None, points: 
     Columns of `sweep`: method, seed, strength, kl (nats a reply), sampled_mean. `rows`: single policies to mark, by the names in `points`.
     """
     need(sweep, ["method", "seed", "strength", "kl", "sampled_mean"], "kl_trade_off")
-    known = sweep.dropna(subset=["strength", "kl"])
-    if known.empty:
+    measured = sweep.dropna(subset=["strength", "kl"])
+    if measured.empty:
         raise UserError("figure kl_trade_off: no method with a strength in the table")
-    methods = list(dict.fromkeys(known["method"]))
-    look = styles([*methods, *points])
+    methods = list(dict.fromkeys(measured["method"]))
+    styles_by_name = styles([*methods, *points])
     figure, (axes,) = panels(1, width=6.6, height=4.4)
     for method in methods:
-        own = known[known["method"] == method].groupby("strength")[["kl", "sampled_mean"]]
-        style, mean = look[method], own.mean()
+        by_strength = measured[measured["method"] == method].groupby("strength")[["kl", "sampled_mean"]]
+        style, mean = styles_by_name[method], by_strength.mean()
         axes.plot(mean["kl"], mean["sampled_mean"], color=style.color, marker=style.marker, linestyle=style.linestyle, label=method)
-        _crosses(axes, mean, own.sem() if known["seed"].nunique() > 1 else None, style.color)
+        _crosses(axes, mean, by_strength.sem() if measured["seed"].nunique() > 1 else None, style.color)
     for name in points:
         own_rows = rows[rows["method"] == name] if rows is not None else pd.DataFrame()
         if len(own_rows):
-            style = look[name]
-            at = own_rows[["kl", "sampled_mean"]].mean()
+            style = styles_by_name[name]
+            mean_point = own_rows[["kl", "sampled_mean"]].mean()
             axes.scatter(
-                at["kl"], at["sampled_mean"], color=style.color, marker=style.marker, s=110, edgecolor="black", label=name, zorder=5
+                mean_point["kl"],
+                mean_point["sampled_mean"],
+                color=style.color,
+                marker=style.marker,
+                s=110,
+                edgecolor="black",
+                label=name,
+                zorder=5,
             )
     name_axes(axes, "KL(policy || base), nats a reply", "mean score of sampled replies")
     figure.legend(loc="outside right upper")
@@ -246,10 +255,10 @@ def kl_trade_off(sweep: pd.DataFrame, rows: pd.DataFrame | None = None, points: 
 
 def kl_trade_off_alt(sweep: pd.DataFrame, rows: pd.DataFrame, points: Sequence[str]) -> str:
     """What `kl_trade_off` shows: where each line begins and ends, and where the single policies lie."""
-    known = sweep.dropna(subset=["strength", "kl"])
+    measured = sweep.dropna(subset=["strength", "kl"])
     parts = []
-    for method, own in known.groupby("method", sort=False):
-        mean = own.groupby("strength")[["kl", "sampled_mean"]].mean().sort_values("kl")
+    for method, group in measured.groupby("method", sort=False):
+        mean = group.groupby("strength")[["kl", "sampled_mean"]].mean().sort_values("kl")
         ends = [f"{number(kl, 1)} nats and {number(score)}" for kl, score in mean.to_numpy()[[0, -1]]]
         parts.append(f"a line for {method} from {ends[0]} to {ends[1]}")
     means = rows.groupby("method")[["kl", "sampled_mean"]].mean()
@@ -277,12 +286,12 @@ def claims_figure(table: pd.DataFrame) -> Figure:
     need(table, [], "claims")
     colors = {"holds": styles(["fluency"])["fluency"], "open": styles(["base"])["base"], "refuted": styles(["empathy"])["empathy"]}
     figure, (axes,) = panels(1, width=9.5, height=0.3 * len(table) + 1.0)
-    for place, row in enumerate(_records(table[::-1])):
+    for position, row in enumerate(_records(table[::-1])):
         reach = max(row["high"] - row["low"], 1e-9) / 2
         style = colors[row["verdict"]]
-        low, at, high = np.clip([(row[key] - row["nothing"]) / reach for key in ("low", "mean", "high")], -7, 7)
-        axes.plot([low, high], [place, place], color=style.color, linewidth=2.5, alpha=0.6)
-        axes.scatter(at, place, marker=style.marker, color=style.color, edgecolor="black", s=60, zorder=5)
+        low, mean, high = np.clip([(row[key] - row["nothing"]) / reach for key in ("low", "mean", "high")], -7, 7)
+        axes.plot([low, high], [position, position], color=style.color, linewidth=2.5, alpha=0.6)
+        axes.scatter(mean, position, marker=style.marker, color=style.color, edgecolor="black", s=60, zorder=5)
     axes.axvline(0, color="black", linewidth=1)
     labels = [f"{row['claim']}  [{row['measure']}]" for row in _records(table[::-1])]
     axes.set_yticks(range(len(table)), labels, fontsize=9)

@@ -26,18 +26,18 @@ def task_example(statement: str, replies: pd.DataFrame, objectives: Sequence[str
     figure = Figure(figsize=(9.6, 1.3 + 1.05 * n), layout="constrained")
     grid = figure.subplots(n, 2, width_ratios=[2.6, 1], squeeze=False)
     figure.suptitle("Client: " + textwrap.fill(statement, 95), x=0.01, ha="left", fontsize=11, style="italic")
-    look = styles(objectives)
+    styles_by_name = styles(objectives)
     for (text, bars), row in zip(grid, replies.to_dict("records"), strict=True):
         text.set_axis_off()
         text.text(0, 0.95, row["method"], fontsize=11, fontweight="bold", va="top")
         text.text(0, 0.62, textwrap.fill(str(row["reply"]), 78), fontsize=11, va="top")
         values = [float(row[name]) for name in objectives]
-        bars.barh(range(len(values)), values, color=[look[name].color for name in objectives], edgecolor="black", linewidth=0.5)
+        bars.barh(range(len(values)), values, color=[styles_by_name[name].color for name in objectives], edgecolor="black", linewidth=0.5)
         bars.set_yticks(range(len(values)), objectives)
         bars.invert_yaxis()
         bars.set_xlim(0, 1)
-        for place, value in enumerate(values):
-            bars.text(min(value + 0.02, 0.86), place, f"{value:.2f}", va="center", fontsize=9)
+        for position, value in enumerate(values):
+            bars.text(min(value + 0.02, 0.86), position, f"{value:.2f}", va="center", fontsize=9)
     return figure
 
 
@@ -96,21 +96,21 @@ def cubes(table: pd.DataFrame, objectives: Sequence[str], what: str) -> Figure:
     chosen = table[table["what"] == what]
     if chosen.empty:
         raise UserError(f"figure cubes: the table has no search over {what!r}")
-    drawn: Figure = search_levels(chosen.reset_index(drop=True), objectives)
-    return drawn
+    figure: Figure = search_levels(chosen.reset_index(drop=True), objectives)
+    return figure
 
 
 def cubes_alt(table: pd.DataFrame, objectives: Sequence[str], what: str) -> str:
     """What `cubes` shows: the first and the last level, their best points and how far their means reach."""
-    own = table[(table["what"] == what) & (table["note"] != DEGENERATE)]
+    rows = table[(table["what"] == what) & (table["note"] != DEGENERATE)]
     mixed = "hidden states" if what == "hidden" else what
     parts = []
-    for level in sorted({own["level"].min(), own["level"].max()}):
-        points = own[own["level"] == level].reset_index(drop=True)
+    for level in sorted({rows["level"].min(), rows["level"].max()}):
+        points = rows[rows["level"] == level].reset_index(drop=True)
         best = points.loc[int(points["mean"].argmax())]
-        at = ", ".join(f"{name} {number(float(best[f'w_{name}']))}" for name in objectives)
+        best_weights = ", ".join(f"{name} {number(float(best[f'w_{name}']))}" for name in objectives)
         reach = f"{number(points['mean'].min())} to {number(points['mean'].max())}"
-        parts.append(f"level {level}: {len(points)} points with means from {reach}, the best, a star, at {at}")
+        parts.append(f"level {level}: {len(points)} points with means from {reach}, the best, a star, at {best_weights}")
     return f"Scatter plots of weight vectors in the cube, coloured by mean score, where {mixed} are mixed on tiny; {'; '.join(parts)}."
 
 
@@ -123,12 +123,12 @@ def paper_and_ours(table: pd.DataFrame) -> Figure:
     need(table, ["method", "source", "mean", "std"], "paper_and_ours")
     sources = list(dict.fromkeys(table["source"]))
     methods = list(dict.fromkeys(table["method"]))
-    look = styles(sources)
+    styles_by_name = styles(sources)
     figure, (axes,) = panels(1, width=7.2, height=0.9 + 0.62 * len(methods))
-    for place, source in enumerate(sources):
+    for position, source in enumerate(sources):
         rows = table[table["source"] == source]
-        y = [methods.index(m) + (place - (len(sources) - 1) / 2) * 0.22 for m in rows["method"]]
-        style = look[source]
+        y = [methods.index(m) + (position - (len(sources) - 1) / 2) * 0.22 for m in rows["method"]]
+        style = styles_by_name[source]
         axes.errorbar(
             rows["mean"],
             y,
@@ -149,6 +149,6 @@ def paper_and_ours(table: pd.DataFrame) -> Figure:
 def paper_and_ours_alt(table: pd.DataFrame) -> str:
     """What `paper_and_ours` shows: every mean by source."""
     parts = []
-    for source, own in table.groupby("source", sort=False):
-        parts.append(f"{source}: " + ", ".join(f"{m} {number(v)}" for m, v in zip(own["method"], own["mean"], strict=True)))
+    for source, group in table.groupby("source", sort=False):
+        parts.append(f"{source}: " + ", ".join(f"{m} {number(v)}" for m, v in zip(group["method"], group["mean"], strict=True)))
     return f"Mean score with one standard deviation, one marker a source and method. {'; '.join(parts)}."

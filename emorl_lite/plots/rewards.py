@@ -20,9 +20,9 @@ def classifier_loss(losses: pd.DataFrame, window: int = 20) -> Figure:
     """Training loss of the reward classifiers, each step faint and its rolling mean bold. Columns: objective, step, loss."""
     need(losses, ["objective", "step", "loss"], "classifier_loss")
     figure, (axes,) = panels(1, width=5.6)
-    look = styles(losses["objective"])
+    styles_by_name = styles(losses["objective"])
     for name, run in losses.groupby("objective", sort=False):
-        style = look[str(name)]
+        style = styles_by_name[str(name)]
         axes.plot(run["step"], run["loss"], color=style.color, alpha=0.25, linewidth=0.8)
         line = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker, "markevery": 0.15, "linewidth": 2}
         axes.plot(run["step"], run["loss"].rolling(window, min_periods=1).mean(), label=str(name), **line)
@@ -43,11 +43,11 @@ def classifier_loss_alt(losses: pd.DataFrame, window: int = 20) -> str:
     )
 
 
-def _bins(own: pd.DataFrame, bins: int) -> tuple[pd.DataFrame, pd.Series, float]:
+def _bins(group: pd.DataFrame, bins: int) -> tuple[pd.DataFrame, pd.Series, float]:
     """Mean prediction and label of each bin, its share of all, and the mean distance of the two (ECE)."""
-    which = (own["predicted"] * bins).astype(int).clip(upper=bins - 1)
-    mean = own.groupby(which)[["predicted", "label"]].mean()
-    share = own.groupby(which).size() / len(own)
+    bin_numbers = (group["predicted"] * bins).astype(int).clip(upper=bins - 1)
+    mean = group.groupby(bin_numbers)[["predicted", "label"]].mean()
+    share = group.groupby(bin_numbers).size() / len(group)
     return mean, share, float((share * (mean["predicted"] - mean["label"]).abs()).sum())
 
 
@@ -60,10 +60,10 @@ def calibration(table: pd.DataFrame, bins: int = 10) -> Figure:
     need(table, ["predicted", "label", "objective"], "calibration")
     figure, (axes,) = panels(1, width=4.8, height=4.4)
     axes.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle=":", label="perfect")
-    look = styles(table["objective"])
-    for name, own in table.groupby("objective", sort=False):
-        style = look[str(name)]
-        mean, share, error = _bins(own, bins)
+    styles_by_name = styles(table["objective"])
+    for name, group in table.groupby("objective", sort=False):
+        style = styles_by_name[str(name)]
+        mean, share, error = _bins(group, bins)
         axes.plot(mean["predicted"], mean["label"], color=style.color, linestyle=style.linestyle)
         axes.scatter(mean["predicted"], mean["label"], s=25 + 300 * share, color=style.color, marker=style.marker, alpha=0.8)
         axes.plot([], [], color=style.color, linestyle=style.linestyle, marker=style.marker, label=f"{name} (ECE {error:.3f})")
@@ -75,13 +75,13 @@ def calibration(table: pd.DataFrame, bins: int = 10) -> Figure:
 def calibration_alt(table: pd.DataFrame, bins: int = 10) -> str:
     """What `calibration` shows: the mean distance of each objective from the diagonal, and its farthest bin. Columns as there."""
     parts = []
-    for name, own in table.groupby("objective", sort=False):
-        mean, share, error = _bins(own, bins)
-        far = int((mean["predicted"] - mean["label"]).abs().to_numpy().argmax())
-        predicted, label = mean.to_numpy()[far]
+    for name, group in table.groupby("objective", sort=False):
+        mean, share, error = _bins(group, bins)
+        worst_bin = int((mean["predicted"] - mean["label"]).abs().to_numpy().argmax())
+        predicted, label = mean.to_numpy()[worst_bin]
         parts.append(
             f"{name} {error:.3f} from it on average, farthest where it predicts {number(predicted)} and the labels are {number(label)} "
-            f"({percent(share.iloc[far])} of the replies)"
+            f"({percent(share.iloc[worst_bin])} of the replies)"
         )
     return f"Mean label against mean predicted score in {bins} bins, beside the diagonal of a perfect score: {'; '.join(parts)}."
 
@@ -103,10 +103,10 @@ def roc_curves(table: pd.DataFrame) -> Figure:
     need(table, ["predicted", "label", "objective"], "roc_curves")
     figure, (axes,) = panels(1, width=4.8, height=4.4)
     axes.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle=":", label="chance")
-    look = styles(table["objective"])
-    for name, own in table.groupby("objective", sort=False):
-        style = look[str(name)]
-        false_rate, true_rate, area = roc(own["predicted"].to_numpy(), own["label"].to_numpy())
+    styles_by_name = styles(table["objective"])
+    for name, group in table.groupby("objective", sort=False):
+        style = styles_by_name[str(name)]
+        false_rate, true_rate, area = roc(group["predicted"].to_numpy(), group["label"].to_numpy())
         line = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker, "markevery": 0.2, "linewidth": 2}
         axes.plot(false_rate, true_rate, label=f"{name} (AUC {area:.3f})", **line)
     name_axes(axes, "false positive rate", "true positive rate")

@@ -37,9 +37,9 @@ def search_levels(table: pd.DataFrame, objectives: Sequence[str] | None = None) 
     axes: Any  # Axes3D
     for axes, level in zip(grid, levels, strict=True):
         points = shown[shown["level"] == level]
-        place: list[Any] = [points[f"w_{name}"] for name in names]
+        coordinates: list[Any] = [points[f"w_{name}"] for name in names]
         colors: dict[str, Any] = {"cmap": "cividis", "vmin": shown["mean"].min(), "vmax": shown["mean"].max()}
-        dots = axes.scatter(*place, c=points["mean"], s=90, depthshade=False, edgecolor="black", linewidth=0.5, **colors)
+        dots = axes.scatter(*coordinates, c=points["mean"], s=90, depthshade=False, edgecolor="black", linewidth=0.5, **colors)
         best = points.iloc[int(points["mean"].argmax())]
         axes.scatter(*[[best[f"w_{name}"]] for name in names], **STAR, depthshade=False)
         if ((table["level"] == level) & (table["note"] == DEGENERATE)).any():
@@ -61,16 +61,16 @@ def search_levels(table: pd.DataFrame, objectives: Sequence[str] | None = None) 
 def search_levels_alt(table: pd.DataFrame, objectives: Sequence[str] | None = None) -> str:
     """What `search_levels` draws, with its main numbers."""
     names = _three(table, objectives, "search_levels")
-    told = []
+    parts = []
     for level in sorted({int(table["level"].min()), int(table["level"].max())}):
         points = table[(table["level"] == level) & (table["note"] != DEGENERATE)]
         best = points.iloc[int(points["mean"].argmax())]
-        place = ", ".join(f"{best[f'w_{name}']:g}" for name in names)
+        weights = ", ".join(f"{best[f'w_{name}']:g}" for name in names)
         scores = span(points["mean"].min(), points["mean"].max(), 3)
-        told.append(f"level {level}, {counted(len(points), 'point')} with scores of {scores}, the best at ({place})")
+        parts.append(f"level {level}, {counted(len(points), 'point')} with scores of {scores}, the best at ({weights})")
     return (
         f"Weight vectors as points in three-dimensional axes, the weights of {', '.join(names)}; each panel's axes span that level's cube; "
-        f"coloured by mean score, a red star on each panel's best. {'; '.join(told).capitalize()}."
+        f"coloured by mean score, a red star on each panel's best. {'; '.join(parts).capitalize()}."
     )
 
 

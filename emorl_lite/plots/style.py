@@ -117,12 +117,12 @@ _SPARE = [
 
 def styles(names: Iterable[str]) -> dict[str, Style]:
     """The style of each name: fixed for the known objectives and methods, spare ones in order of appearance for others."""
-    known = OBJECTIVE_STYLE | METHOD_STYLE | SEARCH_STYLE
+    known_styles = OBJECTIVE_STYLE | METHOD_STYLE | SEARCH_STYLE
     chosen: dict[str, Style] = {}
     unknown = 0
     for name in dict.fromkeys(names):
         stem = name.removesuffix("-long")
-        style = known.get(_ALIASES.get(name, name)) or known.get(_ALIASES.get(stem, stem))
+        style = known_styles.get(_ALIASES.get(name, name)) or known_styles.get(_ALIASES.get(stem, stem))
         if style and stem != name:  # the same method with more data: the same marker, darker
             style = style._replace(color=(0.6 * style.color[0], 0.6 * style.color[1], 0.6 * style.color[2]))
         chosen[name] = style or _SPARE[unknown % len(_SPARE)]

@@ -28,10 +28,10 @@ def learning_curves(log: pd.DataFrame, window: int = 8) -> Figure:
     """
     need(log, ["objective", "seed", "episodes", "reward", "kl", "validation"], "learning_curves")
     figure, (left, right) = panels(2, width=4.6)
-    look = styles(log["objective"])
+    styles_by_name = styles(log["objective"])
     named: set[str] = set()
     for (name, _), run in log.groupby(["objective", "seed"], sort=False):
-        style = look[str(name)]
+        style = styles_by_name[str(name)]
         for axes, column in ((left, "reward"), (right, "kl")):
             axes.plot(run["episodes"], run[column], color=style.color, alpha=0.25, linewidth=0.8)
             smooth = run[column].rolling(window, min_periods=1).mean()
@@ -80,9 +80,9 @@ def cross_scores(log: pd.DataFrame, objectives: Sequence[str] | None = None, win
     if not {*objectives} & {*log.columns}:
         raise UserError(f"figure cross_scores: the log watches none of {', '.join(objectives)}")
     figure, grid = panels(len(objectives), width=3.6, sharey=True)
-    look = styles(objectives)
+    styles_by_name = styles(objectives)
     for axes, trained in zip(grid, objectives, strict=True):
-        for place, (_, run) in enumerate(log[log["objective"] == trained].groupby("seed")):
+        for position, (_, run) in enumerate(log[log["objective"] == trained].groupby("seed")):
             for name in objectives:
                 if name != trained and (name not in run or run[name].isna().all()):
                     continue
@@ -90,12 +90,12 @@ def cross_scores(log: pd.DataFrame, objectives: Sequence[str] | None = None, win
                 axes.plot(
                     run["episodes"],
                     score.rolling(window, min_periods=1).mean(),
-                    color=look[name].color,
-                    linestyle=look[name].linestyle,
-                    marker=look[name].marker,
+                    color=styles_by_name[name].color,
+                    linestyle=styles_by_name[name].linestyle,
+                    marker=styles_by_name[name].marker,
                     markevery=0.25,
                     linewidth=3 if name == trained else 1.5,
-                    label=name if place == 0 else None,
+                    label=name if position == 0 else None,
                 )
         axes.set_title(f"trained on {trained}")
         name_axes(axes, DATA_POINTS, "score, mean of a rollout" if axes is grid[0] else "")
@@ -126,19 +126,34 @@ def reward_distributions(scores: pd.DataFrame, kind: Literal["violin", "ecdf"] =
     need(scores, ["policy", "objective", "score"], "reward_distributions")
     objectives = list(dict.fromkeys(scores["objective"]))
     policies = list(dict.fromkeys(scores["policy"]))
-    look = styles(policies)
+    styles_by_name = styles(policies)
     figure, grid = panels(len(objectives), width=max(3.4, 0.9 * len(policies)), height=3.9, sharey=True)
     for axes, objective in zip(grid, objectives, strict=True):
-        own = scores[scores["objective"] == objective]
-        for place, policy in enumerate(policies):
-            values = own.loc[own["policy"] == policy, "score"].to_numpy()
+        rows = scores[scores["objective"] == objective]
+        for position, policy in enumerate(policies):
+            values = rows.loc[rows["policy"] == policy, "score"].to_numpy()
             if kind == "ecdf":
-                sns.ecdfplot(x=values, ax=axes, color=look[policy].color, linestyle=look[policy].linestyle, linewidth=2, label=policy)
+                sns.ecdfplot(
+                    x=values,
+                    ax=axes,
+                    color=styles_by_name[policy].color,
+                    linestyle=styles_by_name[policy].linestyle,
+                    linewidth=2,
+                    label=policy,
+                )
                 continue
             if np.ptp(values) > 1e-6:  # a density needs some spread; without it the mean alone is drawn
-                body: Any = axes.violinplot(values, [place], widths=0.85, showextrema=False)["bodies"]
-                body[0].set(facecolor=look[policy].color, edgecolor="black", alpha=0.55)
-            axes.scatter(place, values.mean(), marker=look[policy].marker, color=look[policy].color, edgecolor="black", s=70, zorder=5)
+                body: Any = axes.violinplot(values, [position], widths=0.85, showextrema=False)["bodies"]
+                body[0].set(facecolor=styles_by_name[policy].color, edgecolor="black", alpha=0.55)
+            axes.scatter(
+                position,
+                values.mean(),
+                marker=styles_by_name[policy].marker,
+                color=styles_by_name[policy].color,
+                edgecolor="black",
+                s=70,
+                zorder=5,
+            )
         axes.set_title(objective)
         if kind == "ecdf":
             name_axes(axes, "score", "share of replies at or below" if axes is grid[0] else "")
@@ -153,8 +168,8 @@ def reward_distributions(scores: pd.DataFrame, kind: Literal["violin", "ecdf"] =
 def reward_distributions_alt(scores: pd.DataFrame) -> str:
     """What `reward_distributions` shows: each policy's mean, and where the middle half of its replies lies. Columns as there."""
     parts = []
-    for objective, own in scores.groupby("objective", sort=False):
-        spread = own.groupby("policy", sort=False)["score"]
+    for objective, group in scores.groupby("objective", sort=False):
+        spread = group.groupby("policy", sort=False)["score"]
         means, low, high = spread.mean(), spread.quantile(0.25), spread.quantile(0.75)
         parts.append(f"{objective}: " + ", ".join(f"{p} {number(means[p])} ({number(low[p])} to {number(high[p])})" for p in means.index))
     return f"Distributions of the scores of single replies, with a marker at the mean. Mean and middle half: {'; '.join(parts)}."
@@ -168,9 +183,9 @@ def consumption_scatter(table: pd.DataFrame) -> Figure:
     """
     need(table, ["method", "seed", "data_points", "mean"], "consumption_scatter")
     figure, (axes,) = panels(1, width=6.6, height=4.4)
-    look = styles(table["method"])
+    styles_by_name = styles(table["method"])
     for name, runs in table.groupby("method", sort=False):
-        style = look[str(name)]
+        style = styles_by_name[str(name)]
         x, y = runs["data_points"], runs["mean"]
         if len(runs) > 1:
             size = (2 * float(x.std()), 2 * float(y.std()))
@@ -195,17 +210,19 @@ def level_comparison(table: pd.DataFrame) -> Figure:
     need(table, ["level", "mean"], "level_comparison")
     weights = weight_columns(table)
     levels = list(dict.fromkeys(table["level"]))
-    look = styles(levels)
+    styles_by_name = styles(levels)
     figure, (left, right) = panels(2, width=4.8, height=4.0, sharey=True)
-    wide = table.pivot_table(index=weights, columns="level", values="mean").sort_values(levels[0])
-    for place, level in enumerate(levels):
-        style, values = look[level], wide[level].dropna()
+    pivot = table.pivot_table(index=weights, columns="level", values="mean").sort_values(levels[0])
+    for position, level in enumerate(levels):
+        style, values = styles_by_name[level], pivot[level].dropna()
         left.plot(
-            range(len(wide)), wide[level], color=style.color, marker=style.marker, linestyle=style.linestyle, linewidth=1, label=level
+            range(len(pivot)), pivot[level], color=style.color, marker=style.marker, linestyle=style.linestyle, linewidth=1, label=level
         )
-        box: Any = right.boxplot(values, positions=[place], widths=0.6, patch_artist=True, medianprops={"color": "black"}, showfliers=False)
+        box: Any = right.boxplot(
+            values, positions=[position], widths=0.6, patch_artist=True, medianprops={"color": "black"}, showfliers=False
+        )
         box["boxes"][0].set(facecolor=style.color, alpha=0.5)
-        right.scatter(place, values.max(), marker=style.marker, color=style.color, edgecolor="black", s=90, zorder=5)
+        right.scatter(position, values.max(), marker=style.marker, color=style.color, edgecolor="black", s=90, zorder=5)
     right.set_xticks(range(len(levels)), levels, rotation=25, ha="right")
     name_axes(left, f"weight vectors, by the score of {levels[0]}", "mean score over objectives")
     name_axes(right, "what is mixed (marker: best weights)", "")

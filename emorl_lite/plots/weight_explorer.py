@@ -85,8 +85,8 @@ def weight_explorer(
     start = list(weights) if weights is not None else [0.5] * len(objectives)
     if len(start) != len(objectives) or not all(0 <= w <= 1 for w in start):
         raise UserError(f"weight explorer: expected one weight in [0, 1] for each of {', '.join(objectives)}, got {start}")
-    wide = ipywidgets.Layout(width="95%")
-    choice = ipywidgets.Dropdown(options=list(dict.fromkeys(prompts)), description="client", layout=wide)
+    layout = ipywidgets.Layout(width="95%")
+    choice = ipywidgets.Dropdown(options=list(dict.fromkeys(prompts)), description="client", layout=layout)
     sliders = {
         name: ipywidgets.FloatSlider(value=w, min=0, max=1, step=0.05, description=name, continuous_update=False)
         for name, w in zip(objectives, start, strict=True)
