@@ -61,13 +61,13 @@ class Reply:
 def to_second_person(text: str) -> str:
     """Turn "my boss ignores me" into "your boss ignores you", word by word."""
     words = text.split()
-    out = []
+    second_person = []
     for i, word in enumerate(words):
         if word == "was" and i and words[i - 1] == "I":
-            out.append("were")
+            second_person.append("were")
         else:
-            out.append(_SECOND_PERSON.get(word, word))
-    return " ".join(out)
+            second_person.append(_SECOND_PERSON.get(word, word))
+    return " ".join(second_person)
 
 
 def sentence_case(text: str) -> str:
@@ -108,16 +108,16 @@ class Grammar:
 
     def client(self, rng: random.Random, topic: str | None = None) -> Client:
         """Draw a client statement."""
-        p = self.phrases
+        phrases = self.phrases
         topic = topic or rng.choice(list(self.topics))
         part = self.topics[topic]
         situation = rng.choice(part["situations"])
-        group = rng.randrange(len(p["feelings"]))
+        group = rng.randrange(len(phrases["feelings"]))
         kind = rng.choice(["goal", "consequence"])
-        third = rng.choice(part["goals"] if kind == "goal" else p["consequences"])
-        lead = rng.choice(p[f"{kind}_leads"])[0]
-        feeling = rng.choice(p["client_feelings"]).format(f=rng.choice(p["feelings"][group]))
-        text = rng.choice(p["client_templates"]).format(S=situation, F=feeling, T=f"{lead} {third}")
+        third = rng.choice(part["goals"] if kind == "goal" else phrases["consequences"])
+        lead = rng.choice(phrases[f"{kind}_leads"])[0]
+        feeling = rng.choice(phrases["client_feelings"]).format(f=rng.choice(phrases["feelings"][group]))
+        text = rng.choice(phrases["client_templates"]).format(S=situation, F=feeling, T=f"{lead} {third}")
         return Client(sentence_case(text), topic, situation, group, third, kind)
 
     def clients(self, n: int, split: str, seed: int = 0) -> list[Client]:
@@ -129,9 +129,9 @@ class Grammar:
         for _ in range(400 * n + 1000):
             if len(clients) == n:
                 return list(clients.values())
-            c = self.client(rng)
-            if split_of(c.text) == split:
-                clients.setdefault(c.text, c)
+            client = self.client(rng)
+            if split_of(client.text) == split:
+                clients.setdefault(client.text, client)
         raise UserError(f"the grammar holds fewer than {n} statements in split {split!r}")
 
     def stranger(self, rng: random.Random, client: Client) -> Client:
@@ -144,50 +144,50 @@ class Grammar:
     # -- replies
 
     def _element(self, rng: random.Random, client: Client, tag: str) -> str:
-        p = self.phrases
+        phrases = self.phrases
         if tag == "S":
             return to_second_person(client.situation)
         if tag == "F":
-            return rng.choice(p["reply_feelings"]).format(f=rng.choice(p["feelings"][client.feeling_group]))
-        return f"{rng.choice(p[f'{client.third_kind}_leads'])[1]} {to_second_person(client.third)}"
+            return rng.choice(phrases["reply_feelings"]).format(f=rng.choice(phrases["feelings"][client.feeling_group]))
+        return f"{rng.choice(phrases[f'{client.third_kind}_leads'])[1]} {to_second_person(client.third)}"
 
     def _content(self, rng: random.Random, client: Client, kind: str) -> tuple[str, str, float]:
         """(text, kind, reflection label) of a reply's content; `flawed` gets one element of another client."""
-        p = self.phrases
+        phrases = self.phrases
         if kind == "wrong":
             text, _, _ = self._content(rng, self.stranger(rng, client), rng.choice(["full", "two", "one"]))
             return text, kind, 0.0
         if kind == "generic":
-            return _zipf(rng, p["generic"], 0.8), kind, 0.0
+            return _zipf(rng, phrases["generic"], 0.8), kind, 0.0
         if kind == "advice":
-            return f"{rng.choice(p['advice_leads'])} {rng.choice(self.topics[client.topic]['advice'])}.", kind, 0.0
+            return f"{rng.choice(phrases['advice_leads'])} {rng.choice(self.topics[client.topic]['advice'])}.", kind, 0.0
         if kind == "question":
             return f"{rng.choice(self.topics[client.topic]['questions'])}?", kind, 0.0
         flawed = kind == "flawed"
-        template = rng.choice(p["reflections"][rng.choice(["full", "full", "two"]) if flawed else kind])
+        template = rng.choice(phrases["reflections"][rng.choice(["full", "full", "two"]) if flawed else kind])
         present = [t for t in ELEMENTS if f"{{{t}}}" in template]
         wrong = rng.choice(present) if flawed else ""
         parts = {t: self._element(rng, self.stranger(rng, client) if t == wrong else client, t) for t in present}
         label = REFLECTION[len(present) - flawed]
         # a wrong element is worse than a missing one
-        return rng.choice(p["reflection_leads"]) + template.format(**parts), kind, max(0.0, label - 0.15 * flawed)
+        return rng.choice(phrases["reflection_leads"]) + template.format(**parts), kind, max(0.0, label - 0.15 * flawed)
 
     def reply(self, rng: random.Random, client: Client, content: str | None = None, warmth: str | None = None) -> Reply:
         """Draw a reply, by default from the world's mixture, in which most replies are mediocre."""
-        p = self.phrases
-        content = content or _pick(rng, p["content_mixture"])
-        warmth = warmth or _pick(rng, p["warmth_mixture"])
+        phrases = self.phrases
+        content = content or _pick(rng, phrases["content_mixture"])
+        warmth = warmth or _pick(rng, phrases["warmth_mixture"])
         body, content, reflection = self._content(rng, client, content)
         opener = closer = None
         if warmth in ("warm1", "warm2"):
             both, first = warmth == "warm2", rng.random() < 0.5
-            opener = _zipf(rng, p["openers"], 0.4) if both or first else None
-            closer = _zipf(rng, p["closers"], 0.4) if both or not first else None
+            opener = _zipf(rng, phrases["openers"], 0.4) if both or first else None
+            closer = _zipf(rng, phrases["closers"], 0.4) if both or not first else None
         elif warmth == "cold":
             if rng.random() < 0.5:
-                opener = _zipf(rng, p["cold_openers"], 0.4)
+                opener = _zipf(rng, phrases["cold_openers"], 0.4)
             else:
-                closer = _zipf(rng, p["cold_closers"], 0.4)
+                closer = _zipf(rng, phrases["cold_closers"], 0.4)
         text = " ".join(filter(None, [opener and f"{opener}.", body, closer and f"{closer}."]))
         return Reply(sentence_case(text), content, warmth, reflection, EMPATHY[warmth])
 
@@ -230,20 +230,20 @@ class Grammar:
 
         It counts the elements restated and does not punish a wrong one beside them, so a `flawed` reply scores above its label.
         """
-        p, low = self.phrases, f" {re.sub(r'[^a-z ]', '', text.lower())} "
+        phrases, lowered = self.phrases, f" {re.sub(r'[^a-z ]', '', text.lower())} "
 
         def contains(phrase: str) -> bool:
-            return f" {re.sub(r'[^a-z ]', '', phrase.lower())} " in low
+            return f" {re.sub(r'[^a-z ]', '', phrase.lower())} " in lowered
 
         # leads are whole phrases: "your parcels are stuck" states no feeling
         leads = ("you feel", "you are", "leaves you")
         restated = (
             contains(to_second_person(client.situation))
-            + any(contains(f"{lead} {f}") for f in p["feelings"][client.feeling_group] for lead in leads)
+            + any(contains(f"{lead} {f}") for f in phrases["feelings"][client.feeling_group] for lead in leads)
             + contains(to_second_person(client.third))
         )
-        opener, closer = any(map(contains, p["openers"])), any(map(contains, p["closers"]))
-        cold = any(map(contains, p["cold_openers"] + p["cold_closers"]))
+        opener, closer = any(map(contains, phrases["openers"])), any(map(contains, phrases["closers"]))
+        cold = any(map(contains, phrases["cold_openers"] + phrases["cold_closers"]))
         warmth = EMPATHY["warm2" if opener and closer else "warm1" if opener or closer else "none"]
         return REFLECTION[restated], 0.0 if cold and warmth < 0.5 else max(0.0, warmth - 0.4 * cold)
 

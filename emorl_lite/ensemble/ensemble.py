@@ -179,8 +179,8 @@ class EnsembleLM:
 
         @functools.wraps(original)
         def forward(input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> BaseModelOutput:
-            out = original(input_ids=self._repeated(input_ids), attention_mask=self._repeated(attention_mask))
-            return BaseModelOutput(last_hidden_state=out[0].unflatten(0, (-1, len(self.adapters))))
+            outputs = original(input_ids=self._repeated(input_ids), attention_mask=self._repeated(attention_mask))
+            return BaseModelOutput(last_hidden_state=outputs[0].unflatten(0, (-1, len(self.adapters))))
 
         return forward
 

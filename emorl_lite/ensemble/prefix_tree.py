@@ -97,7 +97,7 @@ class PrefixTree:
         self._children: dict[int, int] = {}
         self._prompt_rows: dict[int, np.ndarray] = {}  # cache rows of each prompt's tokens
         self._candidates = Ragged(len(self.adapters) + bool(samples))
-        self._place = np.full(roots, -1)  # of a node among the candidates; -1: not read
+        self._candidate_list = np.full(roots, -1)  # of a node among the candidates; -1: not read
 
     # -- replies
 
@@ -179,7 +179,7 @@ class PrefixTree:
     def _have_read(self, nodes: np.ndarray) -> bool:
         """Read nodes of one depth that have not been read. If the cache is too full for them all, it is emptied."""
         try:
-            self._read(nodes[self._place[nodes] < 0])
+            self._read(nodes[self._candidate_list[nodes] < 0])
         except _RowsFullError:
             self._drop_rows()
             return False
@@ -188,15 +188,15 @@ class PrefixTree:
     def choose(self, nodes: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """The next token [n] at each node under its weights [n, N]; of equal ones the first in the vocabulary."""
         tokens = np.empty(len(nodes), dtype=np.int64)
-        for part in self._candidates.parts(self._place[nodes]):
-            owner, entry = self._candidates.entries(self._place[nodes[part]])
+        for part in self._candidates.parts(self._candidate_list[nodes]):
+            owner, entry = self._candidates.entries(self._candidate_list[nodes[part]])
             scores = (self._candidates.scores[entry] * weights[part][owner]).sum(1)
             tokens[part] = self._candidates.tokens[entry[first_best(scores, owner, len(nodes[part]))]]
         return tokens
 
     def candidates(self, node: int) -> tuple[np.ndarray, np.ndarray]:
         """The tokens [c] that can win at a node, and their scores [c, N] (with the noise in a last column, if there are samples)."""
-        entry = self._candidates.of(int(self._place[node]))
+        entry = self._candidates.of(int(self._candidate_list[node]))
         return self._candidates.tokens[entry], self._candidates.scores[entry]
 
     def with_noise(self, weights: np.ndarray) -> np.ndarray:
@@ -223,10 +223,10 @@ class PrefixTree:
         self._nodes += len(keys)
         if self._nodes > len(self._parent):
             padding = max(self._nodes, 2 * len(self._parent)) - len(self._parent)
-            for name in ("_parent", "_token", "_depth", "_root", "_slot", "_place"):
+            for name in ("_parent", "_token", "_depth", "_root", "_slot", "_candidate_list"):
                 setattr(self, name, np.pad(getattr(self, name), (0, padding)))
         self._parent[nodes], self._token[nodes], self._depth[nodes] = parents, tokens, self._depth[parents] + 1
-        self._root[nodes], self._slot[nodes], self._place[nodes] = self._root[parents], 0, -1
+        self._root[nodes], self._slot[nodes], self._candidate_list[nodes] = self._root[parents], 0, -1
         self._children.update(zip(keys.tolist(), nodes.tolist(), strict=True))
 
     def _read_prompts(self, prompts: np.ndarray) -> Tensor:
@@ -251,7 +251,7 @@ class PrefixTree:
             if not depth:
                 roots = self._roots()  # of all samples of these prompts, asked for or not
                 roots = roots[np.isin(self.prompt_of(roots), part)]
-                self._keep(roots, hidden[torch.as_tensor(np.searchsorted(part, self.prompt_of(roots)), device=hidden.device)])
+                self._add_candidates(roots, hidden[torch.as_tensor(np.searchsorted(part, self.prompt_of(roots)), device=hidden.device)])
         for part in _batches(nodes) if depth else []:
             rows = np.asarray(self._reserve(len(part)))
             self._slot[part] = rows
@@ -260,7 +260,7 @@ class PrefixTree:
             hidden = self.model.read_tokens(which, self._token[part], positions, self._paths(part, depth), rows)
             if keep:
                 self.rows_read += len(part)
-                self._keep(part, hidden)
+                self._add_candidates(part, hidden)
             else:
                 self.rows_read_again += len(part)
 
@@ -290,7 +290,7 @@ class PrefixTree:
         self._prompt_rows.clear()
         self._slot[: self._nodes] = 0
 
-    def _keep(self, nodes: np.ndarray, hidden: Tensor) -> None:
+    def _add_candidates(self, nodes: np.ndarray, hidden: Tensor) -> None:
         """Decide which tokens can win at these nodes, from their hidden states [R, N, d]."""
         scores = self.model.logits(hidden)
         if self.mix == "probabilities":
@@ -299,7 +299,7 @@ class PrefixTree:
             noise = np.stack([self._noise(self._root[node], self._depth[node], scores.shape[-1]) for node in nodes])
             noise_scores = torch.as_tensor(noise, device=scores.device, dtype=torch.float32)
             scores = torch.cat([scores.float() / self.temperature, noise_scores[:, None]], 1)
-        self._place[nodes] = self._candidates.append(*not_dominated(scores))
+        self._candidate_list[nodes] = self._candidates.append(*not_dominated(scores))
 
     def _noise(self, root: int, position: int, words: int) -> np.ndarray:
         """Gumbel noise [V] that depends on seed, prompt, sample and position, not on what was decoded before or beside it."""

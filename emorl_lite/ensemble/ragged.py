@@ -24,8 +24,8 @@ class Ragged:
         used, total = int(self.start[self.lists]), int(self.start[self.lists]) + len(tokens)
         if total > len(self.tokens):
             room = max(total, len(self.tokens) * 5 // 4)
-            self.tokens = _grown(self.tokens, used, room)
-            self.scores = _grown(self.scores, used, room)
+            self.tokens = _resized(self.tokens, used, room)
+            self.scores = _resized(self.scores, used, room)
         self.tokens[used:total], self.scores[used:total] = tokens, scores
         numbers = np.arange(self.lists, self.lists + len(counts))
         self.start = np.concatenate([self.start[: self.lists + 1], used + np.cumsum(counts)])
@@ -64,7 +64,7 @@ def first_best(scores: np.ndarray, owner: np.ndarray, owners: int) -> np.ndarray
     return hits[np.searchsorted(owner[hits], np.arange(owners))]
 
 
-def _grown(array: np.ndarray, used: int, room: int) -> np.ndarray:
+def _resized(array: np.ndarray, used: int, room: int) -> np.ndarray:
     grown = np.empty((room, *array.shape[1:]), dtype=array.dtype)
     grown[:used] = array[:used]
     return grown

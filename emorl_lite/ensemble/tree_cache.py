@@ -37,13 +37,13 @@ class _Layer(CacheLayerMixin):
         """Keep the new tokens' states [R * N, H, T, head size]; give those of the whole paths [R * N, H, L, head size]."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        self.keys = self._kept(self.keys, key_states)
-        self.values = self._kept(self.values, value_states)
+        self.keys = self._write(self.keys, key_states)
+        self.values = self._write(self.values, value_states)
         if self.tree.at_prompts:  # nothing came before them
             return key_states, value_states
         return self._read("keys"), self._read("values")
 
-    def _kept(self, store: Any, states: Tensor) -> Tensor:
+    def _write(self, store: Any, states: Tensor) -> Tensor:
         if len(store) < self.tree.capacity:
             grown = store.new_empty(self.tree.capacity, *store.shape[1:])
             grown[: len(store)] = store

@@ -63,10 +63,10 @@ class TreeModel:
             model.eval()
             self._project = head.forward
             swaps.enter_context(adapters_in_rows(self.lm, self.adapters))
-            swaps.enter_context(swapped_forward(head, self._catch))
+            swaps.enter_context(swapped_forward(head, self._capture_hidden))
             yield
 
-    def _catch(self, hidden: Tensor) -> Tensor:
+    def _capture_hidden(self, hidden: Tensor) -> Tensor:
         """Stands in for the head: keeps what enters it, and answers with as little as passes for logits."""
         self._hidden_states.append(hidden[:, -1])
         return hidden[:, -1:, :1]
@@ -106,7 +106,7 @@ class TreeModel:
         mask.masked_fill_(torch.as_tensor(paths == 0, device=device), torch.finfo(mask.dtype).min)
         mask = self._copies(mask)[:, None, None, :]
         if self.lm.seq2seq:
-            cross, encoder_mask = self._crossed(which)
+            cross, encoder_mask = self._cross_attention(which)
             return self._run(decoder_input_ids=ids, decoder_attention_mask=mask, cross=cross, attention_mask=encoder_mask)
         return self._run(input_ids=ids, attention_mask=mask, position_ids=self._copies(torch.as_tensor(positions, device=device)[:, None]))
 
@@ -149,7 +149,7 @@ class TreeModel:
             rows = slice(i * len(self.adapters), (i + 1) * len(self.adapters))
             self._encoded[prompt] = [(layer.keys[rows].clone(), layer.values[rows].clone()) for layer in cross.layers]  # type: ignore[index]
 
-    def _crossed(self, which: np.ndarray) -> tuple[DynamicCache, Tensor]:
+    def _cross_attention(self, which: np.ndarray) -> tuple[DynamicCache, Tensor]:
         """What the decoder needs of the prompts of R prefixes: keys and values for cross-attention, and the mask [R * N, P]."""
         prompts, inverse = np.unique(which, return_inverse=True)
         rows = torch.as_tensor(inverse, device=self.lm.device)

@@ -164,7 +164,7 @@ class _Builder:
     def follow(self, roots: np.ndarray) -> None:
         """Split the simplex of each root until all replies have ended."""
         items = self._add(roots, [simplex(len(self.tree.adapters))] * len(roots))
-        self.tree.run(items, lambda own: np.array([self.nodes[i] for i in own]), self._step)
+        self.tree.run(items, lambda numbers: np.array([self.nodes[i] for i in numbers]), self._step)
 
     def _add(self, nodes: np.ndarray, pieces: Sequence[Piece]) -> np.ndarray:
         items = np.arange(len(self.nodes), len(self.nodes) + len(nodes))

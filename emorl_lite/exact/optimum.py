@@ -83,12 +83,12 @@ def best_weights(scored: ScoredMap, utility: Mapping[str, float] | None = None, 
 
 def exact_search(scored: ScoredMap, utility: Mapping[str, float] | None = None) -> SearchResult:
     """The exact optimum in the shape of a search's result: a table of one row. Its note tells if branch and bound was cut short."""
-    began = time.perf_counter()
+    started = time.perf_counter()
     optimum = best_weights(scored, utility)
     proven = optimum.bound <= optimum.value + 1e-9
     row: dict[str, Any] = {"level": 1, "point": 1}
     row |= {f"w_{name}": w for name, w in zip(scored.map.objectives, optimum.weights, strict=True)} | optimum.scores
-    row |= {"mean": float(np.mean(list(optimum.scores.values()))), "seconds": time.perf_counter() - began}
+    row |= {"mean": float(np.mean(list(optimum.scores.values()))), "seconds": time.perf_counter() - started}
     row["note"] = "" if proven else f"not proven: at most {optimum.bound:.6f}"
     return SearchResult(pd.DataFrame([row]), optimum.weights, optimum.scores, [np.eye(len(optimum.weights))])
 
@@ -130,12 +130,12 @@ class _Finder:
     def climb(self, start: Any) -> tuple[float, Piece]:
         """A good cell to begin with: the best of some weights looked up, and the cell of the overlay that holds it."""
         d = len(self.scored.map.objectives)
-        tried = np.vstack([region.piece.vertices.mean(0) for region in self.regions])
+        candidates = np.vstack([region.piece.vertices.mean(0) for region in self.regions])
         if start is not None:
             starts = np.atleast_2d(np.asarray(start, dtype=np.float64))
-            tried = np.vstack([starts / starts.sum(1, keepdims=True), tried])
-        tried = np.vstack([tried, np.random.default_rng(0).dirichlet(np.ones(d), 4096)])
-        located = self.scored.map.locate(tried)
+            candidates = np.vstack([starts / starts.sum(1, keepdims=True), candidates])
+        candidates = np.vstack([candidates, np.random.default_rng(0).dirichlet(np.ones(d), 4096)])
+        located = self.scored.map.locate(candidates)
         values = np.where((located >= 0).all(1), self.worth[located].mean(1), -np.inf)
         for i in values.argsort()[::-1]:
             piece: Piece | None = simplex(d)

@@ -69,7 +69,7 @@ def overlay(scored: ScoredMap, rows: Sequence[int] | None = None) -> Overlay:
         raise UserError("overlay: no rows")
     if d > 3:
         raise UserError(f"overlay: for two or three objectives, this map has {d}; use best_weights for the optimum")
-    outlines = _between(scored, rows) if d == 2 else _faces(scored, rows)
+    outlines = _segments(scored, rows) if d == 2 else _faces(scored, rows)
     centres = np.array([outline.mean(0) if d == 2 else _inside(outline) for outline in outlines])
     regions = exact.locate(centres)[:, rows]
     valid = (regions >= 0).all(1)
@@ -80,7 +80,7 @@ def overlay(scored: ScoredMap, rows: Sequence[int] | None = None) -> Overlay:
     )
 
 
-def _between(scored: ScoredMap, rows: Sequence[int]) -> list[np.ndarray]:
+def _segments(scored: ScoredMap, rows: Sequence[int]) -> list[np.ndarray]:
     ends = np.unique(np.concatenate([region.piece.vertices[:, 1] for row in rows for region in scored.map.of(row)]))
     ends = ends[np.append(True, np.diff(ends) > TOLERANCE)]
     return [np.array([[1 - a, a], [1 - b, b]]) for a, b in pairwise(ends)]

@@ -183,10 +183,10 @@ class LanguageModel:
         self.model.eval()
         special = {"pad_token_id": self.tokenizer.pad_token_id, "eos_token_id": self.tokenizer.eos_token_id}
         try:
-            out = self.model.generate(input_ids=inputs.ids, attention_mask=inputs.mask, **special, **options)
+            sequences = self.model.generate(input_ids=inputs.ids, attention_mask=inputs.mask, **special, **options)
         finally:
             self.model.train(training)
-        return out[:, 1:] if self.seq2seq else out[:, inputs.ids.shape[1] :]
+        return sequences[:, 1:] if self.seq2seq else sequences[:, inputs.ids.shape[1] :]
 
     def reply(self, prompts: Sequence[str], batch_size: int = 64, **options: Any) -> list[str]:
         """Reply texts, one per prompt (greedy by default)."""
@@ -209,17 +209,17 @@ class LanguageModel:
         T = reply.shape[1]
         if self.seq2seq:
             start = torch.full_like(reply[:, :1], self.base.config.decoder_start_token_id)
-            out = self.model(
+            outputs = self.model(
                 input_ids=inputs.ids,
                 attention_mask=inputs.mask,
                 decoder_input_ids=torch.cat([start, reply[:, :-1]], 1),
                 output_hidden_states=hidden,
                 use_cache=False,
             )
-            return out.logits, out.decoder_hidden_states[-1] if hidden else None
+            return outputs.logits, outputs.decoder_hidden_states[-1] if hidden else None
         # the last reply token predicts nothing: it is not read
         mask = torch.cat([inputs.mask, reply_mask[:, :-1].long()], 1)
-        out = self.model(
+        outputs = self.model(
             input_ids=torch.cat([inputs.ids, reply[:, :-1]], 1),
             attention_mask=mask,
             position_ids=(mask.cumsum(1) - 1).clamp(min=0),
@@ -227,7 +227,7 @@ class LanguageModel:
             output_hidden_states=hidden,
             use_cache=False,
         )
-        return out.logits[:, -T:], out.hidden_states[-1][:, -T:] if hidden else None
+        return outputs.logits[:, -T:], outputs.hidden_states[-1][:, -T:] if hidden else None
 
     def logprobs(self, inputs: Encoded, reply: Tensor, reply_mask: Tensor, temperature: float = 1.0) -> Tensor:
         """log pi(token) of each reply token, [B, T]; 0 where masked."""
@@ -239,13 +239,13 @@ class LanguageModel:
     def score_texts(self, prompts: Sequence[str], replies: Sequence[str], batch_size: int = 128) -> tuple[Tensor, Tensor]:
         """log-probabilities [N, T] of reply tokens (EOS included) given their prompts, and the mask [N, T]. An empty prompt means none."""
         ids, mask = self.encode_replies(replies)
-        out = torch.zeros(ids.shape, dtype=torch.float32, device=self.device)
+        logp = torch.zeros(ids.shape, dtype=torch.float32, device=self.device)
         lengths = mask.sum(1)
         for rows in lengths.argsort().split(batch_size):  # batches of similar length
             T = max(1, int(lengths[rows].max()))
             batch = self.encode([prompts[int(r)] for r in rows])
-            out[rows, :T] = self.logprobs(batch, ids[rows, :T], mask[rows, :T])
-        return out, mask
+            logp[rows, :T] = self.logprobs(batch, ids[rows, :T], mask[rows, :T])
+        return logp, mask
 
     # -- adapters
 

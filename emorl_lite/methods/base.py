@@ -203,9 +203,9 @@ class Bench:
             if folder and record:
                 self.lm.load_adapter(folder, name)
                 return Cost(**record["cost"])
-            began = time.perf_counter()
+            started = time.perf_counter()
             prompts, samples = train()
-            cost = Cost(prompts, prompts, samples, trained_parameters(self.lm, name), round(time.perf_counter() - began, 1))
+            cost = Cost(prompts, prompts, samples, trained_parameters(self.lm, name), round(time.perf_counter() - started, 1))
             self.lm.round_adapter(name)
             if folder:
                 self.lm.save_adapter(name, folder)

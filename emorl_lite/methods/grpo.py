@@ -61,8 +61,8 @@ class GRPO(Method):
         from transformers import PrinterCallback
         from trl import GRPOConfig, GRPOTrainer
 
-        bench, c = self.bench, self.bench.ppo
-        lm, steps = bench.lm, max(1, c.episodes // c.batch_size)
+        bench, ppo = self.bench, self.bench.ppo
+        lm, steps = bench.lm, max(1, ppo.episodes // ppo.batch_size)
         disable_progress_bars()
         # the trainer's own reference handling wants a model that it made itself: it gets a plain copy of the base
         base = copy.deepcopy(lm.model).unload()
@@ -72,17 +72,17 @@ class GRPO(Method):
             warnings.simplefilter("ignore")  # TRL and transformers rename each other's options
             config = GRPOConfig(
                 output_dir=scratch,
-                max_steps=steps * c.epochs,
-                num_iterations=c.epochs,
-                per_device_train_batch_size=c.batch_size,
+                max_steps=steps * ppo.epochs,
+                num_iterations=ppo.epochs,
+                per_device_train_batch_size=ppo.batch_size,
                 num_generations=GROUP,
                 max_completion_length=lm.config.max_new_tokens,
-                learning_rate=c.lr,
+                learning_rate=ppo.lr,
                 lr_scheduler_type="linear",
                 beta=bench.kl_coef(bench.uniform),
-                epsilon=c.clip,
-                temperature=c.temperature,
-                max_grad_norm=c.max_grad_norm,
+                epsilon=ppo.clip,
+                temperature=ppo.temperature,
+                max_grad_norm=ppo.max_grad_norm,
                 reward_weights=[1 / d] * d,
                 scale_rewards="none",
                 loss_type="grpo",
@@ -108,7 +108,7 @@ class GRPO(Method):
             trainer.train()
         set_peft_model_state_dict(lm.model, get_peft_model_state_dict(trainer.model), adapter_name=self.name)
         lm.model.eval()
-        samples = steps * c.batch_size
+        samples = steps * ppo.batch_size
         return samples // GROUP, samples
 
     def _reward(self, name: str) -> Callable[..., list[float]]:

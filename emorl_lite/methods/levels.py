@@ -26,7 +26,7 @@ def levels(bench: Bench, budget: Budget = "shared") -> dict[str, Replies]:
     count = len(blocks(bench.lm)[0]) if not bench.lm.seq2seq else 0
 
     def after(layer: int) -> Replies:
-        return lambda prompts, some: [LayerEnsemble(bench.lm, bench.adapters(budget), layer, w).reply(prompts) for w in some]
+        return lambda prompts, weight_rows: [LayerEnsemble(bench.lm, bench.adapters(budget), layer, w).reply(prompts) for w in weight_rows]
 
     by_level: dict[str, Replies] = {"soup of A and B": of(RewardedSoups), "parameters": of(ExactAverage)}
     by_level |= {f"after layer {k}": after(k) for k in range(1, count)}

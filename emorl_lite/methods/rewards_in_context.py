@@ -90,7 +90,7 @@ class RewardsInContext(Method):
         bench, lm = self.bench, self.bench.lm
         budget, d = bench.ppo.episodes, len(bench.names)
         torch.manual_seed(bench.seed)
-        prompts = _take(bench.train_prompts, budget // 2)
+        prompts = _random_prompts(bench.train_prompts, budget // 2)
         with lm.without_adapters():
             replies = lm.reply(prompts, do_sample=True)
         scores = bench.objectives(prompts, replies)
@@ -101,7 +101,7 @@ class RewardsInContext(Method):
         for number in range(1, ROUNDS + 1):
             torch.manual_seed(bench.seed * 1000 + number)
             weights = grid[torch.randint(len(grid), (budget // 2 // ROUNDS,))]
-            prompts = _take(bench.train_prompts, len(weights))
+            prompts = _random_prompts(bench.train_prompts, len(weights))
             with active(lm, self.name), folded(lm):
                 replies = lm.reply(self.conditioning.inputs(prompts, self.wanted(weights)), do_sample=True)
             scores = bench.objectives(prompts, replies)
@@ -120,17 +120,17 @@ class RewardsInContext(Method):
         return [(text, reply) for text, reply in zip(input_texts, replies, strict=True) if not reply.endswith(UNFINISHED) and reply]
 
     def _fine_tune(self, data: list[tuple[str, str]], seed: int) -> None:
-        lm, c = self.bench.lm, self.bench.ppo
+        lm, ppo = self.bench.lm, self.bench.ppo
         if not data:
             limit = lm.config.max_new_tokens
             raise UserError(f"method {self.name}: no reply ended within {limit} tokens, so there is nothing to learn from")
         lm.use(self.name)
         rows = tokenise_examples(lm, data)
-        supervise(lm, rows, max(1, PASSES * len(rows) // c.batch_size), c.batch_size, c.lr, seed)
+        supervise(lm, rows, max(1, PASSES * len(rows) // ppo.batch_size), ppo.batch_size, ppo.lr, seed)
         lm.model.eval()
 
 
-def _take(prompts: Sequence[str], n: int) -> list[str]:
+def _random_prompts(prompts: Sequence[str], n: int) -> list[str]:
     """n prompts in random order, again from the start when they run out."""
     order: list[int] = []
     while len(order) < n:

@@ -84,10 +84,10 @@ def explore(scored: ScoredMap, prompt: int, weights: Sequence[float], sample: in
 
 def map_svg(scored: ScoredMap, prompt: int, weights: Sequence[float] | None = None, sample: int = 0) -> str:
     """The regions of one prompt as an SVG picture; each names its reply when pointed at. The region at `weights` is outlined."""
-    _three(scored)
+    _check_three_objectives(scored)
     point = None if weights is None else explore(scored, prompt, weights, sample)
     shapes, chosen = [], ""
-    for index, points, color in _drawn(scored, prompt * scored.map.samples + sample):
+    for index, points, color in _region_polygons(scored, prompt * scored.map.samples + sample):
         shape = f"<polygon points='{points}' fill='{color}' stroke='white' stroke-width='1'>"
         title = f"<title>{html.escape(scored.map.regions[index].reply)}</title>"
         shapes.append(f"{shape}{title}</polygon>")
@@ -133,22 +133,22 @@ def map_page(scored: ScoredMap, prompts: Sequence[int] | None = None) -> str:
 
     `prompts` (from 0): which of them, all by default. Greedy maps of three objectives. Show it with IPython.display.HTML, or save it.
     """
-    _three(scored)
+    _check_three_objectives(scored)
     chosen = list(range(len(scored.map.prompts))) if prompts is None else list(prompts)
     data = []
     for prompt in chosen:
         regions = []
-        for index, points, color in _drawn(scored, prompt * scored.map.samples):
+        for index, points, color in _region_polygons(scored, prompt * scored.map.samples):
             region = scored.map.regions[index]
             scores = [round(float(s), 3) for s in scored.scores[index]]
             regions.append({"p": points, "c": color, "r": region.reply, "s": scores, "m": portion(region.piece.measure)})
         data.append({"client": f"{prompt + 1}. {scored.map.prompts[prompt]}", "regions": regions})
     drawing = {"edge": EDGE, "size": SIZE, "objectives": scored.map.objectives}
-    facts = json.dumps(drawing | {"names": scored.names, "maps": data}, ensure_ascii=False).replace(
+    data_json = json.dumps(drawing | {"names": scored.names, "maps": data}, ensure_ascii=False).replace(
         "<", "\\u003c"
     )  # no text may end the script
     frame = _svg("<g class='regions'></g><circle class='here' r='6' fill='none' stroke='#d00000' stroke-width='3'/>", scored.map.objectives)
-    return PAGE.replace("@FRAME", frame).replace("@FACTS", facts)
+    return PAGE.replace("@FRAME", frame).replace("@FACTS", data_json)
 
 
 PAGE = """<div class="emorl-map" style="font-family:sans-serif;display:flex;flex-wrap:wrap;gap:1em">
@@ -195,12 +195,12 @@ PAGE = """<div class="emorl-map" style="font-family:sans-serif;display:flex;flex
 })();</script></div>"""
 
 
-def _three(scored: ScoredMap) -> None:
+def _check_three_objectives(scored: ScoredMap) -> None:
     if len(scored.map.objectives) != 3:
         raise UserError(f"map explorer: drawn for 3 objectives, got {len(scored.map.objectives)}")
 
 
-def _drawn(scored: ScoredMap, row: int) -> list[tuple[int, str, str]]:
+def _region_polygons(scored: ScoredMap, row: int) -> list[tuple[int, str, str]]:
     """(index, SVG points, colour) of each region of a row, the largest first. Colours span the whole map's mean scores."""
     norm, cmap = Normalize(float(scored.mean.min()), float(scored.mean.max())), colormaps["cividis"]
     order = sorted(scored.map.indices[row].tolist(), key=lambda i: -scored.map.regions[i].piece.measure)

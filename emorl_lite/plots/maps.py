@@ -37,7 +37,7 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 5
     order = sorted(range(len(regions)), key=lambda i: -regions[i].piece.measure)
     figure, (axes, text_axes) = panels(2, width=5.6, height=4.8)
     draw_triangle(axes, scored.map.objectives)
-    colors = _painted(axes, [regions[i].piece.outline for i in order], means[order], edge="white")
+    colors = _draw_polygons(axes, [regions[i].piece.outline for i in order], means[order], edge="white")
     best = int(means.argmax())
     shown = order[:replies] if best in order[:replies] else [*order[: replies - 1], best]
     lines = []
@@ -80,7 +80,7 @@ def mean_map(cells: Overlay, points: pd.DataFrame | None = None, best: Sequence[
     """
     _objectives(cells.objectives, "mean_map")
     figure, axes = triangle(cells.objectives, width=7.4)
-    colors = _painted(axes, cells.outlines, cells.scores.mean(1), edge="face")
+    colors = _draw_polygons(axes, cells.outlines, cells.scores.mean(1), edge="face")
     if points is not None:
         columns = [f"w_{name}" for name in cells.objectives]
         need(points, [*columns, "mean"], "mean_map")
@@ -103,13 +103,15 @@ def mean_map_alt(cells: Overlay, points: pd.DataFrame | None = None, best: Seque
     text = (
         f"A triangle with the corners {', '.join(cells.objectives)}, coloured by the mean score over all clients, exactly: "
         f"{counted(len(means), 'cell')} with scores of {span(means.min(), means.max(), 3)}; half of the area has "
-        f"{number(middle, 3)} or less. A red star marks the exact optimum at ({_place(star)})"
+        f"{number(middle, 3)} or less. A red star marks the exact optimum at ({_point_text(star)})"
     )
     if points is None:
         return text + "."
     searched = points.iloc[int(points["mean"].argmax())]
     w = searched[[f"w_{name}" for name in cells.objectives]].to_numpy(dtype=float)
-    return f"{text}, white circles the points of the search, a cross its best, {number(searched['mean'], 3)} at ({_place(w / w.sum())})."
+    return (
+        f"{text}, white circles the points of the search, a cross its best, {number(searched['mean'], 3)} at ({_point_text(w / w.sum())})."
+    )
 
 
 @readable
@@ -249,17 +251,17 @@ def promise_and_test(table: pd.DataFrame) -> Figure:
 
 def promise_and_test_alt(table: pd.DataFrame) -> str:
     """What `promise_and_test` draws, with its main numbers. Columns: search, adapters, clients, promised, test."""
-    few, many = table["clients"].min(), table["clients"].max()
+    fewest, most = table["clients"].min(), table["clients"].max()
     means = table.groupby(["search", "clients"])[["promised", "test"]].mean()
     parts = [
-        f"{name}, promised {number(means.loc[(name, few), 'promised'], 3)} to {number(means.loc[(name, many), 'promised'], 3)}, "
-        f"test {number(means.loc[(name, few), 'test'], 3)} to {number(means.loc[(name, many), 'test'], 3)}"
+        f"{name}, promised {number(means.loc[(name, fewest), 'promised'], 3)} to {number(means.loc[(name, most), 'promised'], 3)}, "
+        f"test {number(means.loc[(name, fewest), 'test'], 3)} to {number(means.loc[(name, most), 'test'], 3)}"
         for name in dict.fromkeys(table["search"])
     ]
     return (
         "A panel per search: the mean score that it promised (dashed) and that its choice has on the test clients (solid) against the "
         f"number of validation clients, as means of {counted(table['adapters'].nunique(), 'seed')} with their range as a band. From "
-        f"{few} to {many} clients: {'; '.join(parts)}."
+        f"{fewest} to {most} clients: {'; '.join(parts)}."
     )
 
 
@@ -314,7 +316,7 @@ FORMULA_LINES = [":", (0, (5, 3)), (0, (8, 2, 1, 2))]
 LABEL: dict[str, Any] = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "black", "alpha": 0.85}
 
 
-def _place(w: np.ndarray) -> str:
+def _point_text(w: np.ndarray) -> str:
     return ", ".join(number(x) for x in w)
 
 
@@ -327,7 +329,7 @@ def _objectives(names: Sequence[str], figure: str) -> None:
         raise UserError(f"figure {figure}: drawn for 3 objectives, got {len(names)}: {', '.join(names)}")
 
 
-def _painted(axes: Axes, outlines: Sequence[np.ndarray], values: np.ndarray, edge: Any) -> PolyCollection:
+def _draw_polygons(axes: Axes, outlines: Sequence[np.ndarray], values: np.ndarray, edge: Any) -> PolyCollection:
     shapes = [np.stack(project(outline), 1) for outline in outlines]
     cells = PolyCollection(shapes, array=values, cmap="cividis", edgecolors=edge, linewidths=0.7 if edge == "white" else 0.3)
     cells.set_rasterized(len(shapes) > 1000)

@@ -117,7 +117,8 @@ def roc_curves(table: pd.DataFrame) -> Figure:
 def roc_curves_alt(table: pd.DataFrame) -> str:
     """What `roc_curves` shows: the area under each curve. Columns as there."""
     areas = [
-        f"{name} {roc(own['predicted'].to_numpy(), own['label'].to_numpy())[2]:.3f}" for name, own in table.groupby("objective", sort=False)
+        f"{name} {roc(group['predicted'].to_numpy(), group['label'].to_numpy())[2]:.3f}"
+        for name, group in table.groupby("objective", sort=False)
     ]
     return f"ROC curves, true against false positive rate, beside the diagonal of guessing. Area under the curve: {listing(areas)}."
 

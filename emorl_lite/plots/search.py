@@ -32,7 +32,7 @@ def search_levels(table: pd.DataFrame, objectives: Sequence[str] | None = None) 
     need(table, ["level", "mean", "note"], "search_levels")
     levels = sorted({int(table["level"].min()), int(table["level"].max())})
     figure, grid = panels(len(levels), width=5.4, height=4.4, subplot_kw={"projection": "3d"})
-    names = _three(table, objectives, "search_levels")
+    names = _three_objectives(table, objectives, "search_levels")
     shown = table[table["level"].isin(levels) & (table["note"] != DEGENERATE)]
     axes: Any  # Axes3D
     for axes, level in zip(grid, levels, strict=True):
@@ -60,7 +60,7 @@ def search_levels(table: pd.DataFrame, objectives: Sequence[str] | None = None) 
 
 def search_levels_alt(table: pd.DataFrame, objectives: Sequence[str] | None = None) -> str:
     """What `search_levels` draws, with its main numbers."""
-    names = _three(table, objectives, "search_levels")
+    names = _three_objectives(table, objectives, "search_levels")
     parts = []
     for level in sorted({int(table["level"].min()), int(table["level"].max())}):
         points = table[(table["level"] == level) & (table["note"] != DEGENERATE)]
@@ -77,7 +77,7 @@ def search_levels_alt(table: pd.DataFrame, objectives: Sequence[str] | None = No
 @readable
 def redundancy(table: pd.DataFrame, objectives: Sequence[str] | None = None) -> Figure:
     """Which points of the weight cube are one direction, hence one greedy text: area and number tell how many coincide at w / sum(w)."""
-    names = _three(table, objectives, "redundancy")
+    names = _three_objectives(table, objectives, "redundancy")
     columns = [f"w_{name}" for name in names]
     points = table[columns].drop_duplicates()
     zero = " and the zero vector" if (points.sum(axis=1) == 0).any() else ""
@@ -96,7 +96,7 @@ def redundancy(table: pd.DataFrame, objectives: Sequence[str] | None = None) -> 
 
 def redundancy_alt(table: pd.DataFrame, objectives: Sequence[str] | None = None) -> str:
     """What `redundancy` draws, with its main numbers."""
-    names = _three(table, objectives, "redundancy")
+    names = _three_objectives(table, objectives, "redundancy")
     points = table[[f"w_{name}" for name in names]].drop_duplicates()
     points = points[points.sum(axis=1) > 0]
     fullest = int(pd.Series([direction(row) for row in points.to_numpy().tolist()]).value_counts().iloc[0])
@@ -107,7 +107,7 @@ def redundancy_alt(table: pd.DataFrame, objectives: Sequence[str] | None = None)
     )
 
 
-def _three(table: pd.DataFrame, objectives: Sequence[str] | None, figure: str) -> list[str]:
+def _three_objectives(table: pd.DataFrame, objectives: Sequence[str] | None, figure: str) -> list[str]:
     names = list(objectives or [c.removeprefix("w_") for c in weight_columns(table)])
     if len(names) != 3:
         raise UserError(f"figure {figure}: drawn for 3 objectives, got {len(names)}: {', '.join(names)}")

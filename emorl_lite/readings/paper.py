@@ -210,27 +210,27 @@ def samples_reading(samples: pd.DataFrame, methods: Sequence[str], objectives: S
 
 def transfer_reading(averaged: pd.DataFrame, methods: Sequence[str], home: str = "pair", away: str = "counsel-chat") -> str:
     """Means on PAIR, out of domain, and diversity. Columns: set, method, mean, reflection, diversity_2, words; one row a set and method."""
-    per = {(row["set"], row["method"]): row for row in averaged.to_dict("records")}
-    measured = [m for m in methods if (home, m) in per]
+    scores = {(row["set"], row["method"]): row for row in averaged.to_dict("records")}
+    measured = [m for m in methods if (home, m) in scores]
     theirs = paper.CONSUMPTION.set_index("method")["pair_average"]
     summary = paper.SOURCES["summary"]
     published = ", ".join(f"{paper.METHODS[m]} {number(theirs[m], 3)}" for m in ("uniform", "emorl", "rewarded-soups"))
-    ours = ", ".join(f"{m} {number(per[home, m]['mean'], 3)}" for m in measured)
+    ours = ", ".join(f"{m} {number(scores[home, m]['mean'], 3)}" for m in measured)
     text = f"**Average on PAIR.** The paper ({summary}): {published}. smollm2: {ours}."
-    moved = [f"{m} {signed(per[away, m]['mean'] - per[home, m]['mean'], 2)}" for m in measured if (away, m) in per]
+    moved = [f"{m} {signed(scores[away, m]['mean'] - scores[home, m]['mean'], 2)}" for m in measured if (away, m) in scores]
     if moved:
         text += f" **Out of domain**, mean score less that on PAIR: {', '.join(moved)}."
-    if (away, "emorl") in per:
-        text += f" EMORL's reflection there is {number(per[away, 'emorl']['reflection'])} (the paper, on Psych8k: "
+    if (away, "emorl") in scores:
+        text += f" EMORL's reflection there is {number(scores[away, 'emorl']['reflection'])} (the paper, on Psych8k: "
         text += f"{number(paper.PSYCH8K_REFLECTION)}, from the same summary)."
     d = paper.DIVERSITY
     text += f" **Diversity-2.** The paper (same summary): EMORL {number(d['EMORL'])}, others {number(d['others, lowest'])} to "
-    text += f"{number(d['others, highest'])}. Here " + ", ".join(f"{m} {number(per[home, m]['diversity_2'])}" for m in measured) + "."
-    ceilings = {m: 1 - 1 / per[home, m]["words"] for m in measured if per[home, m]["words"] > 1}
+    text += f"{number(d['others, highest'])}. Here " + ", ".join(f"{m} {number(scores[home, m]['diversity_2'])}" for m in measured) + "."
+    ceilings = {m: 1 - 1 / scores[home, m]["words"] for m in measured if scores[home, m]["words"] > 1}
     if not ceilings:
         return text
     top = " to ".join(dict.fromkeys(number(c) for c in (min(ceilings.values()), max(ceilings.values()))))
-    capped = [m for m, c in ceilings.items() if per[home, m]["diversity_2"] > 0.9 * c]
+    capped = [m for m, c in ceilings.items() if scores[home, m]["diversity_2"] > 0.9 * c]
     text += f" A reply of n words has n − 1 pairs of words: at these lengths the measure cannot exceed {top}"
     if not capped:
         return f"{text}."

@@ -45,11 +45,11 @@ def levels_reading(table: pd.DataFrame) -> str:
     gain = best - first["max"]
     if gain <= 0:
         return text + "No later level found anything better than the first."
-    where = f"The best was found at level {levels['max'].idxmax()}"
+    best_text = f"The best was found at level {levels['max'].idxmax()}"
     return text + (
-        f"{where}, {number(shown_gap(best, first['max']), 3)} above the best of level 1."
+        f"{best_text}, {number(shown_gap(best, first['max']), 3)} above the best of level 1."
         if shown_gap(best, first["max"]) > 0
-        else f"{where}, but level 1 had one as good to three digits."
+        else f"{best_text}, but level 1 had one as good to three digits."
     )
 
 
@@ -135,14 +135,14 @@ def triangle_reading(took: str, holds: str, cells: int) -> str:
 def pair_reading(scored: ScoredMap) -> str:
     """A map of two objectives: how often replies change, where the mean is best, and how many steps it has."""
     first, second = scored.map.objectives
-    changes = [len(own) - 1 for own in scored.map.indices]
+    changes = [len(indices) - 1 for indices in scored.map.indices]
     cells = overlay(scored)
     means, best = cells.scores.mean(1), cells.best()
     borders, jumps = len(means) - 1, int((np.abs(np.diff(means)) > 1e-9).sum())
     if not borders:
         return f"No reply changes on the way from {first} to {second}: the mean is {number(means[0], 3)} everywhere."
-    few, many = min(changes), max(changes)
-    often = counted(few, "time") if few == many else f"{few} to {many} times"
+    fewest, most = min(changes), max(changes)
+    often = counted(fewest, "time") if fewest == most else f"{fewest} to {most} times"
     if jumps:
         weight = number(cells.weights[best, 1])
         steps = f"the mean is best, {number(means[best], 3)}, at a weight of {weight} for {second}. It is a step function and jumps at"
@@ -171,11 +171,12 @@ def verdict_reading(summary: pd.DataFrame, confirmed: pd.DataFrame, singles: Seq
     top = max(best.values())
     return (
         f"On test clients the ensemble reaches {number(means['ensemble'], 3)} ± {number(half, 3)}; validation had promised "
-        f"{number(mean_row['promised'], 3)}, {_more(shown_gap(mean_row['promised'], means['ensemble']))}. It is {beside(means['base'])} "
+        f"{number(mean_row['promised'], 3)}, {_gap_text(shown_gap(mean_row['promised'], means['ensemble']))}. "
+        f"It is {beside(means['base'])} "
         f"the base ({number(means['base'], 3)}) and {beside(top)} the best single-objective model ({ranks_first(best)}, {number(top, 3)}). "
         "(Clearly: by more than √2 times the half-width of its interval, a rule of thumb.)"
     )
 
 
-def _more(gap: float) -> str:
+def _gap_text(gap: float) -> str:
     return "as much" if not gap else f"{number(abs(gap), 3)} {'more' if gap > 0 else 'less'}"

@@ -66,22 +66,22 @@ def choice_reading(choice: pd.DataFrame) -> str:
 
 def clients_reading(table: pd.DataFrame) -> str:
     """Whether promise and test come nearer with more validation clients. Columns of search_clients."""
-    few, many = table["clients"].min(), table["clients"].max()
+    fewest, most = table["clients"].min(), table["clients"].max()
     gaps = table.assign(gap=table["promised"] - table["test"]).set_index(["search", "clients", "adapters"]).sort_index()
     means: Any = gaps.groupby(level=[0, 1])[["promised", "test"]].mean()
     parts, nearer = [], []
     for search in dict.fromkeys(table["search"]):
-        low, high = means.loc[(search, few)], means.loc[(search, many)]
-        before, after = gaps.loc[(search, few), "gap"].abs(), gaps.loc[(search, many), "gap"].abs()
+        low, high = means.loc[(search, fewest)], means.loc[(search, most)]
+        before, after = gaps.loc[(search, fewest), "gap"].abs(), gaps.loc[(search, most), "gap"].abs()
         parts.append(
-            f"**{search}**, {few} → {many} validation clients: promised {number(low['promised'], 3)} → {number(high['promised'], 3)}, "
+            f"**{search}**, {fewest} → {most} validation clients: promised {number(low['promised'], 3)} → {number(high['promised'], 3)}, "
             f"on the test clients {number(low['test'], 3)} → {number(high['test'], 3)}"
         )
         nearer.append(f"in {int((after < before).sum())} of {counted(len(after), 'seed')} ({search})")
-    seconds = table.loc[table["clients"] == many, "map_seconds"].mean()
+    seconds = table.loc[table["clients"] == most, "map_seconds"].mean()
     return (
-        f"{'; '.join(parts)} (means of {counted(table['adapters'].nunique(), 'seed')}). Promise and test are nearer with {many} clients "
-        f"than with {few} {listing(nearer)}. The map of {many} clients took {seconds:.0f} s, scoring included."
+        f"{'; '.join(parts)} (means of {counted(table['adapters'].nunique(), 'seed')}). Promise and test are nearer with {most} clients "
+        f"than with {fewest} {listing(nearer)}. The map of {most} clients took {seconds:.0f} s, scoring included."
     )
 
 
@@ -89,27 +89,28 @@ def costs_reading(costs: pd.DataFrame) -> str:
     """How searches grow with the objectives, and what exactness costs. Columns of search_costs."""
     table: Any = costs[costs["varied"] == "objectives d"].set_index(["search", "d"])
     sizes = sorted(int(d) for d in table.loc["exact map"].index)
-    few, many = sizes[0], sizes[-1]
+    smallest, largest = sizes[0], sizes[-1]
     growth = [
-        f"{fold(table.loc[(name, many), 'evaluations'] / table.loc[(name, few), 'evaluations'])} for {what}"
+        f"{fold(table.loc[(name, largest), 'evaluations'] / table.loc[(name, smallest), 'evaluations'])} for {what}"
         for name, what in (("formula: full grid", "a full grid"), ("hierarchical", "the published search"), (EXACT, "the exact map"))
     ]
     missed = [table.loc[(EXACT, d), "best"] - table.loc[("hierarchical", d), "best"] for d in sizes]
     ratios = [table.loc[(EXACT, d), "seconds"] / table.loc[("hierarchical", d), "seconds"] for d in sizes]
-    last, small = table.loc[(EXACT, many)], table.loc[(EXACT, few)]
+    last, small = table.loc[(EXACT, largest)], table.loc[(EXACT, smallest)]
     proven = "" if bool(last["optimum_found"]) else " (the best found; the proof was cut short)"
     return (
-        f"From {few} to {many} objectives the evaluations grow {listing(growth)} (there: distinct replies scored, divided by the "
+        f"From {smallest} to {largest} objectives the evaluations grow {listing(growth)} (there: distinct replies scored, divided by the "
         f"{last['prompts']:.0f} clients). The exact map does not know precision at all. The published search ends below the optimum by "
         f"{listing([number(x, 4) for x in missed])} at {listing([str(d) for d in sizes])} objectives. The exact map takes "
         f"{span(min(ratios), max(ratios), 1)} times the seconds of the published search by prefix tree"
         f"{': that is what the guarantee costs' if min(ratios) > 1 else ''}. "
-        f"At {many} objectives ({', '.join((OBJECTIVES + MORE_OBJECTIVES)[:many])}): {int(last['regions']):,} regions from "
+        f"At {largest} objectives ({', '.join((OBJECTIVES + MORE_OBJECTIVES)[:largest])}): {int(last['regions']):,} regions from "
         f"{int(last['rows']):,} prefixes in {last['seconds']:.0f} s, against {int(small['regions']):,} regions and "
-        f"{small['seconds']:.0f} s at {few}. The published search decodes {int(table.loc[('hierarchical', many), 'evaluations']):,} "
-        f"directions there and reaches {number(table.loc[('hierarchical', many), 'best'], 3)}; the optimum is "
+        f"{small['seconds']:.0f} s at {smallest}. The published search decodes "
+        f"{int(table.loc[('hierarchical', largest), 'evaluations']):,} "
+        f"directions there and reaches {number(table.loc[('hierarchical', largest), 'best'], 3)}; the optimum is "
         f"{number(last['best'], 3)}{proven}. A full grid of the same spacing would have "
-        f"{number(table.loc[('formula: full grid', many), 'evaluations'], 0)} points."
+        f"{number(table.loc[('formula: full grid', largest), 'evaluations'], 0)} points."
     )
 
 

@@ -26,7 +26,7 @@ CLASSIFIER_MEASURES = {
 """Measures of the classifiers, `<objective> <column of emorl_lite/assets/tiny/classifiers.csv>`, and what to call them."""
 
 
-def _wide(table: pd.DataFrame, by: str, columns: Sequence[str]) -> pd.DataFrame:
+def _pivot(table: pd.DataFrame, by: str, columns: Sequence[str]) -> pd.DataFrame:
     """A row a run (machine, seed), in the order of the table; columns `<value of by> <column>`."""
     runs = []
     for _, run in table.groupby(["machine", "seed"], sort=False):
@@ -36,7 +36,7 @@ def _wide(table: pd.DataFrame, by: str, columns: Sequence[str]) -> pd.DataFrame:
 
 def classifier_runs(judged: pd.DataFrame) -> pd.DataFrame:
     """emorl_lite/assets/tiny/classifiers.csv (machine, seed, objective, ..) as a row a run; columns: the keys of CLASSIFIER_MEASURES."""
-    return _wide(judged, "objective", ["auc", "auc_equal_form", "score_handed_on", "mean_absolute_error"])[list(CLASSIFIER_MEASURES)]
+    return _pivot(judged, "objective", ["auc", "auc_equal_form", "score_handed_on", "mean_absolute_error"])[list(CLASSIFIER_MEASURES)]
 
 
 def policy_measures(objectives: Sequence[str]) -> dict[str, str]:
@@ -54,7 +54,7 @@ def policy_measures(objectives: Sequence[str]) -> dict[str, str]:
 def policy_runs(policies: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
     """emorl_lite/assets/tiny/policies.csv (machine, seed, policy, ..) as a row a run; columns: the keys of `policy_measures`."""
     columns = [*objectives, "mean", "sampled_first", "sampled_last", "favourite_share"]
-    return _wide(policies[policies["policy"].isin(objectives)], "policy", columns)[list(policy_measures(objectives))]
+    return _pivot(policies[policies["policy"].isin(objectives)], "policy", columns)[list(policy_measures(objectives))]
 
 
 def policies_here(scores: pd.DataFrame, log: pd.DataFrame, favourite: Mapping[str, float], objectives: Sequence[str]) -> dict[str, float]:

@@ -166,7 +166,7 @@ def levels_reading(place: pd.DataFrame) -> str:
 
 def confounders_reading(rows: pd.DataFrame, claims: pd.DataFrame) -> str:
     """Trained parameters and decoding: two confounders of the paper's comparison."""
-    wide = paired(rows, "uniform-wide", "uniform")
+    rank_effect = paired(rows, "uniform-wide", "uniform")
     row = claims[claims["claim"] == "greedy decoding flatters a policy"].iloc[0]
     greedy = {key: float(row[key]) for key in ("mean", "low", "high")}
     meaning = by_sign(
@@ -177,7 +177,7 @@ def confounders_reading(rows: pd.DataFrame, claims: pd.DataFrame) -> str:
     )
     return (
         "Two confounders of the paper's comparison, measured. *Trained parameters*: a policy as wide as EMORL's adapters together, less "
-        f"the narrow one: {told(wide)}. *Decoding*: greedy less sampled replies of one and the same policy: {told(greedy)}."
+        f"the narrow one: {told(rank_effect)}. *Decoding*: greedy less sampled replies of one and the same policy: {told(greedy)}."
         + (f" {meaning}." if np.isfinite(greedy["low"]) else "")
     )
 

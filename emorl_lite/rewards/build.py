@@ -91,23 +91,23 @@ class RewardBuilder:
     @cached_property
     def rewards(self) -> RewardSet:
         """The rewards of the preset's objectives, guarded. Raises UserError for an objective that has none."""
-        c = self.preset.rewards
+        config = self.preset.rewards
 
         def fluency() -> Fluency:
-            if isinstance(c, TextRewards):
-                return real_fluency(c, lambda: self.frozen, self.preset.model.device)
-            return Fluency(self.frozen, c.fluency_cap)
+            if isinstance(config, TextRewards):
+                return real_fluency(config, lambda: self.frozen, self.preset.model.device)
+            return Fluency(self.frozen, config.fluency_cap)
 
         builders: dict[str, Callable[[], Any]] = {
             "reflection": lambda: self.classifier("reflection").scores,
             "empathy": lambda: self.classifier("empathy").scores,
             "fluency": fluency,
-            "brevity": lambda: Brevity(c.brevity_cap),
+            "brevity": lambda: Brevity(config.brevity_cap),
             "specificity": lambda: Specificity(self.frozen),
             "diversity": lambda: diversity_2,
         }
         require_objectives(self.preset.objectives, list(builders))
-        return RewardSet({name: Guarded(builders[name](), name, c.repeat_ngram) for name in self.preset.objectives})
+        return RewardSet({name: Guarded(builders[name](), name, config.repeat_ngram) for name in self.preset.objectives})
 
 
 def require_objectives(names: Sequence[str], known: Sequence[str]) -> None:

@@ -49,7 +49,7 @@ def fit(
     `warm_up` steps and falls by a cosine to the share `floor` of its peak. At the end the parameters are rounded to float16, as they are
     saved, so that they score the same before and after.
     """
-    rng, began, step, total = random.Random(seed), time.perf_counter(), 0, steps(len(labels), epochs, batch)
+    rng, started, step, total = random.Random(seed), time.perf_counter(), 0, steps(len(labels), epochs, batch)
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
     target = torch.tensor(list(labels), device=parameters[0].device)
     for _ in range(epochs):
@@ -68,7 +68,7 @@ def fit(
     with torch.no_grad():
         for parameter in parameters:
             parameter.copy_(parameter.half())
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def similar_lengths(lengths: Sequence[int], size: int, rng: random.Random) -> list[list[int]]:

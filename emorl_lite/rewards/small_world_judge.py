@@ -38,7 +38,7 @@ def read_pairs(lm: LanguageModel, prompts: Sequence[str], replies: Sequence[str]
     """
     if lm.seq2seq:
         raise UserError(f"{lm.config.path}: the small-world classifiers need a decoder-only language model")
-    out: list[Tensor] = [torch.empty(0)] * len(replies)
+    pair_features: list[Tensor] = [torch.empty(0)] * len(replies)
     order = sorted(range(len(replies)), key=lambda i: len(prompts[i]) + len(replies[i]))
     with lm.without_adapters():
         for start in range(0, len(order), batch_size):
@@ -62,8 +62,8 @@ def read_pairs(lm: LanguageModel, prompts: Sequence[str], replies: Sequence[str]
             features = torch.cat([hidden[-1][:, -T:].float(), middle[:, -T:].float(), logp_given[..., None], logp_alone[..., None]], -1)
             features = features.half().cpu()
             for i, row, length in zip(rows, features, mask.sum(1).tolist(), strict=True):
-                out[i] = row[:length].clone()
-    return out
+                pair_features[i] = row[:length].clone()
+    return pair_features
 
 
 _LAST: dict[str, Any] = {"key": None, "read": []}
@@ -125,8 +125,8 @@ class CrossEncoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write classifier.safetensors, in float16, and classifier.json."""
         folder.mkdir(parents=True, exist_ok=True)
-        facts = {"support": self.support, "width": self.width, "base": self._lm[0].base_probe()}
-        (folder / "classifier.json").write_text(json.dumps(facts), encoding="utf-8")
+        metadata = {"support": self.support, "width": self.width, "base": self._lm[0].base_probe()}
+        (folder / "classifier.json").write_text(json.dumps(metadata), encoding="utf-8")
         state = {name: x.half().contiguous() for name, x in self.state_dict().items()}
         write_whole(folder / "classifier.safetensors", state)  # last: it says "done"
 
@@ -135,10 +135,10 @@ class CrossEncoder(nn.Module):
         """Read a saved classifier. Raises UserError if there is none, or if it belongs to another language model."""
         if not (folder / "classifier.safetensors").is_file():
             raise UserError(f"{folder}: no trained classifier here")
-        facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
-        if not lm.same_base(facts.pop("base")):
+        metadata = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
+        if not lm.same_base(metadata.pop("base")):
             raise UserError(f"{folder}: this classifier was trained on another base model than {lm.config.path}")
-        model = cls(lm, **facts)
+        model = cls(lm, **metadata)
         model.load_state_dict(load_file(folder / "classifier.safetensors"))
         return model.to(lm.device).eval()
 
@@ -160,7 +160,7 @@ def labelled(grammar: Grammar, n: int, split: str, seed: int = 0) -> list[Pair]:
     """n examples of one split, balanced over content and warmth, about a quarter of them made to close a shortcut."""
     rng = random.Random(f"labelled-{split}-{seed}")
     clients = grammar.clients(-(-n // 4), split, seed + 1)
-    out = []
+    pairs = []
     for i in range(n):
         client = clients[i // 4]
         content = rng.choices(list(CONTENT), list(CONTENT.values()))[0]
@@ -168,8 +168,8 @@ def labelled(grammar: Grammar, n: int, split: str, seed: int = 0) -> list[Pair]:
         how = rng.choices([None, *DAMAGE], [100 - sum(DAMAGE.values()), *DAMAGE.values()])[0]
         if how:
             reply = shortcut(grammar, client, reply, how, rng)
-        out.append(Pair(client.text, reply.text, reply.content, reply.reflection, reply.empathy))
-    return out
+        pairs.append(Pair(client.text, reply.text, reply.content, reply.reflection, reply.empathy))
+    return pairs
 
 
 def shortcut(grammar: Grammar, client: Client, reply: Reply, how: str, rng: random.Random) -> Reply:

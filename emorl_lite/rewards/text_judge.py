@@ -92,25 +92,25 @@ class TextClassifier:
         )
         inputs = {key: value.to(self.device) for key, value in batch.items()}
         with half_precision(self.device):
-            out = self.model(**inputs)
+            outputs = self.model(**inputs)
         if self.head is None:
-            z = out.logits.float()
-            return z[:, 0] if self.labels == 1 else z[:, 1] - z[:, 0]
+            logits = outputs.logits.float()
+            return logits[:, 0] if self.labels == 1 else logits[:, 1] - logits[:, 0]
         sequence_ids = [[-1 if part is None else part for part in batch.sequence_ids(i)] for i in range(len(texts))]  # 0 statement, 1 reply
         parts = torch.tensor(sequence_ids, device=self.device)
-        return self.head(out.last_hidden_state.float(), (parts == 0).float(), (parts == 1).float())
+        return self.head(outputs.last_hidden_state.float(), (parts == 0).float(), (parts == 1).float())
 
     @torch.no_grad()
     def scores(self, prompts: Sequence[str], replies: Sequence[str], batch_size: int = 32) -> Tensor:
         """Scores [N] in [0, 1], on the CPU."""
         self.model.eval()
-        out = torch.zeros(len(replies))
+        scores = torch.zeros(len(replies))
         order = sorted(range(len(replies)), key=lambda i: len(prompts[i]) + len(replies[i]))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            z = self.logits([prompts[i] for i in rows], [replies[i] for i in rows])
-            out[rows] = (z.clamp(0, 1) if self.regression else torch.sigmoid(z)).cpu()
-        return out
+            logits = self.logits([prompts[i] for i in rows], [replies[i] for i in rows])
+            scores[rows] = (logits.clamp(0, 1) if self.regression else torch.sigmoid(logits)).cpu()
+        return scores
 
     def trained(self) -> list[nn.Parameter]:
         """What training changes: LoRA matrices and head."""
@@ -138,10 +138,10 @@ class TextClassifier:
         file = folder / "classifier.safetensors"
         if not file.is_file():
             raise UserError(f"{folder}: no trained classifier here")
-        facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
-        classifier = cls.fresh(facts["encoder"], facts["r"], facts["alpha"], facts["max_tokens"], device=device)
-        if any(abs(a - b) > 1e-3 for a, b in zip(classifier.probe(), facts["probe"], strict=True)):
-            raise UserError(f"{folder}: this classifier was trained on another encoder than {facts['encoder']!r}")
+        metadata = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
+        classifier = cls.fresh(metadata["encoder"], metadata["r"], metadata["alpha"], metadata["max_tokens"], device=device)
+        if any(abs(a - b) > 1e-3 for a, b in zip(classifier.probe(), metadata["probe"], strict=True)):
+            raise UserError(f"{folder}: this classifier was trained on another encoder than {metadata['encoder']!r}")
         state = {name: x.float() for name, x in load_file(file).items()}
         assert classifier.head is not None
         classifier.head.load_state_dict({name.removeprefix("head."): state.pop(name) for name in list(state) if name.startswith("head.")})

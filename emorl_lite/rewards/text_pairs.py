@@ -86,7 +86,7 @@ def reflection_pairs(examples: Sequence[Example], seed: int = 0) -> list[Pair]:
         elsewhere = [p for p in by_prompt if by_prompt[p][0].topic != group[0].topic] or [p for p in by_prompt if p != prompt]
         high, low = ([e.reply for e in group if e.quality == quality] for quality in ("high", "low"))
         for reply in high:
-            pairs += _changed(reply, prompt, rng.choice(elsewhere), rng)
+            pairs += _variants(reply, prompt, rng.choice(elsewhere), rng)
         if len(low) > 1 and rng.random() < 0.6:
             pairs.append(Pair(prompt, plain_question(" ".join(rng.sample(low, 2))), "joined", reflection=0.0))
         if rng.random() < 0.5:
@@ -95,7 +95,7 @@ def reflection_pairs(examples: Sequence[Example], seed: int = 0) -> list[Pair]:
     return pairs
 
 
-def _changed(reply: str, prompt: str, other_prompt: str, rng: random.Random) -> list[Pair]:
+def _variants(reply: str, prompt: str, other_prompt: str, rng: random.Random) -> list[Pair]:
     """Pairs made of a good reply, for its own client and for another one.
 
     What is done to it for its own client is done as often for the other one: the change itself must tell nothing.

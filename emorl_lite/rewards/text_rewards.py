@@ -49,10 +49,10 @@ def real_classifier(
         encoder, config = config.empathy_model, replace(config, text_epochs=config.empathy_epochs)
     options = {"encoder": encoder, **{name: getattr(config, name) for name in TEXT_OPTIONS}}
     if (folder / "classifier.safetensors").is_file():
-        facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
+        metadata = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
         for name, value in options.items():
-            if facts.get(name, value) != value:
-                raise UserError(f"{folder}: made with {name} = {facts[name]!r}, now {value!r}; choose another --runs, or delete it")
+            if metadata.get(name, value) != value:
+                raise UserError(f"{folder}: made with {name} = {metadata[name]!r}, now {value!r}; choose another --runs, or delete it")
         return TextClassifier.restore(folder, device)
     pairs, losses = training_pairs(objective, dataset()), []
     labels = [getattr(p, objective) for p in pairs]
@@ -91,13 +91,13 @@ def warm_start_examples(dataset: Dataset, epitome: Path | None, seed: int = 0) -
             replies = [e.reply for e in examples if e.quality == quality and len(e.reply.split()) >= 3]
             chosen += [(prompt, reply) for reply in rng.sample(replies, min(n, len(replies)))]
     if epitome is not None:
-        kind = [p for p in empathy_pairs(epitome, "train", made=False) if p.empathy and _short(p, 30) and len(p.prompt.split()) <= 80]
+        kind = [p for p in empathy_pairs(epitome, "train", made=False) if p.empathy and _is_short(p, 30) and len(p.prompt.split()) <= 80]
         chosen += [(p.prompt, p.reply) for p in rng.sample(kind, min(len(kind), len(chosen) // 4))]
     rng.shuffle(chosen)
     return chosen
 
 
-def _short(pair: Pair, words: int) -> bool:
+def _is_short(pair: Pair, words: int) -> bool:
     return 4 <= len(pair.reply.split()) <= words
 
 

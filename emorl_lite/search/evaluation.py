@@ -27,12 +27,12 @@ class ReplyScores:
         self.score = score
         self.names: list[str] = []
         self.scored = 0
-        self._known: dict[tuple[str, str], np.ndarray] = {}
+        self._cache: dict[tuple[str, str], np.ndarray] = {}
 
     def __call__(self, prompts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
         """Scores [n, K], K the objectives in the order of `names`. Raises UserError for a score that is not finite."""
         pairs = list(zip(prompts, replies, strict=True))
-        unscored = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
+        unscored = [pair for pair in dict.fromkeys(pairs) if pair not in self._cache]
         if unscored:
             scores = self.score([prompt for prompt, _ in unscored], [reply for _, reply in unscored])
             self.names = list(scores)
@@ -41,9 +41,9 @@ class ReplyScores:
                 if not np.isfinite(line).all():
                     name = self.names[int(np.flatnonzero(~np.isfinite(line))[0])]
                     raise UserError(f"objective {name}: no finite score for the reply {reply!r} to {prompt!r}")
-                self._known[prompt, reply] = line
+                self._cache[prompt, reply] = line
             self.scored += len(unscored)
-        return np.stack([self._known[pair] for pair in pairs]) if pairs else np.empty((0, len(self.names)))
+        return np.stack([self._cache[pair] for pair in pairs]) if pairs else np.empty((0, len(self.names)))
 
 
 class TreeEvaluation:

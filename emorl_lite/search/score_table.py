@@ -118,9 +118,9 @@ class ScoreTable:
         new_points = {self._key(point): point for point in reversed(points) if any(point) and self._key(point) not in known_keys}
         if prepare is None or not new_points:
             return 0.0
-        start = time.perf_counter()
+        started = time.perf_counter()
         self._guarded(lambda: prepare(list(reversed(new_points.values()))), next(reversed(new_points.values())), f"level {level}")
-        return (time.perf_counter() - start) / len(new_points)
+        return (time.perf_counter() - started) / len(new_points)
 
     def _mean(self, level: int, point: int, weights: Weights, seconds: float) -> float:
         if len(self.rows) < len(self.on_disk):
@@ -148,9 +148,9 @@ class ScoreTable:
                 f"seen at {where}" if self._weights(earlier_row) == weights else f"same direction as {where}, point {earlier_row['point']}"
             )
             return row | {o: earlier_row[o] for o in self.objectives} | {"mean": earlier_row["mean"], "seconds": 0.0, "note": note}
-        start = time.perf_counter()
+        started = time.perf_counter()
         scores = self._guarded(lambda: self.evaluate(weights), weights, f"level {level}, point {point}")
-        seconds = round(seconds + time.perf_counter() - start, 4)
+        seconds = round(seconds + time.perf_counter() - started, 4)
         for name in self.objectives:
             if name not in scores:
                 raise UserError(f"weights {weights}: the evaluation returned no score for {name}")

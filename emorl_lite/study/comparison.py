@@ -156,13 +156,13 @@ def consumption(convergence: pd.DataFrame, rows: pd.DataFrame, objectives: Seque
     """
     stops = convergence.pivot(index="seed", columns="run", values="data_points")
     converged = convergence.pivot(index="seed", columns="run", values="converged")
-    long = [f"{name}-long" for name in objectives]
-    if missing := [name for name in long if name not in stops]:
+    long_runs = [f"{name}-long" for name in objectives]
+    if missing := [name for name in long_runs if name not in stops]:
         raise UserError(f"consumption: no finished run {missing[0]!r} in the table; study emorl-long too")
     scores: dict[Any, Any] = {(row.method, row.seed): row.mean for row in representative(rows, BY_OWN_SEARCH).itertuples()}
     records = []
     for (seed, line), (_, ended) in zip(stops.iterrows(), converged.iterrows(), strict=True):
-        runs, censored = line[long], not ended[long].all()
+        runs, censored = line[long_runs], not ended[long_runs].all()
         counted = [("emorl-long", "emorl (sum of runs)", runs.sum(), censored), ("emorl-long", "emorl (longest run)", runs.max(), censored)]
         counted += [(name, name, line[name], not ended[name]) for name in line.index if name.removesuffix("-long") not in objectives]
         for method, label, points, cut in counted:

@@ -82,29 +82,29 @@ class Study:
 
         Raises UserError if another process is at the same study, or a method cannot be had here; before anything is trained.
         """
-        lab = Experiment(self.preset, 0, self.root, progress=self.progress)
+        experiment = Experiment(self.preset, 0, self.root, progress=self.progress)
         if workers is None:
-            workers = min(2, os.cpu_count() or 1) if lab.lm.device.type == "cpu" else 1
+            workers = min(2, os.cpu_count() or 1) if experiment.lm.device.type == "cpu" else 1
         if workers < 1:
             raise UserError(f"--workers {workers}: must be positive")
         for name in self._order():
             if name in METHODS:
-                registered(name)[0].check_possible(lab.lm)
+                registered(name)[0].check_possible(experiment.lm)
         for seed in range(self.seeds):
             if (base_folder := Experiment(self.preset, seed, self.root).folder / "base").is_dir():
                 raise UserError(
                     f"{base_folder}: a warm-started base of one seed alone; a study needs one base for all: choose another --runs"
                 )
-        lab.transfer_prompts()  # a second test set that is missing is told before anything is trained
+        experiment.transfer_prompts()  # a second test set that is missing is told before anything is trained
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.folder / ".lock", timeout=0):  # the system lets go of it, however this process ends
-                return self._run(lab, workers)
+                return self._run(experiment, workers)
         except Timeout:
             raise UserError(f"{self.folder}: another process is at this study; wait for it, or choose another --runs") from None
 
-    def _run(self, lab: Experiment, workers: int) -> dict[str, pd.DataFrame]:
-        _ = lab.rewards  # the classifiers, once, before the workers load them
+    def _run(self, experiment: Experiment, workers: int) -> dict[str, pd.DataFrame]:
+        _ = experiment.rewards  # the classifiers, once, before the workers load them
         jobs = [(seed, name) for name in self._order() for seed in range(self.seeds)]
         todo = [job for job in jobs if not self._finished(*job)]
         with tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="job", file=sys.stdout, disable=not self.progress) as bar:
@@ -165,15 +165,15 @@ class Study:
         fronts; levels: mean scores by aggregation level; convergence: when the paper's rule would have stopped each training run."""
         frames: dict[str, list[pd.DataFrame]] = {name: [] for name in (*TABLES, "levels", "convergence")}
         for seed in range(self.seeds):
-            lab = Experiment(self.preset, seed, self.root)
+            experiment = Experiment(self.preset, seed, self.root)
             for name in sorted(self._order(), key=[*METHODS, *RUNS, *LEVELS].index):
                 if not self._finished(seed, name):
                     continue
                 for table in (*TABLES, "levels"):
-                    file = results_folder(lab, name) / f"{table}.csv"
+                    file = results_folder(experiment, name) / f"{table}.csv"
                     if file.is_file():
                         frames[table].append(pd.read_csv(file))
-            frames["convergence"].append(convergence(lab.study_folder, seed, self.preset))
+            frames["convergence"].append(convergence(experiment.study_folder, seed, self.preset))
         return {name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for name, parts in frames.items()}
 
     def _commits(self) -> list[str]:
@@ -240,12 +240,12 @@ def _options(identity: dict[str, Any]) -> dict[str, Any]:
 
 def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> None:
     """One job, in whatever process this is."""
-    began = time.perf_counter()
-    lab = Experiment(preset, seed, root, progress=False)
-    bench = lab.bench(own_runs=False)
-    folder = results_folder(lab, name)
+    started = time.perf_counter()
+    experiment = Experiment(preset, seed, root, progress=False)
+    bench = experiment.bench(own_runs=False)
+    folder = results_folder(experiment, name)
     folder.mkdir(parents=True, exist_ok=True)
-    test = lab.dataset.prompts("test")
+    test = experiment.dataset.prompts("test")
     if name in RUNS:
         tables, cost = {}, bench.train_objectives(RUNS[name])
     elif name in LEVELS:
@@ -258,9 +258,9 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
         if preset.transfer is not None:
             sets: dict[str, Sequence[str]] = {
                 preset.data.name: test[: preset.study.test_prompts],
-                preset.transfer.name: lab.transfer_prompts(),
+                preset.transfer.name: experiment.transfer_prompts(),
             }
-            metrics = evaluation_metrics(lab.frozen) | {"coherence": Coherence(lab.frozen, k=1)}
+            metrics = evaluation_metrics(experiment.frozen) | {"coherence": Coherence(experiment.frozen, k=1)}
             tables["quality"] = quality(method, setting, sets, metrics)
             tables["samples"] = samples(method, setting)
     for table, frame in tables.items():
@@ -269,7 +269,7 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
     result = {
         "cost": asdict(cost),
         "commit": provenance()["commit"],
-        "seconds": round(time.perf_counter() - began, 1),
+        "seconds": round(time.perf_counter() - started, 1),
         "identity": identity(preset),
     }
     write_atomically(folder / "result.json", json.dumps(result, indent=1) + "\n")

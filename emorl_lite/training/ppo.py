@@ -289,12 +289,12 @@ class PPOTrainer:
         logp = token_logprobs(self.policy.logits(rollout, rows, T), tokens, config.temperature) * mask
         if config.estimator == "rloo":
             share = len(rows) / len(group)
-            pg, vf = -(advantage * logp).sum(1).mean(), torch.zeros((), device=logp.device)
+            pg_loss, vf_loss = -(advantage * logp).sum(1).mean(), torch.zeros((), device=logp.device)
         else:
             share = float(mask.sum() / rollout.mask[group].sum())  # passes weigh as one batch of their tokens
-            pg = policy_loss(logp, old_logp, advantage, mask, config.clip)
+            pg_loss = policy_loss(logp, old_logp, advantage, mask, config.clip)
             values = self.policy.values(self.value_head, rollout.features[rows, :T], rows)
-            vf = value_loss(values, old_values[rows, :T], returns[rows, :T], mask, config.value_clip)
+            vf_loss = value_loss(values, old_values[rows, :T], returns[rows, :T], mask, config.value_clip)
         with torch.no_grad():
             log_ratio = logp - old_logp
             deviation = (log_ratio.exp() - 1).abs() * mask
@@ -302,10 +302,10 @@ class PPOTrainer:
                 "ratio": float(deviation.max()),
                 "approx_kl": float(masked_mean(log_ratio.exp() - 1 - log_ratio, mask)),
                 "clipfrac": float(masked_mean((deviation > config.clip).float(), mask)),
-                "policy_loss": float(pg),
-                "value_loss": float(vf),
+                "policy_loss": float(pg_loss),
+                "value_loss": float(vf_loss),
             }
-        return share, pg + config.vf_coef * vf, measured
+        return share, pg_loss + config.vf_coef * vf_loss, measured
 
     def _measured(self, rollout: Rollout, scores: Tensor) -> dict[str, float]:
         """Columns of the log about a rollout [N, T]. KL is measured here as it is, whatever the penalty makes of it."""

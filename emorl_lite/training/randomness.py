@@ -35,12 +35,12 @@ class OwnRandomness:
 
     def __init__(self, device: torch.device, seed: int):
         self.device, self.states = device, random_states(device, seed)
-        self._outside: dict[str, Tensor] = {}
+        self._outer_states: dict[str, Tensor] = {}
 
     def __enter__(self) -> None:
-        self._outside = random_states(self.device)
+        self._outer_states = random_states(self.device)
         set_random_states(self.states, self.device)
 
     def __exit__(self, *exception: object) -> None:
         self.states = random_states(self.device)
-        set_random_states(self._outside, self.device)
+        set_random_states(self._outer_states, self.device)

@@ -111,7 +111,7 @@ def sample(lm: LanguageModel, inputs: Encoded, k: int, temperature: float, polic
     if policy is not None:
         policy.use(rows[::k])
     for t in range(limit):
-        out = model(
+        outputs = model(
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
@@ -119,7 +119,7 @@ def sample(lm: LanguageModel, inputs: Encoded, k: int, temperature: float, polic
             logits_to_keep=1,
             output_hidden_states=True,
         )
-        logits, hidden = out.logits[:, -1], out.hidden_states[-1][:, -1]
+        logits, hidden = outputs.logits[:, -1], outputs.hidden_states[-1][:, -1]
         if t == 0 and k > 1:
             cache.batch_repeat_interleave(k)
             logits, hidden, mask = (x.repeat_interleave(k, 0) for x in (logits, hidden, mask))
@@ -178,16 +178,21 @@ def collect(
     lengths = mask.sum(1)
     for rows in lengths.argsort().split(batch_size):
         T = int(lengths[rows].max())
-        batch, y, m, index = trim(repeated[rows]), tokens[rows, :T], mask[rows, :T], (rows[:, None], torch.arange(T, device=rows.device))
+        batch, reply, reply_mask, index = (
+            trim(repeated[rows]),
+            tokens[rows, :T],
+            mask[rows, :T],
+            (rows[:, None], torch.arange(T, device=rows.device)),
+        )
         if remeasure:
             if policy is not None:
                 policy.use(rows)
-            logits, hidden = lm.forward_reply(batch, y, m, hidden=True)
+            logits, hidden = lm.forward_reply(batch, reply, reply_mask, hidden=True)
             assert hidden is not None
-            measured.write(index, torch.log_softmax(logits.float() / temperature, -1), hidden, y)
+            measured.write(index, torch.log_softmax(logits.float() / temperature, -1), hidden, reply)
         with lm.without_adapters():
-            logits, _ = lm.forward_reply(batch if reference is None else trim(ref_prompts[rows]), y, m)
-        ref_logp[index] = token_logprobs(logits, y, temperature)
+            logits, _ = lm.forward_reply(batch if reference is None else trim(ref_prompts[rows]), reply, reply_mask)
+        ref_logp[index] = token_logprobs(logits, reply, temperature)
     keep = mask.float()
     logp, entropy, features = measured.logp * keep, measured.entropy * keep, measured.features * keep[..., None]
     return Rollout(repeated, tokens, keep, lm.decode(tokens), logp, ref_logp * keep, entropy, features)
@@ -203,7 +208,9 @@ def score(reward: Reward, prompts: Sequence[str], replies: Sequence[str], name: 
     if scores.shape != (len(replies),):
         raise UserError(f"reward {name!r}: expected {len(replies)} scores, one a reply, got shape {tuple(scores.shape)}")
     scores = scores.detach().float().cpu()
-    bad = (~scores.isfinite()).nonzero().flatten().tolist()
-    if bad:
-        raise UserError(f"reward {name!r}, row {bad[0] + 1}: score {scores[bad[0]].item()} of reply {replies[bad[0]]!r} is not finite")
+    invalid = (~scores.isfinite()).nonzero().flatten().tolist()
+    if invalid:
+        raise UserError(
+            f"reward {name!r}, row {invalid[0] + 1}: score {scores[invalid[0]].item()} of reply {replies[invalid[0]]!r} is not finite"
+        )
     return scores

@@ -76,7 +76,7 @@ class RunFolder:
         if not self.checkpoint.is_file():
             return None
         tensors, state = load_state(self.checkpoint)
-        return {part: _under(part, tensors) for part in ("adapter", "value_head", "extra", "optimizer", "random")}, state
+        return {part: _tensors_under(part, tensors) for part in ("adapter", "value_head", "extra", "optimizer", "random")}, state
 
     def finished(self) -> dict[str, Any] | None:
         """What a finished run says of itself."""
@@ -98,7 +98,7 @@ class RunFolder:
             self.checkpoint.parent.rmdir()
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _tensors_under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names start with prefix/, without it."""
     return {k.removeprefix(prefix + "/"): v for k, v in tensors.items() if k.startswith(prefix + "/")}
 

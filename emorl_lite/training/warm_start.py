@@ -88,12 +88,12 @@ def warm_start_adapter(
     rows = tokenise_examples(lm, examples)
     lm.base.requires_grad_(False)
     lm.add_adapter("warmstart", rank=options.lora_r)
-    began = time.perf_counter()
+    started = time.perf_counter()
     supervise(lm, rows, options.steps, options.batch_size, options.lr, 0)
     lm.round_adapter("warmstart")
     lm.save_adapter("warmstart", folder)
-    facts = {"examples": len(rows), "seconds": round(time.perf_counter() - began, 1), **asdict(options)}
-    (folder / "done.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    record = {"examples": len(rows), "seconds": round(time.perf_counter() - started, 1), **asdict(options)}
+    (folder / "done.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def supervise(student: LanguageModel, rows: list[dict[str, list[int]]], steps: int, batch_size: int, lr: float, seed: int) -> None:

@@ -66,10 +66,10 @@ def run_tutorial(
     choices = ({"EMORL_RUN": run} if run else {}) | ({"EMORL_SEED": str(seed)} if seed else {})
     runs = runs_root().resolve()
     runs.mkdir(parents=True, exist_ok=True)
-    began = time.time()
+    started = time.time()
     timings: list[Timing] = []
     code = 0
-    print(f"{len(paths)} notebook{'s' if len(paths) > 1 else ''}, executed copies in {_short(runs / 'notebooks')}", flush=True)
+    print(f"{len(paths)} notebook{'s' if len(paths) > 1 else ''}, executed copies in {_short_path(runs / 'notebooks')}", flush=True)
     for path in paths:
         try:
             timings.append(_execute(path, kernel, runs, preset, choices))
@@ -82,7 +82,7 @@ def run_tutorial(
             code = 1
             break
     _write_timings(runs / "tutorial.json", timings)
-    _print_summary(timings, runs, began, preset or "tiny", seed)
+    _print_summary(timings, runs, started, preset or "tiny", seed)
     return code
 
 
@@ -114,10 +114,10 @@ def _execute(path: Path, kernel: str | None, runs: Path, preset: str, choices: d
     """Run one notebook, in a thread, so that this one can draw, sample memory and take Ctrl-C."""
     import nbformat
 
-    book = read_notebook(path)
+    notebook = read_notebook(path)
     if preset:
-        set_preset(book, path, preset)
-    total = sum(c.cell_type == "code" and bool(c.source.strip()) for c in book.cells)
+        set_preset(notebook, path, preset)
+    total = sum(c.cell_type == "code" and bool(c.source.strip()) for c in notebook.cells)
     progress = Progress(path.stem, total)
     variables: dict[str, str | Path | None] = {"EMORL_RUNS": runs, **choices}
     if preset not in ("", "tiny"):
@@ -127,7 +127,7 @@ def _execute(path: Path, kernel: str | None, runs: Path, preset: str, choices: d
 
     def work() -> None:
         try:
-            execute(book, path.parent, variables, kernel, None, clients.append, progress.next_cell)
+            execute(notebook, path.parent, variables, kernel, None, clients.append, progress.next_cell)
         except NotebookError as error:
             failures.append(error)
 
@@ -146,7 +146,7 @@ def _execute(path: Path, kernel: str | None, runs: Path, preset: str, choices: d
     finally:
         copy = runs / "notebooks" / path.name
         copy.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(book, copy)
+        nbformat.write(notebook, copy)
     reason = str(failures[0]) if failures else ""
     timing = Timing(path.stem, progress.cell, round(progress.seconds, 1), round(peak, 1), reason)
     progress.finish(f"{'FAILED' if reason else 'done'}, peak {peak:,.0f} MB")
@@ -212,7 +212,7 @@ class Progress:
     def __init__(self, name: str, total: int):
         self.name, self.total, self.cell = name, total, 0
         self._start = time.perf_counter()
-        self._last = 0.0
+        self._last_printed = 0.0
         self._terminal = sys.stdout.isatty()
         if not self._terminal:
             print(self._line(), flush=True)
@@ -228,8 +228,8 @@ class Progress:
     def draw(self) -> None:
         if self._terminal:
             print(f"\r{self._line()}\x1b[K", end="", flush=True)
-        elif self.seconds - self._last >= PLAIN_LINE_SECONDS:
-            self._last = self.seconds
+        elif self.seconds - self._last_printed >= PLAIN_LINE_SECONDS:
+            self._last_printed = self.seconds
             print(self._line(), flush=True)
 
     def finish(self, note: str) -> None:
@@ -245,7 +245,7 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _short(path: Path) -> str:
+def _short_path(path: Path) -> str:
     """Relative to the repository where it lies inside."""
     return str(path.relative_to(REPOSITORY)) if path.is_relative_to(REPOSITORY) else str(path)
 
@@ -259,7 +259,7 @@ def _write_timings(path: Path, timings: list[Timing]) -> None:
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def _print_summary(timings: list[Timing], runs: Path, began: float, preset: str, seed: int) -> None:
+def _print_summary(timings: list[Timing], runs: Path, started: float, preset: str, seed: int) -> None:
     print()
     if timings:
         width = max(len(t.name) for t in timings)
@@ -269,34 +269,34 @@ def _print_summary(timings: list[Timing], runs: Path, began: float, preset: str,
         print(f"{'all, and peak memory':<{width}}  {total}")
     references = sorted(runs.glob(f"{preset}-reference/*/summary.csv"), key=lambda file: file.stat().st_mtime)
     for label, home in [("yours", runs / preset), *(("the reference run", file.parent) for file in references[-1:])]:
-        _print_weights(home / "search.json", began, label)
-        _print_scores(home / "summary.csv", began, label)
+        _print_weights(home / "search.json", started, label)
+        _print_scores(home / "summary.csv", started, label)
     if preset == "tiny" and (runs / preset / "summary.csv").is_file():
         _print_reference(REFERENCE)
     figures = os.environ.get("EMORL_FIGURES") or runs / "figures"
-    print(f"\nfigures: {_short(Path(figures).resolve())}/   timings: {_short(runs / 'tutorial.json')}")
+    print(f"\nfigures: {_short_path(Path(figures).resolve())}/   timings: {_short_path(runs / 'tutorial.json')}")
 
 
-def _age(path: Path, began: float) -> str:
+def _age(path: Path, started: float) -> str:
     # one second of slack: some file systems keep whole seconds
-    return "" if path.stat().st_mtime >= began - 1 else " (from an earlier run)"
+    return "" if path.stat().st_mtime >= started - 1 else " (from an earlier run)"
 
 
-def _print_weights(path: Path, began: float, label: str) -> None:
+def _print_weights(path: Path, started: float, label: str) -> None:
     """The search's weights, if it has run."""
     if path.is_file():
         weights = json.loads(path.read_text(encoding="utf-8"))["weights"]
-        print(f"\nweights found, {label}{_age(path, began)}: " + ", ".join(f"{k} {float(v):.3g}" for k, v in weights.items()))
+        print(f"\nweights found, {label}{_age(path, started)}: " + ", ".join(f"{k} {float(v):.3g}" for k, v in weights.items()))
 
 
-def _print_scores(path: Path, began: float, label: str) -> None:
+def _print_scores(path: Path, started: float, label: str) -> None:
     """Scores per policy and objective, if the notebooks got that far."""
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         columns = [c for c in (rows[0] if rows else {}) if c not in ("seed", "finished")]
         if columns:
-            print(f"\nscores on held-out clients, {label}{_age(path, began)}")
+            print(f"\nscores on held-out clients, {label}{_age(path, started)}")
             _print_rows(rows, columns)
 
 
