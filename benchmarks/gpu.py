@@ -76,27 +76,27 @@ def timed(device: torch.device, work: Any) -> tuple[Any, float]:
 
 def on_device(preset: Preset, root: Path, trained: Path, where: str) -> dict[str, Any]:
     """Everything that is compared, with its seconds."""
-    lab = Experiment(preset, root=root / where, progress=False)
-    device = lab.lm.device
-    log, ppo_seconds = timed(device, lambda: lab.train("brevity"))
+    experiment = Experiment(preset, root=root / where, progress=False)
+    device = experiment.lm.device
+    log, ppo_seconds = timed(device, lambda: experiment.train("brevity"))
     for name in OBJECTIVES:  # the same adapters for both
-        lab.lm.load_adapter(trained / name, f"given {name}")
-    prompts = lab.dataset.prompts("test")
-    lab.lm.use("given fluency")
+        experiment.lm.load_adapter(trained / name, f"given {name}")
+    prompts = experiment.dataset.prompts("test")
+    experiment.lm.use("given fluency")
     given = prompts[1:] + prompts[:1]  # any texts will do as replies, if both devices read the same
-    (logp, _), score_seconds = timed(device, lambda: lab.lm.score_texts(prompts, given))
-    ensemble = EnsembleLM(lab.lm, [f"given {name}" for name in OBJECTIVES], weights=(0.4, 0.3, 0.3))
+    (logp, _), score_seconds = timed(device, lambda: experiment.lm.score_texts(prompts, given))
+    ensemble = EnsembleLM(experiment.lm, [f"given {name}" for name in OBJECTIVES], weights=(0.4, 0.3, 0.3))
     mixed, ensemble_seconds = timed(device, lambda: ensemble.reply(prompts))
     for name in OBJECTIVES:
-        if name in lab.lm.adapters:
-            lab.lm.model.delete_adapter(name)
-        lab.lm.load_adapter(trained / name, name)
-        target = lab.folder / name
+        if name in experiment.lm.adapters:
+            experiment.lm.model.delete_adapter(name)
+        experiment.lm.load_adapter(trained / name, name)
+        target = experiment.folder / name
         target.mkdir(parents=True, exist_ok=True)
         for file in trained.joinpath(name).iterdir():
             if file.is_file():
                 (target / file.name).write_bytes(file.read_bytes())
-    result, search_seconds = timed(device, lambda: lab.search(prompts[:8]))
+    result, search_seconds = timed(device, lambda: experiment.search(prompts[:8]))
     peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else None
     seconds = {"ppo": ppo_seconds, "score": score_seconds, "ensemble": ensemble_seconds, "search": search_seconds}
     return {"log": log, "logp": logp.cpu(), "mixed": mixed, "table": result.table, "seconds": seconds, "peak_mib": peak}
@@ -136,18 +136,18 @@ def compare(options: Options) -> dict[str, Any]:
 def failures(figures: dict[str, Any]) -> list[str]:
     """What must not be on any device, in words."""
     loose = figures["dtype"] != "float32"
-    found = []
+    messages = []
     if figures["largest_logprob_difference"] > (0.3 if loose else 1e-2):
-        found.append("log-probabilities differ")
+        messages.append("log-probabilities differ")
     if figures["equal_ensemble_replies"] < (0.7 if loose else 0.9):
-        found.append("the ensemble's replies differ")
+        messages.append("the ensemble's replies differ")
     if figures["largest_search_difference"] > (0.2 if loose else 0.05):
-        found.append("the search's scores differ")
+        messages.append("the search's scores differ")
     if figures["first_ratio_off_one"] > (0.1 if loose else 1e-2):
-        found.append("the ratio before the first update is not 1")
+        messages.append("the ratio before the first update is not 1")
     if abs(figures["first_kl"]) > (0.1 if loose else 1e-3):
-        found.append("the KL does not start at 0")
-    return found
+        messages.append("the KL does not start at 0")
+    return messages
 
 
 def main() -> int:

@@ -114,11 +114,11 @@ class Plain:
 
     def forward(self, prompt: Tensor, prompt_mask: Tensor, reply: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """log-probabilities, entropies and values of the reply, [B, T] each."""
-        both = torch.cat([prompt_mask, mask.long()], 1)
+        full_mask = torch.cat([prompt_mask, mask.long()], 1)
         out = self.model(
             input_ids=torch.cat([prompt, reply], 1),
-            attention_mask=both,
-            position_ids=(both.cumsum(1) - 1).clamp(min=0),
+            attention_mask=full_mask,
+            position_ids=(full_mask.cumsum(1) - 1).clamp(min=0),
             logits_to_keep=reply.shape[1] + 1,
             output_hidden_states=True,
             use_cache=False,

@@ -70,7 +70,7 @@ def reflection_rows(classifier: TextClassifier, data: Dataset) -> dict[str, floa
     words = {quality: [len(e.reply.split()) for e in examples if e.quality == quality] for quality in plain}
     good = [e for e in examples if e.quality == "high"]
     clients = [e.prompt for e in good]
-    far = clients[len(clients) // 2 :] + clients[: len(clients) // 2]
+    other_clients = clients[len(clients) // 2 :] + clients[: len(clients) // 2]
 
     def mean(prompts: list[str], replies: list[str]) -> float:
         return float(classifier.scores(prompts, replies).mean())
@@ -85,7 +85,7 @@ def reflection_rows(classifier: TextClassifier, data: Dataset) -> dict[str, floa
         "mean high": float(np.mean(plain["high"])),
         "mean medium": float(np.mean(plain["medium"])),
         "mean low": float(np.mean(plain["low"])),
-        "mean high, to another client": mean(far, [e.reply for e in good]),
+        "mean high, to another client": mean(other_clients, [e.reply for e in good]),
         "mean high, as a question": mean(clients, [asked(e.reply) for e in good]),
         "mean of the client's words": mean(clients, clients),
         "mean of stock phrases": mean([clients[0]] * len(STOCK), list(STOCK)),
@@ -96,18 +96,18 @@ def empathy_rows(classifier: TextClassifier, limit: int | None, client: str) -> 
     """The figures of the empathy classifier on EPITOME's test split."""
     pairs = empathy_pairs(find_file(EPITOME), "test", made=False)[:limit]
     scores = classifier.scores([p.prompt for p in pairs], [p.reply for p in pairs]).numpy()
-    there = np.array([bool(p.empathy) for p in pairs])
+    has_reaction = np.array([bool(p.empathy) for p in pairs])
 
     def mean(replies: tuple[str, ...]) -> float:
         return float(classifier.scores([client] * len(replies), list(replies)).mean())
 
     return {
-        "auc reaction/none": auc(scores[there].tolist(), scores[~there].tolist()),
+        "auc reaction/none": auc(scores[has_reaction].tolist(), scores[~has_reaction].tolist()),
         "auc by length alone": auc(
-            *[[float(len(p.reply.split())) for p, t in zip(pairs, there, strict=True) if t == k] for k in (True, False)]
+            *[[float(len(p.reply.split())) for p, t in zip(pairs, has_reaction, strict=True) if t == k] for k in (True, False)]
         ),
-        "mean reaction": float(scores[there].mean()),
-        "mean none": float(scores[~there].mean()),
+        "mean reaction": float(scores[has_reaction].mean()),
+        "mean none": float(scores[~has_reaction].mean()),
         "mean of empty warmth": mean(EMPTY_WARMTH),
         "mean of plain replies": mean(PLAIN),
         "mean of kind replies": mean(KIND),
@@ -121,22 +121,22 @@ def main() -> int:
     torch.set_num_threads(1)
     try:
         preset = get_preset(options.preset)
-        lab = Experiment(preset, progress=False)
+        experiment = Experiment(preset, progress=False)
         data = load_dataset(replace(preset.data, max_words=0, test_prompts=10 if options.quick else 10_000))
-        judges: dict[str, Any] = {name: lab.classifier(name) for name in ("reflection", "empathy")}
+        judges: dict[str, Any] = {name: experiment.classifier(name) for name in ("reflection", "empathy")}
         client = data.prompts("test")[0]
-        found = {"reflection": reflection_rows(judges["reflection"], data)}
-        found["empathy"] = empathy_rows(judges["empathy"], 100 if options.quick else None, client)
+        results = {"reflection": reflection_rows(judges["reflection"], data)}
+        results["empathy"] = empathy_rows(judges["empathy"], 100 if options.quick else None, client)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    table = pd.DataFrame([{"objective": o, "measure": m, "value": v} for o, rows in found.items() for m, v in rows.items()])
+    table = pd.DataFrame([{"objective": o, "measure": m, "value": v} for o, rows in results.items() for m, v in rows.items()])
     print(table.to_string(index=False, float_format="%.3f"))
     if options.out:
         save_table(
             table.round(4), Path(options.out), command="python benchmarks/real_rewards.py " + " ".join(sys.argv[1:]), preset=preset.name
         )
-    print(json.dumps(found))
+    print(json.dumps(results))
     return 0
 
 

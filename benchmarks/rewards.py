@@ -48,7 +48,7 @@ def main() -> None:
     lm = experiment.frozen
     test_read = read_pairs(lm, [e.prompt for e in held_out], [e.reply for e in held_out])
     form_read, handed_read = read_pairs(lm, list(form.prompt), list(form.reply)), read_pairs(lm, list(handed.prompt), list(handed.reply))
-    mine = (form.kind == "this client").to_numpy()
+    this_client = (form.kind == "this client").to_numpy()
     rows = []
     for seed in args.seeds[:1] if args.quick else args.seeds:
         for objective in ("reflection", "empathy"):
@@ -60,7 +60,7 @@ def main() -> None:
             row |= {"mean_absolute_error": float(np.abs(scores.numpy() - truth).mean()), "seconds": round(seconds, 1)}
             if objective == "reflection":
                 row |= {
-                    "auc_equal_form": area(model.scores_of(form_read), mine),
+                    "auc_equal_form": area(model.scores_of(form_read), this_client),
                     "score_handed_on": float(model.scores_of(handed_read).mean()),
                 }
             rows.append(row)
@@ -68,12 +68,12 @@ def main() -> None:
     if args.out:
         save_table(table.round(8), args.out, command="benchmarks/rewards.py", preset=preset.name, reading_seconds=round(reading, 1))
     print(table.to_string(index=False, float_format="%.3f"))
-    by = table.groupby("objective")
+    by_objective = table.groupby("objective")
     worst = {
-        "reflection_auc": float(by.auc.min()["reflection"]),
+        "reflection_auc": float(by_objective.auc.min()["reflection"]),
         "reflection_auc_equal_form": float(table.auc_equal_form.min()),
         "reflection_handed_on": float(table.score_handed_on.max()),
-        "empathy_auc": float(by.auc.min()["empathy"]),
+        "empathy_auc": float(by_objective.auc.min()["empathy"]),
         "reading_seconds": reading,
         "training_seconds": float(table.seconds.sum()),
     }

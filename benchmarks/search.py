@@ -48,28 +48,28 @@ class Reference:
     def __init__(self, lm: LanguageModel, adapters: list[str]):
         self.lm, self.models = lm, []
         for name in adapters:  # K full models, each with one adapter merged into it
-            own = LanguageModel.load(lm.config)
-            own.add_adapter(name)
+            copy = LanguageModel.load(lm.config)
+            copy.add_adapter(name)
             source = dict(lm.model.named_parameters())
             with torch.no_grad():
-                for key, parameter in own.model.named_parameters():
+                for key, parameter in copy.model.named_parameters():
                     if f".{name}." in key:
                         parameter.copy_(source[key])
-            self.models.append(own.model.merge_and_unload().eval())
+            self.models.append(copy.model.merge_and_unload().eval())
 
     @torch.no_grad()
     def replies(self, prompts: list[str], weights: tuple[float, ...], tokens: int) -> list[str]:
         batch = self.lm.encode(prompts)
         ids, mask, eos = batch.ids, batch.mask, self.lm.tokenizer.eos_token_id
-        done = torch.zeros(len(ids), dtype=torch.bool)
+        ended = torch.zeros(len(ids), dtype=torch.bool)
         for _ in range(tokens):
             positions = (mask.cumsum(1) - 1).clamp(min=0)
             states = [model.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False) for model in self.models]
             mixed = sum(w * state.last_hidden_state[:, -1] for w, state in zip(weights, states, strict=True))
-            token = self.models[0].lm_head(mixed).argmax(-1).masked_fill(done, self.lm.tokenizer.pad_token_id)
-            done |= token == eos
+            token = self.models[0].lm_head(mixed).argmax(-1).masked_fill(ended, self.lm.tokenizer.pad_token_id)
+            ended |= token == eos
             ids, mask = torch.cat([ids, token[:, None]], 1), torch.cat([mask, torch.ones_like(token)[:, None]], 1)
-            if done.all():
+            if ended.all():
                 break
         return self.lm.decode(ids[:, batch.ids.shape[1] :])
 
@@ -85,10 +85,10 @@ def peak_bytes(call: Callable[[], Any]) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         call()
     events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]  # type: ignore[union-attr]
-    now = highest = 0
+    current = highest = 0
     for event in sorted(events, key=lambda e: e.start_ns()):
-        now += event.nbytes()
-        highest = max(highest, now)
+        current += event.nbytes()
+        highest = max(highest, current)
     return highest
 
 
@@ -116,7 +116,7 @@ def speed(
     """Seconds of the whole search by each side (the slow ones on every n-th point, scaled), and whether replies are the same."""
     reference, ensemble = Reference(experiment.lm, list(experiment.preset.objectives)), experiment.ensemble()
     points = [point for level in levels for point in level]
-    some = points[::every]
+    sample = points[::every]
 
     def cached(weights: list[tuple[float, ...]]) -> list[list[str]]:
         return [ensemble.reply(prompts, weights=w, max_new_tokens=tokens) for w in weights]
@@ -128,26 +128,26 @@ def speed(
     times: dict[str, list[float]] = {"tree": [], "map": [], "cached": [], "reference": []}
     slow: dict[tuple[float, ...], list[str]] = {}
     for turn in range(rounds):  # in turns, so that a busy machine slows all sides alike
-        took, (tree, leaves) = seconds(lambda: by_tree(experiment, prompts, levels, tokens))
-        times["tree"].append(took)
-        took, found = seconds(lambda: exact_map(experiment.tree(prompts, max_new_tokens=tokens)))
-        times["map"].append(took)
-        mine = some[turn::rounds]
-        took, _ = seconds(partial(cached, mine[:4]))
-        times["cached"].append(took / len(mine[:4]) * len(points))
-        took, texts = seconds(partial(one_by_one, mine))
-        times["reference"].append(took / len(mine) * len(points))
+        elapsed, (tree, leaves) = seconds(lambda: by_tree(experiment, prompts, levels, tokens))
+        times["tree"].append(elapsed)
+        elapsed, exact = seconds(lambda: exact_map(experiment.tree(prompts, max_new_tokens=tokens)))
+        times["map"].append(elapsed)
+        subset = sample[turn::rounds]
+        elapsed, _ = seconds(partial(cached, subset[:4]))
+        times["cached"].append(elapsed / len(subset[:4]) * len(points))
+        elapsed, texts = seconds(partial(one_by_one, subset))
+        times["reference"].append(elapsed / len(subset) * len(points))
         slow |= texts
     all_leaves = np.concatenate(leaves, 1)
     texts = dict(zip(np.unique(all_leaves).tolist(), tree.texts(np.unique(all_leaves)), strict=True))
-    same = np.mean(
-        [texts[leaf] == reply for w in some for leaf, reply in zip(all_leaves[:, points.index(w)].tolist(), slow[w], strict=True)]
+    identical = np.mean(
+        [texts[leaf] == reply for w in sample for leaf, reply in zip(all_leaves[:, points.index(w)].tolist(), slow[w], strict=True)]
     )
     return {side: statistics.median(own) for side, own in times.items()} | {
-        "identical": float(same),
-        "compared": len(some) * len(prompts),
+        "identical": float(identical),
+        "compared": len(sample) * len(prompts),
         "rows": tree.rows_read,
-        "found": found,
+        "found": exact,
     }
 
 
@@ -159,13 +159,13 @@ def agreement(experiment: Experiment, found: ExactMap, prompts: list[str], token
     margins = np.array([found.regions[i].piece.margin(w) if i >= 0 else 0.0 for i, w in zip(regions, weights, strict=True)])
     ensemble = EnsembleLM(experiment.lm, list(experiment.preset.objectives))
     decoded = ensemble.reply([prompts[i] for i in rows], weights=torch.from_numpy(weights), batch_size=256, max_new_tokens=tokens)
-    same = np.array([found.regions[i].reply == text if i >= 0 else False for i, text in zip(regions, decoded, strict=True)])
+    agrees = np.array([found.regions[i].reply == text if i >= 0 else False for i, text in zip(regions, decoded, strict=True)])
     clear = margins > BORDER
     return {
-        "agree": float(same[clear].mean()),
+        "agree": float(agrees[clear].mean()),
         "weights": n,
         "near_border": int((~clear).sum()),
-        "near_border_agree": int(same[~clear].sum()),
+        "near_border_agree": int(agrees[~clear].sum()),
     }
 
 
@@ -189,17 +189,17 @@ def memory(experiment: Experiment, prompts: list[str], levels: list[list[tuple[f
     lm = experiment.lm
     weights = sum(p.numel() * p.element_size() for p in lm.model.parameters())
     trees: list[PrefixTree] = []
-    ours = peak_bytes(lambda: trees.append(by_tree(experiment, prompts, levels, tokens)[0]))
+    tree_bytes = peak_bytes(lambda: trees.append(by_tree(experiment, prompts, levels, tokens)[0]))
     cache = trees[0].model.cache
     rows = cache.capacity * trees[0].model.row_bytes
     reference = Reference(lm, list(experiment.preset.objectives))
-    theirs = peak_bytes(lambda: reference.replies(prompts, (0.5, 0.5, 0.5), tokens))
+    reference_bytes = peak_bytes(lambda: reference.replies(prompts, (0.5, 0.5, 0.5), tokens))
     copies = sum(p.numel() * p.element_size() for model in reference.models for p in model.parameters())
     return {
-        "peak": (weights + ours) / 1e6,
+        "peak": (weights + tree_bytes) / 1e6,
         "base_and_rows": (weights + rows) / 1e6,
         "rows_used": (cache.used - 1) * trees[0].model.row_bytes / 1e6,
-        "reference_peak": (copies + theirs) / 1e6,
+        "reference_peak": (copies + reference_bytes) / 1e6,
     }
 
 
@@ -210,8 +210,14 @@ def six_objectives(root: Path | None) -> dict[str, Any]:
     _ = experiment.rewards, experiment.rewards.scores([experiment.validation()[0]], ["Warm up."])
     evaluate = TreeEvaluation(experiment.tree(experiment.validation()), experiment.rewards.scores)
     objectives, config = experiment.preset.objectives, experiment.preset.search
-    took, result = seconds(lambda: hierarchical_grid_search(evaluate, objectives, config, progress=False, by_direction=True))
-    return {"seconds": took, "listed": result.listed, "evaluated": result.evaluated, "rows": evaluate.tree.rows_read, "best": result.best}
+    elapsed, result = seconds(lambda: hierarchical_grid_search(evaluate, objectives, config, progress=False, by_direction=True))
+    return {
+        "seconds": elapsed,
+        "listed": result.listed,
+        "evaluated": result.evaluated,
+        "rows": evaluate.tree.rows_read,
+        "best": result.best,
+    }
 
 
 def explorer(experiment: Experiment, prompts: list[str]) -> float:
@@ -255,20 +261,20 @@ def main() -> None:
     facts: dict[str, Any] = {"quick": args.quick, "points": sum(map(len, levels)), "prompts": len(prompts)}
     rows = []
     for tokens, every in settings:
-        found = speed(experiment, prompts, levels, tokens, every, rounds=3 if args.quick else 5)
+        timings = speed(experiment, prompts, levels, tokens, every, rounds=3 if args.quick else 5)
         suffix = "" if tokens == settings[0][0] else f"_{tokens}"
-        facts[f"speedup_over_reference{suffix}"] = found["reference"] / found["tree"]
-        facts[f"speedup_over_cached{suffix}"] = found["cached"] / found["tree"]
-        facts[f"identical_replies{suffix}"] = found["identical"]
-        facts[f"exact_map_over_tree{suffix}"] = found["map"] / found["tree"]
+        facts[f"speedup_over_reference{suffix}"] = timings["reference"] / timings["tree"]
+        facts[f"speedup_over_cached{suffix}"] = timings["cached"] / timings["tree"]
+        facts[f"identical_replies{suffix}"] = timings["identical"]
+        facts[f"exact_map_over_tree{suffix}"] = timings["map"] / timings["tree"]
         for side in ("reference", "cached", "tree", "map"):
-            rows.append({"what": f"{side}, {facts['points']} points, {len(prompts)} prompts", "tokens": tokens, "seconds": found[side]})
-        regions: ExactMap = found["found"]
+            rows.append({"what": f"{side}, {facts['points']} points, {len(prompts)} prompts", "tokens": tokens, "seconds": timings[side]})
+        regions: ExactMap = timings["found"]
         facts[f"exact_map_measure{suffix}"] = max(abs(regions.measure(row) - 1) for row in range(len(prompts)))
         facts[f"regions{suffix}"], facts[f"map_rows{suffix}"], facts[f"tree_rows{suffix}"] = (
             len(regions.regions),
             regions.rows_read,
-            found["rows"],
+            timings["rows"],
         )
         if not suffix:
             checked = agreement(experiment, regions, prompts, tokens, weights)

@@ -62,9 +62,11 @@ def rows_of_seed(experiment: Experiment) -> list[dict[str, Any]]:
         points = int(training.points[name])
         sampled = {"sampled_first": training["first"][name], "sampled_last": training["last"][name], "kl_last": training.kl[name]}
         rows.append(row(name, experiment.policy_replies(name, prompts), points, points) | sampled)
-    found = row("ensemble", experiment.ensemble(result.best).reply(prompts), total, longest, result.best)
+    ensemble_row = row("ensemble", experiment.ensemble(result.best).reply(prompts), total, longest, result.best)
     validation = sum(result.best_scores.values()) / len(names)
-    rows.append(found | {"validation_mean": validation, "search_replies": search_replies, "search_seconds": result.table.seconds.sum()})
+    rows.append(
+        ensemble_row | {"validation_mean": validation, "search_replies": search_replies, "search_seconds": result.table.seconds.sum()}
+    )
     uniform = (1 / len(names),) * len(names)
     rows.append(row("ensemble, uniform weights", experiment.ensemble(uniform).reply(prompts), total, longest, uniform))
     mixture = experiment.ensemble(result.best, mix="probabilities")
@@ -82,10 +84,10 @@ def verdicts(table: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
     gains: list[tuple[float, float]] = []
     conflicts, leads = [], []
     for _, part in table.groupby("seed"):
-        by = {str(row["policy"]): row for row in part.to_dict("records")}
-        gains += [(by[n][n] - by["base"][n], by[n][n]) for n in names]
-        conflicts += [any(by[o][p] > by[n][p] for o in names for p in names if n not in (o, p)) for n in names]
-        leads.append(float(by["ensemble"]["mean"] - max(by[n]["mean"] for n in ("base", *names))))
+        by_policy = {str(row["policy"]): row for row in part.to_dict("records")}
+        gains += [(by_policy[n][n] - by_policy["base"][n], by_policy[n][n]) for n in names]
+        conflicts += [any(by_policy[o][p] > by_policy[n][p] for o in names for p in names if n not in (o, p)) for n in names]
+        leads.append(float(by_policy["ensemble"]["mean"] - max(by_policy[n]["mean"] for n in ("base", *names))))
     out["own_gain_min"] = round(min(gain for gain, _ in gains), 3)
     out["own_gain_reached"] = all(gain >= 0.2 or score >= 0.9 for gain, score in gains)
     out["every_single_is_beaten_elsewhere"] = all(conflicts)

@@ -56,10 +56,10 @@ def main() -> None:
     """Write the page, or check it."""
     if sys.argv[1:] not in ([], ["--check"]):
         sys.exit(f"error: {' '.join(sys.argv[1:])}: expected nothing or --check")
-    new = page()
+    text = page()
     if not sys.argv[1:]:
-        PAGE.write_text(new, encoding="utf-8", newline="\n")
-    elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != new:
+        PAGE.write_text(text, encoding="utf-8", newline="\n")
+    elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text:
         sys.exit("error: docs/modules.md is not up to date: run python scripts/list_modules.py")
 
 

@@ -74,8 +74,8 @@ def measure(machine: str, folder: Path, seeds: int) -> tuple[pd.DataFrame, pd.Da
         if not table.is_file():
             command = [sys.executable, str(BENCHMARKS / f"{program}.py"), "--seeds", *map(str, range(seeds)), "--out", str(table), *options]
             print(f"{machine}: {program}", flush=True)
-            done = subprocess.run(command, env={**os.environ, **MACHINES[machine]}, stdout=subprocess.DEVNULL, check=False)
-            if done.returncode:
+            completed = subprocess.run(command, env={**os.environ, **MACHINES[machine]}, stdout=subprocess.DEVNULL, check=False)
+            if completed.returncode:
                 raise UserError(f"{machine}: benchmarks/{program}.py failed")
     tables = [pd.read_csv(folder / f"{name}.csv") for name in ("tutorial", "rewards")]
     return tables[0].assign(machine=machine), tables[1].assign(machine=machine)
@@ -83,12 +83,12 @@ def measure(machine: str, folder: Path, seeds: int) -> tuple[pd.DataFrame, pd.Da
 
 def distinct(measured: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
     """Without the machines whose policies score exactly as those of an earlier one: the same draw is no spread."""
-    kept: list[tuple[pd.DataFrame, pd.DataFrame]] = []
+    distinct_results: list[tuple[pd.DataFrame, pd.DataFrame]] = []
     for policies, judged in measured:
-        scores = [table[0].filter(regex="^(?!machine|.*seconds)") for table in (*kept, (policies, judged))]
+        scores = [table[0].filter(regex="^(?!machine|.*seconds)") for table in (*distinct_results, (policies, judged))]
         if not any(scores[-1].equals(earlier) for earlier in scores[:-1]):
-            kept.append((policies, judged))
-    return kept
+            distinct_results.append((policies, judged))
+    return distinct_results
 
 
 def publish(runs: Path, target: Path, seeds: int) -> None:
@@ -131,9 +131,9 @@ def main(options: Options) -> None:
     measured = distinct([measure(machine, root / machine, options.seeds) for machine in options.machines])
     target, facts = ASSETS / "tiny", {"command": "python scripts/make_reference.py", "preset": "tiny", "seeds": options.seeds}
     publish(root / options.machines[0], target, options.seeds)
-    kept = [str(policies.machine.iloc[0]) for policies, _ in measured]
-    same = [name for name in options.machines if name not in kept]
-    about = {**facts, "machines": {name: MACHINES[name] for name in kept}, "gave the same as another": same}
+    kept_machines = [str(policies.machine.iloc[0]) for policies, _ in measured]
+    duplicates = [name for name in options.machines if name not in kept_machines]
+    about = {**facts, "machines": {name: MACHINES[name] for name in kept_machines}, "gave the same as another": duplicates}
     policies = pd.concat([policies for policies, _ in measured], ignore_index=True)
     save_table(policies.round(8), target / "policies.csv", **about)
     save_table(pd.concat([judged for _, judged in measured], ignore_index=True).round(8), target / "classifiers.csv", **about)

@@ -39,15 +39,15 @@ def points(options: Options) -> pd.DataFrame:
     """One row a point: seed, what, level, weights, scores, mean, note; `test` is the mean score of the chosen weights on test prompts."""
     parts = []
     for seed in range(options.seeds):
-        for what in options.levels:
+        for mix in options.levels:
             preset = get_preset(options.preset)
-            search = replace(preset.search, mix=what, levels=options.depth)  # type: ignore[arg-type]
-            lab = Experiment(replace(preset, search=search), seed, progress=False, source="reference")
-            result = lab.search()
-            confirmed = lab.confirm(result)
+            search = replace(preset.search, mix=mix, levels=options.depth)  # type: ignore[arg-type]
+            experiment = Experiment(replace(preset, search=search), seed, progress=False, source="reference")
+            result = experiment.search()
+            confirmed = experiment.confirm(result)
             test = float(confirmed.loc[confirmed["objective"] == "mean", "fresh"].iloc[0])
-            parts.append(result.table.drop(columns="seconds").assign(seed=seed, what=what, test=test))
-            print(f"seed {seed}, {what}: promised {result.table['mean'].max():.3f}, test {test:.3f}", flush=True)
+            parts.append(result.table.drop(columns="seconds").assign(seed=seed, what=mix, test=test))
+            print(f"seed {seed}, {mix}: promised {result.table['mean'].max():.3f}, test {test:.3f}", flush=True)
     return pd.concat(parts, ignore_index=True)
 
 

@@ -48,8 +48,8 @@ def copy(source: Path, target: Path, names: tuple[str, ...]) -> None:
         shutil.copyfile(source / name, target / name)
     if "adapter_config.json" in names:
         file = target / "adapter_config.json"
-        facts = json.loads(file.read_text(encoding="utf-8")) | {"base_model_name_or_path": None}
-        file.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        adapter_config = json.loads(file.read_text(encoding="utf-8")) | {"base_model_name_or_path": None}
+        file.write_text(json.dumps(adapter_config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def publish(options: Options) -> Path:
@@ -64,11 +64,11 @@ def publish(options: Options) -> Path:
         if (home / part).is_dir() or not (target / part).is_dir():  # what the study took from here is here already
             copy(home / part, target / part, files)
     for seed in range(options.seeds):
-        lab = Experiment(preset, seed, root)
+        experiment = Experiment(preset, seed, root)
         for run in preset.objectives:
-            copy(lab.study_folder / run, target / lab.folder.name / run, ADAPTER)
+            copy(experiment.study_folder / run, target / experiment.folder.name / run, ADAPTER)
             if preset.warm_start.steps:
-                file = target / lab.folder.name / run / "base.json"
+                file = target / experiment.folder.name / run / "base.json"
                 probe = json.loads(file.read_text(encoding="utf-8")) | {"warm_start": adapter_digest(str(target / "warmstart"))}
                 file.write_text(json.dumps(probe), encoding="utf-8")
     command = options.command or f"python -m emorl_lite study --preset {preset.name} --seeds {options.seeds}"

@@ -36,10 +36,10 @@ def write_notebook(path: Path, address: str) -> None:
 def replace_line(path: Path, pattern: str, line: str) -> None:
     """Put a line in the place of the one that matches; it must be there."""
     text = path.read_text(encoding="utf-8")
-    new, n = re.subn(pattern, lambda _: line, text, flags=re.MULTILINE)
+    new_text, n = re.subn(pattern, lambda _: line, text, flags=re.MULTILINE)
     if n != 1:
         raise SystemExit(f"error: {path.name}: expected one line like {pattern!r}, found {n}")
-    path.write_text(new, encoding="utf-8")
+    path.write_text(new_text, encoding="utf-8")
 
 
 def main() -> None:

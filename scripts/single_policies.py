@@ -35,21 +35,24 @@ class Options:
 
 def rows(options: Options) -> pd.DataFrame:
     """One row a policy, seed and decoding: every objective's mean score, their mean, and the most frequent reply with its share."""
-    found: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     for seed in range(options.seeds):
-        lab = Experiment(get_preset(options.preset), seed, progress=False)
-        lab.load_adapters()
-        prompts = lab.dataset.prompts("test")[: options.prompts or None]
-        for policy in ("base", *lab.preset.objectives):
+        experiment = Experiment(get_preset(options.preset), seed, progress=False)
+        experiment.load_adapters()
+        prompts = experiment.dataset.prompts("test")[: options.prompts or None]
+        for policy in ("base", *experiment.preset.objectives):
             for decoding in ("greedy", "sampled"):
                 torch.manual_seed(seed)
-                replies = lab.policy_replies(policy, prompts, do_sample=decoding == "sampled")
+                replies = experiment.policy_replies(policy, prompts, do_sample=decoding == "sampled")
                 share = pd.Series(replies).value_counts(normalize=True)
-                row = lab.score(policy, prompts, replies) | {"decoding": decoding, "n": len(prompts)}
+                row = experiment.score(policy, prompts, replies) | {"decoding": decoding, "n": len(prompts)}
                 often = float(share.iloc[0])  # a reply that is given once may say a client's words again
-                found.append(row | {"favourite": share.index[0] if often > 0.05 else "", "its_share": often})
-                print(f"seed {seed}, {policy}, {decoding}: " + ", ".join(f"{o} {row[o]:.3f}" for o in lab.preset.objectives), flush=True)
-    return pd.DataFrame(found)
+                records.append(row | {"favourite": share.index[0] if often > 0.05 else "", "its_share": often})
+                print(
+                    f"seed {seed}, {policy}, {decoding}: " + ", ".join(f"{o} {row[o]:.3f}" for o in experiment.preset.objectives),
+                    flush=True,
+                )
+    return pd.DataFrame(records)
 
 
 if __name__ == "__main__":
