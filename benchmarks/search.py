@@ -258,43 +258,43 @@ def main() -> None:
         experiment.load_adapters()
         prompts, levels_of_search, settings, weights = experiment.dataset.prompts("validation")[:PROMPTS], 5, [(TOKENS, 1), (64, 8)], 10_000
     levels = points_of_search(experiment, prompts, levels_of_search)
-    facts: dict[str, Any] = {"quick": args.quick, "points": sum(map(len, levels)), "prompts": len(prompts)}
+    results: dict[str, Any] = {"quick": args.quick, "points": sum(map(len, levels)), "prompts": len(prompts)}
     rows = []
     for tokens, every in settings:
         timings = speed(experiment, prompts, levels, tokens, every, rounds=3 if args.quick else 5)
         suffix = "" if tokens == settings[0][0] else f"_{tokens}"
-        facts[f"speedup_over_reference{suffix}"] = timings["reference"] / timings["tree"]
-        facts[f"speedup_over_cached{suffix}"] = timings["cached"] / timings["tree"]
-        facts[f"identical_replies{suffix}"] = timings["identical"]
-        facts[f"exact_map_over_tree{suffix}"] = timings["map"] / timings["tree"]
+        results[f"speedup_over_reference{suffix}"] = timings["reference"] / timings["tree"]
+        results[f"speedup_over_cached{suffix}"] = timings["cached"] / timings["tree"]
+        results[f"identical_replies{suffix}"] = timings["identical"]
+        results[f"exact_map_over_tree{suffix}"] = timings["map"] / timings["tree"]
         for side in ("reference", "cached", "tree", "map"):
-            rows.append({"what": f"{side}, {facts['points']} points, {len(prompts)} prompts", "tokens": tokens, "seconds": timings[side]})
+            rows.append({"what": f"{side}, {results['points']} points, {len(prompts)} prompts", "tokens": tokens, "seconds": timings[side]})
         regions: ExactMap = timings["found"]
-        facts[f"exact_map_measure{suffix}"] = max(abs(regions.measure(row) - 1) for row in range(len(prompts)))
-        facts[f"regions{suffix}"], facts[f"map_rows{suffix}"], facts[f"tree_rows{suffix}"] = (
+        results[f"exact_map_measure{suffix}"] = max(abs(regions.measure(row) - 1) for row in range(len(prompts)))
+        results[f"regions{suffix}"], results[f"map_rows{suffix}"], results[f"tree_rows{suffix}"] = (
             len(regions.regions),
             regions.rows_read,
             timings["rows"],
         )
         if not suffix:
             checked = agreement(experiment, regions, prompts, tokens, weights)
-            facts |= {"exact_map_agreement": checked.pop("agree")} | {f"agreement_{key}": value for key, value in checked.items()}
+            results |= {"exact_map_agreement": checked.pop("agree")} | {f"agreement_{key}": value for key, value in checked.items()}
     cost = ensemble_cost(experiment, experiment.dataset.prompts("validation")[:PROMPTS], rounds=3 if args.quick else 9)
-    facts["ensemble_over_K_singles_batch_16"] = cost["batch_16"] / len(experiment.preset.objectives)
-    facts["ensemble_over_single_batch_1"] = cost["batch_1"]
+    results["ensemble_over_K_singles_batch_16"] = cost["batch_16"] / len(experiment.preset.objectives)
+    results["ensemble_over_single_batch_1"] = cost["batch_1"]
     sizes = memory(experiment, prompts, levels, settings[0][0])
-    facts["memory_over_base_and_rows"] = sizes["peak"] / sizes["base_and_rows"]
-    facts |= {f"megabytes_{key}": value for key, value in sizes.items()}
-    facts["explorer_milliseconds"] = 1000 * explorer(experiment, prompts)
+    results["memory_over_base_and_rows"] = sizes["peak"] / sizes["base_and_rows"]
+    results |= {f"megabytes_{key}": value for key, value in sizes.items()}
+    results["explorer_milliseconds"] = 1000 * explorer(experiment, prompts)
     if not args.quick:
         six = six_objectives(args.runs)
-        facts |= {"d6_seconds": six["seconds"], "d6_listed": six["listed"], "d6_evaluated": six["evaluated"], "d6_rows": six["rows"]}
+        results |= {"d6_seconds": six["seconds"], "d6_listed": six["listed"], "d6_evaluated": six["evaluated"], "d6_rows": six["rows"]}
         rows.append({"what": f"search at d = 6, {six['listed']} points listed, scoring included", "tokens": 44, "seconds": six["seconds"]})
     table = pd.DataFrame(rows)
     print(table.to_string(index=False, float_format="%.2f"))
     if args.out:
-        save_table(table, args.out, command="python benchmarks/search.py", preset=experiment.preset.name, seed=0, **facts)
-    print(json.dumps({key: round(value, 10) if isinstance(value, float) else value for key, value in facts.items()}))
+        save_table(table, args.out, command="python benchmarks/search.py", preset=experiment.preset.name, seed=0, **results)
+    print(json.dumps({key: round(value, 10) if isinstance(value, float) else value for key, value in results.items()}))
 
 
 if __name__ == "__main__":

@@ -81,10 +81,10 @@ def regret(validation: ScoredMap, test: ScoredMap, adapters: int, seeds: Sequenc
 def clients(experiment: Experiment, test: ScoredMap, sizes: Sequence[int]) -> list[dict[str, Any]]:
     """Rows of search_clients: what is found on more and more validation prompts, and what that scores on the test prompts."""
     names = list(experiment.preset.objectives)
-    more = load_dataset(replace(experiment.preset.data, validation_prompts=max(sizes))).prompts("validation")
+    validation_prompts = load_dataset(replace(experiment.preset.data, validation_prompts=max(sizes))).prompts("validation")
     rows = []
     for n in sizes:
-        took, scored = timed(partial(experiment.exact_map, more[:n]))
+        elapsed, scored = timed(partial(experiment.exact_map, validation_prompts[:n]))
         optimum = best_weights(scored)
         published = find_weights("hierarchical", scored.evaluate, names, 135, progress=False)
         for search, weights, value in (
@@ -93,7 +93,7 @@ def clients(experiment: Experiment, test: ScoredMap, sizes: Sequence[int]) -> li
         ):
             mean, low, high = interval(test.scores[test.map.locate(np.array(weights))[0]].mean(1))
             about = {"search": search, "adapters": experiment.seed, "clients": n, "promised": value, "regret": optimum.value - value}
-            rows.append(about | {"test": mean, "test_low": low, "test_high": high, "map_seconds": took})
+            rows.append(about | {"test": mean, "test_low": low, "test_high": high, "map_seconds": elapsed})
     return rows
 
 
@@ -111,13 +111,13 @@ def costs(
     about = {"varied": varied, "value": value, "d": d, "levels": levels, "tokens": tokens, "prompts": prompts}
     tree = evaluate.tree
     common = {"scored": evaluate.scores.scored, "rows": tree.rows_read, "seconds": searching, "best": float(result.table["mean"].max())}
-    found = {"scored": len({(r.row, r.reply) for r in scored.map.regions}), "rows": scored.map.rows_read, "seconds": mapping + finding}
+    counts = {"scored": len({(r.row, r.reply) for r in scored.map.regions}), "rows": scored.map.rows_read, "seconds": mapping + finding}
     full = (2**levels + 1) ** d
     return [
         about | {"search": "hierarchical", "listed": result.listed, "evaluations": result.evaluated, "regions": np.nan} | common,
         about
-        | {"search": "exact map", "listed": np.nan, "evaluations": found["scored"] / prompts, "regions": len(scored.map.regions)}
-        | found
+        | {"search": "exact map", "listed": np.nan, "evaluations": counts["scored"] / prompts, "regions": len(scored.map.regions)}
+        | counts
         | {"best": optimum.value, "optimum_found": bool(optimum.value >= optimum.bound - 1e-9)},
         about
         | {
@@ -236,9 +236,9 @@ def main() -> None:
     if args.part in ("all", "costs"):
         tables["search_costs"] = pd.DataFrame(costs_part(sizes))
     if args.out:
-        facts = {"command": "python benchmarks/search_quality.py", "preset": "tiny", "quick": args.quick}
+        provenance = {"command": "python benchmarks/search_quality.py", "preset": "tiny", "quick": args.quick}
         for name, table in tables.items():
-            save_table(table.round(6), args.out / f"{name}.csv", **facts)
+            save_table(table.round(6), args.out / f"{name}.csv", **provenance)
     report(tables, args.quick)
 
 

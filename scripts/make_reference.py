@@ -129,16 +129,16 @@ def main(options: Options) -> None:
         raise UserError(f"--machines {' '.join(unknown) or '(none)'}: expected some of {', '.join(MACHINES)}")
     root = Path(options.runs) if options.runs else runs_root() / "reference"
     measured = distinct([measure(machine, root / machine, options.seeds) for machine in options.machines])
-    target, facts = ASSETS / "tiny", {"command": "python scripts/make_reference.py", "preset": "tiny", "seeds": options.seeds}
+    target, provenance = ASSETS / "tiny", {"command": "python scripts/make_reference.py", "preset": "tiny", "seeds": options.seeds}
     publish(root / options.machines[0], target, options.seeds)
     kept_machines = [str(policies.machine.iloc[0]) for policies, _ in measured]
     duplicates = [name for name in options.machines if name not in kept_machines]
-    about = {**facts, "machines": {name: MACHINES[name] for name in kept_machines}, "gave the same as another": duplicates}
+    about = {**provenance, "machines": {name: MACHINES[name] for name in kept_machines}, "gave the same as another": duplicates}
     policies = pd.concat([policies for policies, _ in measured], ignore_index=True)
     save_table(policies.round(8), target / "policies.csv", **about)
     save_table(pd.concat([judged for _, judged in measured], ignore_index=True).round(8), target / "classifiers.csv", **about)
     native = policies[policies.machine == options.machines[0]].drop(columns="machine")
-    save_table(native.round(8), data_root() / "results" / "tiny_seeds.csv", **facts)
+    save_table(native.round(8), data_root() / "results" / "tiny_seeds.csv", **provenance)
     update_readme(native.round(8))
     sizes = {path: path.stat().st_size for path in target.rglob("*") if path.is_file()}
     print(json.dumps({"files": len(sizes), "bytes": sum(sizes.values()), "rows": len(policies)}))
