@@ -100,6 +100,22 @@ def test_gae_with_lambda_one_is_return_minus_value():
     assert_close(returns, rewards.flip(1).cumsum(1).flip(1) * mask)
 
 
+def test_kl_estimators_agree_on_average():
+    """k1 and k3 of samples from pi have the same mean, KL(pi || pi_ref), here summed over the whole vocabulary; k3 is never negative."""
+    g = torch.Generator().manual_seed(0)
+    p, q = (torch.randn(9, generator=g, dtype=torch.float64).log_softmax(0) for _ in range(2))
+    exact = (p.exp() * (p - q)).sum()
+    assert_close((p.exp() * ppo.kl_per_token(p, q, torch.ones(9))).sum(), exact)
+    assert_close((p.exp() * ppo.kl_k3(p, q)).sum(), exact)
+    assert (ppo.kl_k3(p, q) >= 0).all() and (ppo.kl_per_token(p, q, torch.ones(9)) < 0).any()
+
+
+def test_the_score_comes_at_the_last_token_and_the_penalty_at_each():
+    mask = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
+    rewards = ppo.token_rewards(torch.tensor([10.0, 20.0]), torch.full((2, 3), 0.5) * mask, mask)
+    assert_close(rewards, torch.tensor([[-0.5, 9.5, 0.0], [-0.5, -0.5, 19.5]]))
+
+
 @settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 6), st.integers(1, 5))
 def test_leave_one_out_is_k_over_k_minus_1_times_the_paper_advantage(seed, k, prompts):
@@ -239,7 +255,7 @@ def update_once(config: PPOConfig, change=None) -> dict[str, torch.Tensor]:
     if change:
         change(rollout)
     torch.manual_seed(6)
-    t._update(rollout, torch.linspace(0, 1, len(rollout)), k)
+    t._update(rollout, torch.linspace(0, 1, len(rollout)))
     return {**weights(t.lm), "value": t.value_head.weight.detach().clone()}
 
 
@@ -264,7 +280,7 @@ def gradients(config: PPOConfig) -> list[list[torch.Tensor]]:
     trained = [*t.parameters, *(t.value_head.parameters() if config.estimator == "ppo" else ())]
     t.optimizer.step = lambda: kept.append([p.grad.clone() for p in trained])  # type: ignore[method-assign, assignment]
     torch.manual_seed(6)
-    t._update(rollout, torch.linspace(0, 1, len(rollout)), k)
+    t._update(rollout, torch.linspace(0, 1, len(rollout)))
     return kept
 
 
@@ -289,7 +305,7 @@ def test_rloo_gradient_is_that_of_its_formula():
     scores = torch.rand(len(rollout))
     kept: list[torch.Tensor] = []
     t.optimizer.step = lambda: kept.extend(p.grad.clone() for p in t.parameters)  # type: ignore[method-assign, assignment]
-    t._update(rollout, scores, 2)
+    t._update(rollout, scores)
     final = scores - 0.1 * ((rollout.logp - rollout.ref_logp) * rollout.mask).sum(1)
     advantage = final - final.view(-1, 2).flip(1).reshape(-1)  # with k = 2 the others' mean is the other sample
     loss = -(advantage * t.lm.logprobs(rollout.inputs, rollout.tokens, rollout.mask).sum(1)).mean()
@@ -453,6 +469,20 @@ def test_training_on_from_a_loaded_adapter_is_another_run(tmp_path):
     assert abs(run.train().kl.iloc[0]) > 0.01, "it starts where the adapter is, not at the base"
     with pytest.raises(UserError, match="started_from"):
         trainer(folder=tmp_path, start_from_loaded=False).train()
+
+
+def test_a_log_with_a_columns_old_name_goes_on(tmp_path):
+    """`penalised_reward` was called `objective`, which is what an experiment's logs call the reward that was trained."""
+    options = {"config": replace(QUICK, checkpoint_every=1), "folder": tmp_path}
+    expected = trainer(config=options["config"], folder=tmp_path / "whole").train()
+    with pytest.raises(Killed):
+        trainer(reward=killer(2), **options).train()
+    log = tmp_path / "log.csv"
+    log.write_text(log.read_text().replace("penalised_reward", "objective"))
+    resumed = trainer(**options).train()
+    pd.testing.assert_frame_equal(resumed.drop(columns="seconds"), expected.drop(columns="seconds"), check_exact=True)
+    log.write_text(log.read_text().replace("penalised_reward", "objective"))
+    pd.testing.assert_frame_equal(trainer(**options).train(), resumed)
 
 
 def test_early_stop(tmp_path):

@@ -78,6 +78,10 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
+RENAMED_COLUMNS = {"objective": "penalised_reward"}
+"""Columns of tables that were written before they had these names."""
+
+
 class Table:
     """A CSV file that grows by rows, flushed at once, and can be cut back to a step. Without a path it lives in memory alone."""
 
@@ -93,11 +97,10 @@ class Table:
             return
         rows = []
         if step and self.path.is_file():
-            with self.path.open(encoding="utf-8", newline="") as file:
-                for row in csv.DictReader(file):
-                    if not (row["step"] or "").isdigit() or int(row["step"]) > step:
-                        break
-                    rows.append(row)
+            for row in self._read(self.path):
+                if not (row["step"] or "").isdigit() or int(row["step"]) > step:
+                    break
+                rows.append(row)
         temporary = self.path.with_name(self.path.name + ".tmp")
         with temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
@@ -120,9 +123,14 @@ class Table:
         if self.path is not None:
             if not self.path.is_file():
                 raise UserError(f"{self.path}: missing, though its run is done; delete the folder to train again")
-            with self.path.open(encoding="utf-8", newline="") as file:
-                rows = [{k: number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+            rows = [{k: number(v) for k, v in row.items()} for row in self._read(self.path)]
         return pd.DataFrame(rows, columns=self.columns).replace("", math.nan).infer_objects()
+
+    @staticmethod
+    def _read(path: Path) -> list[dict[str, str]]:
+        """The rows on disk, under today's names of columns."""
+        with path.open(encoding="utf-8", newline="") as file:
+            return [{RENAMED_COLUMNS.get(k, k): v for k, v in row.items()} for row in csv.DictReader(file)]
 
 
 def number(cell: str) -> int | float | str:

@@ -30,7 +30,7 @@ from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.rewards.objectives import RewardSet
 from emorl_lite.search.evaluation import ReplyScores
 from emorl_lite.search.pareto import utility_weights
-from emorl_lite.training.objective import Objective
+from emorl_lite.training.penalised_reward import PenalisedReward
 from emorl_lite.training.policy import AdapterPolicy, own_adapter
 from emorl_lite.training.ppo import PPOTrainer
 from emorl_lite.training.run_folder import ADDED_OFF, OF_STUDY
@@ -214,7 +214,7 @@ class Bench:
 
         return self.once(name, run)
 
-    def train(self, name: str, reward: Reward | Objective, config: PPOConfig, adapter: str = "", **options: Any) -> Cost:
+    def train(self, name: str, reward: Reward | PenalisedReward, config: PPOConfig, adapter: str = "", **options: Any) -> Cost:
         """Train (finish, load) the run `name` with PPO on a reward; its adapter has the same name unless another is given."""
 
         def run() -> Cost:

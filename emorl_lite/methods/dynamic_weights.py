@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from emorl_lite.methods.base import Objectives, WeightedSum
-from emorl_lite.training.objective import Objective
+from emorl_lite.training.penalised_reward import PenalisedReward
 
 HISTORY = 200
 """Validation scores of an objective that an improvement is measured against (DynaOpt's code)."""
 
 
-class DynamicWeights(Objective):
+class DynamicWeights(PenalisedReward):
     """sum_i w_i r_i: at each validation, `learn` from the improvement that the last choice brought, then `choose` the next w."""
 
     kept: Sequence[str] = ("weights", "history")

@@ -14,7 +14,7 @@ from emorl_lite.base.presets import PPOConfig
 from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.methods.base import Bench, Cost, Knob, Method, Policy, Setting, WeightedSum, active, cost_of
 from emorl_lite.methods.conditioning import Conditioning
-from emorl_lite.training.objective import Objective
+from emorl_lite.training.penalised_reward import PenalisedReward
 from emorl_lite.training.policy import AdapterPolicy, decode_in_parts
 from emorl_lite.training.ppo import PPOTrainer
 from emorl_lite.training.rollout import Rollout, collect
@@ -77,7 +77,7 @@ class SteerablePolicy(AdapterPolicy):
             return decode_in_parts(self.lm, self.lm.encode(self.conditioning.inputs(prompts, uniform)))
 
 
-class SteerableObjective(Objective):
+class SteerableReward(PenalisedReward):
     """E_w E_x,y [u(r(x, y), w) - beta(w) KL], w as drawn by the policy for each prompt. Validation is at uniform weights."""
 
     def __init__(self, method: Steerable, policy: SteerablePolicy):
@@ -167,7 +167,7 @@ class Steerable(Method):
     def trainer(self, **options: Any) -> PPOTrainer:
         """PPO for this policy on this objective."""
         bench, policy = self.bench, SteerablePolicy(self)
-        objective = SteerableObjective(self, policy)
+        objective = SteerableReward(self, policy)
         config = bench.scalarised(bench.uniform)
         return PPOTrainer(bench.lm, self.name, objective, bench.train_prompts, config, policy=policy, **options)
 

@@ -1,6 +1,6 @@
 """PPO for one LoRA policy, and the supervised warm start (notebook 02)."""
 
-from emorl_lite.training.objective import Objective
+from emorl_lite.training.penalised_reward import PenalisedReward
 from emorl_lite.training.policy import AdapterPolicy
 from emorl_lite.training.ppo import (
     PPOTrainer,
@@ -19,8 +19,8 @@ from emorl_lite.training.warm_start import warm_start
 
 __all__ = [
     "AdapterPolicy",
-    "Objective",
     "PPOTrainer",
+    "PenalisedReward",
     "Rollout",
     "collect",
     "converged",

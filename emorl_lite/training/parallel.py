@@ -17,6 +17,8 @@ from torch import nn
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import PPOConfig
+from emorl_lite.training.randomness import OwnRandomness
+from emorl_lite.training.run_folder import TrainingRun, counters, load_optimizer_tensors, optimizer_tensors, set_counters
 from emorl_lite.training.team import Team
 
 T = TypeVar("T")
@@ -96,6 +98,16 @@ class Processes(Team):
                 parameter.grad = torch.zeros_like(parameter)
             dist.all_reduce(parameter.grad)
             parameter.grad /= self.size
+
+    def catch_up(self, run: TrainingRun, finished: bool) -> bool:
+        """Give all processes the first one's weights, moments and counters, and each of the others random numbers of its own."""
+        state = self.same({"finished": finished, "moments": optimizer_tensors(run.optimizer), **counters(run)})
+        if not self.leads:
+            run.random = OwnRandomness(run.lm.device, self.seed(run.seed) + 7919 * int(state["steps"]))
+            load_optimizer_tensors(run.optimizer, state["moments"])
+            set_counters(run, state)
+        self.copy([*run.parameters, *run.value_head.parameters()])
+        return bool(state["finished"])
 
     def mean(self, row: dict[str, float]) -> dict[str, float]:
         """The log's row with means over the processes; what all count alike stays."""

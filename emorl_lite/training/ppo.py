@@ -17,33 +17,23 @@ from typing import Any
 
 import pandas as pd
 import torch
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import check_identity
 from emorl_lite.base.presets import PPOConfig
 from emorl_lite.base.types import Reward, reward_name
 from emorl_lite.lm.model import LanguageModel
-from emorl_lite.training.objective import Objective
+from emorl_lite.training.penalised_reward import PenalisedReward
 from emorl_lite.training.policy import AdapterPolicy, own_adapter
 from emorl_lite.training.randomness import OwnRandomness
 from emorl_lite.training.rollout import Rollout, score, token_logprobs
-from emorl_lite.training.run_folder import (
-    ADDED_OFF,
-    COUNTERS,
-    OF_STUDY,
-    RunFolder,
-    digest_of,
-    load_optimizer_tensors,
-    optimizer_tensors,
-)
+from emorl_lite.training.run_folder import ADDED_OFF, OF_STUDY, RunFolder, texts_digest
 from emorl_lite.training.stopping import KL_STEPS, stop_reason
 from emorl_lite.training.team import Team
 
-COLUMNS = ["step", "episodes", "samples", "reward", "objective", "kl", "entropy", "approx_kl", "clipfrac", "policy_loss", "value_loss"]
-COLUMNS += ["explained_variance", "length", "finished", "first_ratio", "validation", "seconds"]
+COLUMNS = ["step", "episodes", "samples", "reward", "penalised_reward", "kl", "entropy", "approx_kl", "clipfrac", "policy_loss"]
+COLUMNS += ["value_loss", "explained_variance", "length", "finished", "first_ratio", "validation", "seconds"]
 
 CPU_ROWS = 16
 """Rows in one forward pass of the update on a CPU: enough to be efficient, few enough for rows of similar length."""
@@ -61,8 +51,25 @@ def whiten(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def kl_per_token(logp: Tensor, ref_logp: Tensor, mask: Tensor) -> Tensor:
-    """log pi(a|s) - log pi_ref(a|s) of the sampled tokens, [N, T]: summed over a reply, an unbiased estimate of KL(pi || pi_ref)."""
+    """log pi(a|s) - log pi_ref(a|s) of the sampled tokens, [N, T]: summed over a reply, an unbiased estimate of KL(pi || pi_ref).
+
+    This is the estimator k1 (joschu.net/blog/kl-approx.html), for the penalty and for what is logged. As a penalty in the reward it is the
+    one whose policy gradient is KL's; k3 has less variance as a measurement, but as a reward its gradient vanishes near the base.
+    """
     return (logp - ref_logp) * mask
+
+
+def kl_k3(logp: Tensor, ref_logp: Tensor) -> Tensor:
+    """r - 1 - log r, r = pi_ref(a|s) / pi(a|s) at tokens sampled from pi, [N, T]: the estimator k3 of KL(pi || pi_ref), never negative."""
+    log_r = ref_logp - logp
+    return log_r.exp() - 1 - log_r
+
+
+def token_rewards(scores: Tensor, penalty: Tensor, mask: Tensor) -> Tensor:
+    """The reward of every token, [N, T]: less the KL penalty [N, T] at each, and the reply's score [N] at its last (arXiv 1909.08593)."""
+    rewards, last = -penalty, mask.sum(1).long() - 1
+    rewards[torch.arange(len(rewards), device=mask.device), last] += scores
+    return rewards
 
 
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
@@ -106,14 +113,70 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
     return float(1 - (returns - values)[valid].var(correction=0) / variance) if variance > 1e-12 else math.nan
 
 
-class PPOTrainer:
-    """Train one adapter on one reward.
+class PPO:
+    """Clipped PPO with a critic: one sample a prompt, GAE, several epochs of optimizer steps over a rollout (arXiv 1707.06347)."""
 
-    `reward` may be an `Objective`, whose reward weights change while the policy trains. `watch` are other rewards that are only logged, as
-    columns named by their keys. `folder` receives log.csv, samples.csv, checkpoint/, the final adapter and done.json; without it nothing is
-    written. The adapter is made (seeded) if the model lacks it; one that is there must come from this folder, unless `start_from_loaded`
-    says to train on from it. The policy runs without dropout, so that the ratio before the first update is 1. Results depend on `seed`,
-    not on torch's global random state. `policy` and `team` are for other kinds of policies (methods/) and several processes (parallel).
+    samples_per_prompt = 1
+    has_critic = True
+
+    def __init__(self, config: PPOConfig):
+        self.config = config
+
+    def steps(self, N: int) -> tuple[int, int]:
+        """(epochs, replies of an optimizer step) for a rollout of N replies."""
+        return self.config.epochs, self.config.minibatch_size * self.config.gradient_accumulation
+
+    def advantages(self, scores: Tensor, penalty: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(advantages, returns) [N, T] from scores [N], KL penalty and values [N, T]."""
+        advantages, returns = gae(token_rewards(scores, penalty, mask), values, mask, self.config.gamma, self.config.lam)
+        return whiten(advantages, mask), returns
+
+    def loss(self, logp: Tensor, old_logp: Tensor, advantages: Tensor, mask: Tensor) -> Tensor:
+        """The policy's loss on some replies; inputs [n, T]."""
+        return policy_loss(logp, old_logp, advantages, mask, self.config.clip)
+
+    def share(self, mask: Tensor, step_mask: Tensor) -> float:
+        """How much some replies weigh in their optimizer step: a mean over tokens weighs them by their tokens."""
+        return float(mask.sum() / step_mask.sum())
+
+
+class RLOO:
+    """The EMORL paper's estimator: k samples a prompt, each other's baseline, one plain policy-gradient step a rollout (arXiv 2402.14740).
+
+    It has no ratio that would correct for older samples, hence one step.
+    """
+
+    has_critic = False
+
+    def __init__(self, config: PPOConfig):
+        self.samples_per_prompt = config.k
+
+    def steps(self, N: int) -> tuple[int, int]:
+        """(epochs, replies of an optimizer step) for a rollout of N replies."""
+        return 1, N
+
+    def advantages(self, scores: Tensor, penalty: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(advantages, returns) [N, T]: a reply's advantage at each of its tokens, and no returns."""
+        advantages = leave_one_out(scores - penalty.sum(1), self.samples_per_prompt)
+        return advantages[:, None] * mask, torch.zeros_like(mask)
+
+    def loss(self, logp: Tensor, old_logp: Tensor, advantages: Tensor, mask: Tensor) -> Tensor:
+        """The policy's loss on some replies; inputs [n, T]."""
+        return -(advantages * logp).sum(1).mean()
+
+    def share(self, mask: Tensor, step_mask: Tensor) -> float:
+        """How much some replies weigh in their optimizer step: a mean over replies weighs them alike."""
+        return len(mask) / len(step_mask)
+
+
+class PPOTrainer:
+    """Train one adapter on one reward: sample replies, score them, penalise their distance from the base, estimate advantages, update.
+
+    `reward` may be a `PenalisedReward`, whose weights change while the policy trains. `watch` are other rewards that are only logged, as
+    columns named by their keys. `policy` and `team` are for other kinds of policies (methods/) and several processes (parallel).
+    `folder` receives log.csv, samples.csv, checkpoint/, the final adapter and done.json; without it nothing is written. The adapter is made
+    (seeded) if the model lacks it; one that is there must come from this folder, unless `start_from_loaded` says to train on from it.
+    The policy runs without dropout, so that the ratio before the first update is 1. Results depend on `seed`, not on torch's global state.
     Raises UserError for options that make no sense, an empty prompt list, a prompt too long, a folder that cannot be written, or an
     adapter of another run.
     """
@@ -122,7 +185,7 @@ class PPOTrainer:
         self,
         lm: LanguageModel,
         adapter: str,
-        reward: Reward | Objective,
+        reward: Reward | PenalisedReward,
         prompts: Sequence[str],
         config: PPOConfig,
         *,
@@ -137,8 +200,9 @@ class PPOTrainer:
     ):
         config.check(bool(len(validation_prompts)))
         self.lm, self.adapter, self.config, self.seed = lm, adapter, config, seed
-        self.objective = reward if isinstance(reward, Objective) else Objective(reward, config.kl_coef)
+        self.reward = reward if isinstance(reward, PenalisedReward) else PenalisedReward(reward, config.kl_coef)
         self.policy, self.team, self.watch = policy or AdapterPolicy(lm, adapter), team or Team(), dict(watch or {})
+        self.estimator: PPO | RLOO = RLOO(config) if config.estimator == "rloo" else PPO(config)
         self.team.check(config)
         if taken := [key for key in self.watch if key in COLUMNS]:
             raise UserError(f"watched reward {taken[0]!r}: the log already has a column of this name")
@@ -146,7 +210,7 @@ class PPOTrainer:
         self.encoded = lm.encode(self.prompts)
         self.encoded_validation = lm.encode(self.validation_prompts) if self.validation_prompts else None
         self.progress = progress and self.team.leads
-        self.run = RunFolder(folder if self.team.leads else None, [*COLUMNS, *self.watch, *self.objective.columns])
+        self.run = RunFolder(folder if self.team.leads else None, [*COLUMNS, *self.watch, *self.reward.columns])
         self.started_from = own_adapter(self.policy, folder, seed, start_from_loaded)
         lm.use(adapter)
         self.extra = self.policy.extra(seed).to(lm.device)
@@ -155,7 +219,7 @@ class PPOTrainer:
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
         groups = [{"params": self.parameters, "lr": config.lr}, {"params": list(self.value_head.parameters()), "lr": config.value_lr}]
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=lm.device.type in ("cpu", "cuda"))
+        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=lm.device.type in ("cpu", "cuda"))
         self.random = OwnRandomness(lm.device, self.team.seed(seed))
         self.steps = self.episodes = self.samples = 0
         self.seconds = 0.0
@@ -164,9 +228,7 @@ class PPOTrainer:
         self.last_kls: list[float] = []
         self.last_samples: list[dict[str, Any]] = []
         with self.random:
-            self.objective.start()
-
-    # -- the algorithm
+            self.reward.start()
 
     def train(self, resume: bool = True) -> pd.DataFrame:
         """Train to the end and return the log, one row a step.
@@ -175,28 +237,24 @@ class PPOTrainer:
         run ends with the same weights and log as an uninterrupted one. `resume=False` starts the folder again. Raises UserError if the
         folder's run had other options, or if the reward gives anything but one finite score a reply; the last checkpoint then stays.
         """
-        if not self.restore(resume):
+        if not self.team.catch_up(self, self.run.restore(self, resume)):
             if not self.steps and self.config.checkpoint_every:
-                self.save_checkpoint()  # the adapter's first weights: a run killed early starts from the same
+                self.run.save(self)  # the adapter's first weights: a run killed early starts from the same
             # plain text on standard output: a notebook keeps it as text, without widget state
-            tqdm_options: dict[str, Any] = {
-                "desc": self.adapter,
-                "unit": "ep",
-                "file": sys.stdout,
-                "mininterval": 1,
-                "disable": not self.progress,
-            }
-            with tqdm(total=self.config.episodes, initial=self.episodes, **tqdm_options) as bar:
+            tqdm_options: dict[str, Any] = {"unit": "ep", "file": sys.stdout, "mininterval": 1, "disable": not self.progress}
+            with tqdm(desc=self.adapter, total=self.config.episodes, initial=self.episodes, **tqdm_options) as bar:
                 while not (reason := stop_reason(self.config, self.episodes, self.validation_means, self.last_kls)):
                     row = self.step()
                     self.run.append(row, self.last_samples)
                     bar.set_postfix(reward=f"{row['reward']:.3f}", kl=f"{row['kl']:.2f}")
                     bar.update(self.episodes - bar.n)
                     if self.config.checkpoint_every and self.steps % self.config.checkpoint_every == 0:
-                        self.save_checkpoint()
-            self.finish(reason)
+                        self.run.save(self)
+            self.run.finish(self, reason)
         log: pd.DataFrame = self.team.same(self.run.log.frame())
         return log
+
+    # -- one step
 
     def step(self) -> dict[str, float]:
         """One rollout and its update. Returns the row of the log; `validation` is NaN unless it is a validation step's turn."""
@@ -204,32 +262,20 @@ class PPOTrainer:
         self.lm.use(self.adapter)
         self.lm.model.eval()
         self._set_learning_rates()
-        config, k = self.config, self.config.k if self.config.estimator == "rloo" else 1
         with self.random:
-            prompt_rows = self.team.same(self._next_prompts(min(config.batch_size, max(1, config.episodes - self.episodes))))
-            rows = self.team.share(prompt_rows)
-            rollout = self.policy.rollout([self.prompts[row] for row in rows], self.encoded[torch.tensor(rows)], k, config)
-            prompts = [self.prompts[row] for row in rows for _ in range(k)]
-            scores = self.objective.scores(prompts, rollout.texts)
+            rows, episodes = self._next_prompts()
+            prompts = [self.prompts[row] for row in rows for _ in range(self.estimator.samples_per_prompt)]
+            rollout = self._sample(rows)
+            scores = self.reward.scores(prompts, rollout.texts)
             watched = {key: self._watched(key, prompts, rollout.texts, scores) for key in self.watch}
             if not self.steps:
                 self.value_head.bias.data.fill_(float(scores.mean()))  # the critic starts at the mean, not far below it
                 self.team.copy(self.value_head.parameters())
-            updated = self._update(rollout, scores.to(rollout.mask.device), k)
-        self.steps += 1
-        self.episodes += len(prompt_rows)
-        self.samples += len(rollout) * self.team.size
-        self.last_samples = [
-            {"step": self.steps, "prompt": prompts[i], "reply": rollout.texts[i], "score": float(scores[i])}
-            for i in range(min(config.log_samples, len(rollout)))
-        ]
-        counted = {"step": self.steps, "episodes": self.episodes, "samples": self.samples, "validation": math.nan}
-        row = counted | self._measured(rollout, scores) | updated | watched | self.objective.row()
-        if self.validation_prompts and config.validate_every and self.steps % config.validate_every == 0:
-            row["validation"] = self.validate()
-            self.validation_means.append(row["validation"])
+            updated = self._update(rollout, scores.to(rollout.mask.device))
+        self._count(episodes, prompts, rollout, scores)
+        row = self._row(rollout, scores) | updated | watched | self.reward.row() | {"validation": self._validation()}
         with self.random:
-            self.objective.adapt()
+            self.reward.adapt()
         self.seconds += time.perf_counter() - started
         row = self.team.mean(row | {"seconds": round(self.seconds, 3)})
         # rounding may differ between processes, and all must stop together
@@ -237,83 +283,78 @@ class PPOTrainer:
         self.last_kls = [*self.last_kls, row["kl"]][-KL_STEPS:]
         return row
 
-    def _update(self, rollout: Rollout, scores: Tensor, k: int) -> dict[str, float]:
+    def _sample(self, rows: list[int]) -> Rollout:
+        """Sample replies to these training prompts, as many to each as the estimator needs."""
+        prompts, inputs = [self.prompts[row] for row in rows], self.encoded[torch.tensor(rows)]
+        return self.policy.rollout(prompts, inputs, self.estimator.samples_per_prompt, self.config)
+
+    def _update(self, rollout: Rollout, scores: Tensor) -> dict[str, float]:
         """Gradient steps on a rollout; scores [N]. Returns the update's columns of the log: means over the optimizer steps."""
-        config, rloo = self.config, self.config.estimator == "rloo"
-        advantages, returns, old_values = self._advantages(rollout, scores, k)
-        # the paper's estimator has no ratio to correct for older samples: one optimizer step a rollout
-        epochs, group_size = (1, len(rollout)) if rloo else (config.epochs, config.minibatch_size * config.gradient_accumulation)
+        mask = rollout.mask
+        penalty = self.reward.kl_coef() * kl_per_token(rollout.logp, rollout.ref_logp, mask)
+        values = self._old_values(rollout)
+        advantages, returns = self.estimator.advantages(scores, penalty, values, mask)
+        epochs, step_size = self.estimator.steps(len(rollout))
         sums = dict.fromkeys(("approx_kl", "clipfrac", "policy_loss", "value_loss"), 0.0)
         updates, first_ratio = 0, 0.0
         for _ in range(epochs):
-            for group in torch.randperm(len(rollout)).to(scores.device).split(group_size):
+            for step_rows in torch.randperm(len(rollout)).to(scores.device).split(step_size):
                 self.optimizer.zero_grad()
-                for rows in self._passes(group, rollout.mask):
-                    share, loss, metrics = self._loss(rollout, advantages, returns, old_values, rows, group)
+                for rows in self._passes(step_rows, mask):  # a step's replies go through the model some at a time
+                    share = self.estimator.share(mask[rows], mask[step_rows])
+                    loss, metrics = self._loss(rollout, rows, advantages, returns, values)
                     (share * loss).backward()
                     for name in sums:
                         sums[name] += share * metrics[name]
                     if not updates:
                         first_ratio = max(first_ratio, metrics["ratio"])
                 self.team.average_gradients([*self.parameters, *self.value_head.parameters()])
-                nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm)
-                nn.utils.clip_grad_norm_(self.value_head.parameters(), config.max_grad_norm)
+                nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+                nn.utils.clip_grad_norm_(self.value_head.parameters(), self.config.max_grad_norm)
                 self.optimizer.step()
                 updates += 1
         self.optimizer.zero_grad()
-        critic = {"value_loss": math.nan} if rloo else {}
-        fit = math.nan if rloo else explained_variance(old_values, returns, rollout.mask)
-        return {name: x / updates for name, x in sums.items()} | critic | {"explained_variance": fit, "first_ratio": first_ratio}
-
-    def _advantages(self, rollout: Rollout, scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(advantages, returns, values) [N, T] of a rollout: the score comes at a reply's last token, the KL penalty at every token."""
-        config, mask = self.config, rollout.mask
-        penalty = self.objective.kl_coef() * kl_per_token(rollout.logp, rollout.ref_logp, mask)
-        if config.estimator == "rloo":
-            nothing = torch.zeros_like(mask)
-            return leave_one_out(scores - penalty.sum(1), k)[:, None] * mask, nothing, nothing
-        rewards = -penalty
-        rewards[torch.arange(len(rewards), device=mask.device), mask.sum(1).long() - 1] += scores
-        with torch.no_grad():
-            values = self.policy.values(self.value_head, rollout.features, torch.arange(len(rollout), device=mask.device)) * mask
-        advantages, returns = gae(rewards, values, mask, config.gamma, config.lam)
-        return whiten(advantages, mask), returns, values
+        means = {name: x / updates for name, x in sums.items()} | {"first_ratio": first_ratio}
+        if self.estimator.has_critic:
+            return means | {"explained_variance": explained_variance(values, returns, mask)}
+        return means | {"value_loss": math.nan, "explained_variance": math.nan}
 
     def _loss(
-        self, rollout: Rollout, advantages: Tensor, returns: Tensor, old_values: Tensor, rows: Tensor, group: Tensor
-    ) -> tuple[float, Tensor, dict[str, float]]:
-        """(share, loss, measured) of one forward pass: `rows` of an optimizer step's `group`, in which they weigh `share`."""
-        config = self.config
+        self, rollout: Rollout, rows: Tensor, advantages: Tensor, returns: Tensor, old_values: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
+        """(loss, columns of the log) of these rows of a rollout."""
         T = int(rollout.mask[rows].sum(1).max())
-        mask, tokens, old_logp, advantage = (x[rows, :T] for x in (rollout.mask, rollout.tokens, rollout.logp, advantages))
-        logp = token_logprobs(self.policy.logits(rollout, rows, T), tokens, config.temperature) * mask
-        if config.estimator == "rloo":
-            share = len(rows) / len(group)
-            pg_loss, vf_loss = -(advantage * logp).sum(1).mean(), torch.zeros((), device=logp.device)
-        else:
-            share = float(mask.sum() / rollout.mask[group].sum())  # passes weigh as one batch of their tokens
-            pg_loss = policy_loss(logp, old_logp, advantage, mask, config.clip)
+        mask, tokens, old_logp, advantages = (x[rows, :T] for x in (rollout.mask, rollout.tokens, rollout.logp, advantages))
+        logp = token_logprobs(self.policy.logits(rollout, rows, T), tokens, self.config.temperature) * mask
+        pg_loss, vf_loss = self.estimator.loss(logp, old_logp, advantages, mask), torch.zeros((), device=logp.device)
+        if self.estimator.has_critic:
             values = self.policy.values(self.value_head, rollout.features[rows, :T], rows)
-            vf_loss = value_loss(values, old_values[rows, :T], returns[rows, :T], mask, config.value_clip)
+            vf_loss = value_loss(values, old_values[rows, :T], returns[rows, :T], mask, self.config.value_clip)
         with torch.no_grad():
-            log_ratio = logp - old_logp
-            deviation = (log_ratio.exp() - 1).abs() * mask
-            measured = {
-                "ratio": float(deviation.max()),
-                "approx_kl": float(masked_mean(log_ratio.exp() - 1 - log_ratio, mask)),
-                "clipfrac": float(masked_mean((deviation > config.clip).float(), mask)),
-                "policy_loss": float(pg_loss),
-                "value_loss": float(vf_loss),
-            }
-        return share, pg_loss + config.vf_coef * vf_loss, measured
+            deviation = ((logp - old_logp).exp() - 1).abs() * mask
+            metrics = {"ratio": float(deviation.max()), "clipfrac": float(masked_mean((deviation > self.config.clip).float(), mask))}
+            metrics |= {"approx_kl": float(masked_mean(kl_k3(old_logp, logp), mask))}
+        metrics |= {"policy_loss": float(pg_loss.detach()), "value_loss": float(vf_loss.detach())}
+        return pg_loss + self.config.vf_coef * vf_loss, metrics
 
-    def _measured(self, rollout: Rollout, scores: Tensor) -> dict[str, float]:
-        """Columns of the log about a rollout [N, T]. KL is measured here as it is, whatever the penalty makes of it."""
+    def _old_values(self, rollout: Rollout) -> Tensor:
+        """The critic's values [N, T] before the update; zeros where there is none."""
+        if not self.estimator.has_critic:
+            return torch.zeros_like(rollout.mask)
+        with torch.no_grad():
+            rows = torch.arange(len(rollout), device=rollout.mask.device)
+            return self.policy.values(self.value_head, rollout.features, rows) * rollout.mask
+
+    def _row(self, rollout: Rollout, scores: Tensor) -> dict[str, float]:
+        """Columns of the log about a rollout [N, T]. KL is measured here as it is, whatever weight the penalty gives it."""
         kl = kl_per_token(rollout.logp, rollout.ref_logp, rollout.mask).sum(1)
         ended = (rollout.tokens == self.lm.tokenizer.eos_token_id) & rollout.mask.bool()
         return {
+            "step": self.steps,
+            "episodes": self.episodes,
+            "samples": self.samples,
             "reward": float(scores.mean()),
-            "objective": float(scores.mean() - (self.objective.kl_coef() * kl[:, None]).mean()),
+            "penalised_reward": float(scores.mean() - (self.reward.kl_coef() * kl[:, None]).mean()),
             "kl": float(kl.mean()),
             "entropy": float(masked_mean(rollout.entropy, rollout.mask)),
             "length": float(rollout.mask.sum(1).mean()),
@@ -324,108 +365,52 @@ class PPOTrainer:
     def validate(self) -> float:
         """Mean reward of greedy replies to the validation prompts."""
         assert self.encoded_validation is not None
-        return self.objective.validate(self.validation_prompts, self.policy.greedy(self.validation_prompts, self.encoded_validation))
+        return self.reward.validate(self.validation_prompts, self.policy.greedy(self.validation_prompts, self.encoded_validation))
+
+    def _validation(self) -> float:
+        """`validate` at its turn, else NaN."""
+        if not (self.validation_prompts and self.config.validate_every) or self.steps % self.config.validate_every:
+            return math.nan
+        self.validation_means.append(self.validate())
+        return self.validation_means[-1]
 
     def _watched(self, key: str, prompts: list[str], replies: list[str], scores: Tensor) -> float:
         """Mean of a watched reward; if it is the trained one itself, its scores are there."""
-        is_objective = self.watch[key] is self.objective.reward
-        return float((scores if is_objective else score(self.watch[key], prompts, replies, key)).mean())
+        is_trained = self.watch[key] is self.reward.plain
+        return float((scores if is_trained else score(self.watch[key], prompts, replies, key)).mean())
+
+    def _count(self, episodes: int, prompts: list[str], rollout: Rollout, scores: Tensor) -> None:
+        self.steps += 1
+        self.episodes += episodes
+        self.samples += len(rollout) * self.team.size
+        self.last_samples = [
+            {"step": self.steps, "prompt": prompts[i], "reply": rollout.texts[i], "score": float(scores[i])}
+            for i in range(min(self.config.log_samples, len(rollout)))
+        ]
 
     def _set_learning_rates(self) -> None:
         remaining = max(0.0, 1 - self.episodes / self.config.episodes) if self.config.anneal_lr else 1.0
         for group, rate in zip(self.optimizer.param_groups, (self.config.lr, self.config.value_lr), strict=True):
             group["lr"] = rate * remaining
 
-    def _passes(self, group: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        """Cut the rows of one optimizer step into forward passes; sorting by length saves padding, and the gradient is the group's."""
-        size = self.config.minibatch_size if group.device.type == "cuda" else min(self.config.minibatch_size, CPU_ROWS)
-        return group[mask[group].sum(1).argsort()].split(size)
+    def _passes(self, step_rows: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Cut the rows of one optimizer step into forward passes; sorting by length saves padding, and the gradient is the step's."""
+        size = self.config.minibatch_size if step_rows.device.type == "cuda" else min(self.config.minibatch_size, CPU_ROWS)
+        return step_rows[mask[step_rows].sum(1).argsort()].split(size)
 
-    def _next_prompts(self, n: int) -> list[int]:
-        """The next n prompts of an endless series of shuffled passes over the data."""
+    def _next_prompts(self) -> tuple[list[int], int]:
+        """(rows of the prompts that this process answers in this step, prompts that all answer), from endless shuffled passes."""
+        n = min(self.config.batch_size, max(1, self.config.episodes - self.episodes))
         while len(self.order) < n:
             self.order += torch.randperm(len(self.prompts)).tolist()
         rows, self.order = self.order[:n], self.order[n:]
-        return rows
-
-    # -- the run on disk
+        return self.team.share(self.team.same(rows)), n
 
     def identity(self) -> dict[str, Any]:
         """What makes a run this run: a checkpoint continues only under the same."""
         shape = {f"model.{key}": getattr(self.lm.config, key) for key in ("template", "max_new_tokens", "lora_r", "lora_alpha")}
-        run: dict[str, Any] = {"adapter": self.adapter.removeprefix(OF_STUDY), "reward": reward_name(self.objective.reward)}
+        run: dict[str, Any] = {"adapter": self.adapter.removeprefix(OF_STUDY), "reward": reward_name(self.reward.plain)}
         run |= {"watch": list(self.watch), "seed": self.seed}
-        texts = {"prompts": digest_of(self.prompts), "validation_prompts": digest_of(self.validation_prompts)}
+        texts = {"prompts": texts_digest(self.prompts), "validation_prompts": texts_digest(self.validation_prompts)}
         ppo = {f"ppo.{key}": value for key, value in asdict(self.config).items() if value or key not in ADDED_OFF}
         return {**run, **ppo, **shape, **texts, **self.policy.identity(), **self.team.identity(), **self.started_from}
-
-    def save_checkpoint(self) -> None:
-        """Write the run's state: adapter, value head, optimizer moments and random states as tensors, the rest as JSON in the header."""
-        if self.run.path is None:
-            return
-        parts = {
-            "adapter": get_peft_model_state_dict(self.lm.model, adapter_name=self.adapter),
-            "value_head": self.value_head.state_dict(),
-            "extra": self.extra.state_dict(),
-            "optimizer": optimizer_tensors(self.optimizer),
-            "random": self.random.states,
-        }
-        self.run.save(parts, self._counters() | self.objective.state() | {"identity": self.identity(), "base": self.lm.base_probe()})
-
-    def restore(self, resume: bool = True) -> bool:
-        """Bring the trainer, and every process of its team, to where its folder's run stands; True if that run is done."""
-        if not resume and self.steps:
-            raise UserError("train(resume=False): this trainer has trained already; make a new one, on a fresh adapter")
-        finished = self._read(resume) if self.run.path is not None else False
-        if not finished:
-            self.run.rewind(self.steps)
-        state = self.team.same({"finished": finished, "moments": optimizer_tensors(self.optimizer), **self._counters()})
-        if not self.team.leads:
-            self.random = OwnRandomness(self.lm.device, self.team.seed(self.seed) + 7919 * int(state["steps"]))
-            load_optimizer_tensors(self.optimizer, state["moments"])
-            self._set_counters(state)
-        self.team.copy([*self.parameters, *self.value_head.parameters()])
-        return bool(state["finished"])
-
-    def _read(self, resume: bool) -> bool:
-        """What the folder holds: a finished run (True), a checkpoint, or nothing yet."""
-        if not resume:
-            self.run.clear()
-        if record := self.run.finished():
-            watched = {"watch": record["identity"].get("watch")}  # only logged: another list gives the same adapter
-            check_identity(self.run.done, record["identity"], self.identity() | watched)
-            if self.episodes != record["episodes"]:  # else it was trained by this very object
-                self.lm.load_adapter(self.run.done.parent, self.adapter)
-                self.extra.load_state_dict(self.run.extra())
-                self._set_counters({name: record[name] for name in ("steps", "episodes", "samples", "seconds")})
-            return True
-        if (checkpoint := self.run.load()) is not None:
-            parts, state = checkpoint
-            check_identity(self.run.checkpoint, state["identity"], self.identity())
-            if state["base"] != self.lm.base_probe():
-                base = self.lm.config.path
-                raise UserError(f"{self.run.checkpoint}: made with another base model than {base}; use another folder, or resume=False")
-            set_peft_model_state_dict(self.lm.model, parts["adapter"], adapter_name=self.adapter)
-            self.value_head.load_state_dict(parts["value_head"])
-            self.extra.load_state_dict(parts["extra"])
-            load_optimizer_tensors(self.optimizer, parts["optimizer"])
-            self.random.states = parts["random"]
-            self._set_counters(state)
-            self.objective.load_state(state)
-        return False
-
-    def finish(self, reason: str) -> None:
-        """Write the final adapter and done.json, and let the checkpoint go."""
-        if self.run.path is None:
-            return
-        self.lm.round_adapter(self.adapter)
-        self.lm.save_adapter(self.adapter, self.run.path)
-        counted = {"seconds": round(self.seconds, 3), "steps": self.steps, "episodes": self.episodes, "samples": self.samples}
-        self.run.finish(self.extra.state_dict(), counted | {"stopped": reason, "identity": self.identity()})
-
-    def _counters(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in COUNTERS}
-
-    def _set_counters(self, state: Mapping[str, Any]) -> None:
-        for name in COUNTERS:
-            setattr(self, name, state.get(name, getattr(self, name)))

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from emorl_lite.base.presets import PPOConfig
+from emorl_lite.training.run_folder import TrainingRun
 
 T = TypeVar("T")
 
@@ -44,6 +45,10 @@ class Team:
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace every gradient by its mean over the processes."""
+
+    def catch_up(self, run: TrainingRun, finished: bool) -> bool:
+        """Bring every process to where the first one's run stands; returns whether that is finished."""
+        return finished
 
     def mean(self, row: dict[str, float]) -> dict[str, float]:
         """The log's row with means over the processes."""

@@ -11,7 +11,7 @@ from emorl_lite.base.types import Reward
 from emorl_lite.training.rollout import score
 
 
-class Objective:
+class PenalisedReward:
     """E[r(x, y) - beta KL(pi || base)], with a reward r and a KL weight beta that stay the same.
 
     Other kinds change r or beta from reply to reply, or while the policy trains (methods/). A trainer calls `start` once, `scores` for
@@ -23,14 +23,14 @@ class Objective:
     """Further columns of the log."""
 
     def __init__(self, reward: Reward, kl_coef: float):
-        self.reward, self._kl_coef = reward, kl_coef
+        self.plain, self._kl_coef = reward, kl_coef
 
     def start(self) -> None:
         """Called before the first step."""
 
     def scores(self, prompts: list[str], replies: list[str]) -> Tensor:
         """The reward [N] of a rollout's replies. Raises UserError unless there is one finite number a reply."""
-        return score(self.reward, prompts, replies)
+        return score(self.plain, prompts, replies)
 
     def kl_coef(self) -> float | Tensor:
         """Weight of the KL penalty: one for all replies of the last rollout, or one a reply [N, 1]."""
@@ -38,7 +38,7 @@ class Objective:
 
     def validate(self, prompts: list[str], replies: list[str]) -> float:
         """Mean reward of greedy replies to the validation prompts."""
-        return float(score(self.reward, prompts, replies).mean())
+        return float(score(self.plain, prompts, replies).mean())
 
     def adapt(self) -> None:
         """Called at the end of every step."""
