@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from emorl_lite.experiment.experiment import Experiment
     from emorl_lite.lm.averaging import average_parameters
     from emorl_lite.lm.model import LanguageModel
-    from emorl_lite.methods.base import Bench, Method
+    from emorl_lite.methods.base import Method
+    from emorl_lite.methods.bench import Bench
     from emorl_lite.methods.registry import METHODS, make_method
     from emorl_lite.rewards.objectives import RewardSet
     from emorl_lite.search.grid import full_grid, hierarchical_grid_search

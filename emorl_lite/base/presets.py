@@ -12,9 +12,11 @@ from emorl_lite.base.errors import UserError
 OBJECTIVES = ("reflection", "empathy", "fluency")
 """The paper's objectives."""
 MORE_OBJECTIVES = ("brevity", "specificity", "diversity")
-"""Objectives that need no classifier: few words, words about what the client said, few words said twice."""
+"""What the benchmarks measure besides, none with a classifier: few words, words about what the client said, few words said twice."""
 Device = Literal["auto", "cpu", "cuda", "mps"]
 DataName = Literal["small_world", "pair", "psych8k", "counsel-chat", "table"]
+Mix = Literal["hidden", "logits", "probabilities", "parameters"]
+"""What of several adapters is mixed: last hidden states, logits (the same under a linear head), probabilities, or the parameters."""
 SearchMethod = Literal["hierarchical", "hierarchical-simplex", "grid", "random", "bayesian", "ucb", "exact"]
 
 
@@ -209,8 +211,8 @@ class SearchConfig:
     """Size of the fixed validation set on which every point is scored."""
     method: SearchMethod = "hierarchical"
     """The paper's search; the same on the simplex; a grid on the simplex; random; Bayesian optimisation (EI, UCB); the exact optimum."""
-    mix: Literal["hidden", "parameters", "probabilities"] = "hidden"
-    """What the weights mix: last hidden states (the paper's method), the models' parameters, or their next-token probabilities."""
+    mix: Mix = "hidden"
+    """What the weights mix: last hidden states (the paper's method; the same as logits), parameters, or next-token probabilities."""
     evaluations: int = 135
     """Most points that a rival of the published search may list."""
 

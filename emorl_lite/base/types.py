@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from torch import Tensor
 
-Mix = Literal["hidden", "logits", "probabilities"]
-"""What of several adapters is mixed at every token: last hidden states, logits (the same under a linear head), or probabilities."""
 Reward = Callable[[list[str], list[str]], Tensor]
 """(prompts, replies) of N texts each -> scores [N] in [0, 1]. A reply that carries the UNFINISHED mark scores 0."""
 

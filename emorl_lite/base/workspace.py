@@ -37,7 +37,7 @@ class Workspace:
             raise UserError(f"the repository holds no reference run of the preset {self.preset.name} with these options; train one: 'mine'")
         if self.source not in ("mine", "any"):  # what is found with other adapters lies in another folder
             source_name = "reference" if self.source == "reference" else Path(self.source).resolve().name
-            self.home = self.home.with_name(f"{name}-{source_name}") / digest_of(self.published)
+            self.home = self.home.with_name(f"{name}-{source_name}") / folder_digest(self.published)
 
     @cached_property
     def published(self) -> Path | None:
@@ -77,7 +77,7 @@ class Workspace:
             raise UserError(f"{'/'.join(folder.parts[-3:])}: this run lacks it; choose another seed, or train your own: 'mine'")
 
 
-def digest_of(folder: Path | None) -> str:
+def folder_digest(folder: Path | None) -> str:
     """What tells the trained parts in a folder from others."""
     hasher = hashlib.sha256()
     for file in sorted(folder.rglob("*.safetensors") if folder else ()):

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.types import Mix
+from emorl_lite.base.presets import Mix
 from emorl_lite.base.weights import check_weights
 from emorl_lite.lm.forward import adapters_in_rows, check_adapters, swapped_forward
 from emorl_lite.lm.model import Encoded, LanguageModel
@@ -78,7 +78,7 @@ class EnsembleLM:
         if len(set(self.adapters)) < len(self.adapters):
             raise UserError(f"an ensemble needs different adapters, got {', '.join(self.adapters)}")
         if mix not in MIX:
-            raise UserError(f"mix {mix!r}: choose {', '.join(MIX)}")
+            raise UserError(f"mix {mix!r}: choose {', '.join(MIX)} (parameters: average_parameters)")
         check_adapters(lm, self.adapters)
         n = len(self.adapters)
         if signed and mix == "probabilities":

@@ -13,20 +13,20 @@ Shapes: B prompts, S samples, W weight vectors, N adapters, R prefixes, V words,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import Mix
 from emorl_lite.base.weights import weight_rows
 from emorl_lite.ensemble.ragged import Ragged, first_best
 from emorl_lite.ensemble.tree_model import TreeModel
 from emorl_lite.lm.forward import check_adapters
 from emorl_lite.lm.model import LanguageModel
 
-TreeMix = Literal["hidden", "probabilities"]
 PASS_ROWS = 32
 """Most prefixes in one forward pass: more are no faster per prefix, and need more memory at a time."""
 
@@ -60,14 +60,14 @@ class PrefixTree:
         lm: LanguageModel,
         adapters: Sequence[str],
         prompts: Sequence[str],
-        mix: TreeMix = "hidden",
+        mix: Mix = "hidden",
         max_new_tokens: int | None = None,
         samples: int = 0,
         temperature: float = 1.0,
         seed: int = 0,
         max_rows: int | None = None,
     ):
-        if mix not in ("hidden", "probabilities"):
+        if mix not in ("hidden", "logits", "probabilities"):
             raise UserError(f"mix {mix!r}: choose hidden (the same as logits) or probabilities")
         if samples < 0 or not temperature > 0:
             raise UserError(f"samples {samples}, temperature {temperature}: expected samples of 0 or more, and a temperature above 0")

@@ -29,7 +29,7 @@ def check_search(preset: Preset) -> None:
         raise UserError(f"--search.mix {preset.search.mix}: the exact search mixes hidden states")
 
 
-def table_path(preset: Preset, folder: Path) -> Path:
+def search_table_path(preset: Preset, folder: Path) -> Path:
     """Where the points of a search lie, in an experiment's folder; named plainly for the published method and the paper's objectives."""
     suffix = "" if preset.objectives == OBJECTIVES else "-" + "-".join(preset.objectives)
     method, mix = preset.search.method, preset.search.mix
@@ -62,7 +62,7 @@ def search(
     progress: bool,
 ) -> SearchResult:
     """Search by the preset's method; a table that is in the folder is resumed, if it is `made_of` the same."""
-    config, objectives, path = preset.search, preset.objectives, table_path(preset, folder)
+    config, objectives, path = preset.search, preset.objectives, search_table_path(preset, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     if config.method == "exact":
         result = exact_search(scored_map(exact_map(tree(prompts)), score))
@@ -83,7 +83,7 @@ def search(
 
 def found_weights(preset: Preset, folder: Path) -> tuple[float, ...] | None:
     """The weights that the search found, if it was run."""
-    file = table_path(preset, folder).with_suffix(".json")
+    file = search_table_path(preset, folder).with_suffix(".json")
     if not file.is_file():
         return None
     weights = json.loads(file.read_text(encoding="utf-8"))["weights"]

@@ -1,10 +1,12 @@
 """Every way to serve several objectives, side by side, behind one interface (notebooks 05 and 06)."""
 
 from emorl_lite.methods.bandits import Exp3
-from emorl_lite.methods.base import Bench, Cost, Method, WeightedSum
+from emorl_lite.methods.base import Method
+from emorl_lite.methods.bench import Bench, Cost
 from emorl_lite.methods.dera import add_reference
 from emorl_lite.methods.dynaopt import EXPLORATION, DynaOptWeights
 from emorl_lite.methods.registry import METHODS, make_method
+from emorl_lite.methods.scores import WeightedSum
 
 __all__ = [
     "EXPLORATION",

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from emorl_lite.lm.model import LanguageModel
-from emorl_lite.methods.base import Cost, Knob, Method, Setting
+from emorl_lite.methods.base import Knob, Method, Setting
+from emorl_lite.methods.bench import Cost
 
 
 class BaseModel(Method):

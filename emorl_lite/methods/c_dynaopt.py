@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from emorl_lite.base.errors import UserError
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.bandits import draw
-from emorl_lite.methods.base import Objectives
 from emorl_lite.methods.dynamic_weights import DynamicWeights
 from emorl_lite.methods.dynaopt import DynaOpt
+from emorl_lite.methods.scores import Objectives
 
 STEP = 0.1
 """What raising adds to an objective's weight before the weights are divided by their sum."""

@@ -9,7 +9,8 @@ import torch
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.ensemble.ensemble import EnsembleLM
-from emorl_lite.methods.base import Bench, Cost, Knob, Method, Setting
+from emorl_lite.methods.base import Knob, Method, Setting
+from emorl_lite.methods.bench import Bench, Cost
 from emorl_lite.methods.uniform import Uniform
 
 REFERENCE = "reference"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emorl_lite.methods.base import Objectives, WeightedSum
+from emorl_lite.methods.scores import Objectives, WeightedSum
 from emorl_lite.training.penalised_reward import PenalisedReward
 
 HISTORY = 200

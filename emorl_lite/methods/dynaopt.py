@@ -7,8 +7,10 @@ from typing import ClassVar
 
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.bandits import Exp3
-from emorl_lite.methods.base import Cost, Knob, Method, Objectives, Setting, active
+from emorl_lite.methods.base import Knob, Method, Setting, active
+from emorl_lite.methods.bench import Cost
 from emorl_lite.methods.dynamic_weights import DynamicWeights
+from emorl_lite.methods.scores import Objectives
 
 EXPLORATION = 0.07
 """Exploration of both bandits (DynaOpt's code)."""

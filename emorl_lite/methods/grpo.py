@@ -15,7 +15,8 @@ from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.lm.model import LanguageModel
-from emorl_lite.methods.base import Cost, Knob, Method, Setting, active
+from emorl_lite.methods.base import Knob, Method, Setting, active
+from emorl_lite.methods.bench import Cost
 
 GROUP = 4
 """Replies to one prompt that are compared with each other."""

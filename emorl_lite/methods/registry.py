@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import Any
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.methods.base import Bench, Method
+from emorl_lite.methods.base import Method
+from emorl_lite.methods.bench import Bench
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "base": ("base_model:BaseModel", {}),

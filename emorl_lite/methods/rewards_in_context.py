@@ -12,7 +12,8 @@ from torch import Tensor
 from emorl_lite.base.errors import UserError
 from emorl_lite.lm.forward import folded
 from emorl_lite.lm.model import UNFINISHED, Encoded, LanguageModel
-from emorl_lite.methods.base import Bench, Cost, Knob, Method, Policy, Setting, active
+from emorl_lite.methods.base import Knob, Method, Policy, Setting, active
+from emorl_lite.methods.bench import Bench, Cost
 from emorl_lite.methods.conditioning import WeightsAsText
 from emorl_lite.methods.steerable import Steered
 from emorl_lite.search.simplex_grid import compositions

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from emorl_lite.base.presets import PPOConfig
 from emorl_lite.lm.model import Encoded, LanguageModel
-from emorl_lite.methods.base import Bench, Cost, Knob, Method, Policy, Setting, WeightedSum, active, cost_of
+from emorl_lite.methods.base import Knob, Method, Policy, Setting, active
+from emorl_lite.methods.bench import Bench, Cost, cost_of
 from emorl_lite.methods.conditioning import Conditioning
+from emorl_lite.methods.scores import WeightedSum
 from emorl_lite.training.penalised_reward import PenalisedReward
 from emorl_lite.training.policy import AdapterPolicy, decode_in_parts
 from emorl_lite.training.ppo import PPOTrainer

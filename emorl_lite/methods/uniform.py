@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Literal
 
 from emorl_lite.lm.model import LanguageModel
-from emorl_lite.methods.base import Bench, Cost, Knob, Method, Setting, WeightedSum, active
+from emorl_lite.methods.base import Knob, Method, Setting, active
+from emorl_lite.methods.bench import Bench, Cost
+from emorl_lite.methods.scores import WeightedSum
 from emorl_lite.training.policy import AdapterPolicy
 
 

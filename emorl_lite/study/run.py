@@ -34,13 +34,14 @@ from emorl_lite.base.provenance import provenance, save_table
 from emorl_lite.base.workers import processes
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.experiment.options import kl_coefs, study_run
-from emorl_lite.methods.base import OBJECTIVE_RUNS, Budget, Cost, Method
-from emorl_lite.methods.divergence import sampled_replies
-from emorl_lite.methods.levels import level_scores
+from emorl_lite.methods.base import Method
+from emorl_lite.methods.bench import OBJECTIVE_RUNS, Budget, Cost
 from emorl_lite.methods.registry import METHODS, make_method, needs, registered
 from emorl_lite.rewards.metrics import Coherence, evaluation_metrics
 from emorl_lite.search.pareto import non_dominated, utility_weights
 from emorl_lite.study.comparison import BY_OWN_SEARCH
+from emorl_lite.study.divergence import sampled_replies
+from emorl_lite.study.places import scores_by_place
 from emorl_lite.study.quality import quality, samples
 from emorl_lite.study.tables import table_path
 
@@ -251,7 +252,7 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
     elif name in LEVELS:
         budget = RUNS[LEVELS[name]]
         cost = bench.train_objectives(budget)
-        tables = {"levels": level_scores(bench, test[: preset.study.sweep_prompts], preset.study.level_steps, budget)}
+        tables = {"levels": scores_by_place(bench, test[: preset.study.sweep_prompts], preset.study.level_steps, budget)}
     else:
         method = make_method(name, bench)
         tables, cost, setting = examine(method, test, preset)

@@ -1,0 +1,57 @@
+"""All objectives' scores of replies, and views of them as one reward: a column, or a weighted sum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from emorl_lite.base.types import Reward
+from emorl_lite.rewards.objectives import RewardSet
+from emorl_lite.search.evaluation import ReplyScores
+
+
+class Objectives:
+    """All objectives of replies at once, each distinct reply to a prompt scored once."""
+
+    def __init__(self, rewards: RewardSet):
+        self.names = list(rewards)
+        self.scores = ReplyScores(rewards.scores)
+
+    def __call__(self, prompts: Sequence[str], replies: Sequence[str]) -> Tensor:
+        """Scores [N, d] as float32."""
+        return torch.from_numpy(self.scores(prompts, replies)).float()
+
+    def watch(self) -> dict[str, Reward]:
+        """Each objective as a reward of its own, for a trainer's log."""
+
+        return {name: Column(self, name) for name in self.names}
+
+    def means(self, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, float]:
+        """Mean score of every objective, and their mean as "mean"."""
+        scores = self(prompts, replies).double().mean(0)
+        return {**dict(zip(self.names, scores.tolist(), strict=True)), "mean": float(scores.mean())}
+
+
+class WeightedSum:
+    """The scalarised reward sum_i w_i r_i; `weights` may be set anew while a policy trains."""
+
+    def __init__(self, objectives: Objectives, weights: Sequence[float]):
+        self.objectives, self.weights = objectives, list(weights)
+        self.name = "weighted sum"
+
+    def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
+        """Scores [N]."""
+        return self.objectives(prompts, replies) @ torch.tensor(self.weights)
+
+
+class Column:
+    """One objective as a reward."""
+
+    def __init__(self, objectives: Objectives, name: str):
+        self.objectives, self.name = objectives, name
+
+    def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
+        """Scores [N]."""
+        return self.objectives(prompts, replies)[:, self.objectives.names.index(self.name)]
