@@ -39,7 +39,7 @@ class _Run:
     quiet: bool = False
     """No progress bars."""
     objectives: tuple[str, ...] = ()
-    """Objectives, if not the preset's: of reflection, empathy, fluency, brevity, specificity, diversity."""
+    """Objectives, if not the preset's: names in emorl_lite.rewards.REWARDS (an unknown one is answered with the list)."""
     data: DataConfig = field(default_factory=DataConfig)
     """Where prompts come from."""
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -207,7 +207,7 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
     if isinstance(command, StudyRun):
         return run_study(command, sys.argv[1:] if arguments is None else arguments)
     from emorl_lite.experiment.experiment import Experiment
-    from emorl_lite.rewards.build import require_objectives
+    from emorl_lite.rewards.registry import require_objectives
 
     preset = command.to_preset()
     if isinstance(command, Train) and command.objective != "all":

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from emorl_lite.data.small_world import grammar
+from emorl_lite.rewards.registry import REWARDS
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +109,7 @@ def test_evaluate_mistakes(trained, tmp_path):
 def test_mistakes_in_options(tmp_path):
     assert_one_line(run("train", "--preset", "huge"), "preset", "'huge'", "tiny")
     assert_one_line(run("train", "--objective", "kindness", runs=tmp_path), "objective", "'kindness'")
-    assert_one_line(run("search", "--objectives", "empathy", "kindness", runs=tmp_path), "objective", "'kindness'", "brevity")
+    assert_one_line(run("search", "--objectives", "empathy", "kindness", runs=tmp_path), "objective", "'kindness'", ", ".join(REWARDS))
     assert_one_line(run("train", "--model.path", str(tmp_path / "absent"), *SMALL, runs=tmp_path), "absent")
     assert not list(tmp_path.iterdir())
 

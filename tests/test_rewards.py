@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import tiny
@@ -11,8 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import MORE_OBJECTIVES, OBJECTIVES, get_preset
+from emorl_lite.base.workspace import Workspace
 from emorl_lite.lm.model import UNFINISHED
+from emorl_lite.rewards.build import RewardBuilder
 from emorl_lite.rewards.objectives import Brevity, Fluency, Guarded, RewardSet, finished, perplexity, repetition_guard
+from emorl_lite.rewards.registry import REWARDS
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=20)
 
@@ -87,3 +92,66 @@ def test_errors_and_means():
         rewards["c"]
     with pytest.raises(UserError, match="reward 'a': 1 prompts but 2 replies"):
         rewards["a"](["p"], ["x", "y"])
+
+
+# -- the registry
+
+
+def builder(*objectives: str) -> RewardBuilder:
+    return RewardBuilder(Workspace(replace(get_preset("tiny"), objectives=objectives)), progress=False)
+
+
+def asks(prompts, replies):
+    return torch.tensor([float(reply.endswith("?")) for reply in replies])
+
+
+def test_a_reward_is_added_by_its_line_and_guarded_like_the_others(monkeypatch):
+    monkeypatch.setitem(REWARDS, "asks", lambda given: asks)
+    rewards = builder("brevity", "asks").rewards
+    replies = ["Why?", "I see.", "why is it so? " * 5 + "why?", "Why" + UNFINISHED]
+    assert list(rewards) == ["brevity", "asks"]
+    assert rewards["asks"](["p"] * 4, replies).tolist() == pytest.approx([1, 0, 5 / 18, 0])  # five of its 18 4-grams are distinct
+    with pytest.raises(UserError, match="reward 'asks': 1 prompts but 2 replies"):
+        rewards["asks"](["p"], ["x", "y"])
+
+
+def test_a_reward_is_made_from_options_and_the_frozen_model(monkeypatch):
+    monkeypatch.setitem(REWARDS, "cap", lambda given: Brevity(given.preset.rewards.brevity_cap))
+    monkeypatch.setitem(REWARDS, "twice", lambda given: Fluency(given.frozen, 2 * given.preset.rewards.fluency_cap))
+    made = builder("cap", "brevity", "fluency", "twice")
+    scores = made.rewards.scores(["p"], ["You feel sad because your boss keeps giving you more tasks."])
+    assert scores["cap"] == scores["brevity"] and scores["twice"] > scores["fluency"]
+    assert made.rewards["twice"].score.lm is made.rewards["fluency"].score.lm is made.frozen
+
+
+def test_every_named_objective_has_a_reward():
+    assert set(OBJECTIVES + MORE_OBJECTIVES) <= set(REWARDS)
+
+
+def test_an_unknown_reward_is_answered_with_the_list(monkeypatch):
+    monkeypatch.setitem(REWARDS, "asks", lambda given: asks)
+    with pytest.raises(UserError) as told:
+        _ = builder("empathy", "warmth").rewards
+    assert str(told.value) == f"objective 'warmth' is unknown: expected one of {', '.join(REWARDS)}" and str(told.value).endswith("asks")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [(asks, "expected a function that makes"), ("asks", "expected a function that makes"), (lambda given: None, "makes NoneType")],
+)
+def test_an_entry_that_makes_no_reward_is_told(monkeypatch, entry, message):
+    monkeypatch.setitem(REWARDS, "asks", entry)
+    with pytest.raises(UserError, match=rf"^REWARDS\['asks'\]: {message}"):
+        _ = builder("asks").rewards
+
+
+def test_what_a_fresh_process_makes_too(monkeypatch):
+    assert builder("brevity", "diversity").packaged()
+    monkeypatch.setitem(REWARDS, "asks", lambda given: asks)
+    assert not builder("brevity", "asks").packaged()
+    monkeypatch.setitem(REWARDS, "brevity", lambda given: Brevity(3))
+    made = builder("brevity")
+    assert not made.packaged() and made.rewards["brevity"].score.cap == 3
+    monkeypatch.undo()
+    assert not made.packaged(), "what its rewards were made by, not what the registry says now"
+    assert builder("brevity").packaged()

@@ -14,6 +14,8 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.provenance import save_table
 from emorl_lite.experiment.experiment import Experiment
+from emorl_lite.rewards.objectives import RewardSet
+from emorl_lite.rewards.registry import REWARDS
 from emorl_lite.training.ppo import PPOTrainer
 
 pytestmark = pytest.mark.slow
@@ -52,14 +54,60 @@ def test_seeds_give_different_adapters(experiment):
     assert (other.folder / "empathy" / "adapter_model.safetensors").read_bytes() != mine
 
 
-def test_runs_side_by_side_give_the_same_adapters(experiment, tmp_path):
+def test_runs_side_by_side_give_the_same_adapters(experiment, tmp_path, monkeypatch):
     shutil.copytree(experiment.home / "classifiers", tmp_path / "tiny" / "classifiers")
     other = Experiment(SMALL, root=tmp_path, progress=False)
+    monkeypatch.setattr(PPOTrainer, "step", None)  # this process trains nothing
     log = other.train_all(workers=2)
     assert list(log.objective.unique()) == list(SMALL.objectives)
     for name in SMALL.objectives:
         file = f"{name}/adapter_model.safetensors"
         assert (other.folder / file).read_bytes() == (experiment.folder / file).read_bytes()
+
+
+class Counted:
+    """Scores replies by their letters, and knows which it has seen: in this process."""
+
+    def __init__(self, letter: str):
+        self.letter, self.seen = letter, []
+
+    def __call__(self, prompts: list[str], replies: list[str]) -> torch.Tensor:
+        self.seen += replies
+        return torch.tensor([reply.count(self.letter) / max(1, len(reply)) for reply in replies])
+
+
+def test_assigned_rewards_are_trained_on_in_this_process(tmp_path):
+    other = Experiment(replace(SMALL, objectives=("brevity", "letters")), root=tmp_path, progress=False)
+    rewards = RewardSet({"brevity": Counted("a"), "letters": Counted("e")})
+    with pytest.raises(UserError, match="objective 'letters' is unknown"):
+        other.bench()
+    other.rewards = rewards
+    log = other.train_all(workers=2)
+    assert list(log.objective.unique()) == other.trained() == ["brevity", "letters"]
+    assert all(len(reward.seen) >= SMALL.ppo.episodes for reward in rewards.values())
+    assert other.rewards is other.bench().rewards is rewards
+    other.rewards = RewardSet(dict(rewards))
+    assert other.bench().rewards is other.rewards, "a bench has the rewards of now"
+
+
+def test_an_assigned_set_without_an_objective_is_told_before_training(tmp_path):
+    other = Experiment(replace(SMALL, objectives=("brevity", "diversity")), root=tmp_path, progress=False)
+    other.rewards = RewardSet({"brevity": Counted("a"), "asks": Counted("e")})
+    with pytest.raises(UserError, match="objective 'diversity' is unknown: expected one of brevity, asks"):
+        other.train_all(workers=1)
+    with pytest.raises(UserError, match="objective 'asks' is unknown: expected one of brevity, diversity"):
+        other.train("asks")
+    assert not other.folder.exists()
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["added", "replaced"])
+def test_rewards_of_this_session_are_trained_on_in_this_process(tmp_path, monkeypatch, replaced):
+    name, reward = ("diversity" if replaced else "letters"), Counted("e")
+    monkeypatch.setitem(REWARDS, name, lambda given: reward)
+    other = Experiment(replace(SMALL, objectives=("brevity", name)), root=tmp_path, progress=False)
+    other.train_all(workers=2)
+    assert other.trained() == ["brevity", name] and len(reward.seen) >= SMALL.ppo.episodes
+    assert {"policy", "brevity", name} <= set(other.evaluate((1, 1)).columns)
 
 
 def test_search_table_belongs_to_its_adapters(experiment):

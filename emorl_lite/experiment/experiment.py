@@ -24,8 +24,7 @@ from torch import Tensor
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import digest
-from emorl_lite.base.presets import OBJECTIVES, PRESETS, Preset
-from emorl_lite.base.types import Mix
+from emorl_lite.base.presets import OBJECTIVES, PRESETS, Mix, Preset
 from emorl_lite.base.workers import processes
 from emorl_lite.base.workspace import Workspace
 from emorl_lite.data.datasets import Dataset, load_dataset
@@ -39,11 +38,13 @@ from emorl_lite.experiment.options import kl_coefs, own_run, study_run
 from emorl_lite.experiment.side_by_side import follow
 from emorl_lite.lm.lengths import check_lengths
 from emorl_lite.lm.model import LanguageModel
-from emorl_lite.methods.base import Bench, Cost, Method, cost_of_finished
+from emorl_lite.methods.base import Method
+from emorl_lite.methods.bench import Bench, Cost, cost_of_finished
 from emorl_lite.methods.registry import make_method
 from emorl_lite.rewards.build import RewardBuilder
 from emorl_lite.rewards.objectives import RewardSet
 from emorl_lite.rewards.pairs import Pair
+from emorl_lite.rewards.registry import require_objectives
 from emorl_lite.rewards.small_world_judge import CrossEncoder
 from emorl_lite.rewards.text_judge import TextClassifier
 from emorl_lite.rewards.text_rewards import EPITOME, warm_start_examples
@@ -73,6 +74,7 @@ class Experiment:
         self.folder = self.home / f"{'' if own_data else Path(self.preset.data.path).stem + '-'}seed{self.seed}"
         self.study_folder = self.home / "study" / self.folder.name
         self.builder = RewardBuilder(self.workspace, self.progress)
+        self._assigned: RewardSet | None = None
         self._benches: dict[tuple[Path | None, bool], Bench] = {}
 
     @property
@@ -119,10 +121,18 @@ class Experiment:
         """A second copy that nobody trains: the yardstick of fluency and of the small world's classifiers."""
         return self.builder.frozen
 
-    @cached_property
+    @property
     def rewards(self) -> RewardSet:
-        """The rewards of the preset's objectives, guarded. Raises UserError for an objective that has none."""
-        return self.builder.rewards
+        """The rewards of the preset's objectives, guarded; or those that were assigned, as they are.
+
+        Raises UserError for an objective that has none in `REWARDS`.
+        """
+        return self.builder.rewards if self._assigned is None else self._assigned
+
+    @rewards.setter
+    def rewards(self, rewards: RewardSet) -> None:
+        self._assigned = rewards
+        self._benches.clear()
 
     def classifier(self, objective: str) -> CrossEncoder | TextClassifier:
         """The classifier of an objective: loaded, or trained (and saved)."""
@@ -182,6 +192,7 @@ class Experiment:
 
     def train(self, objective: str, resume: bool = True) -> pd.DataFrame:
         """Train (or finish, or load) the adapter of one objective. Returns its log with columns `objective` and `seed` added."""
+        require_objectives([objective], self.preset.objectives)
         folder = self.run_folder(objective)
         if not resume and self.is_published(folder):
             folder = self.folder / objective
@@ -211,16 +222,16 @@ class Experiment:
         """The adapters of all objectives; the logs one below the other.
 
         The runs know nothing of each other, so up to `workers` of them go on at the same time, in processes of their own, with the same
-        results (default: two on a CPU that has two cores, else one).
+        results (default: two on a CPU that has two cores, else one). Rewards that only this session has (assigned, or added to `REWARDS`)
+        are trained on one after the other in this process.
         """
         missing = [name for name in self.preset.objectives if name not in self.trained()]
         for name in missing:
             self.workspace.refuse_to_train(self.run_folder(name))
+            _ = self.rewards[name]  # the classifiers, once, before workers load them; and an objective without a reward is told now
         if workers is None:
             workers = min(2, os.cpu_count() or 1) if self.lm.device.type == "cpu" else 1
-        if workers > 1 and len(missing) > 1:
-            for name in self.preset.objectives:
-                _ = self.rewards[name]  # the classifiers, once, before the workers load them
+        if workers > 1 and len(missing) > 1 and self._assigned is None and self.builder.packaged():
             job = partial(_train_one, self.preset, self.seed, self.root, self.source)
             with processes(min(workers, len(missing))) as pool:
                 folders = [self.folder / name for name in missing]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -19,12 +18,12 @@ from emorl_lite.base.workspace import Workspace
 from emorl_lite.data.datasets import load_dataset
 from emorl_lite.data.small_world import grammar
 from emorl_lite.lm.model import LanguageModel
-from emorl_lite.rewards.metrics import Specificity, diversity_2
-from emorl_lite.rewards.objectives import Brevity, Fluency, Guarded, RewardSet
+from emorl_lite.rewards.objectives import Guarded, RewardSet
 from emorl_lite.rewards.pairs import Pair, steps
+from emorl_lite.rewards.registry import PACKAGED, REWARDS, MakeReward, make_reward, require_objectives
 from emorl_lite.rewards.small_world_judge import CrossEncoder, labelled, read_pairs, train_classifier
 from emorl_lite.rewards.text_judge import TextClassifier
-from emorl_lite.rewards.text_rewards import real_classifier, real_fluency
+from emorl_lite.rewards.text_rewards import real_classifier
 
 
 @dataclass
@@ -89,29 +88,17 @@ class RewardBuilder:
         return pd.concat(tables, ignore_index=True)
 
     @cached_property
+    def makers(self) -> dict[str, MakeReward]:
+        """How the rewards are made: what `REWARDS` says when it is first asked. Raises UserError for an objective that has none."""
+        require_objectives(self.preset.objectives, list(REWARDS))
+        return {name: REWARDS[name] for name in self.preset.objectives}
+
+    @cached_property
     def rewards(self) -> RewardSet:
         """The rewards of the preset's objectives, guarded. Raises UserError for an objective that has none."""
-        config = self.preset.rewards
+        ngram = self.preset.rewards.repeat_ngram
+        return RewardSet({name: Guarded(make_reward(name, make, self), name, ngram) for name, make in self.makers.items()})
 
-        def fluency() -> Fluency:
-            if isinstance(config, TextRewards):
-                return real_fluency(config, lambda: self.frozen, self.preset.model.device)
-            return Fluency(self.frozen, config.fluency_cap)
-
-        builders: dict[str, Callable[[], Any]] = {
-            "reflection": lambda: self.classifier("reflection").scores,
-            "empathy": lambda: self.classifier("empathy").scores,
-            "fluency": fluency,
-            "brevity": lambda: Brevity(config.brevity_cap),
-            "specificity": lambda: Specificity(self.frozen),
-            "diversity": lambda: diversity_2,
-        }
-        require_objectives(self.preset.objectives, list(builders))
-        return RewardSet({name: Guarded(builders[name](), name, config.repeat_ngram) for name in self.preset.objectives})
-
-
-def require_objectives(names: Sequence[str], known: Sequence[str]) -> None:
-    """Raise UserError for an objective that is not known."""
-    for name in names:
-        if name not in known:
-            raise UserError(f"objective {name!r} is unknown: expected one of {', '.join(known)}")
+    def packaged(self) -> bool:
+        """Whether a fresh process makes the same rewards: all are the package's, none was added or replaced in this session."""
+        return all(PACKAGED.get(name) is make for name, make in self.makers.items())

@@ -1,4 +1,6 @@
-"""The paper's evaluation metrics (EMORL, arXiv 2505.02579): coherence, specificity, diversity-2 and edit rate. None is ever trained on.
+"""The paper's evaluation metrics (EMORL, arXiv 2505.02579): coherence, specificity, diversity-2 and edit rate. No preset trains on them.
+
+Specificity and diversity-2 can be objectives too (`REWARDS`); for a policy trained on one of them it is no independent measure any more.
 
 Each is a function of N prompts and N replies with a Tensor [N] in [0, 1]. Words are compared in lower case and without punctuation, so
 the mark of an unfinished reply counts for nothing in the text metrics.
