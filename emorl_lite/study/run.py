@@ -106,6 +106,8 @@ class Study:
 
     def _run(self, experiment: Experiment, workers: int) -> dict[str, pd.DataFrame]:
         _ = experiment.rewards  # the classifiers, once, before the workers load them
+        if not experiment.builder.packaged():  # a reward of this session's REWARDS, which a worker could not build
+            workers = 1
         jobs = [(seed, name) for name in self._order() for seed in range(self.seeds)]
         todo = [job for job in jobs if not self._finished(*job)]
         with tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="job", file=sys.stdout, disable=not self.progress) as bar:
