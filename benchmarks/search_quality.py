@@ -33,9 +33,10 @@ from emorl_lite.data.datasets import load_dataset
 from emorl_lite.exact.optimum import best_weights
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.experiment.experiment import Experiment
-from emorl_lite.search.evaluation import TreeEvaluation, interval
+from emorl_lite.search.evaluation import TreeEvaluation
 from emorl_lite.search.grid import hierarchical_grid_search
 from emorl_lite.search.samplers import SEARCHES, best_so_far, find_weights
+from emorl_lite.search.statistics import interval
 
 ALL = OBJECTIVES + MORE_OBJECTIVES
 LISTED = {"bayesian": 60, "ucb": 60}

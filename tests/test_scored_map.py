@@ -20,8 +20,9 @@ from emorl_lite.exact.exact_map import ExactMap, exact_map
 from emorl_lite.exact.optimum import best_weights, exact_search
 from emorl_lite.exact.overlay import overlay
 from emorl_lite.exact.scored_map import scored_map
-from emorl_lite.search.evaluation import ReplyScores, TreeEvaluation, confirm, interval
+from emorl_lite.search.evaluation import ReplyScores, TreeEvaluation
 from emorl_lite.search.grid import full_grid, hierarchical_grid_search
+from emorl_lite.search.statistics import confirm, interval
 
 NAMES = ["a0", "a1", "a2", "a3", "a4"]
 

@@ -47,9 +47,9 @@ from emorl_lite.rewards.pairs import Pair
 from emorl_lite.rewards.registry import require_objectives
 from emorl_lite.rewards.small_world_judge import CrossEncoder
 from emorl_lite.rewards.text_judge import TextClassifier
-from emorl_lite.rewards.text_rewards import EPITOME, warm_start_examples
-from emorl_lite.search.evaluation import confirm
+from emorl_lite.rewards.text_rewards import EPITOME
 from emorl_lite.search.grid import SearchResult
+from emorl_lite.search.statistics import confirm
 from emorl_lite.training.parallel import team
 from emorl_lite.training.ppo import PPOTrainer
 
@@ -100,7 +100,7 @@ class Experiment:
 
     def warm_started(self) -> Path:
         """Folder of the preset's warm start, an adapter that all runs and seeds fold into their base: loaded, or trained (and kept)."""
-        from emorl_lite.training.warm_start import warm_start_adapter
+        from emorl_lite.training.warm_start import warm_start_adapter, warm_start_examples
 
         folder, options = self.workspace.place("warmstart"), self.preset.warm_start
         if (folder / "done.json").is_file():

@@ -14,7 +14,7 @@ import pandas as pd
 
 from emorl_lite.base.presets import MORE_OBJECTIVES, OBJECTIVES
 from emorl_lite.base.wording import counted, listing, number, signed, span
-from emorl_lite.search.evaluation import interval
+from emorl_lite.search.statistics import interval
 
 EXACT, CEILING = "exact map", "exact map of the test prompts"
 """Names in search_choice: the choice of the exact optimum, and of the optimum of the test clients themselves."""

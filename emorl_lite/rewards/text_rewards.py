@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -75,30 +74,6 @@ def real_fluency(config: TextRewards, frozen: Callable[[], LanguageModel], devic
         judge = replace(ModelConfig(), path=config.fluency_model, template="{prompt} ", device=device, max_prompt_tokens=512)
         return Fluency(LanguageModel.load(judge), config.fluency_cap, config.fluency_context)
     return Fluency(frozen(), config.fluency_cap, config.fluency_context)
-
-
-def warm_start_examples(dataset: Dataset, epitome: Path | None, seed: int = 0) -> list[tuple[str, str]]:
-    """What a base model is fine-tuned on before RL: PAIR's replies of all qualities, about 1 : 1 : 2, and short kind replies of EPITOME.
-
-    Bad replies are among them on purpose: RL needs a policy that does different things. Kind ones are, because a policy that never says
-    anything kind finds no reward for it.
-    """
-    rng = random.Random(f"warm-start-{seed}")
-    chosen: list[tuple[str, str]] = []
-    for prompt in dataset.prompts("train"):
-        examples = [e for e in dataset.examples("train") if e.prompt == prompt]
-        for quality, n in (("high", 1), ("medium", 1), ("low", 2)):
-            replies = [e.reply for e in examples if e.quality == quality and len(e.reply.split()) >= 3]
-            chosen += [(prompt, reply) for reply in rng.sample(replies, min(n, len(replies)))]
-    if epitome is not None:
-        kind = [p for p in empathy_pairs(epitome, "train", made=False) if p.empathy and _is_short(p, 30) and len(p.prompt.split()) <= 80]
-        chosen += [(p.prompt, p.reply) for p in rng.sample(kind, min(len(kind), len(chosen) // 4))]
-    rng.shuffle(chosen)
-    return chosen
-
-
-def _is_short(pair: Pair, words: int) -> bool:
-    return 4 <= len(pair.reply.split()) <= words
 
 
 def reply_qualities(classifier: TextClassifier, dataset: Dataset, split: str, change: Callable[[str], str] = str) -> dict[str, list[float]]:

@@ -1,12 +1,13 @@
 """Searches for weights, from points (notebook 04)."""
 
 from emorl_lite.base.weights import direction
-from emorl_lite.search.evaluation import AverageEvaluation, TreeEvaluation, confirm, interval
+from emorl_lite.search.evaluation import AverageEvaluation, TreeEvaluation
 from emorl_lite.search.grid import best_cell, count_redundancy, full_grid, hierarchical_grid_search
 from emorl_lite.search.pareto import controllability, expected_utility, hypervolume, igd_plus, non_dominated, steerability
 from emorl_lite.search.samplers import bayesian_search, find_weights, random_search
 from emorl_lite.search.score_table import SearchResult
 from emorl_lite.search.simplex_grid import compositions, small_simplices
+from emorl_lite.search.statistics import confirm, interval
 
 __all__ = [
     "AverageEvaluation",

@@ -13,7 +13,7 @@ from scipy import stats
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import listing, number
-from emorl_lite.search.evaluation import interval
+from emorl_lite.search.statistics import interval
 from emorl_lite.study.comparison import (
     BY_OWN_SEARCH,
     best_by_level,

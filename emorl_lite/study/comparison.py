@@ -14,7 +14,6 @@ import pandas as pd
 from scipy import stats
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.search.evaluation import interval
 from emorl_lite.search.pareto import (
     cardinality,
     controllability,
@@ -24,6 +23,7 @@ from emorl_lite.search.pareto import (
     non_dominated,
     steerability,
 )
+from emorl_lite.search.statistics import interval
 
 BY_GRID = ("grid", "default")
 """Settings chosen with equal effort: the best of the same grid of weights on validation prompts."""

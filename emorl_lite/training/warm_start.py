@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import random
 import tempfile
 import time
 import warnings
@@ -19,7 +20,34 @@ import torch
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import WarmStartConfig
+from emorl_lite.data.datasets import Dataset
 from emorl_lite.lm.model import LanguageModel
+from emorl_lite.rewards.pairs import Pair
+from emorl_lite.rewards.text_pairs import empathy_pairs
+
+
+def warm_start_examples(dataset: Dataset, epitome: Path | None, seed: int = 0) -> list[tuple[str, str]]:
+    """What a base model is fine-tuned on before RL: PAIR's replies of all qualities, about 1 : 1 : 2, and short kind replies of EPITOME.
+
+    Bad replies are among them on purpose: RL needs a policy that does different things. Kind ones are, because a policy that never says
+    anything kind finds no reward for it.
+    """
+    rng = random.Random(f"warm-start-{seed}")
+    chosen: list[tuple[str, str]] = []
+    for prompt in dataset.prompts("train"):
+        examples = [e for e in dataset.examples("train") if e.prompt == prompt]
+        for quality, n in (("high", 1), ("medium", 1), ("low", 2)):
+            replies = [e.reply for e in examples if e.quality == quality and len(e.reply.split()) >= 3]
+            chosen += [(prompt, reply) for reply in rng.sample(replies, min(n, len(replies)))]
+    if epitome is not None:
+        kind = [p for p in empathy_pairs(epitome, "train", made=False) if p.empathy and _is_short(p, 30) and len(p.prompt.split()) <= 80]
+        chosen += [(p.prompt, p.reply) for p in rng.sample(kind, min(len(kind), len(chosen) // 4))]
+    rng.shuffle(chosen)
+    return chosen
+
+
+def _is_short(pair: Pair, words: int) -> bool:
+    return 4 <= len(pair.reply.split()) <= words
 
 
 def tokenise_examples(lm: LanguageModel, examples: Sequence[tuple[str, str]]) -> list[dict[str, list[int]]]:
