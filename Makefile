@@ -97,7 +97,7 @@ lab: $(READY)
 	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/my_notebooks/00_task_and_tour.ipynb $(ARGS)
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # PyPI's torch for Linux carries CUDA (gigabytes): without a GPU, PyTorch's own CPU build comes first, if its server can be reached.

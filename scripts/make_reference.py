@@ -5,11 +5,11 @@ The same is trained on other instruction sets of this processor, which is how an
 sampled word follows, and the learning amplifies it. Only their scores are kept, as the spread that a reader's own run is compared with;
 a set that gives what another gave (on a processor without AVX-512, "native" is "avx2") is no further run and is left out.
 
-    assets/tiny/classifiers/<objective>/   classifier.safetensors, classifier.json, losses.csv
-    assets/tiny/seed<k>/<objective>/       adapter, done.json, log.csv
-    assets/tiny/policies.csv               scores of every policy by machine and seed; data/results/tiny_seeds.csv is the native part
-    assets/tiny/classifiers.csv            what the classifiers are worth on held-out replies, by machine and training seed
-    README.md                              its table of the seeds
+    emorl_lite/assets/tiny/classifiers/<objective>/   classifier.safetensors, classifier.json, losses.csv
+    emorl_lite/assets/tiny/seed<k>/<objective>/       adapter, done.json, log.csv
+    emorl_lite/assets/tiny/policies.csv               scores of every policy by machine and seed; in data/results/tiny_seeds.csv, native
+    emorl_lite/assets/tiny/classifiers.csv            what the classifiers are worth on held-out replies, by machine and training seed
+    README.md                                         its table of the seeds
 
 Finished parts under runs/reference/<machine>/ are reused, so the command goes on where it was stopped.
 """

@@ -2,7 +2,7 @@
 
 python scripts/paper_cubes.py --preset tiny --seeds 3 --out data/results/paper_cubes.csv
 
-The adapters are those in the repository; every search is resumable by itself.
+The adapters are the reference's; every search is resumable by itself.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Options:
 
     preset: str = "tiny"
     seeds: int = 3
-    levels: tuple[str, ...] = field(default=("hidden", "parameters", "probabilities"))
+    mixes: tuple[str, ...] = field(default=("hidden", "parameters", "probabilities"))
     """What is mixed."""
-    depth: int = 5
+    levels: int = 5
     """Levels of the search."""
     out: str = ""
     """CSV file (default: data/results/paper_cubes.csv for tiny, data/<preset>/paper_cubes.csv for others)."""
@@ -39,9 +39,9 @@ def points(options: Options) -> pd.DataFrame:
     """One row a point: seed, what, level, weights, scores, mean, note; `test` is the mean score of the chosen weights on test prompts."""
     parts = []
     for seed in range(options.seeds):
-        for mix in options.levels:
+        for mix in options.mixes:
             preset = get_preset(options.preset)
-            search = replace(preset.search, mix=mix, levels=options.depth)  # type: ignore[arg-type]
+            search = replace(preset.search, mix=mix, levels=options.levels)  # type: ignore[arg-type]
             experiment = Experiment(replace(preset, search=search), seed, progress=False, source="reference")
             result = experiment.search()
             confirmed = experiment.confirm(result)

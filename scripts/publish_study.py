@@ -16,7 +16,7 @@ from pathlib import Path
 import tyro
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.paths import data_root
+from emorl_lite.base.paths import data_root, shipped
 from emorl_lite.base.presets import get_preset
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.lm.adapters import adapter_digest
@@ -53,10 +53,12 @@ def copy(source: Path, target: Path, names: tuple[str, ...]) -> None:
 
 
 def publish(options: Options) -> Path:
-    """Copy everything to data/<preset>. Returns that folder."""
+    """Copy everything to data/<preset>. Returns that folder. Raises UserError for a preset whose run is read from elsewhere."""
     preset = get_preset(options.preset)
     root = Path(options.runs) if options.runs else None
     target = data_root() / preset.name
+    if shipped(preset.name) != target:
+        raise UserError(f"--preset {preset.name}: its run comes with the package; scripts/make_reference.py makes it")
     home = Experiment(preset, 0, root).home
     parts = [("warmstart", tuple(name for name in ADAPTER if name != "log.csv"))] if preset.warm_start.steps else []
     parts += [(f"classifiers/{objective}", CLASSIFIER) for objective in ("reflection", "empathy")]

@@ -133,9 +133,9 @@ def test_options_name_the_objectives_that_differ():
     ("read", "source", "text"),
     [
         ((), "mine", "trained on this machine"),
-        (NAMES, "reference", "the run in the repository, seed 3: they were not trained here"),
+        (NAMES, "reference", "the reference run, seed 3: they were not trained here"),
         (NAMES, "some/folder", "EMORL_RUN names, seed 3: they were not trained here"),
-        (("empathy",), "any", "logs of empathy are those of the run in the repository, seed 3; the others were trained on this machine"),
+        (("empathy",), "any", "logs of empathy are those of the reference run, seed 3; the others were trained on this machine"),
     ],
 )
 def test_it_is_said_whose_run_it_is(read, source, text):

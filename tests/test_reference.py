@@ -168,7 +168,7 @@ def test_the_study_trains_adapters_of_its_own_beside_the_experiments(tmp_path, m
 @pytest.mark.parametrize(
     ("preset", "seed", "source", "message"),
     [
-        ("t5", 0, "reference", "holds no reference run of the preset t5"),
+        ("t5", 0, "reference", "brings no reference run of the preset t5"),
         ("tiny", 0, "no/such/folder", "no/such/folder: no such folder of runs"),
         ("tiny", 99, "reference", "seed99/reflection: this run lacks it"),
     ],
@@ -238,7 +238,7 @@ def test_a_notebook_says_whose_run_it_reads(capsys, monkeypatch, tmp_path):
     monkeypatch.delenv("EMORL_SEED", raising=False)
     assert open_run("tiny").source == "reference"
     assert (
-        "run: the reference in the repository, seed 0; one set of classifiers serves all seeds; read, not trained here"
+        "run: the reference that comes with emorl_lite, seed 0; one set of classifiers serves all seeds; read, not trained here"
         in capsys.readouterr().out
     )
     assert open_run("tiny", "mine", seed=3).folder == tmp_path / "tiny" / "seed3"

@@ -59,7 +59,7 @@ class RewardConfig:
     brevity_cap: int = 40
     """Words at which brevity reaches 0: brevity = (cap - words) / cap, clipped to [0, 1]."""
     repeat_ngram: int = 4
-    """Every reward is multiplied by the share of distinct n-grams of this length (1 for a reply without repetition)."""
+    """A `Guarded` reward is multiplied by the share of distinct n-grams of this length (1 for a reply without repetition)."""
 
     def ready_made(self, objective: str) -> bool:
         """Whether the objective's classifier is one that somebody else trained."""

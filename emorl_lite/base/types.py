@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 Reward = Callable[[list[str], list[str]], Tensor]
-"""(prompts, replies) of N texts each -> scores [N] in [0, 1]. A reply that carries the UNFINISHED mark scores 0."""
+"""(prompts, replies) of N texts each -> scores [N] in [0, 1]. A `Guarded` reward scores a reply that carries the UNFINISHED mark 0."""
 
 
 def reward_name(reward: Reward) -> str:

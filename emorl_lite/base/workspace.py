@@ -21,9 +21,9 @@ class Workspace:
     root: Path | None = None
     """Of all runs; by default $EMORL_RUNS, or `runs/`."""
     source: str = ""
-    """Whose classifiers and adapters: "mine" (trained here, under runs/), "reference" (those in the repository), "any" (mine where they
-    are, else the repository's), or a folder laid out like assets/tiny. By default "mine" for the small world, which trains in minutes, and
-    "any" for the others."""
+    """Whose classifiers and adapters: "mine" (trained here, under runs/), "reference" (those that come with emorl_lite), "any" (mine
+    where they are, else the reference's), or a folder laid out like emorl_lite/assets/tiny. By default "mine" for the small world, which
+    trains in minutes, and "any" for the others."""
 
     def __post_init__(self) -> None:
         named_preset = PRESETS.get(self.preset.name)
@@ -34,7 +34,7 @@ class Workspace:
         if self.source == "reference" and self.published is None:
             if repository_root() is None and not shipped(self.preset.name).is_dir():
                 raise UserError(f"{shipped(self.preset.name)}: not here; {in_repository('reference runs of other presets than tiny')}")
-            raise UserError(f"the repository holds no reference run of the preset {self.preset.name} with these options; train one: 'mine'")
+            raise UserError(f"emorl_lite brings no reference run of the preset {self.preset.name} with these options; train one: 'mine'")
         if self.source not in ("mine", "any"):  # what is found with other adapters lies in another folder
             source_name = "reference" if self.source == "reference" else Path(self.source).resolve().name
             self.home = self.home.with_name(f"{name}-{source_name}") / folder_digest(self.published)
@@ -47,7 +47,7 @@ class Workspace:
         if self.source not in ("any", "reference"):
             if not Path(self.source).is_dir():
                 raise UserError(
-                    f"{self.source}: no such folder of runs; expected 'reference', 'mine', or a folder laid out like assets/tiny"
+                    f"{self.source}: no such folder of runs; expected 'reference', 'mine', or a folder laid out like emorl_lite/assets/tiny"
                 )
             return Path(self.source)
         folder, named_preset = shipped(self.preset.name), PRESETS.get(self.preset.name)
@@ -60,7 +60,7 @@ class Workspace:
         return folder if replace(named_preset, model=device, **keep) == self.preset else None
 
     def place(self, *parts: str) -> Path:
-        """Where a part lies, by `source`: among the runs, or in the repository."""
+        """Where a part lies, by `source`: among the runs, or in `published`."""
         own_path = self.home.joinpath(*parts)
         if self.published is None:
             return own_path

@@ -166,7 +166,7 @@ def read_pair(path: str | os.PathLike[str]) -> list[Example]:
 
 
 def read_table(path: str | os.PathLike[str], prompt_column: str, reply_column: str) -> list[Example]:
-    """Any .csv, .tsv, .json (a list of objects) or .jsonl file, one Example a row; levels and empathy are unknown.
+    """Any .csv, .tsv, .json (a list of objects) or .jsonl file, one Example a row; quality and empathy are unknown.
 
     `reply_column` may be empty: prompts only. A column named `topic` is kept. Psych8k: prompt_column="input", reply_column="output".
     """

@@ -264,7 +264,7 @@ def damaged(reply: Reply, how: str, rng: random.Random) -> Reply:
 
 @cache
 def grammar() -> Grammar:
-    """The repository's own grammar, read once."""
+    """The grammar that comes with the package, read once."""
     return Grammar.load()
 
 

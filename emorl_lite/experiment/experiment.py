@@ -4,7 +4,8 @@
     runs/<preset>/seed<k>/<objective>/        PPO: adapter, log.csv, samples.csv, checkpoint
     runs/<preset>/seed<k>/search.csv          every point of the search
 
-data/<preset>/ holds the same for runs that come with the repository: `source` says whose are used.
+The same comes with the package for tiny, in emorl_lite/assets/tiny/, and with the repository for others, in data/<preset>/: `source` says
+whose are used.
 
 Runs on a data file have the file's name before the seed: runs/<preset>/<file>-seed<k>/.
 """
@@ -164,6 +165,7 @@ class Experiment:
 
     @cached_property
     def dataset(self) -> Dataset:
+        """The preset's data. Raises UserError for a prompt that leaves the model no room for a reply."""
         dataset = load_dataset(self.preset.data)
         check_lengths(dataset, self.lm)
         return dataset
@@ -345,7 +347,7 @@ class Experiment:
         return report.score(self.rewards, self.seed, policy, prompts, replies)
 
     def evaluate(self, weights: Sequence[float] = ()) -> pd.DataFrame:
-        """Mean rewards of the data's own replies (by level), and of greedy replies of base, adapters and ensemble on test prompts.
+        """Mean rewards of the data's own replies (by quality), and of greedy replies of base, adapters and ensemble on test prompts.
 
         The ensemble is at these weights, else at those that the search found, else uniform; it is left out while an adapter is missing.
         """
@@ -358,7 +360,7 @@ class Experiment:
                 self.lm.load_adapter(self.run_folder(name), name)
         ensemble = None if missing else self.ensemble(chosen)
         policies = report.summary(self.lm, self.rewards, self.seed, trained, ensemble, prompts).assign(n=len(prompts))
-        return pd.concat([report.replies_by_level(self.rewards, self.seed, self.dataset), policies], ignore_index=True)
+        return pd.concat([report.replies_by_quality(self.rewards, self.seed, self.dataset), policies], ignore_index=True)
 
     def summary(self, weights: Sequence[float], prompts: Sequence[str] | None = None) -> pd.DataFrame:
         """Scores of base, single-objective models and ensemble on held-out test prompts, all decoded greedily."""

@@ -42,8 +42,8 @@ def summary(
     return pd.DataFrame(rows)
 
 
-def replies_by_level(rewards: RewardSet, seed: int, dataset: Dataset) -> pd.DataFrame:
-    """Scores of the data's own test replies, a row a level. Columns as `score` gives them, and n."""
+def replies_by_quality(rewards: RewardSet, seed: int, dataset: Dataset) -> pd.DataFrame:
+    """Scores of the data's own test replies, a row a quality. Columns as `score` gives them, and n."""
     rows = []
     examples = dataset.examples("test")
     for quality in dict.fromkeys(e.quality for e in examples):

@@ -37,7 +37,7 @@ def search_table_path(preset: Preset, folder: Path) -> Path:
 
 
 def evaluation(preset: Preset, lm: LanguageModel, tree: Tree, prompts: Sequence[str], score: Score) -> AverageEvaluation | TreeEvaluation:
-    """What a search asks: the mean scores of a weight vector, mixed at the preset's level."""
+    """What a search asks: the mean scores of a weight vector, mixing what `search.mix` says."""
     if preset.search.mix == "parameters":
         return AverageEvaluation(lm, preset.objectives, prompts, score)
     return TreeEvaluation(tree(prompts, mix=preset.search.mix), score)

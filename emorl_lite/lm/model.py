@@ -26,7 +26,7 @@ from emorl_lite.lm import adapters
 from emorl_lite.lm.devices import choose_device, cpu_has_bfloat16, half_precision, use_one_thread_for_tiny
 
 UNFINISHED = " […]"
-"""Marks a reply that reached the token limit before it ended. Every reward scores such a reply 0."""
+"""Marks a reply that reached the token limit before it ended. A `Guarded` reward scores such a reply 0."""
 
 
 @dataclass

@@ -81,14 +81,17 @@ class Bench:
 
     @property
     def names(self) -> list[str]:
+        """The objectives' names, in order."""
         return list(self.rewards)
 
     @cached_property
     def objectives(self) -> Objectives:
+        """All objectives as one function, whose scores are remembered."""
         return Objectives(self.rewards)
 
     @property
     def uniform(self) -> tuple[float, ...]:
+        """Equal weights that sum to one."""
         return (1 / len(self.rewards),) * len(self.rewards)
 
     def kl_coef(self, weights: Sequence[float]) -> float:

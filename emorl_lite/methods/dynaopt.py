@@ -17,10 +17,11 @@ EXPLORATION = 0.07
 
 
 class DynaOptWeights(DynamicWeights):
-    """A controller draws an arm: raise the weight of objective a, or (the last arm) leave the weights.
+    """A weighted sum of rewards whose weights two Exp3 bandits choose.
 
-    Raising is an update of a second bandit with arm a and reward 1, whose weights, divided by their sum, are the reward weights. At the
-    next validation the controller's reward is the mean improvement over the objectives.
+    The controller draws an arm: raise the weight of objective a, or (the last arm) leave the weights. Raising is an update of a
+    second bandit with arm a and reward 1, whose weights, divided by their sum, are the reward weights. At the next validation the
+    controller's reward is the mean improvement over the objectives.
     """
 
     kept = (*DynamicWeights.kept, "controller_weights", "arm", "raised_weights")

@@ -1,7 +1,7 @@
 """Every method by its name. Another one is a file in this folder and its line here.
 
 The study and the figures know a method by its `family`, `knob` and what it needs alone. (A new kind of knob, or further shared runs, are
-more than a method: they are read in `base`, `study` and `comparison`.)
+more than a method: they are read in `methods.base`, `methods.bench`, `study.run` and `study.comparison`.)
 """
 
 from __future__ import annotations

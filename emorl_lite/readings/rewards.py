@@ -32,7 +32,7 @@ def loss_reading(losses: pd.DataFrame, window: int = 20, early: int = 100) -> st
 
 
 def same_form_reading(area: float, scores: Mapping[str, float], handed: float) -> str:
-    """Whether reflection reads the client. `scores`: mean score by kind of `reward_checks.equal_form`; `handed`: of those handed on."""
+    """Whether reflection reads the client. `scores`: mean score by kind of `rewards.probes.equal_form`; `handed`: of those handed on."""
     this_client, flawed = scores["this client"], scores["one wrong element"]
     labels = " or ".join(number(label - 0.15) for label in (REFLECTION[1], REFLECTION[2]))
     return (

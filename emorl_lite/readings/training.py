@@ -39,7 +39,7 @@ def whose_run(experiment: Experiment) -> str:
     published = [name for name in experiment.preset.objectives if experiment.is_published(experiment.run_folder(name))]
     if not published:
         return f"These adapters were trained on this machine, seed {experiment.seed}."
-    source = "the run in the repository" if experiment.source in ("any", "reference") else "the run that EMORL_RUN names"
+    source = "the reference run" if experiment.source in ("any", "reference") else "the run that EMORL_RUN names"
     if len(published) == len(experiment.preset.objectives):
         return f"These are the logs of {source}, seed {experiment.seed}: they were not trained here."
     return f"The logs of {listing(published)} are those of {source}, seed {experiment.seed}; the others were trained on this machine."

@@ -1,7 +1,7 @@
 """Rewards: functions of (prompts, replies) with scores in [0, 1], one per objective.
 
-Every reward scores an unfinished reply 0 and is multiplied by a repetition guard, so that no objective can be won by running on or by
-saying the same thing again.
+A `Guarded` reward scores an unfinished reply 0 and is multiplied by a repetition guard, so that it cannot be won by running on or by
+saying the same thing again. (`RewardBuilder` guards all in `REWARDS`.)
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Guarded:
 
 @dataclass
 class RewardSet(Mapping[str, Reward]):
-    """The objectives of a run, by name."""
+    """The rewards of a run's objectives, by name."""
 
     rewards: dict[str, Reward]
 

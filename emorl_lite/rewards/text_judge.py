@@ -82,6 +82,7 @@ class TextClassifier:
 
     @property
     def device(self) -> torch.device:
+        """Where the encoder lies."""
         return next(self.model.parameters()).device
 
     def logits(self, prompts: Sequence[str], replies: Sequence[str]) -> Tensor:

@@ -13,7 +13,7 @@ from emorl_lite.study.comparison import (
     representative,
     with_intervals,
 )
-from emorl_lite.study.quality import quality
+from emorl_lite.study.quality import reply_quality
 from emorl_lite.study.run import FRONT_STEPS, Study
 from emorl_lite.study.tables import real_logs, real_tables, study_tables
 
@@ -31,9 +31,9 @@ __all__ = [
     "front_metrics",
     "paired",
     "paper",
-    "quality",
     "real_logs",
     "real_tables",
+    "reply_quality",
     "representative",
     "study_tables",
     "tally",

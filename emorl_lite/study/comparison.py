@@ -173,7 +173,7 @@ def consumption(convergence: pd.DataFrame, rows: pd.DataFrame, objectives: Seque
 
 
 def best_by_level(levels: pd.DataFrame) -> pd.DataFrame:
-    """Every level's mean score with the weights that are best on validation prompts, and the mean over all weights, for every seed.
+    """Every place of aggregation's mean score with the weights that are best on validation prompts, and over all weights, for every seed.
 
     Columns: level, seed, best, average; both scores are on test prompts. Raises UserError for an empty table.
     """

@@ -13,7 +13,9 @@ from emorl_lite.rewards.objectives import finished
 from emorl_lite.study.clients import CLIENTS
 
 
-def quality(method: Method, setting: Sequence[float], sets: Mapping[str, Sequence[str]], metrics: Mapping[str, Metric]) -> pd.DataFrame:
+def reply_quality(
+    method: Method, setting: Sequence[float], sets: Mapping[str, Sequence[str]], metrics: Mapping[str, Metric]
+) -> pd.DataFrame:
     """One row a test set: mean scores of greedy replies by every objective and metric, the share that ended, and mean words."""
     rows = []
     for name, prompts in sets.items():

@@ -42,7 +42,7 @@ from emorl_lite.search.pareto import non_dominated, utility_weights
 from emorl_lite.study.comparison import BY_OWN_SEARCH
 from emorl_lite.study.divergence import sampled_replies
 from emorl_lite.study.places import scores_by_place
-from emorl_lite.study.quality import quality, samples
+from emorl_lite.study.quality import reply_quality, samples
 from emorl_lite.study.tables import table_path
 
 RUNS: dict[str, Budget] = {job: budget for budget, job in OBJECTIVE_RUNS.items()}
@@ -264,7 +264,7 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
                 preset.transfer.name: experiment.transfer_prompts(),
             }
             metrics = evaluation_metrics(experiment.frozen) | {"coherence": Coherence(experiment.frozen, k=1)}
-            tables["quality"] = quality(method, setting, sets, metrics)
+            tables["quality"] = reply_quality(method, setting, sets, metrics)
             tables["samples"] = samples(method, setting)
     for table, frame in tables.items():
         frame.insert(0, "seed", seed)

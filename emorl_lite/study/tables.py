@@ -56,5 +56,5 @@ def real_logs(preset: str, objectives: Sequence[str]) -> pd.DataFrame:
     if not parts and repository_root() is None:
         raise UserError(f"{shipped(preset)}: not here; {in_repository('the training logs of real runs')}")
     if not parts:
-        raise UserError(f"data/{preset}: no training logs; python -m emorl_lite study --preset {preset}, then scripts/publish_study.py")
+        raise UserError(f"{shipped(preset)}: no training logs; python -m emorl_lite study --preset {preset}, then scripts/publish_study.py")
     return pd.concat(parts, ignore_index=True)

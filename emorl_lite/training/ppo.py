@@ -1,4 +1,6 @@
-"""PPO for LoRA policies in one readable file, in the manner of cleanrl: pure functions first, then the trainer.
+"""PPO for LoRA policies, in the manner of cleanrl: pure functions, two estimators (PPO, RLOO), the trainer.
+
+Sampling is in `rollout`, what is trained in `policy`.
 
 One switch, `PPOConfig.estimator`, turns it into the estimator of the EMORL paper's code: k samples a prompt, a leave-one-out baseline, no
 critic. Sources: PPO, arXiv 1707.06347; GAE, arXiv 1506.02438; KL in the reward, arXiv 1909.08593; RLOO, arXiv 2402.14740.
@@ -172,8 +174,8 @@ class RLOO:
 class PPOTrainer:
     """Train one adapter on one reward: sample replies, score them, penalise their distance from the base, estimate advantages, update.
 
-    `reward` may be a `PenalisedReward`, whose weights change while the policy trains. `watch` are other rewards that are only logged, as
-    columns named by their keys. `policy` and `team` are for other kinds of policies (methods/) and several processes (parallel).
+    `reward` may be a `PenalisedReward`: a subclass may change its weights while the policy trains. `watch` are other rewards that are only
+    logged, as columns named by their keys. `policy` and `team` are for other kinds of policies (methods/) and several processes (parallel).
     `folder` receives log.csv, samples.csv, checkpoint/, the final adapter and done.json; without it nothing is written. The adapter is made
     (seeded) if the model lacks it; one that is there must come from this folder, unless `start_from_loaded` says to train on from it.
     The policy runs without dropout, so that the ratio before the first update is 1. Results depend on `seed`, not on torch's global state.

@@ -1,7 +1,7 @@
 """Small helpers that keep notebook cells short: a start line, prose with computed numbers, and tables that read well.
 
-Two environment variables choose for all notebooks at once: EMORL_RUN ("reference", "mine", or a folder laid out like assets/tiny) and
-EMORL_SEED.
+Two environment variables choose for all notebooks at once: EMORL_RUN ("reference", "mine", or a folder laid out like
+emorl_lite/assets/tiny) and EMORL_SEED.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def start(preset: str = "tiny") -> Preset:
 def open_run(preset: str = "tiny", run: str = "reference", seed: int = 0) -> Experiment:
     """Start a notebook on one run: its model, rewards, adapters and data. Prints whose run it is.
 
-    `run`: "reference", the run in the repository; "mine", what is trained on this machine (now, where it is not there yet); or a folder
-    laid out like assets/tiny. $EMORL_RUN and $EMORL_SEED go before the arguments.
+    `run`: "reference", the run that comes with emorl_lite; "mine", what is trained on this machine (now, where it is not there yet); or a
+    folder laid out like emorl_lite/assets/tiny. $EMORL_RUN and $EMORL_SEED go before the arguments.
     Raises UserError if there is no such run, or for a bad seed.
     """
     chosen = start(preset)
@@ -58,7 +58,7 @@ def open_run(preset: str = "tiny", run: str = "reference", seed: int = 0) -> Exp
         state = f"; {', '.join(missing)}: trained when first needed" if missing else ", trained already"
         print(f"run: yours, seed {number}{state}")
     else:
-        source = "the reference in the repository" if run == "reference" else "another one, as EMORL_RUN says"
+        source = "the reference that comes with emorl_lite" if run == "reference" else "another one, as EMORL_RUN says"
         hint = ' (yours: RUN = "mine")' if run == "reference" else ""
         print(f"run: {source}, seed {number}; one set of classifiers serves all seeds; read, not trained here{hint}")
     return experiment
@@ -70,7 +70,7 @@ def size(preset: Preset, tiny: int, real: int) -> int:
 
 
 def committed(name: str, folder: str = "results") -> Any:
-    """What comes with the repository, from `data/<folder>/` or the run of that preset: a CSV as a DataFrame, a JSON as plain data."""
+    """A committed table, of `data/results/` or of the run that comes with a preset: a CSV as a DataFrame, a JSON as plain data."""
     path = (data_root() / folder if folder == "results" else shipped(folder)) / name
     if not path.is_file():
         raise UserError(
