@@ -9,11 +9,15 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
+    GemmaConfig,
+    GemmaForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -64,6 +68,13 @@ def network(kind: str, seed: int = 0):
             resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, **ids,
         )  # fmt: skip
         return GPT2LMHeadModel(config).eval()
+    if kind in ("qwen2", "gemma"):
+        make, model = (Qwen2Config, Qwen2ForCausalLM) if kind == "qwen2" else (GemmaConfig, GemmaForCausalLM)
+        config = make(
+            vocab_size=V, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+            head_dim=16, max_position_embeddings=64, tie_word_embeddings=True, initializer_range=0.3, **ids,
+        )  # fmt: skip
+        return model(config).eval()
     config = T5Config(
         vocab_size=V, d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, dropout_rate=0.0, initializer_factor=3.0,
         decoder_start_token_id=0, pad_token_id=0, eos_token_id=2,
@@ -72,7 +83,7 @@ def network(kind: str, seed: int = 0):
 
 
 def language_model(kind: str = "llama", adapters: int = 0, seed: int = 0, **config) -> LanguageModel:
-    """A random model of kind llama, gpt2 or t5 with that many random adapters (not the identity)."""
+    """A random model of kind llama, gpt2, t5, qwen2 or gemma with that many random adapters (not the identity)."""
     seq2seq = kind == "t5"
     template = "{prompt} <sep>" if seq2seq else "<bos> {prompt} <sep>"
     options = {"template": template, "max_prompt_tokens": 24, "max_new_tokens": 8, "lora_r": 4, "lora_alpha": 8} | config

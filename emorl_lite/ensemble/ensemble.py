@@ -21,6 +21,7 @@ from emorl_lite.base.presets import Mix
 from emorl_lite.base.weights import check_weights
 from emorl_lite.lm.forward import adapters_in_rows, check_adapters, swapped_forward
 from emorl_lite.lm.model import Encoded, LanguageModel
+from emorl_lite.lm.text import check_texts
 
 Head = Callable[[Tensor], Tensor]
 
@@ -95,6 +96,7 @@ class EnsembleLM:
 
         `weights`: [N], or one row a prompt [B, N]; the ensemble's own if None. `options` go to transformers' generate().
         """
+        prompts = check_texts(prompts, "prompt")
         w = self._rows_of_weights(weights, len(prompts))
         texts: list[str] = []
         for i in range(0, len(prompts), batch_size):

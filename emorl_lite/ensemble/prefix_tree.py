@@ -40,7 +40,7 @@ class PrefixTree:
     for those dropped for lack of memory. (Sampled replies share their prompt; each sample has a tree of its own from there.)
 
     Nodes are numbered; node r < B * S is the empty reply to prompt r // S, sample r % S. A leaf is a whole reply: it ends with the
-    end-of-text token, or at `max_new_tokens` without one.
+    model's end token (one of them), or at `max_new_tokens` without one.
 
     `mix`: what is mixed, as in EnsembleLM; "hidden" is also "logits". `samples` = 0 decodes greedily. Otherwise S replies per prompt are
     sampled at `temperature` with common random numbers: token = argmax_v (w.z_v / temperature + g_v), where the Gumbel noise g depends on
@@ -204,7 +204,8 @@ class PrefixTree:
         return np.hstack([weights, np.ones((len(weights), 1))]) if self.samples else weights
 
     def is_leaf(self, nodes: np.ndarray) -> np.ndarray:
-        return (self._token[nodes] == self.lm.tokenizer.eos_token_id) | (self._depth[nodes] == self.max_new_tokens)
+        tokens = self._token[nodes]
+        return np.logical_or.reduce([tokens == end for end in self.lm.end_ids]) | (self._depth[nodes] == self.max_new_tokens)
 
     def children(self, nodes: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """The nodes that follow by these tokens. New ones are read when they are run."""

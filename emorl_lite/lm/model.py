@@ -22,8 +22,9 @@ from transformers.utils import logging
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import how_to_get, resolve
 from emorl_lite.base.presets import ModelConfig
-from emorl_lite.lm import adapters
+from emorl_lite.lm import adapters, decoding
 from emorl_lite.lm.devices import choose_device, cpu_has_bfloat16, half_precision, use_one_thread_for_tiny
+from emorl_lite.lm.text import Template, Words, check_texts
 
 UNFINISHED = " […]"
 """Marks a reply that reached the token limit before it ended. A `Guarded` reward scores such a reply 0."""
@@ -44,7 +45,11 @@ class Encoded:
 
 
 class LanguageModel:
-    """A causal or encoder-decoder model, its tokenizer and its adapters."""
+    """A causal or encoder-decoder model, its tokenizer and its adapters.
+
+    Decoding is greedy, or plain sampling, unless a call says otherwise: what the model's own generation config asks for is set aside.
+    Raises UserError for a tokenizer without padding or end, a model that forbids tokens, or a template without {prompt}.
+    """
 
     def __init__(self, model: PreTrainedModel | PeftModel, tokenizer: Any, config: ModelConfig | None = None):
         self.model: Any = model
@@ -55,6 +60,10 @@ class LanguageModel:
         self.seq2seq = bool(model.config.is_encoder_decoder)
         if tokenizer.pad_token_id is None:
             raise UserError(f"{self.config.path}: the tokenizer has no padding token")
+        self.end_ids, self.set_aside = decoding.take_over_decoding(self.base, tokenizer, self.config.path)
+        """Tokens that end a reply (the tokenizer's own first), and what the model's generation config asked for beyond special tokens."""
+        self.words = Words(tokenizer, self.end_ids)
+        self.template = Template(self.config.template, self.words, add_special_tokens=self.seq2seq)
         use_one_thread_for_tiny(model)
 
     @classmethod
@@ -78,9 +87,20 @@ class LanguageModel:
             tokenizer.pad_token = tokenizer.eos_token
         if config.warm_start:
             model = adapters.merge_warm_start(model, config.warm_start, config.path)
+        lm = cls(model, tokenizer, config)
         if not quiet:
             print(f"{config.path}: {model.num_parameters():,} parameters on {device}, {dtype}")
-        return cls(model, tokenizer, config)
+            lm._print_what_differs()
+        return lm
+
+    def _print_what_differs(self) -> None:
+        """One line on what was set aside, one on marks of the template that are no tokens; nothing where there is none."""
+        if self.set_aside:
+            options = ", ".join(f"{key}={value}" for key, value in self.set_aside.items())
+            print(f"{self.config.path}: set aside from its generation config, so that replies are greedy unless you ask: {options}")
+        if self.template.split_marks:
+            marks = ", ".join(f"{mark} ({n} token{'s' * (n != 1)})" for mark, n in self.template.split_marks.items())
+            print(f"{self.config.path}: the template's marks are no control tokens of its tokenizer, which reads them as text: {marks}")
 
     @cached_property
     def warm_start_digest(self) -> str:
@@ -122,9 +142,8 @@ class LanguageModel:
     # -- text in, tokens out
 
     def prompt_ids(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of the filled templates, unpadded and unchecked."""
-        texts = [self.config.template.format(prompt=p) for p in prompts]
-        return self.tokenizer(texts, add_special_tokens=self.seq2seq).input_ids if texts else []
+        """Token ids of the filled templates, unpadded, of any length. Raises UserError unless all prompts are texts."""
+        return self.template.ids(check_texts(prompts, "prompt"))
 
     def prompt_limit(self) -> int:
         """Longest prompt that leaves room for a reply, in tokens."""
@@ -132,10 +151,11 @@ class LanguageModel:
         return min(self.config.max_prompt_tokens, room)
 
     def encode(self, prompts: Sequence[str]) -> Encoded:
-        """Tokenise and pad. Raises UserError for an empty list or a prompt longer than the limit."""
-        if not len(prompts):
+        """Tokenise and pad. Raises UserError for an empty list, what is no text, or a prompt longer than the limit."""
+        prompts = check_texts(prompts, "prompt")
+        if not prompts:
             raise UserError("no prompts: the data set is empty")
-        ids = self.prompt_ids(prompts)
+        ids = self.template.ids(prompts)
         for row, line in enumerate(ids):
             if len(line) > self.prompt_limit():
                 raise UserError(f"prompt {row + 1}: {len(line)} tokens, longer than the model's limit of {self.prompt_limit()}")
@@ -151,46 +171,52 @@ class LanguageModel:
         return Encoded(torch.tensor(rows, device=self.device), mask.long().to(self.device))
 
     def encode_replies(self, replies: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """(ids, mask) [B, T] of given replies, right-padded; finished ones end with EOS."""
-        ids = []
-        for text in replies:
-            finished = not text.endswith(UNFINISHED)
-            line = self.tokenizer(text.removesuffix(UNFINISHED), add_special_tokens=False).input_ids
-            ids.append([*line, self.tokenizer.eos_token_id] if finished else line)
-        padded = self._pad(ids, left=False)
+        """(ids, mask) [B, T] of given replies, right-padded; finished ones end with EOS (`end_ids[0]`)."""
+        replies = check_texts(replies, "reply")
+        lines = self.words.ids([text.removesuffix(UNFINISHED) for text in replies])
+        finished = [not text.endswith(UNFINISHED) for text in replies]
+        padded = self._pad([[*line, self.end_ids[0]] if done else line for line, done in zip(lines, finished, strict=True)], left=False)
         return padded.ids, padded.mask
 
+    def is_end(self, tokens: Tensor) -> Tensor:
+        """Which tokens end a reply: bool, of the same shape."""
+        return decoding.is_end(tokens, self.end_ids)
+
     def reply_mask(self, tokens: Tensor) -> Tensor:
-        """1 up to and including the first EOS of each row, [B, T]."""
-        ended = tokens == self.tokenizer.eos_token_id
+        """1 up to and including the first end token of each row, [B, T]."""
+        ended = self.is_end(tokens)
         return (ended.cumsum(1) - ended.long() == 0).long()
 
     def decode(self, tokens: Tensor) -> list[str]:
-        """Reply texts; a reply without EOS gets the UNFINISHED mark."""
-        mask = self.reply_mask(tokens).bool()
-        tokens = tokens.masked_fill(~mask, self.tokenizer.pad_token_id)
-        finished = (tokens == self.tokenizer.eos_token_id).any(1).tolist()
+        """Reply texts; a reply without an end token gets the UNFINISHED mark."""
+        ended = self.is_end(tokens)
+        finished = ended.any(1).tolist()
+        tokens = tokens.masked_fill(ended | ~self.reply_mask(tokens).bool(), self.tokenizer.pad_token_id)
         texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [t.strip() if done else t.strip() + UNFINISHED for t, done in zip(texts, finished, strict=True)]
 
     @torch.no_grad()
     def generate(self, inputs: Encoded, **options: Any) -> Tensor:
-        """Reply tokens [B * num_return_sequences, T] by `transformers`' generate(); greedy unless `do_sample=True`."""
+        """Reply tokens [B * num_return_sequences, T] by `transformers`' generate(); greedy unless `do_sample=True`.
+
+        `options` are generate()'s; none is taken from the model.
+        """
         options = {"do_sample": False, "max_new_tokens": self.config.max_new_tokens} | options
         if options["do_sample"]:
             options = {"top_k": 0, "top_p": 1.0} | options
         training = self.model.training
         self.model.eval()
-        special = {"pad_token_id": self.tokenizer.pad_token_id, "eos_token_id": self.tokenizer.eos_token_id}
+        special = {"pad_token_id": self.tokenizer.pad_token_id, "eos_token_id": self.end_ids}
         try:
-            sequences = self.model.generate(input_ids=inputs.ids, attention_mask=inputs.mask, **special, **options)
+            output = self.model.generate(input_ids=inputs.ids, attention_mask=inputs.mask, **(special | options))
         finally:
             self.model.train(training)
+        sequences = output if isinstance(output, Tensor) else output.sequences
         return sequences[:, 1:] if self.seq2seq else sequences[:, inputs.ids.shape[1] :]
 
     def reply(self, prompts: Sequence[str], batch_size: int = 64, **options: Any) -> list[str]:
         """Reply texts, one per prompt (greedy by default)."""
-        texts: list[str] = []
+        prompts, texts = check_texts(prompts, "prompt"), list[str]()
         for i in range(0, len(prompts), batch_size):
             texts += self.decode(self.generate(self.encode(prompts[i : i + batch_size]), **options))
         return texts
@@ -238,7 +264,10 @@ class LanguageModel:
     @torch.no_grad()
     def score_texts(self, prompts: Sequence[str], replies: Sequence[str], batch_size: int = 128) -> tuple[Tensor, Tensor]:
         """log-probabilities [N, T] of reply tokens (EOS included) given their prompts, and the mask [N, T]. An empty prompt means none."""
+        prompts = check_texts(prompts, "prompt")
         ids, mask = self.encode_replies(replies)
+        if len(prompts) != len(ids):
+            raise UserError(f"{len(prompts)} prompts, {len(ids)} replies: expected one reply a prompt")
         logp = torch.zeros(ids.shape, dtype=torch.float32, device=self.device)
         lengths = mask.sum(1)
         for rows in lengths.argsort().split(batch_size):  # batches of similar length

@@ -117,7 +117,7 @@ class Specificity:
                 states = self.lm.base.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
             else:
                 states = self.lm.base(input_ids=ids, attention_mask=mask, output_hidden_states=True, use_cache=False).hidden_states[-1]
-            token_mask = (mask * (ids != self.lm.tokenizer.eos_token_id))[..., None]
+            token_mask = (mask * (ids != self.lm.end_ids[0]))[..., None]
             pooled.append((states.float() * token_mask).sum(1) / token_mask.sum(1).clamp(min=1))
         return torch.cat(pooled).cpu()
 

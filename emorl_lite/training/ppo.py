@@ -350,7 +350,7 @@ class PPOTrainer:
     def _row(self, rollout: Rollout, scores: Tensor) -> dict[str, float]:
         """Columns of the log about a rollout [N, T]. KL is measured here as it is, whatever weight the penalty gives it."""
         kl = kl_per_token(rollout.logp, rollout.ref_logp, rollout.mask).sum(1)
-        ended = (rollout.tokens == self.lm.tokenizer.eos_token_id) & rollout.mask.bool()
+        ended = self.lm.is_end(rollout.tokens) & rollout.mask.bool()
         return {
             "step": self.steps,
             "episodes": self.episodes,

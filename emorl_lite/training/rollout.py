@@ -127,7 +127,7 @@ def sample(lm: LanguageModel, inputs: Encoded, k: int, temperature: float, polic
         next_tokens = draw(logp)
         tokens[rows, t] = next_tokens
         measured.write((rows, t), logp, hidden, next_tokens)
-        active = (next_tokens != lm.tokenizer.eos_token_id).nonzero().squeeze(-1)
+        active = (~lm.is_end(next_tokens)).nonzero().squeeze(-1)
         if not len(active):
             break
         if len(active) < len(rows):

@@ -57,13 +57,12 @@ def tokenise_examples(lm: LanguageModel, examples: Sequence[tuple[str, str]]) ->
     Raises UserError for a pair that does not fit the model's context.
     """
     prompts = lm.prompt_ids([prompt for prompt, _ in examples])
-    eos = lm.tokenizer.eos_token_id
+    eos, end = lm.end_ids[0], lm.tokenizer.convert_ids_to_tokens(lm.end_ids[0])
     rows = []
     for number, (prompt, (_, text)) in enumerate(zip(prompts, examples, strict=True), start=1):
-        reply = lm.tokenizer(text, add_special_tokens=False).input_ids
-        while reply and reply[-1] == eos:
-            reply.pop()
-        reply.append(eos)
+        while text.rstrip().endswith(end):  # an end that is written out is the one that is added
+            text = text.rstrip().removesuffix(end).rstrip()
+        reply = [*lm.words.ids([text])[0], eos]
         if len(prompt) + len(reply) > lm.context:
             raise UserError(f"example {number}: {len(prompt) + len(reply)} tokens, longer than the model's context of {lm.context}")
         rows.append({"input_ids": prompt + reply, "completion_mask": [0] * len(prompt) + [1] * len(reply)})
