@@ -501,8 +501,9 @@ def test_early_stop(tmp_path):
         (lambda n: torch.zeros(n, 1), "expected 8 scores"),
         (lambda n: torch.tensor([0.0, 0.0, float("nan"), *[0.0] * (n - 3)]), "row 3"),
         (lambda n: torch.tensor([0.0, float("inf"), *[0.0] * (n - 2)]), "row 2"),
-        (lambda n: torch.zeros(n, dtype=torch.int64), "int64"),
-        (lambda n: [0.0] * n, "list"),
+        (lambda n: torch.zeros(n, dtype=torch.complex64), "0j"),
+        (lambda n: ["good"] * n, "row 1: score 'good'"),
+        (lambda n: None, "got None"),
     ],
 )
 def test_a_bad_reward_is_named_and_the_checkpoint_stays(tmp_path, scores, message):

@@ -82,7 +82,7 @@ def test_each_distinct_reply_is_scored_once():
 
 
 def test_a_score_that_is_no_number_is_told():
-    with pytest.raises(UserError, match="objective a1: no finite score for the reply"):
+    with pytest.raises(UserError, match=r"reward 'a1', row 1: score nan of reply .* is not finite"):
         scored_map(exact_map(tree(2)), lambda p, r: score(p, r) | {"a1": torch.full((len(p),), float("nan"))})
     with pytest.raises(UserError, match="objective 'warmth': not scored"):
         scored_map(exact_map(tree(2)), score, ["a0", "warmth"])

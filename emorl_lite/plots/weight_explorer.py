@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import ipywidgets
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.scores import as_scores
 from emorl_lite.search.evaluation import Score
 
 ALL_ZERO = "All weights are zero: every word gets the same score, so there is no reply. Raise a weight."
@@ -64,7 +65,7 @@ def render(ensemble: Replies, score: Score, prompt: str, weights: Mapping[str, f
     if not any(weights.values()):
         return Explored(prompt, dict(weights), "", {})
     [reply] = ensemble.reply([prompt], weights=tuple(weights.values()))
-    scores = {name: float(values[0]) for name, values in score([prompt], [reply]).items()}
+    scores = {name: float(as_scores(values, [reply], name)[0]) for name, values in score([prompt], [reply]).items()}
     return Explored(prompt, dict(weights), reply, scores)
 
 

@@ -6,13 +6,14 @@ saying the same thing again. (`RewardBuilder` guards all in `REWARDS`.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.scores import scores_of
 from emorl_lite.base.types import Reward
 from emorl_lite.lm.model import UNFINISHED, LanguageModel
 from emorl_lite.rewards.metrics import words
@@ -74,18 +75,19 @@ class Brevity:
 class Guarded:
     """A reward that an unfinished, repetitive or empty reply cannot win."""
 
-    score: Callable[[list[str], list[str]], Tensor]
+    score: Reward
     name: str
     repeat_ngram: int = 4
 
     def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
-        """Scores [N] in [0, 1]."""
+        """Scores [N] in [0, 1]. Raises UserError unless there is a prompt and one finite number a reply."""
         if len(prompts) != len(replies):
             raise UserError(f"reward {self.name!r}: {len(prompts)} prompts but {len(replies)} replies")
         if not replies:
             return torch.zeros(0)
         nonempty = torch.tensor([1.0 if r.removesuffix(UNFINISHED).strip() else 0.0 for r in replies])
-        return self.score(prompts, replies) * finished(replies) * repetition_guard(replies, self.repeat_ngram) * nonempty
+        scores = scores_of(self.score, prompts, replies, self.name)
+        return scores * finished(replies) * repetition_guard(replies, self.repeat_ngram) * nonempty
 
 
 @dataclass
@@ -106,8 +108,8 @@ class RewardSet(Mapping[str, Reward]):
         return len(self.rewards)
 
     def scores(self, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, Tensor]:
-        """Scores [N] of every objective."""
-        return {name: reward(list(prompts), list(replies)) for name, reward in self.rewards.items()}
+        """Scores [N] of every objective. Raises UserError unless each gives one finite number a reply."""
+        return {name: scores_of(reward, prompts, replies, name) for name, reward in self.rewards.items()}
 
     def means(self, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, float]:
         """Mean score of every objective: what the search maximises the mean of."""

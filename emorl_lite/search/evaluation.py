@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.scores import as_scores
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.forward import folded
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.search.score_table import Weights
 
-Score = Callable[[list[str], list[str]], Mapping[str, Tensor]]
-"""(prompts, replies) of n texts each -> scores [n] of every objective: `RewardSet.scores`."""
+Score = Callable[[list[str], list[str]], Mapping[str, Tensor] | Mapping[str, ArrayLike]]
+"""(prompts, replies) of n texts each -> scores [n] of every objective, as a reward may return them: `RewardSet.scores`."""
 
 
 class ReplyScores:
@@ -28,18 +31,18 @@ class ReplyScores:
         self._cache: dict[tuple[str, str], np.ndarray] = {}
 
     def __call__(self, prompts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
-        """Scores [n, K], K the objectives in the order of `names`. Raises UserError for a score that is not finite."""
+        """Scores [n, K], K the objectives in the order of `names`. Raises UserError unless each gives one finite number a reply."""
         pairs = list(zip(prompts, replies, strict=True))
         unscored = [pair for pair in dict.fromkeys(pairs) if pair not in self._cache]
         if unscored:
-            scores = self.score([prompt for prompt, _ in unscored], [reply for _, reply in unscored])
+            replies_to_score = [reply for _, reply in unscored]
+            scores = self.score([prompt for prompt, _ in unscored], list(replies_to_score))
+            if not isinstance(scores, Mapping):
+                raise UserError(f"scores: expected those of every objective by its name, got {type(scores).__name__}")
             self.names = list(scores)
-            table = np.stack([np.asarray(values.detach().cpu(), dtype=np.float64) for values in scores.values()], 1)
-            for (prompt, reply), line in zip(unscored, table, strict=True):
-                if not np.isfinite(line).all():
-                    name = self.names[int(np.flatnonzero(~np.isfinite(line))[0])]
-                    raise UserError(f"objective {name}: no finite score for the reply {reply!r} to {prompt!r}")
-                self._cache[prompt, reply] = line
+            columns = [as_scores(values, replies_to_score, name) for name, values in scores.items()]
+            table = torch.stack([column.double() for column in columns], 1).numpy()
+            self._cache.update(zip(unscored, table, strict=True))
             self.scored += len(unscored)
         return np.stack([self._cache[pair] for pair in pairs]) if pairs else np.empty((0, len(self.names)))
 

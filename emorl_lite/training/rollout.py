@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache
 
-from emorl_lite.base.errors import UserError
-from emorl_lite.base.types import Reward, reward_name
+from emorl_lite.base.scores import scores_of
+from emorl_lite.base.types import Reward
 from emorl_lite.lm.forward import folded
 from emorl_lite.lm.model import Encoded, LanguageModel
 
@@ -200,17 +200,4 @@ def collect(
 
 def score(reward: Reward, prompts: Sequence[str], replies: Sequence[str], name: str | None = None) -> Tensor:
     """Scores [N] as float32 on the CPU. Raises UserError, naming the reward and the row, unless there is one finite number a reply."""
-    name = name or reward_name(reward)
-    scores = reward(list(prompts), list(replies))
-    if not isinstance(scores, Tensor) or not scores.is_floating_point():
-        kind = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
-        raise UserError(f"reward {name!r}: expected a float tensor of {len(replies)} scores, got {kind}")
-    if scores.shape != (len(replies),):
-        raise UserError(f"reward {name!r}: expected {len(replies)} scores, one a reply, got shape {tuple(scores.shape)}")
-    scores = scores.detach().float().cpu()
-    invalid = (~scores.isfinite()).nonzero().flatten().tolist()
-    if invalid:
-        raise UserError(
-            f"reward {name!r}, row {invalid[0] + 1}: score {scores[invalid[0]].item()} of reply {replies[invalid[0]]!r} is not finite"
-        )
-    return scores
+    return scores_of(reward, prompts, replies, name).float()
