@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -19,11 +20,14 @@ from transformers.modeling_outputs import BaseModelOutput
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import Mix
 from emorl_lite.base.weights import check_weights
+from emorl_lite.lm.examination import PROBE_TOKENS, check_mixable
 from emorl_lite.lm.forward import adapters_in_rows, check_adapters, swapped_forward
 from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.lm.text import check_texts
 
 Head = Callable[[Tensor], Tensor]
+_MIXES: WeakSet[Any] = WeakSet()
+"""Models that passed `EnsembleLM._examine`."""
 
 
 def mix_hidden(head: Head, hidden: Tensor, w: Tensor) -> Tensor:
@@ -57,7 +61,8 @@ class EnsembleLM:
     All adapters read the same prefix, whatever is mixed:
     "hidden" (the paper) mixes last hidden states, "logits" mixes after the head (the same up to rounding), "probabilities" mixes
     distributions. Weights are non-negative and need not sum to one: under greedy decoding w and c·w give the same text; under sampling
-    for mix "hidden" or "logits" their size acts as an inverse temperature. `signed` allows negative weights: with base and policy as the
+    for mix "hidden" or "logits" their size acts as an inverse temperature. (A head with a bias adds it once: weights are then divided by
+    their sum.) `signed` allows negative weights: with base and policy as the
     two members they extrapolate beyond the policy (DeRa).
 
     `lm` is borrowed only while a method runs, and can train or reply on its own in between; adapters are read anew at every call.
@@ -81,11 +86,13 @@ class EnsembleLM:
         if mix not in MIX:
             raise UserError(f"mix {mix!r}: choose {', '.join(MIX)} (parameters: average_parameters)")
         check_adapters(lm, self.adapters)
+        self.head = check_mixable(lm, mix)
         n = len(self.adapters)
         if signed and mix == "probabilities":
             raise UserError("mix 'probabilities': a mixture of distributions has no negative weights")
         self.signed = signed
         self.weights = check_weights([1 / n] * n if weights is None else weights, n, signed)
+        self._examine()
 
     # -- replies
 
@@ -128,9 +135,40 @@ class EnsembleLM:
 
     # -- the borrowed model
 
+    def _examine(self) -> None:
+        """Raise UserError, with a number, unless one-hot weights give each adapter's own logits: once a model, by one short probe."""
+        lm, n = self.lm, len(self.adapters)
+        if lm.base in _MIXES:
+            return
+        words = int(lm.base.get_input_embeddings().weight.shape[0])  # type: ignore[union-attr, arg-type]
+        ids = (torch.arange(PROBE_TOKENS, device=lm.device)[None] * 7 + 3) % words
+        text, reply = Encoded(ids, torch.ones_like(ids)), ids[:, :2]
+        active = lm.model.active_adapter
+        try:
+            with torch.no_grad():
+                one_hot = torch.cat([self.forward_reply(text, reply, torch.ones_like(reply), row)[0] for row in torch.eye(n)])
+                alone = []
+                for name in self.adapters:
+                    lm.use(name)
+                    alone.append(lm.forward_reply(text, reply, torch.ones_like(reply))[0])
+        except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
+            reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+            raise UserError(f"{lm.config.path}: this model cannot run several adapters in one batch ({reason})") from error
+        finally:
+            lm.use(active)
+        logits = torch.cat(alone).float()
+        if self.mix == "probabilities":
+            logits = logits.log_softmax(-1)
+        difference, size = float((one_hot.float() - logits).abs().max()), float(logits.abs().max())
+        if not difference <= (1e-3 if lm.base.dtype in (torch.float32, torch.float64) else 5e-2) * max(1.0, size):
+            raise UserError(f"{lm.config.path}: with all weight on one adapter the ensemble's logits are {difference:.2g} off")
+        _MIXES.add(lm.base)
+
     def _rows_of_weights(self, weights: Sequence[Any] | Tensor | None, B: int) -> Tensor:
         """Checked weights as [B, N]."""
         w = self.weights if weights is None else check_weights(weights, len(self.adapters), self.signed)
+        if self.head.bias:  # else the bias would be added sum_i w_i times
+            w = w / w.sum(-1, keepdim=True)
         if w.dim() == 2 and len(w) != B:
             raise UserError(f"weights: {len(w)} rows for {B} prompts; give one row a prompt, or {len(self.adapters)} numbers for all")
         return w.expand(B, -1).to(self.lm.device)
@@ -152,14 +190,18 @@ class EnsembleLM:
             yield
 
     def _mixing_head(self, w: Tensor, hidden_states: list[Tensor] | None) -> Head:
-        head, mix = self.lm.head.forward, MIX[self.mix]
+        plain, mix, scale = self.lm.head.forward, MIX[self.mix], self.head.scale
+
+        def head(hidden: Tensor) -> Tensor:
+            return plain(hidden) if scale == 1.0 else plain(hidden) * scale
 
         def forward(rows: Tensor) -> Tensor:
             hidden = rows.unflatten(0, (-1, len(self.adapters)))  # [B * copies, N, T, d]
             if hidden_states is not None:
                 hidden_states.append(hidden)
             copies = len(hidden) // len(w)  # beams or samples of one prompt, which stand together
-            return mix(head, hidden, w.repeat_interleave(copies, 0))
+            mixed = mix(head, hidden, w.repeat_interleave(copies, 0))
+            return mixed if scale == 1.0 else mixed / scale  # the model's own forward multiplies by it again
 
         return forward
 

@@ -21,10 +21,12 @@ from emorl_lite.lm.model import LanguageModel
 
 
 def blocks(lm: LanguageModel) -> tuple[Sequence[nn.Module], nn.Module]:
-    """(the decoder's L blocks, its final norm)."""
+    """(the decoder's L blocks, its final norm). Raises UserError for a model whose parts have other names."""
     decoder = lm.base.get_decoder()
-    layers = next(module for name in ("layers", "h", "block") if (module := getattr(decoder, name, None)) is not None)
-    norm = next(module for name in ("norm", "ln_f", "final_layer_norm") if (module := getattr(decoder, name, None)) is not None)
+    layers = next((module for name in ("layers", "h", "block") if (module := getattr(decoder, name, None)) is not None), None)
+    norm = next((module for name in ("norm", "ln_f", "final_layer_norm") if (module := getattr(decoder, name, None)) is not None), None)
+    if layers is None or norm is None:
+        raise UserError(f"{lm.config.path}: a layer ensemble does not find this model's {'blocks' if layers is None else 'final norm'}")
     return layers, norm
 
 
@@ -44,8 +46,8 @@ class LayerEnsemble(EnsembleLM):
         count = len(blocks(lm)[0])
         if not 0 <= layer <= count:
             raise UserError(f"layer {layer}: the model has {count}, choose 0 to {count}")
-        super().__init__(lm, adapters, weights)
         self.layer = layer
+        super().__init__(lm, adapters, weights)
 
     @contextmanager
     def _mixing(self, w: Tensor, hidden_states: list[Tensor] | None = None) -> Iterator[None]:

@@ -24,6 +24,7 @@ from emorl_lite.base.presets import Mix
 from emorl_lite.base.weights import weight_rows
 from emorl_lite.ensemble.ragged import Ragged, first_best
 from emorl_lite.ensemble.tree_model import TreeModel
+from emorl_lite.lm.examination import check_mixable
 from emorl_lite.lm.forward import check_adapters
 from emorl_lite.lm.model import LanguageModel
 
@@ -76,11 +77,14 @@ class PrefixTree:
         if len(set(adapters)) < max(2, len(adapters)):
             raise UserError(f"adapters: at least 2 different ones are needed, got {', '.join(adapters) or 'none'}")
         check_adapters(lm, adapters)
+        check_mixable(lm, mix, bool(samples))
         if seed < 0:
             raise UserError(f"seed: expected 0 or more, got {seed}")
         limit = lm.config.max_new_tokens if max_new_tokens is None else max_new_tokens
         self.model = TreeModel(lm, adapters, prompts, max_rows)
         longest = 1 if lm.seq2seq else int(self.model.prompt_tokens.max())
+        self.model.check_window(longest + limit)
+        self.model.examine()
         if not 1 <= limit <= lm.context - longest + lm.seq2seq:
             raise UserError(f"max_new_tokens {limit}: the model reads {lm.context} tokens, {longest} of them a prompt's")
         self.lm, self.prompts, self.adapters = lm, list(prompts), list(adapters)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -17,9 +18,12 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.ensemble.tree_cache import TreeCache
+from emorl_lite.lm.examination import attention_window, head_facts
 from emorl_lite.lm.forward import adapters_in_rows, swapped_forward
-from emorl_lite.lm.model import LanguageModel
+from emorl_lite.lm.model import Encoded, LanguageModel
 
+_READS_TREES: WeakSet[Any] = WeakSet()
+"""Models that passed `TreeModel.examine`."""
 MEMORY = 2**31
 """Bytes that the cache rows may take if no number of rows is given."""
 
@@ -33,20 +37,29 @@ class TreeModel:
         adapters: Sequence[str],
         prompts: Sequence[str],
         max_rows: int | None = None,
+        encoded: Encoded | None = None,
     ):
-        """`max_rows`: most cache rows at a time; as many as fit into MEMORY bytes if None."""
+        """`max_rows`: most cache rows at a time; as many as fit into MEMORY bytes if None. `encoded`: instead of `prompts`."""
         self.lm, self.adapters = lm, list(adapters)
-        self.prompts = lm.encode(prompts)
+        self.prompts = lm.encode(prompts) if encoded is None else encoded
         self.prompt_tokens = self.prompts.mask.sum(1).cpu().numpy()  # [B]
+        self.scale = head_facts(lm).scale
         config = lm.base.config.get_text_config(decoder=True)
-        if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()):
-            raise UserError(f"{lm.config.path}: some of its layers do not attend to the whole text; a tree of prefixes needs that")
+        self.window = attention_window(config)
         layers = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
         self.row_bytes = self._row_bytes(config, layers)
         self.cache = TreeCache(layers, len(self.adapters), max_rows or max(1024, MEMORY // self.row_bytes))
         self.passes = 0
         self._hidden_states: list[Tensor] = []
         self._encoded: dict[int, list[tuple[Tensor, Tensor]]] = {}  # of a prompt: keys and values [N, H, P, head size] of every layer
+
+    def check_window(self, longest: int) -> None:
+        """Raise UserError if some layer looks back on less than a text of this many tokens."""
+        if self.window is not None and self.window < longest:
+            how = f"look back on {self.window} tokens alone" if self.window else "keep no tokens"
+            raise UserError(
+                f"{self.lm.config.path}: some of its layers {how}, and texts have up to {longest}; a tree of prefixes needs them whole"
+            )
 
     def _row_bytes(self, config: Any, layers: int) -> int:
         """Bytes of one cache row: keys and values of one token for all adapters and layers."""
@@ -73,7 +86,59 @@ class TreeModel:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[R, N, V] of hidden states [R, N, d]."""
-        return self._project(hidden)
+        logits: Tensor = self._project(hidden)
+        return logits if self.scale == 1.0 else logits * self.scale
+
+    def examine(self) -> None:
+        """Raise UserError, with a number, unless the model reads a tree as it reads a text: once for each model, by one short probe.
+
+        The first prompt and one token more, read through the cache, against each adapter's own pass without a cache.
+        """
+        if self.lm.base in _READS_TREES:
+            return
+        probe = TreeModel(self.lm, self.adapters, [], self.cache.max_rows, self.prompts[:1])
+        token = int(self.prompts.ids[0, -1])
+        length = int(self.prompt_tokens[0])
+        try:
+            with probe.reading():
+                rows = probe.cache.reserve(1 if self.lm.seq2seq else length)
+                first = probe.logits(probe.read_prompts(np.zeros(1, dtype=np.int64), torch.tensor(list(rows), device=self.lm.device)))
+                (row,) = probe.cache.reserve(1)
+                numbers = {name: np.array([x]) for name, x in {"which": 0, "tokens": token, "positions": length, "rows": row}.items()}
+                if self.lm.seq2seq:
+                    numbers["positions"] = np.array([1])
+                second = probe.logits(probe.read_tokens(paths=np.array([[*rows, row]]), **numbers))
+            ours = torch.stack([first[0], second[0]], 1).double().cpu()  # [N, 2, V]
+            theirs = self._uncached(token)
+        except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
+            reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+            raise UserError(f"{self.lm.config.path}: this model cannot read a tree of prefixes ({reason})") from error
+        difference, size = float((ours - theirs).abs().max()), float(theirs.abs().max())
+        if not difference <= (1e-3 if self.lm.base.dtype in (torch.float32, torch.float64) else 5e-2) * max(1.0, size):
+            raise UserError(
+                f"{self.lm.config.path}: read as a tree of prefixes, its logits differ by {difference:.2g} from those of a whole text"
+            )
+        _READS_TREES.add(self.lm.base)
+
+    def _uncached(self, token: int) -> Tensor:
+        """The head's output (scaled) [N, 2, V] after the first prompt, and after this token, of each adapter without a cache."""
+        kept: list[Tensor] = []
+        plain, active = self.lm.head.forward, self.lm.model.active_adapter
+
+        def keeping(hidden: Tensor) -> Tensor:
+            kept.append(plain(hidden)[:, -2:] * self.scale)
+            return plain(hidden)
+
+        reply = torch.tensor([[token, token]], device=self.lm.device)
+        training = self.lm.model.training
+        self.lm.model.eval()
+        with torch.no_grad(), swapped_forward(self.lm.head, keeping):
+            for name in self.adapters:
+                self.lm.use(name)
+                self.lm.forward_reply(self.prompts[:1], reply, torch.ones_like(reply))
+        self.lm.use(active)
+        self.lm.model.train(training)
+        return torch.cat(kept).double().cpu()
 
     # -- passes
 
