@@ -485,6 +485,65 @@ def test_a_log_with_a_columns_old_name_goes_on(tmp_path):
     pd.testing.assert_frame_equal(trainer(**options).train(), resumed)
 
 
+def test_a_refused_run_changes_nothing(tmp_path):
+    """Neither the adapter in the model nor the disk: an empty folder would hide a run that comes with the package."""
+    lm = tiny.language_model("llama")
+    trainer(lm, folder=tmp_path / "one").train()
+    before = states(lm, "reflection")
+    with pytest.raises(UserError, match="reward"):
+        trainer(lm, lambda p, r: wordy(p, r), folder=tmp_path / "one", start_from_loaded=False).train()
+    with pytest.raises(UserError, match="is in the model already"):
+        trainer(lm, folder=tmp_path / "two", start_from_loaded=False)
+    trainer(lm, folder=tmp_path / "one", start_from_loaded=False)  # made, and not trained
+    assert same(states(lm, "reflection"), before) and not (tmp_path / "two").exists()
+    assert lm.origin["reflection"] == str((tmp_path / "one").resolve()) and not lm.unfinished
+
+
+def test_two_trainers_of_one_folder_leave_one_run(tmp_path):
+    lm = tiny.language_model("llama")
+    first, second = (trainer(lm, folder=tmp_path, start_from_loaded=False) for _ in range(2))
+    log = first.train()
+    trained = states(lm, "reflection")
+    assert any(p.abs().max() > 0 for name, p in trained.items() if "lora_B" in name)
+    pd.testing.assert_frame_equal(second.train(), log)
+    assert same(states(lm, "reflection"), trained)
+    fresh = tiny.language_model("llama")
+    fresh.load_adapter(tmp_path, "reflection")
+    assert same(states(fresh, "reflection"), trained)
+
+
+def test_a_run_from_a_loaded_adapter_goes_on_and_is_read_again(tmp_path):
+    """Interrupted, in the same process and in another; finished; and not started again from its own end."""
+    config, lm = replace(QUICK, checkpoint_every=1), tiny.language_model("llama")
+    trainer(lm, folder=tmp_path / "start").train()
+
+    def loaded() -> object:
+        model = tiny.language_model("llama")
+        model.load_adapter(tmp_path / "start", "reflection")
+        return model
+
+    options = {"config": config, "start_from_loaded": True, "seed": 5}
+    expected = trainer(loaded(), folder=tmp_path / "whole", **options).train().drop(columns="seconds")
+    for other_process in (False, True):
+        folder, model = tmp_path / f"cut{other_process}", loaded()
+        with pytest.raises(Killed):
+            trainer(model, killer(2), folder=folder, **options).train()
+        model = loaded() if other_process else model
+        log = trainer(model, folder=folder, **options).train()
+        pd.testing.assert_frame_equal(log.drop(columns="seconds"), expected, check_exact=True)
+        again = trainer(model, killer(0), folder=folder, **options).train()
+        pd.testing.assert_frame_equal(again.drop(columns="seconds"), expected, check_exact=True)
+        with pytest.raises(UserError, match="load the adapter that it started from"):
+            trainer(model, folder=folder, **options).train(resume=False)
+
+
+def test_a_watched_reward_may_have_a_columns_old_name(tmp_path):
+    watch = {"objective": lambda p, r: wordy(p, r) / 2}
+    disk, memory = trainer(folder=tmp_path, watch=watch).train(), trainer(watch=watch).train()
+    pd.testing.assert_frame_equal(disk.drop(columns="seconds"), memory.drop(columns="seconds"))
+    assert_close(torch.tensor(disk.objective.to_numpy()), torch.tensor(disk.reward.to_numpy()) / 2)
+
+
 def test_early_stop(tmp_path):
     config = replace(QUICK, episodes=80, lr=1e-9, early_stop=True, patience=2, tolerance=0.5)
     log = trainer(config=config, validation_prompts=tiny.PROMPTS, folder=tmp_path, reward=lambda p, r: wordy(p, r) + 0.5).train()

@@ -236,3 +236,37 @@ def test_tables_carry_their_provenance(tmp_path):
     facts = json.loads(path.with_suffix(".json").read_text())
     assert facts["preset"] == "tiny" and facts["seed"] == 3 and facts["torch"]
     assert pd.read_csv(path).a.tolist() == [1.5]
+
+
+def test_what_is_in_the_model_is_what_the_folders_hold(tmp_path):
+    """An adapter of another run, or one whose training was interrupted, is replaced by the finished one."""
+    one = Experiment(TINY, 0, tmp_path, progress=False, source="reference")
+    two = Experiment(TINY, 1, tmp_path, progress=False, source="reference")
+    two.lm = one.lm
+    one.load_adapters()
+    two.load_adapters()
+    for name in TINY.objectives:
+        assert one.lm.origin[name] == str(two.run_folder(name).resolve())
+    one.lm.unfinished.add("empathy")
+    with torch.no_grad():
+        for key, p in one.lm.model.named_parameters():
+            if ".empathy." in key:
+                p.zero_()
+    two.load_adapters()
+    fresh = Experiment(TINY, 1, tmp_path, progress=False, source="reference")
+    fresh.load_adapters()
+    ours, theirs = (dict(lm.model.named_parameters()) for lm in (two.lm, fresh.lm))
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs if "lora_" in key)
+
+
+def test_a_published_adapter_that_was_loaded_does_not_stand_in_the_way_of_ones_own(tmp_path):
+    preset = replace(TINY, ppo=replace(TINY.ppo, episodes=32, batch_size=16, validate_every=0))
+    experiment = Experiment(TINY, 0, tmp_path, progress=False, source="any")
+    experiment.train("fluency")
+    assert experiment.is_published(experiment.run_folder("fluency"))
+    assert experiment.bench() is experiment.bench() and experiment.bench(str(tmp_path / "b")) is experiment.bench(tmp_path / "b")
+    (experiment.folder / "fluency").mkdir(parents=True)  # what a refused run used to leave
+    assert Experiment(TINY, 0, tmp_path, progress=False, source="any").trained() == list(TINY.objectives)
+    experiment.preset = preset  # a short run of one's own
+    log = experiment.train("fluency", resume=False)
+    assert len(log) == 2 and (experiment.folder / "fluency" / "done.json").is_file()

@@ -132,7 +132,7 @@ def test_only_what_is_missing_is_done_again(small, monkeypatch):
 @pytest.mark.slow
 def test_other_options_are_told_from_these(small):
     other = Study(replace(SMALL, study=replace(SMALL.study, budget=64)), 2, ["uniform"], small.root, progress=False)
-    with pytest.raises(UserError, match=r"made with study = .*use another folder"):
+    with pytest.raises(UserError, match=r"made with study.budget = 48, now 64; choose another --runs"):
         other.run(workers=1)
     with pytest.raises(UserError, match="method 'sarsa' is unknown"):
         Study(SMALL, 1, ["sarsa"], small.root)

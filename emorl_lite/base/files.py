@@ -82,6 +82,17 @@ RENAMED_COLUMNS = {"objective": "penalised_reward"}
 """Columns of tables that were written before they had these names."""
 
 
+def old_names(columns: Sequence[str]) -> dict[str, str]:
+    """Those of these columns that are another's old name, and today's. A table that has both names is of today."""
+    return {old: new for old, new in RENAMED_COLUMNS.items() if old in columns and new not in columns}
+
+
+def read_log(path: Path) -> pd.DataFrame:
+    """A finished run's log, under today's names of columns."""
+    log = pd.read_csv(path)
+    return log.rename(columns=old_names(list(log.columns)))
+
+
 class Table:
     """A CSV file that grows by rows, flushed at once, and can be cut back to a step. Without a path it lives in memory alone."""
 
@@ -130,7 +141,9 @@ class Table:
     def _read(path: Path) -> list[dict[str, str]]:
         """The rows on disk, under today's names of columns."""
         with path.open(encoding="utf-8", newline="") as file:
-            return [{RENAMED_COLUMNS.get(k, k): v for k, v in row.items()} for row in csv.DictReader(file)]
+            reader = csv.DictReader(file)
+            names = old_names(reader.fieldnames or [])
+            return [{names.get(k, k): v for k, v in row.items()} for row in reader]
 
 
 def number(cell: str) -> int | float | str:

@@ -65,7 +65,7 @@ class Workspace:
         if self.published is None:
             return own_path
         published_path = self.published.joinpath(*parts)
-        return own_path if self.source == "any" and (own_path.exists() or not published_path.exists()) else published_path
+        return own_path if self.source == "any" and (_holds_something(own_path) or not published_path.exists()) else published_path
 
     def is_published(self, folder: Path) -> bool:
         """Whether a folder holds what others trained: nothing is written there."""
@@ -83,3 +83,8 @@ def folder_digest(folder: Path | None) -> str:
     for file in sorted(folder.rglob("*.safetensors") if folder else ()):
         hasher.update(file.read_bytes())
     return hasher.hexdigest()[:8]
+
+
+def _holds_something(path: Path) -> bool:
+    """Whether there is a file, or a folder that is not empty: a refused run leaves an empty one."""
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))

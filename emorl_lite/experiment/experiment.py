@@ -24,7 +24,7 @@ import pandas as pd
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import digest
+from emorl_lite.base.files import digest, read_log
 from emorl_lite.base.presets import OBJECTIVES, PRESETS, Mix, Preset
 from emorl_lite.base.workers import processes
 from emorl_lite.base.workspace import Workspace
@@ -201,9 +201,10 @@ class Experiment:
         if self.is_published(folder):
             if not (folder / "done.json").is_file():
                 self.workspace.refuse_to_train(folder)
-            if objective not in self.lm.adapters:
-                self.lm.load_adapter(folder, objective)
-            return pd.read_csv(folder / "log.csv").assign(objective=objective, seed=self.seed)
+            self._load(objective)
+            return read_log(folder / "log.csv").assign(objective=objective, seed=self.seed)
+        if self.published is not None and self.lm.origin.get(objective) == str((self.published / self.folder.name / objective).resolve()):
+            self.lm.remove_adapter(objective)  # the published one was loaded, and one's own is asked for
         trainer = PPOTrainer(
             self.lm,
             objective,
@@ -245,8 +246,15 @@ class Experiment:
         if len(self.trained()) < len(self.preset.objectives):
             self.train_all()
         for name in self.preset.objectives:
-            if name not in self.lm.adapters:
-                self.lm.load_adapter(self.run_folder(name), name)
+            self._load(name)
+
+    def _load(self, name: str) -> None:
+        """The finished adapter of an objective in the model, in the place of another one of its name."""
+        folder = self.run_folder(name)
+        if name in self.lm.adapters and self.lm.origin.get(name) == str(folder.resolve()) and name not in self.lm.unfinished:
+            return
+        self.lm.remove_adapter(name)
+        self.lm.load_adapter(folder, name)
 
     def ensemble(self, weights: Sequence[float] | None = None, mix: Mix = "hidden") -> EnsembleLM:
         """The ensemble of this experiment's adapters, uniform weights by default."""
@@ -263,8 +271,9 @@ class Experiment:
         None: it is kept in this process alone. `own_runs`: methods that combine single-objective adapters take this experiment's; else
         the bench is the study's, whose adapters (`study-<objective>`) share the budget among them. The same arguments give the same bench.
         """
-        bench_folder = self.study_folder if folder == "study" else folder
-        if (bench_folder, own_runs) not in self._benches:
+        bench_folder = self.study_folder if folder == "study" else Path(folder) if folder else None
+        known = self._benches.get((bench_folder, own_runs))
+        if known is None or known.lm is not self.lm:
             preset = self.preset
             self._benches[bench_folder, own_runs] = Bench(
                 lm=self.lm,
@@ -356,8 +365,7 @@ class Experiment:
         if chosen and missing:
             raise UserError(f"--weights: no adapter for {missing[0]!r} in {self.folder}; train it first")
         for name in trained:
-            if name not in self.lm.adapters:
-                self.lm.load_adapter(self.run_folder(name), name)
+            self._load(name)
         ensemble = None if missing else self.ensemble(chosen)
         policies = report.summary(self.lm, self.rewards, self.seed, trained, ensemble, prompts).assign(n=len(prompts))
         return pd.concat([report.replies_by_quality(self.rewards, self.seed, self.dataset), policies], ignore_index=True)

@@ -18,7 +18,7 @@ from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.scores import Column, Objectives
 from emorl_lite.rewards.objectives import RewardSet
 from emorl_lite.training.penalised_reward import PenalisedReward
-from emorl_lite.training.policy import AdapterPolicy, own_adapter
+from emorl_lite.training.policy import AdapterPolicy, make_anew, own_adapter
 from emorl_lite.training.ppo import PPOTrainer
 from emorl_lite.training.run_folder import ADDED_OFF, OF_STUDY
 
@@ -139,7 +139,9 @@ class Bench:
             if folder and (folder / "done.json").is_file():
                 record = json.loads((folder / "done.json").read_text(encoding="utf-8"))
                 check_identity(folder / "done.json", record["identity"], identity)
-            own_adapter(AdapterPolicy(self.lm, name), folder, self.seed, start_from_loaded=False)
+            policy = AdapterPolicy(self.lm, name)
+            if own_adapter(policy, folder, self.seed, start_from_loaded=False, recorded={}).left_behind:
+                make_anew(policy, self.seed)
             if folder and record:
                 self.lm.load_adapter(folder, name)
                 return Cost(**record["cost"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import read_log
 from emorl_lite.base.paths import data_root, repository_root, shipped
 from emorl_lite.base.project import in_repository
 
@@ -52,7 +53,7 @@ def real_logs(preset: str, objectives: Sequence[str]) -> pd.DataFrame:
     for file in sorted(shipped(preset).glob("seed*/*/log.csv")):
         objective = Path(file).parent.name
         if objective in objectives:
-            parts.append(pd.read_csv(file).assign(objective=objective, seed=int(file.parent.parent.name.removeprefix("seed"))))
+            parts.append(read_log(file).assign(objective=objective, seed=int(file.parent.parent.name.removeprefix("seed"))))
     if not parts and repository_root() is None:
         raise UserError(f"{shipped(preset)}: not here; {in_repository('the training logs of real runs')}")
     if not parts:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import digest
 from emorl_lite.base.presets import PPOConfig
-from emorl_lite.base.quiet import quietly
+from emorl_lite.lm.adapters import examine_loaded
 from emorl_lite.lm.forward import folded
 from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.training.rollout import Rollout, collect, trim
@@ -69,27 +70,51 @@ def decode_in_parts(lm: LanguageModel, inputs: Encoded) -> list[str]:
     return texts
 
 
-def own_adapter(policy: AdapterPolicy, folder: Path | str | None, seed: int, start_from_loaded: bool) -> dict[str, str]:
+@dataclass(frozen=True)
+class Ownership:
+    """What a run found in the model under its adapter's name."""
+
+    left_behind: bool = False
+    """An earlier trainer of the same folder left it: it is the run's own, in whatever state."""
+    started_from: str = ""
+    """Digest of the adapter that the run trains on from; empty for a run that starts at the base."""
+
+
+def own_adapter(policy: AdapterPolicy, folder: Path | None, seed: int, start_from_loaded: bool, recorded: Mapping[str, Any]) -> Ownership:
     """See to it that the adapter in the model is the run's own: made now, or left by an earlier trainer of the same folder.
 
-    Two owners of one name would train on from each other's weights. With `start_from_loaded` that is what is wanted; the digest that is
-    returned then tells the run from one that started at the base. Raises UserError for an adapter of another run.
+    Two owners of one name would train on from each other's weights. `recorded`: the identity of the run that the folder holds.
+    Nothing in the model is changed but by adding a missing adapter. Raises UserError for an adapter of another run.
     """
-    lm, name, run_folder = policy.lm, policy.adapter, str(Path(folder).resolve()) if folder is not None else None
+    lm, name, own = policy.lm, policy.adapter, str(folder.resolve()) if folder is not None else None
+    is_own = own is not None and lm.origin.get(name) == own
     if start_from_loaded:
         if name not in lm.adapters:
             raise UserError(f"adapter {name!r} is not loaded, so there is nothing to start from: load_adapter() comes first")
+        examine_loaded(lm.model, [name])  # rollouts fold it into the weights, which is exact for plain LoRA alone
+        if is_own and recorded.get("started_from"):
+            return Ownership(left_behind=True, started_from=str(recorded["started_from"]))
+        if is_own:
+            raise UserError(f"adapter {name!r} has been trained already by a run that cannot go on: load the one to start from again")
+        lm.origin[name] = own
         tensors = [x.detach().float().cpu().numpy().tobytes() for key, x in lm.model.named_parameters() if f".{name}." in key]
-        return {"started_from": digest(b"".join(tensors))}
-    if name in lm.adapters:
-        if run_folder is None or lm.origin.get(name) != run_folder:
-            origin = lm.origin.get(name) or "made in this process"
-            raise UserError(
-                f"adapter {name!r} is in the model already ({origin}) and is "
-                f"not {f'the run of {run_folder}' if run_folder else 'of this run'}: "
-                "train under another name, on a model without it, or from its weights with start_from_loaded=True"
-            )
-        quietly(lm.model.delete_adapter)(name)  # what the folder holds, if anything, is loaded into a fresh one
+        return Ownership(started_from=digest(b"".join(tensors)))
+    if name not in lm.adapters:
+        policy.make(seed)
+        lm.origin[name] = own
+        return Ownership()
+    if not is_own:
+        whose = lm.origin.get(name) or "made in this process"
+        raise UserError(
+            f"adapter {name!r} is in the model already ({whose}) and is not {f'the run of {own}' if own else 'of this run'}: "
+            f"remove_adapter({name!r}) first, train under another name, or from its weights with start_from_loaded=True"
+        )
+    return Ownership(left_behind=True)
+
+
+def make_anew(policy: AdapterPolicy, seed: int) -> None:
+    """Put a fresh adapter in the place of one that an earlier trainer of the same folder left."""
+    origin = policy.lm.origin.get(policy.adapter)
+    policy.lm.remove_adapter(policy.adapter)
     policy.make(seed)
-    lm.origin[name] = run_folder
-    return {}
+    policy.lm.origin[policy.adapter] = origin

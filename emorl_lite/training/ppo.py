@@ -27,7 +27,7 @@ from emorl_lite.base.presets import PPOConfig
 from emorl_lite.base.types import Reward, reward_name
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.training.penalised_reward import PenalisedReward
-from emorl_lite.training.policy import AdapterPolicy, own_adapter
+from emorl_lite.training.policy import AdapterPolicy, make_anew, own_adapter
 from emorl_lite.training.randomness import OwnRandomness
 from emorl_lite.training.rollout import Rollout, score, token_logprobs
 from emorl_lite.training.run_folder import ADDED_OFF, OF_STUDY, RunFolder, texts_digest
@@ -213,15 +213,10 @@ class PPOTrainer:
         self.encoded_validation = lm.encode(self.validation_prompts) if self.validation_prompts else None
         self.progress = progress and self.team.leads
         self.run = RunFolder(folder if self.team.leads else None, [*COLUMNS, *self.watch, *self.reward.columns])
-        self.started_from = own_adapter(self.policy, folder, seed, start_from_loaded)
-        lm.use(adapter)
-        self.extra = self.policy.extra(seed).to(lm.device)
-        self.parameters = [*(p for p in lm.model.parameters() if p.requires_grad), *self.extra.parameters()]
-        self.value_head = nn.Linear(lm.width, self.policy.values_per_state, device=lm.device)
-        nn.init.zeros_(self.value_head.weight)
-        nn.init.zeros_(self.value_head.bias)
-        groups = [{"params": self.parameters, "lr": config.lr}, {"params": list(self.value_head.parameters()), "lr": config.value_lr}]
-        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=lm.device.type in ("cpu", "cuda"))
+        folder = Path(folder) if folder is not None else None
+        self.ownership = own_adapter(self.policy, folder, seed, start_from_loaded, self.run.recorded())
+        self.run.check(self)
+        self._take_parameters()
         self.random = OwnRandomness(lm.device, self.team.seed(seed))
         self.steps = self.episodes = self.samples = 0
         self.seconds = 0.0
@@ -232,6 +227,30 @@ class PPOTrainer:
         with self.random:
             self.reward.start()
 
+    def _take_parameters(self) -> None:
+        """What is trained, as it is in the model now, with a critic and an optimizer."""
+        lm, config = self.lm, self.config
+        lm.use(self.adapter)
+        self.extra = self.policy.extra(self.seed).to(lm.device)
+        self.parameters = [*(p for p in lm.model.parameters() if p.requires_grad), *self.extra.parameters()]
+        self.value_head = nn.Linear(lm.width, self.policy.values_per_state, device=lm.device)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+        groups = [{"params": self.parameters, "lr": config.lr}, {"params": list(self.value_head.parameters()), "lr": config.value_lr}]
+        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=lm.device.type in ("cpu", "cuda"))
+
+    def _prepare_adapter(self, resume: bool) -> None:
+        """A run that starts from nothing gets a fresh adapter; the parameters are those in the model, whoever put them there since."""
+        if self.steps:
+            return
+        if self.ownership.left_behind and self.run.starts_anew(resume):
+            if self.ownership.started_from:
+                raise UserError(f"adapter {self.adapter!r}: to start this run again, load the adapter that it started from")
+            make_anew(self.policy, self.seed)
+        trained = {id(p) for p in self.parameters}
+        if any(id(p) not in trained for key, p in self.lm.model.named_parameters() if f".{self.adapter}." in key):
+            self._take_parameters()
+
     def train(self, resume: bool = True) -> pd.DataFrame:
         """Train to the end and return the log, one row a step.
 
@@ -239,7 +258,9 @@ class PPOTrainer:
         run ends with the same weights and log as an uninterrupted one. `resume=False` starts the folder again. Raises UserError if the
         folder's run had other options, or if the reward gives anything but one finite score a reply; the last checkpoint then stays.
         """
+        self._prepare_adapter(resume)
         if not self.team.catch_up(self, self.run.restore(self, resume)):
+            self.lm.unfinished.add(self.adapter)
             if not self.steps and self.config.checkpoint_every:
                 self.run.save(self)  # the adapter's first weights: a run killed early starts from the same
             # plain text on standard output: a notebook keeps it as text, without widget state
@@ -253,6 +274,7 @@ class PPOTrainer:
                     if self.config.checkpoint_every and self.steps % self.config.checkpoint_every == 0:
                         self.run.save(self)
             self.run.finish(self, reason)
+        self.lm.unfinished.discard(self.adapter)
         log: pd.DataFrame = self.team.same(self.run.log.frame())
         return log
 
@@ -415,4 +437,5 @@ class PPOTrainer:
         run |= {"watch": list(self.watch), "seed": self.seed}
         texts = {"prompts": texts_digest(self.prompts), "validation_prompts": texts_digest(self.validation_prompts)}
         ppo = {f"ppo.{key}": value for key, value in asdict(self.config).items() if value or key not in ADDED_OFF}
-        return {**run, **ppo, **shape, **texts, **self.policy.identity(), **self.team.identity(), **self.started_from}
+        start = {"started_from": self.ownership.started_from} if self.ownership.started_from else {}
+        return {**run, **ppo, **shape, **texts, **self.policy.identity(), **self.team.identity(), **start}

@@ -56,8 +56,6 @@ class RunFolder:
 
     def __init__(self, path: Path | str | None, columns: Sequence[str]):
         self.path = Path(path) if path is not None else None
-        if self.path is not None:
-            check_writable(self.path)
         self.log = Table(self.path and self.path / "log.csv", columns)
         self.samples = Table(self.path and self.path / "samples.csv", ["step", "prompt", "reply", "score"])
 
@@ -84,6 +82,23 @@ class RunFolder:
         """Add a step to the log, and some of its replies to the samples."""
         self.log.append([row])
         self.samples.append(samples)
+
+    def recorded(self) -> dict[str, Any]:
+        """What made the run that the folder holds, finished or not, this run; empty if it holds none."""
+        if self.path is None:
+            return {}
+        if self.done.is_file():
+            return dict(json.loads(self.done.read_text(encoding="utf-8"))["identity"])
+        return dict(load_state(self.checkpoint)[1]["identity"]) if self.checkpoint.is_file() else {}
+
+    def check(self, run: TrainingRun) -> None:
+        """Make the folder. Raises UserError if nothing can be written there."""
+        if self.path is not None:
+            check_writable(self.path)
+
+    def starts_anew(self, resume: bool) -> bool:
+        """Whether there is nothing to go on from."""
+        return self.path is None or not resume or not (self.done.is_file() or self.checkpoint.is_file())
 
     def save(self, run: TrainingRun) -> None:
         """Write a checkpoint: adapter, value head, optimizer moments and random states as tensors, the rest as JSON in the header."""
