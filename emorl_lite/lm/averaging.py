@@ -5,16 +5,19 @@ A LoRA adapter changes a weight matrix by D_i = s_i B_i A_i. There are two ways 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import torch
+from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.quiet import quietly
 from emorl_lite.base.weights import check_weights
+from emorl_lite.lm.adapters import check_name
 from emorl_lite.lm.forward import check_adapters, lora_layers
 from emorl_lite.lm.model import LanguageModel
 
@@ -47,6 +50,8 @@ def average_parameters(
     check_adapters(lm, adapters)
     if name in adapters:
         raise UserError(f"adapter {name!r}: an average cannot replace one of the adapters it is made of")
+    if name not in lm.adapters:
+        check_name(lm.model, name)
     w = check_weights(weights, len(adapters))
     if w.dim() != 1:
         raise UserError("weights: parameters take one weight an adapter, not one row an example")
@@ -56,6 +61,7 @@ def average_parameters(
     layers = {layer: merge(layer, adapters, shares) for layer in lora_layers(lm)}  # first, so that an error leaves lm as it was
     rank = max(len(A) for A, _ in layers.values() if A is not None)
     _add_empty_adapter(lm, adapters, name, rank)
+    lm.origin[name] = None
     for layer, (A, B) in layers.items():
         if A is not None and B is not None:
             new_A, new_B = layer.lora_A[name].weight.zero_(), layer.lora_B[name].weight.zero_()
@@ -96,14 +102,20 @@ def _add_empty_adapter(lm: LanguageModel, adapters: Sequence[str], name: str, ra
             model.set_adapter(adapters[0])  # peft does not delete an active adapter without a warning
         model.delete_adapter(name)
     configs = [model.peft_config[a] for a in adapters]
-    targets = configs[0].target_modules
-    if not isinstance(targets, str):
-        targets = set().union(*(config.target_modules for config in configs))
-    scale_one = {"lora_alpha": rank, "alpha_pattern": {}, "rank_pattern": {}, "use_rslora": False}
-    quietly(model.add_adapter)(
-        name, replace(configs[0], r=rank, target_modules=targets, lora_dropout=0.0, init_lora_weights=True, **scale_one)
-    )
+    scale_one = {"r": rank, "lora_alpha": rank, "alpha_pattern": {}, "rank_pattern": {}, "use_rslora": False}
+    plain = {"lora_dropout": 0.0, "init_lora_weights": True, "eva_config": None}
+    quietly(model.add_adapter)(name, replace(configs[0], **_places(lm, adapters), **scale_one, **plain))
     model.set_adapter(active)
     for p in model.parameters():  # set_adapter makes the active adapter trainable and freezes the others
         p.requires_grad_(p in trainable)
     model.train(model.training)  # the new modules are born in training mode
+
+
+def _places(lm: LanguageModel, adapters: Sequence[str]) -> dict[str, Any]:
+    """The fields of a configuration that name the layers which one of `adapters` changes."""
+    fields = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
+    first, *others = ({field: getattr(lm.model.peft_config[a], field) for field in fields} for a in adapters)
+    if all(other == first for other in others):
+        return first
+    present = [name for name, layer in lm.base.named_modules() if isinstance(layer, LoraLayer) and any(a in layer.lora_A for a in adapters)]
+    return dict.fromkeys(fields) | {"target_modules": "|".join(map(re.escape, present))}

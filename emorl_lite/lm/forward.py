@@ -11,13 +11,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from peft import LoraConfig
 from peft.tuners.lora import Linear, LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from torch.nn.functional import linear
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.lm.adapters import examine_loaded, examine_neighbours
 from emorl_lite.lm.model import LanguageModel
 
 
@@ -26,11 +26,15 @@ def check_adapters(lm: LanguageModel, adapters: Sequence[str]) -> None:
     for name in adapters:
         if name not in lm.adapters:
             raise UserError(f"adapter {name!r} is not loaded: there are {', '.join(lm.adapters) or 'none'}")
-        config = lm.model.peft_config[name]
-        if not isinstance(config, LoraConfig) or config.use_dora or config.modules_to_save:
-            raise UserError(f"adapter {name!r}: only plain LoRA adapters can be combined (no DoRA, no modules_to_save)")
+    if adapters:
+        examine_loaded(lm.model, adapters)
+        examine_neighbours(lm.model, adapters)
     if isinstance(lm.head, BaseTunerLayer):
         raise UserError("an adapter changes the LM head: adapters can be combined only if they share it")
+    _check_unmerged(lm)
+
+
+def _check_unmerged(lm: LanguageModel) -> None:
     if any(layer.merged for layer in lora_layers(lm)):
         raise UserError("adapters are merged into the base model: call unmerge_adapter() first")
 
@@ -115,7 +119,12 @@ def folded(lm: LanguageModel) -> Iterator[None]:
     """Fold the active adapter into the base weights for the length of the block: W + scale B A replaces W, and LoRA's own branch rests.
 
     The base tensors themselves are put back afterwards, so nothing drifts. Gradients make no sense inside.
+    Raises UserError for an adapter that is not plain LoRA (`examine`), or merged already.
     """
+    active = sorted({name for layer in lora_layers(lm) for name in layer.active_adapters})
+    if active:
+        examine_loaded(lm.model, active)
+    _check_unmerged(lm)
     originals: list[tuple[Any, Tensor]] = []
     with torch.no_grad(), lm.without_adapters():
         try:
@@ -125,6 +134,8 @@ def folded(lm: LanguageModel) -> Iterator[None]:
                     weight = layer.get_base_layer().weight
                     originals.append((weight, weight.data))
                     for name in layer.active_adapters:
+                        if name not in layer.lora_A:  # an adapter of fewer layers
+                            continue
                         weight.data = weight.data + layer.get_delta_weight(name).to(weight.dtype)
             yield
         finally:

@@ -282,7 +282,9 @@ class LanguageModel:
         """Add a fresh LoRA adapter on every linear layer but the head, and make it the active one. It starts as the identity (B = 0).
 
         `rank`: another one than the configured, with the same scale; `ranks`: of single layers, by a regular expression for their names.
+        Raises UserError for a name that is taken, or that an adapter cannot have.
         """
+        adapters.check_name(self.model, name)
         lora = adapters.lora_config(self.config, "SEQ_2_SEQ_LM" if self.seq2seq else "CAUSAL_LM", rank, ranks)
         torch.manual_seed(seed)
         self.model = adapters.with_adapter(self.model, name, lora)
@@ -326,8 +328,13 @@ class LanguageModel:
         adapters.save_adapter(self.model, name, Path(folder), self.config.store, self._about_base())
 
     def load_adapter(self, folder: str | os.PathLike[str], name: str) -> None:
-        """Load an adapter and make it active. Raises UserError if it was trained on another base model."""
-        self.model = adapters.load_adapter(self.model, name, Path(folder), self.config.path, self._about_base())
+        """Load an adapter and make it active.
+
+        Raises UserError, and changes nothing, unless the folder holds a whole plain LoRA adapter of this base and the name is free; one
+        that was loaded from this very folder is read again.
+        """
+        origin, about = self.origin.get(name), self._about_base()
+        self.model = adapters.load_adapter(self.model, name, Path(folder), self.config.path, about, origin)
         self.model.set_adapter(name)
         self.model.eval()
         self.origin[name] = str(Path(folder).resolve())
