@@ -22,6 +22,7 @@ from transformers.utils import logging
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import how_to_get, resolve
 from emorl_lite.base.presets import ModelConfig
+from emorl_lite.base.quiet import quietly
 from emorl_lite.lm import adapters, decoding
 from emorl_lite.lm.devices import choose_device, cpu_has_bfloat16, half_precision, use_one_thread_for_tiny
 from emorl_lite.lm.text import Template, Words, check_texts
@@ -57,6 +58,8 @@ class LanguageModel:
         self.config = config or ModelConfig()
         self.origin: dict[str, str | None] = {}
         """Folder that each adapter was loaded from or is trained in; None for one that was made here."""
+        self.unfinished: set[str] = set()
+        """Adapters whose training was begun and has not come to its end."""
         self.seq2seq = bool(model.config.is_encoder_decoder)
         if tokenizer.pad_token_id is None:
             raise UserError(f"{self.config.path}: the tokenizer has no padding token")
@@ -290,6 +293,13 @@ class LanguageModel:
         self.model = adapters.with_adapter(self.model, name, lora)
         self.model.set_adapter(name)
         self.origin[name] = None
+
+    def remove_adapter(self, name: str) -> None:
+        """Take an adapter out of the model, so that its name is free; nothing happens if there is none."""
+        if name in self.adapters:
+            quietly(self.model.delete_adapter)(name)
+        self.origin.pop(name, None)
+        self.unfinished.discard(name)
 
     def use(self, name: str) -> None:
         """Make an adapter the active (and only trainable) one."""

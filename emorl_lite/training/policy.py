@@ -14,7 +14,6 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import digest
 from emorl_lite.base.presets import PPOConfig
 from emorl_lite.lm.adapters import examine_loaded
-from emorl_lite.lm.adapters import examine_loaded
 from emorl_lite.lm.forward import folded
 from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.training.rollout import Rollout, collect, trim
@@ -92,7 +91,6 @@ def own_adapter(policy: AdapterPolicy, folder: Path | None, seed: int, start_fro
     if start_from_loaded:
         if name not in lm.adapters:
             raise UserError(f"adapter {name!r} is not loaded, so there is nothing to start from: load_adapter() comes first")
-        examine_loaded(lm.model, [name])  # rollouts fold it into the weights, which is exact for plain LoRA alone
         examine_loaded(lm.model, [name])  # rollouts fold it into the weights, which is exact for plain LoRA alone
         if is_own and recorded.get("started_from"):
             return Ownership(left_behind=True, started_from=str(recorded["started_from"]))
