@@ -107,6 +107,8 @@ def test_parts_of_the_repository_are_used_unless_options_differ(tmp_path, monkey
     assert Experiment(changed, root=runs).trained() == [], "other training options are another run"
     own = runs / "smollm2" / "seed0" / "empathy"
     own.mkdir(parents=True)
+    assert Experiment(preset, root=runs).run_folder("empathy") != own, "an empty folder is no run"
+    (own / "log.csv").write_text("")
     assert Experiment(preset, root=runs).run_folder("empathy") == own, "one's own run comes first"
 
 
