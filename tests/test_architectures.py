@@ -1,7 +1,7 @@
 """Other architectures than the presets': mixed exactly, or refused in one line that says why.
 
-Random models of a few thousand parameters, in double precision (but one). The reference is the plainest there is: every adapter reads the whole text
-without a cache, the final logits are mixed by hand, and the likeliest word is taken.
+Random models of a few thousand parameters, in double precision (but one). The reference is the plainest there is: every adapter reads the
+whole text without a cache, the final logits are mixed by hand, and the likeliest word is taken.
 """
 
 from __future__ import annotations
