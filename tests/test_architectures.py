@@ -16,6 +16,8 @@ from emorl_lite.base.presets import ModelConfig
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.exact_map import exact_map
+from emorl_lite.lm import devices
+from emorl_lite.lm import model as language_models
 from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.examination import attention_window, head_facts
 from emorl_lite.lm.model import LanguageModel
@@ -214,3 +216,16 @@ def test_a_tree_samples_from_scaled_logits_and_refuses_a_cap(samples):
     if samples:
         with pytest.raises(UserError, match="caps its logits"):
             PrefixTree(model("gemma2"), tiny.ADAPTERS, tiny.PROMPTS, samples=samples)
+
+
+def test_half_precision_is_no_reason_to_refuse(monkeypatch):
+    """Given replies read in bfloat16 (autocast on a CPU that has it) differ from what is decoded in float32, and that is no fault."""
+    for module in (devices, language_models):
+        monkeypatch.setattr(module, "cpu_has_bfloat16", lambda: True)
+    lm = tiny.language_model("llama", adapters=3, autocast=True)
+    inputs, ids = lm.encode(tiny.PROMPTS[:1]), torch.tensor([[5, 9, 11]])
+    with torch.no_grad():
+        half = lm.forward_reply(inputs, ids, torch.ones_like(ids))[0]
+    assert lm.mixed and half.dtype == torch.bfloat16
+    EnsembleLM(lm, tiny.ADAPTERS)
+    PrefixTree(lm, tiny.ADAPTERS, tiny.PROMPTS)
