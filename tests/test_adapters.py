@@ -520,3 +520,20 @@ def test_names_that_hold_one_another_are_kept_apart(tmp_path):
         held = load_file(tmp_path / name / WEIGHTS)
         assert {key: x.shape for key, x in held.items()} == {key: x.shape for key, x in adapter_tensors(lm.model, name).items()}
         assert all(torch.allclose(x, adapter_tensors(lm.model, name)[key], atol=1e-3) for key, x in held.items())
+
+
+@tiny.kinds()
+def test_an_adapter_is_taken_out_and_its_name_is_free(kind):
+    """Also the active one, and the last: the model is then as if there had never been any."""
+    lm = tiny.language_model(kind, adapters=2)
+    plain = tiny.language_model(kind)
+    lm.use("empathy")
+    lm.remove_adapter("empathy")
+    lm.remove_adapter("nobody's")
+    assert lm.adapters == ["reflection"]
+    lm.use("reflection")
+    lm.remove_adapter("reflection")
+    assert lm.adapters == [] and not lm.origin
+    assert lm.reply(tiny.PROMPTS) == plain.reply(tiny.PROMPTS)
+    lm.add_adapter("reflection", seed=0)
+    assert lm.adapters == ["reflection"] and lm.reply(tiny.PROMPTS) == plain.reply(tiny.PROMPTS)

@@ -296,7 +296,9 @@ class LanguageModel:
 
     def remove_adapter(self, name: str) -> None:
         """Take an adapter out of the model, so that its name is free; nothing happens if there is none."""
-        if name in self.adapters:
+        if self.adapters == [name]:  # peft's wrapper cannot be without an active adapter
+            self.model = self.model.unload()
+        elif name in self.adapters:
             quietly(self.model.delete_adapter)(name)
         self.origin.pop(name, None)
         self.unfinished.discard(name)
