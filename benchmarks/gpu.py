@@ -88,14 +88,13 @@ def on_device(preset: Preset, root: Path, trained: Path, where: str) -> dict[str
     ensemble = EnsembleLM(experiment.lm, [f"given {name}" for name in OBJECTIVES], weights=(0.4, 0.3, 0.3))
     mixed, ensemble_seconds = timed(device, lambda: ensemble.reply(prompts))
     for name in OBJECTIVES:
-        if name in experiment.lm.adapters:
-            experiment.lm.model.delete_adapter(name)
-        experiment.lm.load_adapter(trained / name, name)
         target = experiment.folder / name
         target.mkdir(parents=True, exist_ok=True)
         for file in trained.joinpath(name).iterdir():
             if file.is_file():
                 (target / file.name).write_bytes(file.read_bytes())
+    experiment.lm.remove_adapter("brevity")  # the one that was trained here; a finished run's is read for the search
+    experiment.load_adapters()
     result, search_seconds = timed(device, lambda: experiment.search(prompts[:8]))
     peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else None
     seconds = {"ppo": ppo_seconds, "score": score_seconds, "ensemble": ensemble_seconds, "search": search_seconds}
