@@ -229,3 +229,14 @@ def test_half_precision_is_no_reason_to_refuse(monkeypatch):
     assert lm.mixed and half.dtype == torch.bfloat16
     EnsembleLM(lm, tiny.ADAPTERS)
     PrefixTree(lm, tiny.ADAPTERS, tiny.PROMPTS)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_a_factor_near_one_is_found(double):
+    """In full precision nothing but rounding lies between a head's output and logits that follow from it."""
+    lm = model("cohere")
+    lm.base.logit_scale = 0.99
+    if not double:
+        lm.model.float()
+    facts = head_facts(lm)
+    assert facts.after == "scale" and facts.scale == pytest.approx(0.99, rel=1e-4)

@@ -20,7 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import Mix
 from emorl_lite.base.weights import check_weights
-from emorl_lite.lm.examination import PROBE_TOKENS, check_mixable
+from emorl_lite.lm.examination import beyond_rounding, check_mixable, probe_ids, probing
 from emorl_lite.lm.forward import adapters_in_rows, check_adapters, swapped_forward
 from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.lm.text import check_texts
@@ -140,27 +140,18 @@ class EnsembleLM:
         lm, n = self.lm, len(self.adapters)
         if lm.base in _MIXES:
             return
-        words = int(lm.base.get_input_embeddings().weight.shape[0])  # type: ignore[union-attr, arg-type]
-        ids = (torch.arange(PROBE_TOKENS, device=lm.device)[None] * 7 + 3) % words
+        ids = probe_ids(lm, 1)
         text, reply = Encoded(ids, torch.ones_like(ids)), ids[:, :2]
-        active = lm.model.active_adapter
-        try:
-            with torch.no_grad():
-                one_hot = torch.cat([self.forward_reply(text, reply, torch.ones_like(reply), row)[0] for row in torch.eye(n)])
-                alone = []
-                for name in self.adapters:
-                    lm.use(name)
-                    alone.append(lm.forward_reply(text, reply, torch.ones_like(reply))[0])
-        except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
-            reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-            raise UserError(f"{lm.config.path}: this model cannot run several adapters in one batch ({reason})") from error
-        finally:
-            lm.use(active)
+        mask, alone = torch.ones_like(reply), []
+        with probing(lm, "run several adapters in one batch"):
+            one_hot = torch.cat([self.forward_reply(text, reply, mask, row)[0] for row in torch.eye(n)]).float()
+            for name in self.adapters:
+                lm.use(name)
+                alone.append(lm.forward_reply(text, reply, mask)[0])
         logits = torch.cat(alone).float()
         if self.mix == "probabilities":
             logits = logits.log_softmax(-1)
-        difference, size = float((one_hot.float() - logits).abs().max()), float(logits.abs().max())
-        if not difference <= (5e-2 if lm.mixed and lm.base.dtype != torch.float64 else 1e-3) * max(1.0, size):
+        if (difference := beyond_rounding(lm, one_hot, logits)) is not None:
             raise UserError(f"{lm.config.path}: with all weight on one adapter the ensemble's logits are {difference:.2g} off")
         _MIXES.add(lm.base)
 

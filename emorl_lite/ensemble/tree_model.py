@@ -18,7 +18,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.ensemble.tree_cache import TreeCache
-from emorl_lite.lm.examination import attention_window, head_facts
+from emorl_lite.lm.examination import attention_window, beyond_rounding, head_facts, probing
 from emorl_lite.lm.forward import adapters_in_rows, swapped_forward
 from emorl_lite.lm.model import Encoded, LanguageModel
 
@@ -97,24 +97,18 @@ class TreeModel:
         if self.lm.base in _READS_TREES:
             return
         probe = TreeModel(self.lm, self.adapters, [], self.cache.max_rows, self.prompts[:1])
-        token = int(self.prompts.ids[0, -1])
-        length = int(self.prompt_tokens[0])
-        try:
+        token, length = int(self.prompts.ids[0, -1]), 1 if self.lm.seq2seq else int(self.prompt_tokens[0])  # a decoder starts with one
+        prompt = np.zeros(1, dtype=np.int64)
+        with probing(self.lm, "read a tree of prefixes"):
             with probe.reading():
-                rows = probe.cache.reserve(1 if self.lm.seq2seq else length)
-                first = probe.logits(probe.read_prompts(np.zeros(1, dtype=np.int64), torch.tensor(list(rows), device=self.lm.device)))
-                (row,) = probe.cache.reserve(1)
-                numbers = {name: np.array([x]) for name, x in {"which": 0, "tokens": token, "positions": length, "rows": row}.items()}
-                if self.lm.seq2seq:
-                    numbers["positions"] = np.array([1])
-                second = probe.logits(probe.read_tokens(paths=np.array([[*rows, row]]), **numbers))
+                rows = [*probe.cache.reserve(length)]
+                first = probe.logits(probe.read_prompts(prompt, torch.tensor(rows, device=self.lm.device)))
+                rows += probe.cache.reserve(1)
+                path = np.array([rows])
+                second = probe.logits(probe.read_tokens(prompt, np.array([token]), np.array([length]), path, path[:, -1]))
             ours = torch.stack([first[0], second[0]], 1).double().cpu()  # [N, 2, V]
             theirs = self._uncached(token)
-        except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
-            reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-            raise UserError(f"{self.lm.config.path}: this model cannot read a tree of prefixes ({reason})") from error
-        difference, size = float((ours - theirs).abs().max()), float(theirs.abs().max())
-        if not difference <= (5e-2 if self.lm.mixed and self.lm.base.dtype != torch.float64 else 1e-3) * max(1.0, size):
+        if (difference := beyond_rounding(self.lm, ours, theirs)) is not None:
             raise UserError(
                 f"{self.lm.config.path}: read as a tree of prefixes, its logits differ by {difference:.2g} from those of a whole text"
             )
@@ -123,21 +117,18 @@ class TreeModel:
     def _uncached(self, token: int) -> Tensor:
         """The head's output (scaled) [N, 2, V] after the first prompt, and after this token, of each adapter without a cache."""
         kept: list[Tensor] = []
-        plain, active = self.lm.head.forward, self.lm.model.active_adapter
+        plain = self.lm.head.forward
 
         def keeping(hidden: Tensor) -> Tensor:
-            kept.append(plain(hidden)[:, -2:] * self.scale)
-            return plain(hidden)
+            logits = plain(hidden)
+            kept.append(logits[:, -2:] * self.scale)
+            return logits
 
         reply = torch.tensor([[token, token]], device=self.lm.device)
-        training = self.lm.model.training
-        self.lm.model.eval()
-        with torch.no_grad(), swapped_forward(self.lm.head, keeping):
+        with swapped_forward(self.lm.head, keeping):
             for name in self.adapters:
                 self.lm.use(name)
                 self.lm.forward_reply(self.prompts[:1], reply, torch.ones_like(reply))
-        self.lm.use(active)
-        self.lm.model.train(training)
         return torch.cat(kept).double().cpu()
 
     # -- passes

@@ -7,6 +7,8 @@ bias itself (Phi, GPT-J). Shapes: B rows, T tokens, V words, d width.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -20,7 +22,7 @@ from emorl_lite.lm.forward import swapped_forward
 from emorl_lite.lm.model import LanguageModel
 
 PROBE_TOKENS = 6
-"""Tokens of each of the probe's two texts."""
+"""Tokens of a probe's text."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,39 @@ def attention_window(config: Any) -> int | None:
     return min((width or 0 for width in seen), default=None)
 
 
+def probe_ids(lm: LanguageModel, rows: int) -> Tensor:
+    """Token ids [rows, PROBE_TOKENS] to read, spread over the vocabulary."""
+    words = int(lm.base.get_input_embeddings().num_embeddings)  # type: ignore[union-attr, arg-type]
+    return (torch.arange(rows * PROBE_TOKENS, device=lm.device).view(rows, -1) * 7 + 3) % words
+
+
+@contextmanager
+def probing(lm: LanguageModel, ability: str) -> Iterator[None]:
+    """Inside, a model is asked for something that not every architecture can do, without gradients or dropout.
+
+    Afterwards adapter and mode are what they were. Raises UserError if it fails: the model cannot `ability`.
+    """
+    active, training = (lm.model.active_adapter if lm.adapters else None), lm.model.training
+    lm.model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise UserError(f"{lm.config.path}: this model cannot {ability} ({reason})") from error
+    finally:
+        if active is not None:
+            lm.use(active)
+        lm.model.train(training)
+
+
+def beyond_rounding(lm: LanguageModel, ours: Tensor, theirs: Tensor) -> float | None:
+    """The largest difference of two computations of the same logits, if it is more than rounding; NaN is."""
+    difference, size = float((ours - theirs).abs().max()), float(theirs.abs().max())
+    rounding = 5e-2 if lm.mixed and lm.base.dtype != torch.float64 else 1e-3
+    return None if difference <= rounding * max(1.0, size) else difference
+
+
 @torch.no_grad()
 def _probe(lm: LanguageModel) -> HeadFacts:
     base, head, kept = lm.base, lm.head, []
@@ -86,8 +121,7 @@ def _probe(lm: LanguageModel) -> HeadFacts:
         kept.append(z)
         return z
 
-    words = base.get_input_embeddings().num_embeddings  # type: ignore[union-attr, operator]
-    ids = (torch.arange(2 * PROBE_TOKENS, device=lm.device).view(2, -1) * 7 + 3) % int(words)  # type: ignore[call-overload]
+    ids = probe_ids(lm, 2)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if lm.seq2seq:
         inputs["decoder_input_ids"] = ids
@@ -97,7 +131,7 @@ def _probe(lm: LanguageModel) -> HeadFacts:
         logits = base(**inputs, use_cache=False).logits.double().cpu()
     lm.model.train(training)
     z, bias = kept[-1].double().cpu(), getattr(head, "bias", None)
-    after, scale = _relation(z, logits, 1e-4 if base.dtype == torch.float32 else 2e-2)
+    after, scale = _relation(z, logits, 1e-4 if base.dtype in (torch.float32, torch.float64) else 2e-2)
     return HeadFacts(after, scale, float((logits - z).abs().max()), bias is not None and bool(bias.abs().max() > 0))
 
 
