@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from emorl_lite.rewards.objectives import RewardSet
 from emorl_lite.training.penalised_reward import PenalisedReward
 from emorl_lite.training.policy import AdapterPolicy, make_anew, own_adapter
 from emorl_lite.training.ppo import PPOTrainer
-from emorl_lite.training.run_folder import ADDED_OFF, OF_STUDY
+from emorl_lite.training.run_folder import OF_STUDY, options_identity, texts_digest
 
 Budget = Literal["shared", "own"]
 """Of a method's single-objective runs: they share the method's budget evenly, or each has a whole one of its own."""
@@ -114,10 +113,8 @@ class Bench:
 
     def identity(self) -> dict[str, Any]:
         """What makes a run of this bench this run, for methods that do not train with `PPOTrainer`."""
-        shape = {f"model.{key}": getattr(self.lm.config, key) for key in ("template", "max_new_tokens", "lora_r", "lora_alpha")}
-        texts = hashlib.sha256(json.dumps(list(self.train_prompts)).encode()).hexdigest()[:16]
-        ppo = {f"ppo.{key}": value for key, value in asdict(self.ppo).items() if value or key not in ADDED_OFF}
-        return {"seed": self.seed, "objectives": self.names, "prompts": texts, "kl_coefs": dict(self.kl_coefs), **ppo, **shape}
+        texts, options = texts_digest(self.train_prompts), options_identity(self.lm, self.ppo)
+        return {"seed": self.seed, "objectives": self.names, "prompts": texts, "kl_coefs": dict(self.kl_coefs), **options}
 
     def once(self, name: str, train: Callable[[], Cost]) -> Cost:
         """Train a run unless this bench has done so already; without a folder nothing else would know."""

@@ -13,7 +13,6 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from emorl_lite.training.penalised_reward import PenalisedReward
 from emorl_lite.training.policy import AdapterPolicy, make_anew, own_adapter
 from emorl_lite.training.randomness import OwnRandomness
 from emorl_lite.training.rollout import Rollout, score, token_logprobs
-from emorl_lite.training.run_folder import ADDED_OFF, OF_STUDY, RunFolder, texts_digest
+from emorl_lite.training.run_folder import OF_STUDY, RunFolder, options_identity, texts_digest
 from emorl_lite.training.stopping import KL_STEPS, stop_reason
 from emorl_lite.training.team import Team
 
@@ -214,8 +213,9 @@ class PPOTrainer:
         self.progress = progress and self.team.leads
         self.run = RunFolder(folder if self.team.leads else None, [*COLUMNS, *self.watch, *self.reward.columns])
         folder = Path(folder) if folder is not None else None
-        self.ownership = own_adapter(self.policy, folder, seed, start_from_loaded, self.run.recorded())
-        self.run.check(self)
+        recorded = self.run.recorded() if start_from_loaded else {}
+        self.ownership = own_adapter(self.policy, folder, seed, start_from_loaded, recorded)
+        self.run.make()
         self._take_parameters()
         self.random = OwnRandomness(lm.device, self.team.seed(seed))
         self.steps = self.episodes = self.samples = 0
@@ -432,10 +432,9 @@ class PPOTrainer:
 
     def identity(self) -> dict[str, Any]:
         """What makes a run this run: a checkpoint continues only under the same."""
-        shape = {f"model.{key}": getattr(self.lm.config, key) for key in ("template", "max_new_tokens", "lora_r", "lora_alpha")}
         run: dict[str, Any] = {"adapter": self.adapter.removeprefix(OF_STUDY), "reward": reward_name(self.reward.plain)}
         run |= {"watch": list(self.watch), "seed": self.seed}
         texts = {"prompts": texts_digest(self.prompts), "validation_prompts": texts_digest(self.validation_prompts)}
-        ppo = {f"ppo.{key}": value for key, value in asdict(self.config).items() if value or key not in ADDED_OFF}
+        options = options_identity(self.lm, self.config)
         start = {"started_from": self.ownership.started_from} if self.ownership.started_from else {}
-        return {**run, **ppo, **shape, **texts, **self.policy.identity(), **self.team.identity(), **start}
+        return {**run, **options, **texts, **self.policy.identity(), **self.team.identity(), **start}

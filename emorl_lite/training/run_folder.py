@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import Table, check_identity, check_writable, digest, load_state, save_state, write_atomically
+from emorl_lite.base.presets import PPOConfig
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.training.penalised_reward import PenalisedReward
 from emorl_lite.training.randomness import OwnRandomness
@@ -91,7 +93,7 @@ class RunFolder:
             return dict(json.loads(self.done.read_text(encoding="utf-8"))["identity"])
         return dict(load_state(self.checkpoint)[1]["identity"]) if self.checkpoint.is_file() else {}
 
-    def check(self, run: TrainingRun) -> None:
+    def make(self) -> None:
         """Make the folder. Raises UserError if nothing can be written there."""
         if self.path is not None:
             check_writable(self.path)
@@ -186,6 +188,12 @@ def set_counters(run: TrainingRun, state: Mapping[str, Any]) -> None:
 def _tensors_under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names start with prefix/, without it."""
     return {k.removeprefix(prefix + "/"): v for k, v in tensors.items() if k.startswith(prefix + "/")}
+
+
+def options_identity(lm: LanguageModel, config: PPOConfig) -> dict[str, Any]:
+    """What of a model's shape and of PPO's options makes a run this run."""
+    shape = {f"model.{key}": getattr(lm.config, key) for key in ("template", "max_new_tokens", "lora_r", "lora_alpha")}
+    return {f"ppo.{key}": value for key, value in asdict(config).items() if value or key not in ADDED_OFF} | shape
 
 
 def texts_digest(texts: Sequence[str]) -> str:
