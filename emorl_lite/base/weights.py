@@ -37,7 +37,8 @@ def check_weights(weights: Sequence[float] | Tensor, n: int, signed: bool = Fals
 
 def weight_rows(weights: Any, n: int) -> np.ndarray:
     """Checked weights as rows [W, n] in double precision, from one vector [n] or rows [W, n] of any kind."""
-    w = np.atleast_2d(torch.as_tensor(weights, dtype=torch.float64).detach().cpu().numpy())
+    given = weights.detach().cpu() if isinstance(weights, Tensor) else weights  # an Apple GPU has no double precision
+    w = np.atleast_2d(torch.as_tensor(given, dtype=torch.float64).numpy())
     check_weights(torch.from_numpy(w), n)
     return w
 

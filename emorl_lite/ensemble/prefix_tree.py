@@ -24,6 +24,7 @@ from emorl_lite.base.presets import Mix
 from emorl_lite.base.weights import weight_rows
 from emorl_lite.ensemble.ragged import Ragged, first_best
 from emorl_lite.ensemble.tree_model import TreeModel
+from emorl_lite.lm.devices import cpu_double
 from emorl_lite.lm.examination import check_mixable
 from emorl_lite.lm.forward import check_adapters
 from emorl_lite.lm.model import LanguageModel
@@ -328,4 +329,4 @@ def not_dominated(scores: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     candidates = scores[row, :, token]  # [C, N]
     undominated = (candidates[:, :, None] >= best[row, :, 1:]).any(1).all(1)
     counts = torch.bincount(row[undominated], minlength=len(scores))
-    return counts.cpu().numpy(), token[undominated].cpu().numpy(), candidates[undominated].double().cpu().numpy()
+    return counts.cpu().numpy(), token[undominated].cpu().numpy(), cpu_double(candidates[undominated]).numpy()

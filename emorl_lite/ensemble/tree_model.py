@@ -18,6 +18,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.ensemble.tree_cache import TreeCache
+from emorl_lite.lm.devices import cpu_double
 from emorl_lite.lm.examination import attention_window, beyond_rounding, head_facts, probing
 from emorl_lite.lm.forward import adapters_in_rows, swapped_forward
 from emorl_lite.lm.model import Encoded, LanguageModel
@@ -106,7 +107,7 @@ class TreeModel:
                 rows += probe.cache.reserve(1)
                 path = np.array([rows])
                 second = probe.logits(probe.read_tokens(prompt, np.array([token]), np.array([length]), path, path[:, -1]))
-            ours = torch.stack([first[0], second[0]], 1).double().cpu()  # [N, 2, V]
+            ours = cpu_double(torch.stack([first[0], second[0]], 1))  # [N, 2, V]
             theirs = self._uncached(token)
         if (difference := beyond_rounding(self.lm, ours, theirs)) is not None:
             raise UserError(
@@ -129,7 +130,7 @@ class TreeModel:
             for name in self.adapters:
                 self.lm.use(name)
                 self.lm.forward_reply(self.prompts[:1], reply, torch.ones_like(reply))
-        return torch.cat(kept).double().cpu()
+        return cpu_double(torch.cat(kept))
 
     # -- passes
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from emorl_lite.base.errors import UserError
 
@@ -25,6 +25,11 @@ def choose_device(device: str = "auto", dtype: str = "auto", seq2seq: bool = Fal
     if dtype == "float16" and seq2seq:
         raise UserError("--model.dtype float16: T5 gives NaN in float16; use float32 or bfloat16")
     return torch.device(device), getattr(torch, dtype)
+
+
+def cpu_double(x: Tensor) -> Tensor:
+    """A tensor from any device on the CPU, in double precision. It is moved first: an Apple GPU has no float64."""
+    return x.cpu().double()
 
 
 def use_one_thread_for_tiny(model: nn.Module) -> None:
