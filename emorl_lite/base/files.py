@@ -1,66 +1,266 @@
-"""Files that are whole or not there: text, tensors with their state, tables that grow; and what tells one made thing from another."""
+"""Files that are whole or not there: one way to write them, whatever happens meanwhile, and one to read each kind of them back.
+
+Every result of this package is written by `write_via`: beside its place under a name of its own, to the disk, then moved there in one step.
+A reader finds the old file or the new one; who is stopped, or finds the disk full, leaves the old one.
+"""
 
 from __future__ import annotations
 
-import csv
+import errno
 import hashlib
 import json
-import math
 import os
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors import safe_open
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
 
+UNFINISHED_FILES = ".emorl-*.tmp"
+"""Names of files that are being written. One that stays belonged to a process that was killed."""
 
-def write_whole(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file so that a reader finds the old one or the new one, never a part."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # two processes may be at the same file
-    save_file(dict(tensors), temporary)
-    os.replace(temporary, path)
+
+# -- writing
+
+
+@contextmanager
+def told(path: Path, what: str = "cannot write there; what was there is as it was") -> Iterator[None]:
+    """Inside, an error of the file system becomes a UserError of one line."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: {what} ({getattr(error, 'strerror', None) or str(error).splitlines()[0]})") from error
+    except ValueError as error:
+        if "null byte" not in str(error) and "null character" not in str(error):
+            raise
+        raise UserError(f"{str(path)!r}: no name of a file ({error})") from error
+
+
+def write_via(path: Path | str, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file, and put it in the place of `path` in one step. Folders are made as needed.
+
+    The file has the permissions that this process gives new files (umask), so that a group can share runs: safetensors alone would make it
+    private. Raises UserError, and leaves everything as it was, if it cannot be written (disk full, read-only, quota, name too long), or if
+    the path is a folder or a device.
+    """
+    path = Path(path)
+    with told(path):
+        target = Path(os.path.realpath(path))  # a link stays one
+        if target.exists() and not target.is_file():
+            raise UserError(f"{path}: {'a folder' if target.is_dir() else 'a device'}, expected a place for a file")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(UNFINISHED_FILES.replace("*", f"{os.getpid()}-{secrets.token_hex(4)}"))
+        try:
+            temporary.open("xb").close()
+            permissions = temporary.stat().st_mode & 0o777
+            write(temporary)
+            if temporary.stat().st_mode & 0o777 != permissions:  # the writer made a file of its own
+                temporary.chmod(permissions)
+            _to_disk(temporary)
+            os.replace(temporary, target)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _folder_to_disk(target.parent)
+
+
+def _to_disk(file: Path) -> None:
+    """Wait until a file's bytes are on the disk. Opened for writing: Windows refuses to flush what is open for reading."""
+    with file.open("r+b") as stream:
+        try:
+            os.fsync(stream.fileno())
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):  # some network drives cannot
+                raise
+
+
+def _folder_to_disk(folder: Path) -> None:
+    """The same for the names in a folder, where the system knows that."""
+    if os.name == "posix":
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+def write_atomically(path: Path | str, text: str) -> None:
+    """Write a text file, line ends as they are."""
+    write_via(path, lambda file: file.write_bytes(text.encode("utf-8")))
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write plain data as JSON, a line a value."""
+    write_atomically(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_table(path: Path | str, table: pd.DataFrame) -> None:
+    """Write a table as CSV, without its index."""
+    write_atomically(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def write_whole(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors as a safetensors file."""
+    plain = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
+    write_via(path, lambda file: save_file(plain, file, dict(metadata or {}) or None))
+
+
+def move_whole(source: Path, path: Path) -> None:
+    """Put a file that another library wrote in the place of `path`, as `write_via` would have."""
+    write_via(path, lambda file: os.replace(source, file))
 
 
 def check_writable(folder: Path) -> None:
     """Make the folder. Raises UserError if nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
+        probe = folder / UNFINISHED_FILES.replace("*", secrets.token_hex(4))
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise UserError(f"folder {folder}: cannot write there ({error.strerror})") from error
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader finds either the old one or the new one, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder. Only for one who has it alone (see `locks`)."""
+    for file in folder.glob(UNFINISHED_FILES):
+        with suppress(OSError):
+            file.unlink()
+
+
+def set_aside(path: Path) -> Path:
+    """Give a damaged or edited file another name, so that nothing of a user's is lost. Returns where it is now."""
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.damaged-{number}{path.suffix}")).exists():
+        number += 1
+    with told(path, "cannot be moved out of the way"):
+        path.rename(aside)
+    return aside
+
+
+# -- reading
+
+
+def read_bytes(path: Path, what: str, advice: str = "") -> bytes:
+    """What a file of this package holds. `what` it should be and what to do (`advice`) are told if it cannot be read.
+
+    Raises UserError for a file that is not there, a folder, one that may not be read, and for an empty, a zeroed or a Git LFS file.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise UserError(_line(path, what, getattr(error, "strerror", None) or str(error), advice)) from error
+    if not data.strip(b"\0"):
+        raise UserError(_line(path, what, "it holds nothing but zeros" if data else "it is empty", advice))
+    if data.startswith(b"version https://git-lfs"):
+        raise UserError(_line(path, what, "it is a Git LFS pointer, not the file itself", "`git lfs pull` fetches it"))
+    return data
+
+
+def read_text(path: Path, what: str, advice: str = "") -> str:
+    """`read_bytes` as UTF-8 text. Raises UserError for other bytes."""
+    try:
+        return read_bytes(path, what, advice).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(_line(path, what, f"byte {error.start + 1} is not UTF-8", advice)) from error
+
+
+def read_json(path: Path, what: str, advice: str = "", keys: Sequence[str] = ()) -> dict[str, Any]:
+    """The JSON object in a file. Raises UserError for anything else, and unless it has these keys."""
+    try:
+        value = json.loads(read_text(path, what, advice))
+    except (ValueError, RecursionError) as error:
+        raise UserError(_line(path, what, f"cut off, or no JSON ({error})", advice)) from error
+    if not isinstance(value, dict):
+        raise UserError(_line(path, what, f"it holds a {type(value).__name__}, expected an object", advice))
+    if missing := [key for key in keys if key not in value]:
+        raise UserError(_line(path, what, f"it lacks {missing[0]!r}", advice))
+    return value
+
+
+def read_table(path: Path, what: str, advice: str = "", columns: Sequence[str] = ()) -> pd.DataFrame:
+    """The CSV table in a file. Raises UserError for anything else, and unless it has these columns."""
+    read_text(path, what, advice)
+    try:
+        table = pd.read_csv(path)
+    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+        raise UserError(_line(path, what, f"no CSV table ({str(error).splitlines()[0]})", advice)) from error
+    if missing := [name for name in columns if name not in table.columns]:
+        raise UserError(_line(path, what, f"it has no column {missing[0]!r}", advice))
+    return table
+
+
+def read_tensors(path: Path, what: str, advice: str = "") -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors, metadata) of a safetensors file. Raises UserError for anything else."""
+    if path.is_file() and path.stat().st_size < 1024:
+        read_bytes(path, what, advice)  # an empty one, or a pointer
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(_line(path, what, f"cut off, or no safetensors file ({str(error).splitlines()[0]})", advice)) from error
+
+
+def _line(path: Path, what: str, problem: str, advice: str) -> str:
+    return f"{path}: cannot be read as {what}: {problem}{'; ' if advice else ''}{advice}".replace("\n", " ")
+
+
+# -- tensors and their state in one file
 
 
 def save_state(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """One safetensors file with the tensors, and the JSON state in its header: one file, so one atomic replacement."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, {"state": json.dumps(state)})
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    """One safetensors file with the tensors, the JSON state and a checksum of both in its header: one file, so one atomic replacement."""
+    text = json.dumps(state)
+    plain = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
+    write_whole(path, plain, {"state": text, "checksum": _checksum(plain, text)})
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, state) of `save_state`. Raises UserError for a file that is not one."""
+    """(tensors, state) of `save_state`. Raises UserError for a file that is not one, or whose checksum is another."""
+    advice = "delete it to start again"
+    tensors, metadata = read_tensors(path, "a checkpoint", advice)
     try:
-        with safe_open(path, framework="pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["state"])  # noqa: SIM118
-    except Exception as error:
-        raise UserError(f"checkpoint {path}: damaged or not a checkpoint ({error}); delete it to start again") from error
+        state = json.loads(metadata["state"])
+        assert isinstance(state, dict)
+    except (KeyError, ValueError, AssertionError) as error:
+        raise UserError(_line(path, "a checkpoint", "it has no state", advice)) from error
+    if metadata.get("checksum", _checksum(tensors, metadata["state"])) != _checksum(tensors, metadata["state"]):
+        raise UserError(_line(path, "a checkpoint", "its checksum is another: it was changed, or the disk lost a part", advice))
+    return tensors, state
+
+
+def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
+    """Of names, shapes, types and bytes."""
+    hasher = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        x = tensors[name]
+        hasher.update(f"{name} {x.dtype} {list(x.shape)}\n".encode())
+        hasher.update(x.reshape(-1).view(torch.uint8).numpy().tobytes() if x.numel() else b"")
+    return hasher.hexdigest()
+
+
+# -- what tells one made thing from another
+
+
+def digest(data: bytes) -> str:
+    """A short SHA-256, 16 hex digits."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """`digest` of a file, read piece by piece."""
+    with told(path, "cannot be read"), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def check_identity(
@@ -73,84 +273,8 @@ def check_identity(
             raise UserError(f"{where}: made with {key} = {theirs.get(key)!r}, now {ours.get(key)!r}; {advice}")
 
 
-def digest(data: bytes) -> str:
-    """A short SHA-256, 16 hex digits."""
-    return hashlib.sha256(data).hexdigest()[:16]
-
-
-RENAMED_COLUMNS = {"objective": "penalised_reward"}
-"""Columns of tables that were written before they had these names."""
-
-
-def old_names(columns: Sequence[str]) -> dict[str, str]:
-    """Those of these columns that are another's old name, and today's. A table that has both names is of today."""
-    return {old: new for old, new in RENAMED_COLUMNS.items() if old in columns and new not in columns}
-
-
-def read_log(path: Path) -> pd.DataFrame:
-    """A finished run's log, under today's names of columns."""
-    log = pd.read_csv(path)
-    return log.rename(columns=old_names(list(log.columns)))
-
-
-class Table:
-    """A CSV file that grows by rows, flushed at once, and can be cut back to a step. Without a path it lives in memory alone."""
-
-    def __init__(self, path: Path | None, columns: Sequence[str]):
-        self.path, self.columns = path, list(columns)
-        self.rows: list[dict[str, Any]] = []
-
-    def rewind(self, step: int) -> None:
-        """Keep the rows up to and including a step: those after it belong to work that will be done again."""
-        rows: list[Mapping[str, Any]] = [row for row in self.rows if row["step"] <= step]
-        if self.path is None:
-            self.rows = [dict(row) for row in rows]
-            return
-        rows = []
-        if step and self.path.is_file():
-            for row in self._read(self.path):
-                if not (row["step"] or "").isdigit() or int(row["step"]) > step:
-                    break
-                rows.append(row)
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(temporary, self.path)
-
-    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows; a NaN becomes an empty cell."""
-        cells: list[dict[str, Any]] = [{k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows]
-        if self.path is None:
-            self.rows += cells
-            return
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            csv.DictWriter(file, self.columns).writerows(cells)
-
-    def frame(self) -> pd.DataFrame:
-        """The table, with the very floats that were written; an empty cell is NaN."""
-        rows = self.rows
-        if self.path is not None:
-            if not self.path.is_file():
-                raise UserError(f"{self.path}: missing, though its run is done; delete the folder to train again")
-            rows = [{k: number(v) for k, v in row.items()} for row in self._read(self.path)]
-        return pd.DataFrame(rows, columns=self.columns).replace("", math.nan).infer_objects()
-
-    @staticmethod
-    def _read(path: Path) -> list[dict[str, str]]:
-        """The rows on disk, under today's names of columns."""
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            names = old_names(reader.fieldnames or [])
-            return [{names.get(k, k): v for k, v in row.items()} for row in reader]
-
-
-def number(cell: str) -> int | float | str:
-    """A CSV cell as the number it holds, exactly, else as text."""
-    for kind in (int, float):
-        try:
-            return kind(cell)
-        except ValueError:
-            continue
-    return cell
+def check_made_of(where: Path, theirs: Any, ours: Mapping[str, Any], advice: str) -> None:
+    """The same for facts that later versions added: what a record does not say, it is taken to agree with."""
+    theirs = theirs if isinstance(theirs, Mapping) else {}
+    known = {key: value for key, value in json.loads(json.dumps(ours)).items() if key in theirs}
+    check_identity(where, {key: theirs[key] for key in known}, known, advice)

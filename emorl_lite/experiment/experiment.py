@@ -24,7 +24,8 @@ import pandas as pd
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import digest, read_log
+from emorl_lite.base.files import digest
+from emorl_lite.base.logs import read_log
 from emorl_lite.base.presets import OBJECTIVES, PRESETS, Mix, Preset
 from emorl_lite.base.workers import processes
 from emorl_lite.base.workspace import Workspace

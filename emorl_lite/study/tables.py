@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import read_log
+from emorl_lite.base.logs import read_log
 from emorl_lite.base.paths import data_root, repository_root, shipped
 from emorl_lite.base.project import in_repository
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.fingerprint import describe_reward
 from emorl_lite.base.presets import PPOConfig
 from emorl_lite.base.types import Reward, reward_name
 from emorl_lite.lm.model import LanguageModel
@@ -202,6 +203,7 @@ class PPOTrainer:
         config.check(bool(len(validation_prompts)))
         self.lm, self.adapter, self.config, self.seed = lm, adapter, config, seed
         self.reward = reward if isinstance(reward, PenalisedReward) else PenalisedReward(reward, config.kl_coef)
+        self._reward_facts = describe_reward(self.reward.plain)  # now: some rewards change their weights while a policy trains
         self.policy, self.team, self.watch = policy or AdapterPolicy(lm, adapter), team or Team(), dict(watch or {})
         self.estimator: PPO | RLOO = RLOO(config) if config.estimator == "rloo" else PPO(config)
         self.team.check(config)
@@ -258,6 +260,10 @@ class PPOTrainer:
         run ends with the same weights and log as an uninterrupted one. `resume=False` starts the folder again. Raises UserError if the
         folder's run had other options, or if the reward gives anything but one finite score a reply; the last checkpoint then stays.
         """
+        with self.run.held(resume):
+            return self._train(resume)
+
+    def _train(self, resume: bool) -> pd.DataFrame:
         self._prepare_adapter(resume)
         if not self.team.catch_up(self, self.run.restore(self, resume)):
             self.lm.unfinished.add(self.adapter)
@@ -438,3 +444,8 @@ class PPOTrainer:
         options = options_identity(self.lm, self.config)
         start = {"started_from": self.ownership.started_from} if self.ownership.started_from else {}
         return {**run, **options, **texts, **self.policy.identity(), **self.team.identity(), **start}
+
+    def made_of(self) -> dict[str, Any]:
+        """What else does: what the reward is made of, and the type in which the base computes."""
+        types = {"model.dtype": str(self.lm.base.dtype).removeprefix("torch."), "model.autocast": self.lm.config.autocast}
+        return {**self._reward_facts, **types}
