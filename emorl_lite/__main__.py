@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import re
 import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field, fields, replace
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.failures import USER, one_line, tell, termination_told
+from emorl_lite.base.outputs import check_folder, check_out
 from emorl_lite.base.presets import (
     DataConfig,
     ModelConfig,
@@ -23,6 +28,7 @@ from emorl_lite.base.presets import (
     TextRewards,
     get_preset,
 )
+from emorl_lite.base.ranges import Within, check_seed, checked
 
 if TYPE_CHECKING:
     from emorl_lite.experiment.experiment import Experiment
@@ -156,42 +162,62 @@ Command = (
 
 AnyCommand = Train | Search | Evaluate | StudyRun | Data | Models | Tutorial
 WITH_PRESET: dict[str, Any] = {"train": Train, "search": Search, "evaluate": Evaluate, "study": StudyRun}
+LISTS = ("--objectives", "--weights", "--methods", "--only", "--study.watch")
+"""Options that take several values; none at all would say the same as leaving them out."""
 
 
 def parse(argv: list[str]) -> AnyCommand:
-    """Parse the command line; defaults come from the preset that `--preset` names."""
+    """Parse the command line; defaults come from the preset that `--preset` names. Raises UserError for what cannot be parsed."""
+    for option in LISTS:
+        if option in argv and (argv[argv.index(option) + 1 :] or ["--"])[0].startswith("--"):
+            raise UserError(f"{option}: expected at least one value")
     if argv and argv[0] in WITH_PRESET:
         name = next((a.split("=", 1)[1] for a in argv if a.startswith("--preset=")), None)
         if "--preset" in argv[:-1]:
             name = argv[argv.index("--preset") + 1]
-        preset = get_preset(name or "tiny")
+        preset = get_preset("tiny" if name is None else name)
         kind = WITH_PRESET[argv[0]]
         parts = {
             k: getattr(preset, k) for k in ("data", "model", "rewards", "ppo", "search", "study") if k in {f.name for f in fields(kind)}
         }
-        return tyro.cli(kind, args=argv[1:], default=kind(preset=preset.name, **parts), prog=f"python -m emorl_lite {argv[0]}")
-    return tyro.cli(Command, args=argv, prog="python -m emorl_lite")  # type: ignore[call-overload, no-any-return]
+        default = kind(preset=preset.name, **parts)
+        return _in_one_line(lambda: tyro.cli(kind, args=argv[1:], default=default, prog=f"python -m emorl_lite {argv[0]}"), argv)
+    return _in_one_line(lambda: tyro.cli(Command, args=argv, prog="python -m emorl_lite"), argv)  # type: ignore[call-overload]
+
+
+def _in_one_line(parsed: Callable[[], AnyCommand], argv: list[str]) -> AnyCommand:
+    """What tyro parses. Its box around a mistake becomes a UserError of one line; help stays as it is."""
+    box, columns = StringIO(), os.environ.get("COLUMNS")
+    try:
+        if not {"-h", "--help"} & set(argv):
+            os.environ["COLUMNS"] = "100000"  # no message is broken into lines
+        with redirect_stderr(box):
+            return parsed()
+    except SystemExit as stop:
+        if stop.code != USER:
+            raise
+        framed = [line.strip("│╭╮╰╯─ ") for line in box.getvalue().splitlines()]
+        blocks = "\n".join(framed[1:]).strip().split("\n\n")  # a rule has nothing between its ends
+        raise UserError(one_line(re.sub(r"^Error parsing \S+: (?=--)", "", blocks[0]))) from None  # ours names its option
+    finally:
+        os.environ.pop("COLUMNS") if columns is None else os.environ.update(COLUMNS=columns)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 2 for a mistake in the input, told in one line."""
+    """Run a command. Returns the exit status: 2 for a mistake in the input, told in one line, and 1 for any other failure, told in one line
+    with the place of a full report."""
+    arguments = sys.argv[1:] if argv is None else argv
     try:
-        return run(parse(sys.argv[1:] if argv is None else argv), argv)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC):
-            raise
-        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped: the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+        with termination_told():
+            status = run(parse(arguments), arguments)
+            sys.stdout.flush()  # here, where a reader that is gone can be told from a fault
+            return status
+    except (Exception, KeyboardInterrupt) as error:
+        return tell(error, arguments)
 
 
 def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
-    """Run a parsed command. `arguments`: as typed, those of this process by default. Returns the exit code."""
+    """Run a parsed command. `arguments`: as typed, those of this process by default. Returns the exit status."""
     if isinstance(command, Tutorial):
         from emorl_lite.tutorial.runner import run_tutorial
 
@@ -206,16 +232,38 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
         return 0
     if isinstance(command, StudyRun):
         return run_study(command, sys.argv[1:] if arguments is None else arguments)
-    from emorl_lite.experiment.experiment import Experiment
-    from emorl_lite.rewards.registry import require_objectives
-
     preset = command.to_preset()
-    if isinstance(command, Train) and command.objective != "all":
-        require_objectives([command.objective], [*preset.objectives, "all"])
+    check(command, preset)
+    from emorl_lite.experiment.experiment import Experiment
+
     experiment = Experiment(preset, command.seed, Path(command.runs) if command.runs else None, progress=not command.quiet)
     if isinstance(command, Train):
         return run_train(command, experiment)
     return run_search(experiment) if isinstance(command, Search) else run_evaluate(command, experiment)
+
+
+def check(command: Train | Search | Evaluate, preset: Preset) -> None:
+    """Raise UserError for options that are wrong, together or by themselves, before anything is loaded or written."""
+    from emorl_lite.base.weights import check_weights
+    from emorl_lite.data.downloads import find_file
+    from emorl_lite.rewards.registry import REWARDS, require_objectives
+
+    check_seed(command.seed)
+    require_objectives(preset.objectives, list(REWARDS))
+    if command.runs:
+        check_folder(command.runs, "--runs", write=False)
+    inputs = [find_file(preset.data.path)] if preset.data.path else []
+    if isinstance(command, Train):
+        checked(command.warm_start_steps, int, [Within(0, 10**6)], f"--warm-start-steps {command.warm_start_steps}")
+        if command.objective != "all":
+            require_objectives([command.objective], [*preset.objectives, "all"])
+    if isinstance(command, Search):
+        preset.search.check_objectives(len(preset.objectives))
+    if isinstance(command, Evaluate):
+        if command.weights:
+            check_weights(command.weights, len(preset.objectives), where="--weights")
+        if command.out:
+            check_out(command.out, inputs=inputs)
 
 
 def run_train(command: Train, experiment: Experiment) -> int:
@@ -257,7 +305,7 @@ def run_evaluate(command: Evaluate, experiment: Experiment) -> int:
         print("note: the tiny model and its rewards know only the embedded small world; on real text their scores mean little")
     print(table.to_string(index=False, float_format="%.3f"))
     if command.out:
-        save_table(table, Path(command.out), **experiment.fingerprint())
+        save_table(table, command.out, **experiment.fingerprint())
     return 0
 
 
@@ -267,6 +315,8 @@ def run_data(command: Data) -> int:
 
     if command.action == "fetch" and not command.names:
         raise UserError(f"data fetch: name what to fetch, of {', '.join(SOURCES)}")
+    if command.action == "list" and command.names:
+        raise UserError(f"data list: lists all there are; to get one, data fetch {command.names[0]}")
     for name in command.names if command.action == "fetch" else ():
         print(f"{name}: {fetch(name)} ({SOURCES[name].licence})")
     if command.action == "list":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from emorl_lite.base.outputs import read_provenance
 from emorl_lite.data.small_world import grammar
 from emorl_lite.rewards.registry import REWARDS
 
@@ -94,7 +94,7 @@ def test_train_search_evaluate_on_a_file(trained):
     table = pd.read_csv(out)
     assert list(table.policy) == ["replies", "base", "reflection", "empathy", "fluency", "ensemble"]
     assert table[["reflection", "empathy", "fluency", "mean"]].stack().between(0, 1).all()
-    assert {"commit", "torch", "preset"} <= set(json.loads(out.with_suffix(".json").read_text()))
+    assert {"commit", "torch", "preset"} <= set(read_provenance(out))
 
 
 def test_evaluate_mistakes(trained, tmp_path):

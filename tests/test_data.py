@@ -290,14 +290,14 @@ def test_pair_is_a_csv_file(tmp_path):
 
 
 def test_option_errors():
-    for config, part in [
-        (DataConfig(name="pair"), "--data-path"),
-        (DataConfig(name="table"), "--data-path"),
-        (DataConfig(name="poetry", path="x"), "'poetry'"),  # type: ignore[arg-type]
-        (DataConfig(test_prompts=0), "--data.test-prompts 0"),
+    for options, part in [
+        ({"name": "pair"}, "--data-path"),
+        ({"name": "table"}, "--data-path"),
+        ({"name": "poetry", "path": "x"}, "'poetry'"),
+        ({"test_prompts": 0}, "--data.test-prompts 0"),
     ]:
         with pytest.raises(UserError) as error:
-            load_dataset(config)
+            load_dataset(DataConfig(**options))
         assert part in one_line(error)
     with pytest.raises(UserError, match="split 'dev'"):
         load_dataset(DataConfig(train_prompts=1, test_prompts=1, validation_prompts=1)).prompts("dev")

@@ -19,6 +19,7 @@ import yaml
 
 import emorl_lite
 from emorl_lite.__main__ import parse
+from emorl_lite.base.errors import UserError
 from emorl_lite.rewards.registry import REWARDS
 
 pytestmark = pytest.mark.plain
@@ -169,7 +170,7 @@ def test_what_is_wrong_is_found(tmp_path, capsys):
         ["data"],
         ["train", "--ppo.lr", "1"],
     ]
-    with pytest.raises(SystemExit):
+    with pytest.raises(UserError, match="no-such-option"):
         parse(["train", "--no-such-option", "1"])
 
 

@@ -611,13 +611,13 @@ def test_mistakes_in_the_options(tmp_path):
         ({"prompts": []}, "no prompts"),
         ({"prompts": ["w1", "w1 " * 60]}, "prompt 2"),
         ({"folder": tmp_path / "file" / "run"}, "cannot write"),
-        ({"config": replace(QUICK, batch_size=0)}, "batch-size"),
-        ({"config": replace(QUICK, estimator="rloo", k=1)}, "--ppo.k 1"),
-        ({"config": replace(QUICK, early_stop=True)}, "early-stop"),
+        ({"config": {"batch_size": 0}}, "batch-size"),
+        ({"config": {"estimator": "rloo", "k": 1}}, "--ppo.k 1"),
+        ({"config": {"early_stop": True}}, "early-stop"),
         ({"watch": {"kl": wordy}}, "'kl'"),
     ]:
         with pytest.raises(UserError, match=named):
-            trainer(**options)
+            trainer(**options | ({"config": replace(QUICK, **options["config"])} if "config" in options else {}))
     t = trainer()
     t.step()
     with pytest.raises(UserError, match="resume=False"):

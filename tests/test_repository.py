@@ -19,6 +19,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from emorl_lite.base.outputs import read_provenance
+
 pytestmark = pytest.mark.plain
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -344,5 +346,5 @@ def test_the_committed_model_is_the_one_that_the_data_page_names():
 
 def test_committed_tables_have_their_provenance():
     for table in (ROOT / "data" / "results").glob("*.csv"):
-        facts = json.loads(table.with_suffix(".json").read_text(encoding="utf-8"))
+        facts = read_provenance(table)
         assert {"command", "preset", "commit", "torch"} <= set(facts), table.name

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.outputs import read_provenance
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.provenance import save_table
 from emorl_lite.experiment.experiment import Experiment
@@ -233,7 +234,7 @@ def test_warm_start_becomes_the_base_of_this_run(experiment, tmp_path):
 
 def test_tables_carry_their_provenance(tmp_path):
     path = save_table(pd.DataFrame({"a": [1.5]}), tmp_path / "t" / "x.csv", preset="tiny", seed=3)
-    facts = json.loads(path.with_suffix(".json").read_text())
+    facts = read_provenance(path)
     assert facts["preset"] == "tiny" and facts["seed"] == 3 and facts["torch"]
     assert pd.read_csv(path).a.tolist() == [1.5]
 

@@ -240,7 +240,7 @@ def test_a_user_error_stays_one_and_names_the_weights():
     [
         (["reflection"], {}, "at least 2 objectives"),
         (NAMES[:2], {"levels": 0}, "levels"),
-        (NAMES[:2], {"points_per_axis": 2}, "points_per_axis"),
+        (NAMES[:2], {"points_per_axis": 2}, "points.per.axis"),
         (["empathy", "empathy"], {}, "repeat"),
         (["empathy", "mean"], {}, "collide"),
     ],

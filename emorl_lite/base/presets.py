@@ -1,13 +1,20 @@
-"""What a run is made of: frozen dataclasses, one per part, and the named presets. The command line is made from these same classes."""
+"""What a run is made of: frozen dataclasses, one per part, and the named presets. The command line is made from these same classes.
+
+Beside each field stands what it may be; `Options` checks that whenever one is made. Upper ends are where a run would never end, or where a
+number means nothing any more: a rate that no optimizer takes, more prompts or replies than memory holds.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from string import Formatter
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.ranges import Called, Distinct, Names, Options, Within
 
 OBJECTIVES = ("reflection", "empathy", "fluency")
 """The paper's objectives."""
@@ -19,24 +26,45 @@ Mix = Literal["hidden", "logits", "probabilities", "parameters"]
 """What of several adapters is mixed: last hidden states, logits (the same under a linear head), probabilities, or the parameters."""
 SearchMethod = Literal["hierarchical", "hierarchical-simplex", "grid", "random", "bayesian", "ucb", "exact"]
 
+Count = Annotated[int, Within(1, 10**6)]
+"""Of things that are all in memory at once: prompts, labelled pairs, points of a search."""
+Batch = Annotated[int, Within(1, 10**4)]
+"""Replies that go through a model together."""
+Passes = Annotated[int, Within(1, 1000)]
+"""Over the data."""
+Rate = Annotated[float, Within(0, 10, above=True)]
+"""A learning rate. Adam's step is about so long in every parameter: 10 destroys any model."""
+Factor = Annotated[float, Within(0, 10**6)]
+"""A weight, or a threshold that 0 turns off."""
+Pause = Annotated[int, Within(0, 10**9)]
+"""Steps between two of something; 0: never."""
+MOST_POINTS = 10**6
+"""Points of a search, or settings of a sweep: at a tenth of a second each more than a day."""
+MOST_LEVELS = 52
+"""Levels of the published search: at the next one a weight is no exact number any more."""
+MOST_BAYESIAN = 1000
+"""Points of a Bayesian search: its time grows with their third power."""
+
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Options):
     """The base model and the shape of its adapters."""
+
+    part: ClassVar[str] = "model"
 
     path: str = "tiny_lm"
     """Base model (safetensors only): the package's own tiny_lm, a local folder, or a hub id."""
     template: str = "<bos>{prompt}<sep>"
     """How a client statement becomes the model's input."""
-    max_prompt_tokens: int = 256
+    max_prompt_tokens: Count = 256
     """Longest input accepted, in tokens of the filled template."""
-    max_new_tokens: int = 44
+    max_new_tokens: Annotated[int, Within(1, 10**5)] = 44
     """Longest reply, in tokens. A reply that reaches it without ending is unfinished."""
-    lora_r: int = 8
+    lora_r: Annotated[int, Within(1, 1024)] = 8
     """Rank of the LoRA adapters."""
-    lora_alpha: int = 16
+    lora_alpha: Annotated[int, Within(1, 10**5)] = 16
     """LoRA scale numerator (scale = alpha / r)."""
-    lora_dropout: float = 0.0
+    lora_dropout: Annotated[float, Within(0, 1, below=True)] = 0.0
     """Dropout on the adapter's input (the paper's code: .05)."""
     device: Device = "auto"
     """Where to run; auto prefers a GPU."""
@@ -49,16 +77,37 @@ class ModelConfig:
     warm_start: str = ""
     """Folder of an adapter that is folded into the base model when it is loaded."""
 
+    def check_together(self) -> None:
+        if not self.path.strip():
+            raise UserError("--model.path is empty: expected a folder with a model, or a hub id")
+        check_template(self.template, self.where("template", self.template))
+
+
+def check_template(template: str, where: str) -> None:
+    """Raise UserError for a template without {prompt}, with other fields, or one that cannot be filled."""
+    try:
+        fields = [(field, spec or "", conversion) for _, field, spec, conversion in Formatter().parse(template) if field is not None]
+        if all(field == "prompt" and not conversion and len(spec) <= 4 for field, spec, conversion in fields):
+            template.format(prompt="")
+        else:
+            raise KeyError
+    except (ValueError, KeyError, IndexError, AttributeError) as error:
+        raise UserError(f"{where}: the only field is {{prompt}} (a brace is written twice)") from error
+    if not fields:
+        raise UserError(f"{where}: it has no {{prompt}}, so all replies would be to the same text")
+
 
 @dataclass(frozen=True)
-class RewardConfig:
+class RewardConfig(Options):
     """How replies are scored, whoever judges them."""
 
-    fluency_cap: float = 3.0
+    part: ClassVar[str] = "rewards"
+
+    fluency_cap: Annotated[float, Within(1, 10**9, above=True)] = 3.0
     """Perplexity at which fluency reaches 0: fluency = (cap - perplexity) / cap, clipped to [0, 1]."""
-    brevity_cap: int = 40
+    brevity_cap: Count = 40
     """Words at which brevity reaches 0: brevity = (cap - words) / cap, clipped to [0, 1]."""
-    repeat_ngram: int = 4
+    repeat_ngram: Passes = 4
     """A `Guarded` reward is multiplied by the share of distinct n-grams of this length (1 for a reply without repetition)."""
 
     def ready_made(self, objective: str) -> bool:
@@ -70,13 +119,13 @@ class RewardConfig:
 class SmallWorldRewards(RewardConfig):
     """Classifiers of the small world, on what its frozen language model makes of a reply."""
 
-    classifier_examples: int = 6000
+    classifier_examples: Count = 6000
     """Labelled pairs that the classifiers are trained on."""
-    classifier_epochs: int = 4
+    classifier_epochs: Passes = 4
     """Passes over them."""
-    classifier_batch: int = 64
+    classifier_batch: Batch = 64
     """Pairs in a classifier's training step."""
-    classifier_lr: float = 2e-3
+    classifier_lr: Rate = 2e-3
     """Classifier's peak learning rate (cosine schedule with warm-up)."""
 
 
@@ -94,18 +143,22 @@ class TextRewards(RewardConfig):
     """Language model whose perplexity measures fluency (empty: the preset's own, before any training)."""
     fluency_context: bool = False
     """Perplexity of the reply given the client's statement, instead of the reply alone."""
-    text_epochs: int = 3
+    text_epochs: Passes = 3
     """Passes over the labelled pairs."""
-    empathy_epochs: int = 2
+    empathy_epochs: Passes = 2
     """The same for empathy, which has more pairs."""
-    text_batch: int = 16
+    text_batch: Batch = 16
     """Pairs in a training step."""
-    text_lr: float = 1e-3
+    text_lr: Rate = 1e-3
     """Peak learning rate of a classifier's LoRA matrices and head."""
-    text_lora_r: int = 16
+    text_lora_r: Annotated[int, Within(1, 1024)] = 16
     """Rank of a classifier's LoRA matrices."""
-    text_tokens: int = 160
+    text_tokens: Annotated[int, Within(1, 10**5)] = 160
     """Longest pair a classifier reads, in tokens; of a longer one, the longer text is cut."""
+
+    def check_together(self) -> None:
+        if self.empathy_ready and not self.empathy_model:
+            raise UserError("--rewards.empathy-ready: needs --rewards.empathy-model, the finished classifier")
 
     def ready_made(self, objective: str) -> bool:
         """Whether the objective's classifier is one that somebody else trained."""
@@ -113,170 +166,217 @@ class TextRewards(RewardConfig):
 
 
 @dataclass(frozen=True)
-class PPOConfig:
+class PPOConfig(Options):
     """One single-objective run. Names and defaults follow cleanrl where it has them."""
 
-    episodes: int = 1536
+    part: ClassVar[str] = "ppo"
+
+    episodes: Annotated[int, Within(1, 10**8)] = 1536
     """Prompts answered in training: the paper's "data points" (its samples are k times as many)."""
-    batch_size: int = 64
+    batch_size: Batch = 64
     """Replies in one rollout."""
-    minibatch_size: int = 32
+    minibatch_size: Batch = 32
     """Replies in one gradient step."""
-    epochs: int = 2
+    epochs: Passes = 2
     """Passes over a rollout."""
-    lr: float = 2e-3
+    lr: Rate = 2e-3
     """Adapter's learning rate."""
-    value_lr: float = 5e-3
+    value_lr: Rate = 5e-3
     """Value head's learning rate."""
     anneal_lr: bool = True
     """Lower both learning rates linearly to 0 over the episodes: late steps on near-equal rewards otherwise shake a good policy."""
-    clip: float = 0.2
+    clip: Annotated[float, Within(0, 10**6, above=True)] = 0.2
     """Clip range of the probability ratio."""
-    value_clip: float = 0.2
+    value_clip: Annotated[float, Within(0, 10**6, above=True)] = 0.2
     """Clip range of the value's change."""
-    vf_coef: float = 0.5
+    vf_coef: Factor = 0.5
     """Weight of the value loss."""
-    gamma: float = 1.0
+    gamma: Annotated[float, Within(0, 1)] = 1.0
     """Discount."""
-    lam: float = 0.95
+    lam: Annotated[float, Within(0, 1)] = 0.95
     """GAE's lambda."""
-    kl_coef: float = 0.03
+    kl_coef: Factor = 0.03
     """Weight of the per-token KL to the adapter-free base, inside the reward."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Within(0.01, 100)] = 1.0
     """Sampling temperature of the rollouts."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Annotated[float, Within(0, 10**12, above=True)] = 1.0
     """Gradient clipping."""
-    gradient_accumulation: int = 1
+    gradient_accumulation: Count = 1
     """Minibatches per optimizer step."""
     estimator: Literal["ppo", "rloo"] = "ppo"
     """ppo: critic, GAE, clipped losses. rloo: no critic, k samples a prompt, leave-one-out baseline (the paper's, up to a factor)."""
-    k: int = 3
+    k: Passes = 3
     """Samples a prompt with the rloo estimator."""
-    kl_stop: float = 0.0
+    kl_stop: Factor = 0.0
     """Stop when a reply's KL to the base, the mean of three steps, exceeds this many nats (0: never): a guard against hacking."""
-    validate_every: int = 8
+    validate_every: Pause = 8
     """Steps between validations (0: never)."""
     early_stop: bool = False
     """Stop by the paper's rule: std / mean of the last `patience` validation means below `tolerance`."""
-    patience: int = 20
+    patience: Count = 20
     """Validations that the rule looks at."""
-    tolerance: float = 0.015
+    tolerance: Factor = 0.015
     """The rule's threshold."""
-    checkpoint_every: int = 8
+    checkpoint_every: Pause = 8
     """Steps between checkpoints (0: only at the end)."""
-    log_samples: int = 2
+    log_samples: Pause = 2
     """Replies of each step that go into the samples table."""
 
-    def check(self, validation: bool) -> None:
-        """Raise UserError for options that make no sense. `validation`: whether there are validation prompts."""
-        positive = ("episodes", "batch_size", "minibatch_size", "epochs", "gradient_accumulation", "temperature", "max_grad_norm")
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise UserError(f"--ppo.{name.replace('_', '-')} {getattr(self, name)}: must be positive")
-        if self.estimator not in ("ppo", "rloo"):
-            raise UserError(f"--ppo.estimator {self.estimator!r}: expected ppo or rloo")
+    def check_together(self) -> None:
         if self.estimator == "rloo" and self.k < 2:
             raise UserError(f"--ppo.k {self.k}: the leave-one-out baseline needs at least 2 samples a prompt")
-        if self.kl_stop < 0:
-            raise UserError(f"--ppo.kl-stop {self.kl_stop}: must not be negative")
+        if self.early_stop and self.patience < 2:
+            raise UserError(f"--ppo.patience {self.patience}: the rule of --ppo.early-stop needs at least 2 validations")
+
+    def check(self, validation: bool) -> None:
+        """Raise UserError for options that do not go with the data. `validation`: whether there are validation prompts."""
         if self.early_stop and not (validation and self.validate_every):
             raise UserError("--ppo.early-stop: needs validation prompts and --ppo.validate-every above 0")
 
 
 @dataclass(frozen=True)
-class WarmStartConfig:
+class WarmStartConfig(Options):
     """Supervised fine-tuning on the data's own replies before RL; the outcome is an adapter that is folded into the base of all runs."""
 
-    steps: int = 0
+    part: ClassVar[str] = "warm_start"
+
+    steps: Pause = 0
     """Training steps (0: none)."""
-    batch_size: int = 16
+    batch_size: Batch = 16
     """Replies in a step."""
-    lr: float = 5e-4
+    lr: Rate = 5e-4
     """Peak learning rate."""
-    lora_r: int = 8
+    lora_r: Annotated[int, Within(1, 1024)] = 8
     """Rank of its adapter."""
-    max_words: int = 90
+    max_words: Count = 90
     """Longest client statement, in words."""
+
+    @classmethod
+    def option(cls, name: str) -> str:
+        return f"{cls.part}.{name}"
 
 
 @dataclass(frozen=True)
-class SearchConfig:
+class SearchConfig(Options):
     """The search for the ensemble's weights: hierarchical grid search (the paper, section 3.3), or a rival."""
 
-    levels: int = 5
+    part: ClassVar[str] = "search"
+
+    levels: Annotated[int, Within(1, MOST_LEVELS)] = 5
     """Levels; the spacing halves at each, 1 / 2**levels at the last."""
-    points_per_axis: int = 3
+    points_per_axis: Annotated[int, Within(3, 10**6)] = 3
     """Points per axis at each level (the paper's 3)."""
-    validation_prompts: int = 32
+    validation_prompts: Count = 32
     """Size of the fixed validation set on which every point is scored."""
     method: SearchMethod = "hierarchical"
     """The paper's search; the same on the simplex; a grid on the simplex; random; Bayesian optimisation (EI, UCB); the exact optimum."""
     mix: Mix = "hidden"
     """What the weights mix: last hidden states (the paper's method; the same as logits), parameters, or next-token probabilities."""
-    evaluations: int = 135
+    evaluations: Annotated[int, Within(1, MOST_POINTS)] = 135
     """Most points that a rival of the published search may list."""
+
+    def check_together(self) -> None:
+        if (self.points_per_axis - 1) ** self.levels > 2**MOST_LEVELS:
+            raise UserError(f"--search.levels {self.levels}: the last of {self.points_per_axis} points an axis is finer than numbers are")
+        if self.method in ("bayesian", "ucb") and self.evaluations > MOST_BAYESIAN:
+            most = f"must be at most {MOST_BAYESIAN:,} for {self.method}, whose time grows with their third power"
+            raise UserError(f"--search.evaluations {self.evaluations}: {most}")
+
+    def check_objectives(self, d: int) -> None:
+        """Raise UserError where a search by these options cannot be, or never ends, with d objectives; before anything is trained."""
+        if d < 2:
+            raise UserError(f"search: expected at least 2 objectives, got {d}; with one there is nothing to weigh")
+        if self.method == "exact" and self.mix != "hidden":
+            raise UserError(f"--search.mix {self.mix}: the exact search mixes hidden states")
+        points = self.levels * self.points_per_axis**d
+        if self.method == "hierarchical" and points > MOST_POINTS:
+            where = f"--search.levels {self.levels}, --search.points-per-axis {self.points_per_axis}"
+            raise UserError(f"{where}: {points:,} points with {d} objectives; at most {MOST_POINTS:,}")
+        fewest = {"hierarchical-simplex": d * (d + 1) // 2, "grid": d * (d + 1) // 2}.get(self.method, 1)
+        if self.evaluations < fewest:
+            raise UserError(
+                f"--search.evaluations {self.evaluations}: one level of the {self.method} search has {fewest} points with {d} objectives"
+            )
 
 
 @dataclass(frozen=True)
-class StudyConfig:
+class StudyConfig(Options):
     """The comparison of all methods, each with the same budget."""
 
-    budget: int = 1536
+    part: ClassVar[str] = "study"
+
+    budget: Annotated[int, Within(1, 10**8)] = 1536
     """Training prompts of a method, over all its runs (methods called "long": of each of their d runs)."""
-    batch_size: int = 32
+    batch_size: Batch = 32
     """Replies in one rollout."""
-    validate_every: int = 4
+    validate_every: Pause = 4
     """Steps between validations."""
-    weight_steps: int = 5
+    weight_steps: Passes = 5
     """The sweep's weights are the grid of spacing 1 / weight_steps on the simplex."""
-    level_steps: int = 4
+    level_steps: Passes = 4
     """The same for the comparison of aggregation levels."""
-    test_prompts: int = 192
+    test_prompts: Count = 192
     """Test prompts that chosen settings are scored on."""
-    sweep_prompts: int = 64
+    sweep_prompts: Count = 64
     """Test prompts that every setting of a sweep is scored on."""
-    watch: tuple[str, ...] = OBJECTIVES
+    watch: Annotated[tuple[str, ...], Names(), Distinct()] = OBJECTIVES
     """Objectives that a single-objective run logs beside its own: leave out what is slow to score."""
-    patience: int = 4
+    patience: Count = 4
     """Validations that the paper's convergence rule looks at (its code: 20, about a fifth of a run; here a third, for want of more)."""
 
     def check(self) -> None:
-        """Raise UserError for options that make no sense."""
-        for name in ("budget", "batch_size", "validate_every", "weight_steps", "level_steps", "test_prompts", "sweep_prompts", "patience"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--study.{name.replace('_', '-')} {getattr(self, name)}: must be positive")
+        """Raise UserError for options that no study can have."""
+        if self.validate_every < 1:
+            raise UserError(f"--study.validate-every {self.validate_every}: must be positive")
         if self.budget < self.batch_size:
             raise UserError(f"--study.budget {self.budget}: must hold at least one batch of {self.batch_size}")
 
+    def check_objectives(self, d: int) -> None:
+        """Raise UserError for a sweep that never ends with d objectives."""
+        for name in ("weight_steps", "level_steps"):
+            steps = getattr(self, name)
+            if (settings := math.comb(steps + d - 1, d - 1)) > MOST_POINTS:
+                raise UserError(f"{self.where(name, steps)}: {settings:,} settings with {d} objectives; at most {MOST_POINTS:,}")
+
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Options):
     """Where prompts come from."""
 
-    name: Annotated[DataName, tyro.conf.arg(name="data", prefix_name=False)] = "small_world"
+    part: ClassVar[str] = "data"
+
+    name: Annotated[DataName, tyro.conf.arg(name="data", prefix_name=False), Called("--data")] = "small_world"
     """small_world (embedded), pair, psych8k, counsel-chat (their files), or table (any CSV or JSON with prompt and reply columns)."""
-    path: Annotated[str, tyro.conf.arg(name="data-path", prefix_name=False)] = ""
+    path: Annotated[str, tyro.conf.arg(name="data-path", prefix_name=False), Called("--data-path")] = ""
     """File, for all but the small world; a bare name is also looked for among the fetched data."""
-    prompt_column: Annotated[str, tyro.conf.arg(prefix_name=False)] = "prompt"
+    prompt_column: Annotated[str, tyro.conf.arg(prefix_name=False), Called("--prompt-column")] = "prompt"
     """Column that holds the client's statement (table)."""
-    reply_column: Annotated[str, tyro.conf.arg(prefix_name=False)] = "reply"
+    reply_column: Annotated[str, tyro.conf.arg(prefix_name=False), Called("--reply-column")] = "reply"
     """Column that holds the counsellor's reply (table; empty: there is none)."""
-    train_prompts: int = 2048
+    train_prompts: Count = 2048
     """Training prompts."""
-    validation_prompts: int = 32
+    validation_prompts: Count = 32
     """Validation prompts during training."""
-    test_prompts: int = 192
+    test_prompts: Count = 192
     """Held-out prompts, seen by neither training nor search."""
-    max_words: int = 0
+    max_words: Annotated[int, Within(0, 10**6)] = 0
     """Leave out prompts of more words (0: none): long statements are slow to read."""
+
+    def check_together(self) -> None:
+        if self.name == "small_world" and self.path:
+            raise UserError(f"{self.where('path', self.path)}: the small world reads no file; say what it is with --data table, pair, ...")
+        if self.name == "table" and not self.prompt_column.strip():
+            raise UserError("--prompt-column is empty: expected the name of a column")
+        if self.name == "table" and self.prompt_column == self.reply_column:
+            raise UserError(f"--reply-column {self.reply_column!r}: is the prompts' column too")
 
 
 @dataclass(frozen=True)
-class Preset:
+class Preset(Options):
     """A whole experiment."""
 
-    name: str = "tiny"
-    objectives: tuple[str, ...] = OBJECTIVES
+    name: Annotated[str, Names()] = "tiny"
+    objectives: Annotated[tuple[str, ...], Names(), Distinct()] = OBJECTIVES
     model: ModelConfig = field(default_factory=ModelConfig)
     rewards: SmallWorldRewards | TextRewards = field(default_factory=SmallWorldRewards)
     ppo: PPOConfig = field(default_factory=PPOConfig)
@@ -286,10 +386,26 @@ class Preset:
     warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
     transfer: DataConfig | None = None
     """A second test set, from another source: nothing is trained or chosen on it."""
-    kl_coef: dict[str, float] = field(default_factory=lambda: {"fluency": 0.06})
+    kl_coef: Annotated[dict[str, float], Within(0, 10**6)] = field(default_factory=lambda: {"fluency": 0.06})
     """KL weights of single objectives, where they differ from `ppo.kl_coef`."""
-    lr: dict[str, float] = field(default_factory=dict)
+    lr: Annotated[dict[str, float], Within(0, 10, above=True)] = field(default_factory=dict)
     """Learning rates of single objectives' own runs, where they differ from `ppo.lr`."""
+
+    @classmethod
+    def option(cls, name: str) -> str:
+        return "--objectives" if name == "objectives" else f"preset's {name}"
+
+    def check_together(self) -> None:
+        """Raise UserError for parts that do not go together."""
+        if not self.objectives:
+            raise UserError("--objectives is empty: expected at least one")
+        self.ppo.check(validation=True)
+        self.study.check_objectives(len(self.objectives))
+        if self.data.name == "small_world" and self.data.max_words:
+            raise UserError(f"--data.max-words {self.data.max_words}: the small world's statements are all short")
+        columns = (self.data.prompt_column, self.data.reply_column)
+        if self.data.name != "table" and columns != (DataConfig.prompt_column, DataConfig.reply_column):
+            raise UserError(f"--prompt-column, --reply-column: --data {self.data.name} has its own; they are for --data table")
 
 
 SMOLLM2 = Preset(
@@ -370,7 +486,7 @@ PRESETS: dict[str, Preset] = {"tiny": TINY, "smollm2": SMOLLM2, "t5": T5}
 
 
 def get_preset(name: str) -> Preset:
-    """The preset of this name."""
-    if name not in PRESETS:
-        raise UserError(f"preset {name!r} is unknown: expected one of {', '.join(sorted(PRESETS))}")
+    """The preset of this name. Raises UserError for another."""
+    if not isinstance(name, str) or name not in PRESETS:
+        raise UserError(f"preset {name!a} is unknown: expected one of {', '.join(sorted(PRESETS))}")
     return PRESETS[name]

@@ -11,19 +11,17 @@ from typing import Any
 import pandas as pd
 import torch
 
+from emorl_lite.base.files import write_atomically
+from emorl_lite.base.outputs import MAKER, check_out, provenance_path, sha256
 from emorl_lite.base.paths import repository_root
 
 
 def provenance(**facts: Any) -> dict[str, Any]:
     """What made a table: versions, commit, machine, and the facts given."""
     versions = {name: __import__(name).__version__ for name in ("torch", "transformers", "peft")}
-    commit, repository = "", repository_root()
-    if repository:  # an installed package has a version and no commit
-        git = ["git", "-C", str(repository), "rev-parse", "--short", "HEAD"]
-        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     return {
         **facts,
-        "commit": commit or None,
+        "commit": _commit() or None,
         "python": platform.python_version(),
         **versions,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -31,9 +29,33 @@ def provenance(**facts: Any) -> dict[str, Any]:
     }
 
 
-def save_table(table: pd.DataFrame, path: Path, **facts: Any) -> Path:
-    """Write a CSV and, beside it, a JSON with its provenance."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False)
-    path.with_suffix(".json").write_text(json.dumps(provenance(**facts), indent=1, default=str) + "\n", encoding="utf-8")
+def _commit() -> str:
+    """The repository's commit; an installed package has a version and none, a machine without git cannot tell."""
+    repository = repository_root()
+    if not repository:
+        return ""
+    git = ["git", "-C", str(repository), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
+
+
+def save_table(table: pd.DataFrame, path: Path | str, **facts: Any) -> Path:
+    """Write a CSV where a user wants it and, beside it in <name>.csv.provenance.json, what made it. Each is whole or as it was.
+
+    Raises UserError for a file that emorl_lite did not write, or that was changed since, and where nothing can be written.
+    """
+    return replace_table(table, check_out(path, "table"), **facts)
+
+
+def replace_table(table: pd.DataFrame, path: Path | str, **facts: Any) -> Path:
+    """The same in a folder of the package's own, such as a run's: what is there is replaced, whatever it is."""
+    path = Path(path)
+    text = table.to_csv(index=False, lineterminator="\n")
+    record = {"made_by": MAKER} | provenance(**facts) | {"table": path.name, "sha256": sha256(text.encode("utf-8"))}
+    if path.is_file():  # whoever is stopped between the two files leaves the old table with the new record, which knows both
+        record["sha256_before"] = sha256(path.read_bytes())
+    write_atomically(provenance_path(path), json.dumps(record, indent=1, default=str) + "\n")
+    write_atomically(path, text)
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -14,31 +15,48 @@ from torch import Tensor
 from emorl_lite.base.errors import UserError
 
 
-def check_weights(weights: Sequence[float] | Tensor, n: int, signed: bool = False) -> Tensor:
+def check_weights(weights: Sequence[float] | Tensor, n: int, signed: bool = False, where: str = "weights") -> Tensor:
     """Weights as a float32 tensor [n] (or [B, n], one row an example).
 
-    They must be finite, not all zero and, unless `signed`, not negative. They need not sum to one: under greedy decoding w and c·w give
-    the same text.
+    They must be numbers, finite, not all zero and, unless `signed`, not negative. They need not sum to one: under greedy decoding w and
+    c·w give the same text. Raises UserError, in words that begin with `where`.
     """
-    w = torch.as_tensor(weights, dtype=torch.float32)
+    w = as_numbers(weights, where, torch.float32)
     if w.dim() not in (1, 2) or w.shape[-1] != n:
-        raise UserError(f"weights: expected {n} numbers, one per adapter, got shape {tuple(w.shape)}")
+        raise UserError(f"{where}: expected {n} numbers, one per adapter, got shape {tuple(w.shape)}")
     rows = w if w.dim() == 2 else w[None]
     for i, row in enumerate(rows.tolist()):
-        where = f"weights, row {i + 1}" if w.dim() == 2 else "weights"
+        here = f"{where}, row {i + 1}" if w.dim() == 2 else where
         if any(not math.isfinite(x) for x in row):
-            raise UserError(f"{where}: {row} holds a NaN or an infinity")
+            raise UserError(f"{here}: {row} holds a NaN or an infinity")
         if not signed and any(x < 0 for x in row):
-            raise UserError(f"{where}: {row} holds a negative number")
+            raise UserError(f"{here}: {row} holds a negative number")
         if not any(row):
-            raise UserError(f"{where}: all zero, which gives every word the same score")
+            raise UserError(f"{here}: all zero, which gives every word the same score")
     return w
+
+
+def as_numbers(values: Any, where: str, dtype: torch.dtype) -> Tensor:
+    """Real numbers of any kind (tensors, arrays, Series, nested lists) as a tensor. Raises UserError for anything else."""
+    try:
+        if isinstance(values, list | tuple) and any(isinstance(x, Tensor) for x in values):
+            values = torch.stack([torch.as_tensor(x) for x in values])
+        if not isinstance(values, Tensor):
+            array = np.asarray(values)
+            if array.dtype.kind == "O" and all(isinstance(x, numbers.Real) and not isinstance(x, bool) for x in array.flat):
+                array = array.astype(np.float64)  # fractions, say
+            values = torch.as_tensor(array.astype(np.float64) if array.dtype.kind in "iuf" else array)
+        if values.is_complex() or values.dtype == torch.bool or values.layout != torch.strided:
+            raise TypeError
+        return values.detach().to(dtype)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        shown = " ".join(repr(values).split())
+        raise UserError(f"{where}: expected numbers, one per adapter, got {shown[:77]}") from error
 
 
 def weight_rows(weights: Any, n: int) -> np.ndarray:
     """Checked weights as rows [W, n] in double precision, from one vector [n] or rows [W, n] of any kind."""
-    given = weights.detach().cpu() if isinstance(weights, Tensor) else weights  # an Apple GPU has no double precision
-    w = np.atleast_2d(torch.as_tensor(given, dtype=torch.float64).numpy())
+    w = np.atleast_2d(as_numbers(weights, "weights", torch.float64).cpu().numpy())
     check_weights(torch.from_numpy(w), n)
     return w
 

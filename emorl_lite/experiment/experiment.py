@@ -26,7 +26,10 @@ from torch import Tensor
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import digest
 from emorl_lite.base.logs import read_log
+from emorl_lite.base.outputs import check_folder
 from emorl_lite.base.presets import OBJECTIVES, PRESETS, Mix, Preset
+from emorl_lite.base.ranges import Within, check_seed, checked
+from emorl_lite.base.weights import check_weights
 from emorl_lite.base.workers import processes
 from emorl_lite.base.workspace import Workspace
 from emorl_lite.data.datasets import Dataset, load_dataset
@@ -69,6 +72,10 @@ class Experiment:
     """Whose classifiers and adapters, as `Workspace` says: "mine", "reference", "any", or a folder."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.preset, Preset):
+            raise UserError(f"experiment: expected a preset, as get_preset({self.preset!r}) gives, got {type(self.preset).__name__}")
+        self.seed = check_seed(self.seed)
+        self.root = check_folder(self.root, "runs", write=False) if self.root else None
         self.workspace = Workspace(self.preset, self.root, self.source)
         self.source, self.home = self.workspace.source, self.workspace.home
         named_preset = PRESETS.get(self.preset.name)
@@ -185,6 +192,7 @@ class Experiment:
         """Fine-tune the base on the data's own training replies, and keep it in this run's folder as the base of all its adapters."""
         from emorl_lite.training.warm_start import warm_start
 
+        checked(steps, int, [Within(1, 10**6)], f"--warm-start-steps {steps}")
         if self.preset.warm_start.steps:
             raise UserError(f"--warm-start-steps: the preset {self.preset.name} has a warm start of its own")
         if self.trained():
@@ -204,16 +212,19 @@ class Experiment:
                 self.workspace.refuse_to_train(folder)
             self._load(objective)
             return read_log(folder / "log.csv").assign(objective=objective, seed=self.seed)
+        if not (folder / "done.json").is_file():
+            check_folder(folder, "runs", write=True)  # before a classifier is trained that nobody can keep
+        prompts, validation_prompts = self.dataset.prompts("train"), self.dataset.prompts("validation")
         if self.published is not None and self.lm.origin.get(objective) == str((self.published / self.folder.name / objective).resolve()):
             self.lm.remove_adapter(objective)  # the published one was loaded, and one's own is asked for
         trainer = PPOTrainer(
             self.lm,
             objective,
             self.rewards[objective],
-            self.dataset.prompts("train"),
+            prompts,
             own_run(self.preset, objective),
             folder=folder,
-            validation_prompts=self.dataset.prompts("validation"),
+            validation_prompts=validation_prompts,
             watch={name: reward for name, reward in self.rewards.items() if name != objective},
             seed=self.seed,
             progress=self.progress,
@@ -230,8 +241,11 @@ class Experiment:
         are trained on one after the other in this process.
         """
         missing = [name for name in self.preset.objectives if name not in self.trained()]
+        if missing:
+            _ = self.dataset  # a file that is wrong is told before a classifier is trained
         for name in missing:
             self.workspace.refuse_to_train(self.run_folder(name))
+            check_folder(self.run_folder(name), "runs")
             _ = self.rewards[name]  # the classifiers, once, before workers load them; and an objective without a reward is told now
         if workers is None:
             workers = min(2, os.cpu_count() or 1) if self.lm.device.type == "cpu" else 1
@@ -261,7 +275,7 @@ class Experiment:
         """The ensemble of this experiment's adapters, uniform weights by default."""
         self.load_adapters()
         names = list(self.preset.objectives)
-        return EnsembleLM(self.lm, names, weights=tuple(weights or [1 / len(names)] * len(names)), mix=mix)
+        return EnsembleLM(self.lm, names, weights=tuple([1 / len(names)] * len(names) if weights is None else weights), mix=mix)
 
     # -- methods
 
@@ -321,7 +335,7 @@ class Experiment:
     def search(self, prompts: Sequence[str] | None = None) -> SearchResult:
         """Search the ensemble's weights on the fixed validation set by the preset's method; a table that is there is resumed."""
         prompts = list(prompts or self.validation())
-        searching.check_search(self.preset)
+        self.preset.search.check_objectives(len(self.preset.objectives))
         score = self.rewards.scores  # an unknown objective is told before anything is trained
         self.load_adapters()
         made_of = {"adapters": self.adapter_hashes(), "prompts": digest("\n".join(prompts).encode())}
@@ -361,6 +375,8 @@ class Experiment:
 
         The ensemble is at these weights, else at those that the search found, else uniform; it is left out while an adapter is missing.
         """
+        if len(weights):
+            check_weights(weights, len(self.preset.objectives), where="--weights")
         trained, chosen, prompts = self.trained(), tuple(weights) or self.found_weights(), self.dataset.prompts("test")
         missing = [name for name in self.preset.objectives if name not in trained]
         if chosen and missing:

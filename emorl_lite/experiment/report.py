@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from emorl_lite.base.provenance import save_table
+from emorl_lite.base.files import write_json
+from emorl_lite.base.provenance import replace_table
 from emorl_lite.data.datasets import Dataset
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.lm.model import LanguageModel
@@ -55,5 +55,5 @@ def replies_by_quality(rewards: RewardSet, seed: int, dataset: Dataset) -> pd.Da
 
 def save_summary(home: Path, table: pd.DataFrame, weights: Mapping[str, float], **facts: Any) -> None:
     """Keep the closing tables of a seed where `python -m emorl_lite tutorial` reads them."""
-    save_table(table, home / "summary.csv", **facts)
-    (home / "search.json").write_text(json.dumps({"weights": dict(weights)}) + "\n", encoding="utf-8")
+    replace_table(table, home / "summary.csv", **facts)
+    write_json(home / "search.json", {"weights": dict(weights)})

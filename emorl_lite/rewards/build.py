@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import Preset, SmallWorldRewards, TextRewards
-from emorl_lite.base.provenance import save_table
+from emorl_lite.base.provenance import replace_table
 from emorl_lite.base.workspace import Workspace
 from emorl_lite.data.datasets import load_dataset
 from emorl_lite.data.small_world import grammar
@@ -65,7 +65,7 @@ class RewardBuilder:
 
             model, seconds = train_classifier(self.frozen, self.read, labels, config, on_step=on_step)
         model.save(folder)
-        save_table(pd.DataFrame(losses), folder / "losses.csv", seconds=round(seconds, 1), examples=len(labels))
+        replace_table(pd.DataFrame(losses), folder / "losses.csv", seconds=round(seconds, 1), examples=len(labels))
         return model
 
     @cached_property
