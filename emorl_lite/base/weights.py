@@ -37,10 +37,10 @@ def check_weights(weights: Sequence[float] | Tensor, n: int, signed: bool = Fals
 
 
 def as_numbers(values: Any, where: str, dtype: torch.dtype) -> Tensor:
-    """Real numbers of any kind (tensors, arrays, Series, nested lists) as a tensor. Raises UserError for anything else."""
+    """Real numbers of any kind (tensors, arrays, Series, nested lists) as a tensor on the CPU. Raises UserError for anything else."""
     try:
         if isinstance(values, list | tuple) and any(isinstance(x, Tensor) for x in values):
-            values = torch.stack([torch.as_tensor(x) for x in values])
+            values = torch.stack([torch.as_tensor(x).cpu() for x in values])
         if not isinstance(values, Tensor):
             array = np.asarray(values)
             if array.dtype.kind == "O" and all(isinstance(x, numbers.Real) and not isinstance(x, bool) for x in array.flat):
@@ -48,7 +48,7 @@ def as_numbers(values: Any, where: str, dtype: torch.dtype) -> Tensor:
             values = torch.as_tensor(array.astype(np.float64) if array.dtype.kind in "iuf" else array)
         if values.is_complex() or values.dtype == torch.bool or values.layout != torch.strided:
             raise TypeError
-        return values.detach().to(dtype)
+        return values.detach().cpu().to(dtype)  # moved first: an Apple GPU has no double precision
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         shown = " ".join(repr(values).split())
         raise UserError(f"{where}: expected numbers, one per adapter, got {shown[:77]}") from error
@@ -56,7 +56,7 @@ def as_numbers(values: Any, where: str, dtype: torch.dtype) -> Tensor:
 
 def weight_rows(weights: Any, n: int) -> np.ndarray:
     """Checked weights as rows [W, n] in double precision, from one vector [n] or rows [W, n] of any kind."""
-    w = np.atleast_2d(as_numbers(weights, "weights", torch.float64).cpu().numpy())
+    w = np.atleast_2d(as_numbers(weights, "weights", torch.float64).numpy())
     check_weights(torch.from_numpy(w), n)
     return w
 

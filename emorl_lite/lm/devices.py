@@ -18,6 +18,8 @@ def choose_device(device: str = "auto", dtype: str = "auto", seq2seq: bool = Fal
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--model.device cuda: this machine has no CUDA device")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise UserError("--model.device mps: this machine has no Apple GPU")
     if dtype == "auto":
         dtype = "bfloat16" if device == "cuda" and torch.cuda.get_device_capability()[0] >= 8 else "float32"
     if dtype == "bfloat16" and device == "cuda" and torch.cuda.get_device_capability()[0] < 8:

@@ -10,6 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.lm.devices import cpu_double
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
@@ -31,7 +32,7 @@ def confirm(promised: Mapping[str, float], scores: Mapping[str, Tensor], level: 
     names = [name for name in promised if name in scores]
     if not names:
         raise UserError(f"confirm: no objective in common; promised {', '.join(promised)}, scored {', '.join(scores)}")
-    fresh = {name: np.asarray(scores[name].detach().cpu(), dtype=np.float64) for name in names}
+    fresh = {name: cpu_double(scores[name].detach()).numpy() for name in names}
     fresh["mean"] = np.mean(list(fresh.values()), 0)
     before = {name: float(promised[name]) for name in names}
     before["mean"] = sum(before.values()) / len(names)

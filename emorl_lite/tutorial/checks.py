@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from emorl_lite.lm.devices import cpu_double
+
 
 def _unsolved(x: Any) -> bool:
     return x is None or x is Ellipsis
@@ -15,9 +17,9 @@ def _unsolved(x: Any) -> bool:
 
 def _equal(a: Any, b: Any, tolerance: float) -> bool:
     if isinstance(b, torch.Tensor):
-        b = b.detach().numpy()
+        b = cpu_double(b.detach()).numpy()
     if isinstance(a, torch.Tensor):
-        a = a.detach().numpy()
+        a = cpu_double(a.detach()).numpy()
     if isinstance(b, (str, bool, set, frozenset)):
         return bool(a == b)
     try:
