@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.texts import check_pairs
 from emorl_lite.base.types import Reward, reward_name
 
 ROUNDING = 1e-4
@@ -26,9 +29,12 @@ def as_scores(given: Any, replies: Sequence[str], name: str) -> Tensor:
     """The scores [N] of N replies on the CPU, without gradients, sharing no memory with what the reward `name` gave.
 
     float32; only what comes as a float64 tensor stays float64. Accepted are tensors and arrays of any float, integer or boolean type,
-    pandas Series (in their order, whatever their index), and lists and tuples of numbers. Raises UserError, naming the reward and where
-    there is one the row and the reply, unless there is one finite number a reply. Numbers outside [0, 1] are told once a reward.
+    pandas Series (in their order, whatever their index), and lists and tuples of numbers, decimals and fractions among them. Raises
+    UserError, naming the reward and where there is one the row and the reply, unless there is one finite number a reply. Numbers outside
+    [0, 1] are told once a reward.
     """
+    if inspect.iscoroutine(given):  # of an "async" function: nobody waits for it
+        given.close()
     values = _values(given)
     if values is None:
         what = "None" if given is None else type(given).__name__
@@ -55,14 +61,26 @@ def as_scores(given: Any, replies: Sequence[str], name: str) -> Tensor:
 
 
 def scores_of(reward: Reward, prompts: Sequence[str], replies: Sequence[str], name: str | None = None) -> Tensor:
-    """What a reward gives these replies, by `as_scores`. The reward gets lists of its own, which it may change."""
-    return as_scores(reward(list(prompts), list(replies)), replies, name or reward_name(reward))
+    """What a reward gives these replies, by `as_scores`. The reward gets lists of its own, which it may change.
+
+    What the reward itself raises is not touched, but for a note of whose it is. Raises UserError unless there is one text a prompt.
+    """
+    name = name or reward_name(reward)
+    prompts, replies = check_pairs(prompts, replies, f"reward {name!r}")
+    try:
+        given = reward(list(prompts), list(replies))
+    except Exception as error:
+        note = f"raised by reward {name!r}, asked for the scores of {len(replies)} replies"
+        if not isinstance(error, UserError) and not any(line.startswith("raised by reward") for line in getattr(error, "__notes__", ())):
+            error.add_note(note)
+        raise
+    return as_scores(given, replies, name)
 
 
 def _values(given: Any) -> Any:
     """Dense real numbers as a tensor on the CPU; else an array or a list of whatever stands in the rows. None if there are no rows."""
     if isinstance(given, Tensor):
-        if given.layout != torch.strided:
+        if given.layout != torch.strided or given.is_nested or given.is_meta or given.is_quantized:
             return None
         values = given.detach().cpu()
         return values.resolve_conj().numpy() if values.is_complex() else values
@@ -82,13 +100,15 @@ def _number(value: Any, row: str, reply: str) -> float:
     number = value
     if isinstance(value, Tensor | np.ndarray | np.generic) and not value.ndim:
         number = value.item()
-    if not isinstance(number, numbers.Real):
+    if not isinstance(number, numbers.Real | Decimal) or isinstance(value, np.timedelta64):
         shown = " ".join(repr(value).split())[:80]
         raise UserError(f"{row}: score {shown} of reply {reply!r} is not a number")
     try:
         return float(number)
     except OverflowError:  # an integer beyond all floats
         return math.inf
+    except ValueError:  # a signalling NaN
+        return math.nan
 
 
 def _first(flags: Tensor) -> int | None:

@@ -23,9 +23,11 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import how_to_get, resolve
 from emorl_lite.base.presets import ModelConfig
 from emorl_lite.base.quiet import quietly
-from emorl_lite.lm import adapters, decoding
+from emorl_lite.base.texts import check_texts
+from emorl_lite.lm import adapters
+from emorl_lite.lm.decoding import Decoding, is_end
 from emorl_lite.lm.devices import choose_device, cpu_has_bfloat16, half_precision, use_one_thread_for_tiny
-from emorl_lite.lm.text import Template, Words, check_texts
+from emorl_lite.lm.text import Template, Words
 
 UNFINISHED = " […]"
 """Marks a reply that reached the token limit before it ended. A `Guarded` reward scores such a reply 0."""
@@ -63,7 +65,8 @@ class LanguageModel:
         self.seq2seq = bool(model.config.is_encoder_decoder)
         if tokenizer.pad_token_id is None:
             raise UserError(f"{self.config.path}: the tokenizer has no padding token")
-        self.end_ids, self.set_aside = decoding.take_over_decoding(self.base, tokenizer, self.config.path)
+        self.decoding = Decoding(self.base, tokenizer, self.config.path, self.config.template)
+        self.end_ids, self.set_aside = self.decoding.end_ids, self.decoding.set_aside
         """Tokens that end a reply (the tokenizer's own first), and what the model's generation config asked for beyond special tokens."""
         self.words = Words(tokenizer, self.end_ids)
         self.template = Template(self.config.template, self.words, add_special_tokens=self.seq2seq)
@@ -97,7 +100,10 @@ class LanguageModel:
         return lm
 
     def _print_what_differs(self) -> None:
-        """One line on what was set aside, one on marks of the template that are no tokens; nothing where there is none."""
+        """A line each on ends of replies that nothing names, on what was set aside, and on marks that are no tokens; none if there are none."""
+        if self.decoding.turn_ends:
+            names = ", ".join(map(str, self.tokenizer.convert_ids_to_tokens(self.decoding.turn_ends)))
+            print(f"{self.config.path}: replies end at {names} too, which closes a turn though the model's files do not say so")
         if self.set_aside:
             options = ", ".join(f"{key}={value}" for key, value in self.set_aside.items())
             print(f"{self.config.path}: set aside from its generation config, so that replies are greedy unless you ask: {options}")
@@ -183,7 +189,7 @@ class LanguageModel:
 
     def is_end(self, tokens: Tensor) -> Tensor:
         """Which tokens end a reply: bool, of the same shape."""
-        return decoding.is_end(tokens, self.end_ids)
+        return is_end(tokens, self.end_ids)
 
     def reply_mask(self, tokens: Tensor) -> Tensor:
         """1 up to and including the first end token of each row, [B, T]."""
@@ -204,14 +210,15 @@ class LanguageModel:
 
         `options` are generate()'s; none is taken from the model.
         """
-        options = {"do_sample": False, "max_new_tokens": self.config.max_new_tokens} | options
+        options = {"do_sample": False, "max_new_tokens": self.config.max_new_tokens, "eos_token_id": self.end_ids} | options
         if options["do_sample"]:
             options = {"top_k": 0, "top_p": 1.0} | options
+        config, rest = self.decoding.config(options)
         training = self.model.training
         self.model.eval()
-        special = {"pad_token_id": self.tokenizer.pad_token_id, "eos_token_id": self.end_ids}
         try:
-            output = self.model.generate(input_ids=inputs.ids, attention_mask=inputs.mask, **(special | options))
+            with self.decoding.alone(self.model, self.base):
+                output = self.model.generate(input_ids=inputs.ids, attention_mask=inputs.mask, generation_config=config, **rest)
         finally:
             self.model.train(training)
         sequences = output if isinstance(output, Tensor) else output.sequences
@@ -267,10 +274,10 @@ class LanguageModel:
     @torch.no_grad()
     def score_texts(self, prompts: Sequence[str], replies: Sequence[str], batch_size: int = 128) -> tuple[Tensor, Tensor]:
         """log-probabilities [N, T] of reply tokens (EOS included) given their prompts, and the mask [N, T]. An empty prompt means none."""
-        prompts = check_texts(prompts, "prompt")
+        prompts, replies = check_texts(prompts, "prompt"), check_texts(replies, "reply")
+        if len(prompts) != len(replies):
+            raise UserError(f"{len(prompts)} prompts, {len(replies)} replies: expected one reply a prompt")
         ids, mask = self.encode_replies(replies)
-        if len(prompts) != len(ids):
-            raise UserError(f"{len(prompts)} prompts, {len(ids)} replies: expected one reply a prompt")
         logp = torch.zeros(ids.shape, dtype=torch.float32, device=self.device)
         lengths = mask.sum(1)
         for rows in lengths.argsort().split(batch_size):  # batches of similar length

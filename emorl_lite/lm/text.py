@@ -3,60 +3,66 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from string import Formatter
 from typing import Any
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.texts import check_texts
 
-MARK = re.compile(r"<[^<>\s]{1,40}>|\[[A-Z_]{2,}\]")
-"""What looks like a control token in a template: <sep>, <|im_end|>, </s>, [SEP]."""
-
-
-def check_texts(texts: Any, kind: str) -> list[str]:
-    """The texts as a list. Raises UserError, naming the position, unless all are strings; `kind`: what one is called, "prompt"."""
-    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
-        plural = {"reply": "replies"}.get(kind, kind + "s")
-        raise UserError(f"{plural}: expected a list of texts, got {type(texts).__name__}")
-    listed = list(texts)
-    for number, text in enumerate(listed, start=1):
-        if not isinstance(text, str):
-            raise UserError(f"{kind} {number}: expected a text, got {type(text).__name__}")
-    return listed
+MARK = re.compile(r"<[^<>\s]{1,40}>|\[/?[A-Z_]{2,}\]")
+"""What looks like a control token in a template: <sep>, <|im_end|>, </s>, [SEP], [/INST]."""
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+"""How a vocabulary calls the byte of a letter that it lacks."""
 
 
 class Words:
-    """A tokenizer that reads control tokens in a text as the letters they are written with."""
+    """A tokenizer that reads control tokens in a text as the letters they are written with.
+
+    Control tokens are the special ones, and those added that look like one (<think>, <tool_call>); other added tokens are words. The
+    unknown word and single bytes stand for letters that the vocabulary lacks, so they are none, unless somebody writes out their names.
+    """
 
     def __init__(self, tokenizer: Any, end_ids: Sequence[int]):
         self.tokenizer = tokenizer
         added = getattr(tokenizer, "added_tokens_decoder", {})
         special = [tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id]
         special += [tokenizer.sep_token_id, tokenizer.cls_token_id, *end_ids]
-        control = {i for i, token in added.items() if token.special} | set(tokenizer.all_special_ids) | (set(end_ids) & set(added))
+        control = {i for i, token in added.items() if token.special or MARK.fullmatch(token.content)}
+        control |= set(tokenizer.all_special_ids) | (set(end_ids) & set(added))
         if tokenizer.unk_token_id not in special:  # an unknown word is a word
             control.discard(tokenizer.unk_token_id)
-        self.control = frozenset(control)
+        self.control = frozenset(control - {i for i, token in added.items() if BYTE.fullmatch(token.content)})
+        names = [] if tokenizer.unk_token_id in (None, *self.control) else [re.escape(tokenizer.unk_token)]
+        if "<0x0A>" in tokenizer.get_vocab():
+            names.append(BYTE.pattern)
+        self.named = re.compile("|".join(names)) if names else None
+        """Names of the unknown word and of bytes, which somebody may have written out."""
         self._letters: dict[int, list[int]] = {}
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of plain texts, none of them control tokens."""
         if not texts:
             return []
-        lines = self.encode(texts, add_special_tokens=False)
-        return [self.as_letters(line) if self.count(line) else line for line in lines]
+        return [self.as_letters(line) if self.count(line) else line for line in self.encode(texts, add_special_tokens=False)]
 
     def encode(self, texts: Sequence[str], **options: Any) -> list[list[int]]:
-        """As the tokenizer itself reads them. Raises UserError for text that cannot be encoded (half of a surrogate pair)."""
-        try:
-            return self.tokenizer(list(texts), **options).input_ids  # type: ignore[no-any-return]
-        except (UnicodeEncodeError, TypeError) as error:
-            for number, text in enumerate(texts, start=1):
-                try:
-                    text.encode()
-                except UnicodeEncodeError:
-                    raise UserError(f"text {number}: not valid Unicode: {text[:40]!a}") from error
-            raise
+        """As the tokenizer itself reads them, names of the unknown word and of bytes as letters."""
+        lines: list[list[int]] = self.tokenizer(list(texts), **options).input_ids
+        if self.named is not None and self.tokenizer.is_fast:
+            for number, text in enumerate(texts):
+                if self.named.search(text):
+                    lines[number] = self._named_as_letters(text, options)
+        return lines
+
+    def _named_as_letters(self, text: str, options: dict[str, Any]) -> list[int]:
+        read = self.tokenizer(text, return_offsets_mapping=True, **options)
+        out: list[int] = []
+        for i, (start, end) in zip(read.input_ids, read.offset_mapping, strict=True):
+            written = text[start:end].strip()
+            is_name = self.named is not None and self.named.fullmatch(written) and self.tokenizer.convert_ids_to_tokens(i) == written
+            out += self._letters_of(i) if is_name else [i]
+        return out
 
     def count(self, ids: Sequence[int]) -> int:
         """How many control tokens."""
@@ -66,18 +72,27 @@ class Words:
         """The same ids, each control token replaced by those of the letters it is written with."""
         out: list[int] = []
         for i in ids:
-            if i in self.control and i not in self._letters:
-                self._letters[i] = self._spelled(self.tokenizer.convert_ids_to_tokens(i))
-            out += self._letters[i] if i in self.control else [i]
+            out += self._letters_of(i) if i in self.control else [i]
         return out
 
-    def _spelled(self, mark: str) -> list[int]:
-        """Ids of a control token's letters."""
+    def plain(self, texts: Sequence[str]) -> list[str]:
+        """The same texts for a tokenizer that reads marks as marks: those in them are taken apart by a space."""
+        names = [*self.tokenizer.convert_ids_to_tokens(sorted(self.control)), self.tokenizer.unk_token]
+        marks = re.compile("|".join(sorted((re.escape(name) for name in names if name), key=len, reverse=True)) or r"(?!)")
+        return [marks.sub(lambda mark: f"{mark[0][0]} {mark[0][1:]}", text) for text in texts]
+
+    def _letters_of(self, i: int) -> list[int]:
+        if i not in self._letters:
+            self._letters[i] = self._spelled(self.tokenizer.convert_ids_to_tokens(i), i)
+        return self._letters[i]
+
+    def _spelled(self, mark: str, named: int) -> list[int]:
+        """Ids of the letters that the name of the token `named` is written with."""
         ids: list[int] = self.tokenizer(mark, add_special_tokens=False, split_special_tokens=True).input_ids
-        if not self.count(ids):
+        if not self.count(ids) and (named not in ids or len(mark) == 1):
             return ids
         if len(mark) > 1:  # the vocabulary has it as a word too (T5's </s>): it is taken apart
-            return self._spelled(mark[:1]) + self._spelled(mark[1:])
+            return self._spelled(mark[:1], named) + self._spelled(mark[1:], named)
         return [] if self.tokenizer.unk_token_id in (None, *self.control) else [self.tokenizer.unk_token_id]
 
 
@@ -89,11 +104,13 @@ class Template:
 
     def __init__(self, text: str, words: Words, add_special_tokens: bool):
         self.text, self.words, self.add_special_tokens = text, words, add_special_tokens
+        check_texts([text], "template")
         try:
             parts = list(Formatter().parse(text))
-            text.format(prompt="")
-        except (ValueError, KeyError, IndexError, AttributeError) as error:
-            raise UserError(f"template {text!r}: the only field is {{prompt}} (a brace is written twice)") from error
+        except ValueError:
+            parts = [("", "?", "", None)]
+        if any(field is not None and (field, form, conversion) != ("prompt", "", None) for _, field, form, conversion in parts):
+            raise UserError(f"template {text!r}: the only field is {{prompt}} (a brace is written twice)")
         if not any(field == "prompt" for _, field, _, _ in parts):
             raise UserError(f"template {text!r}: it has no {{prompt}}, so all replies would be to the same text")
         literals = [literal for literal, _, _, _ in parts] + ([""] if parts[-1][1] is not None else [])

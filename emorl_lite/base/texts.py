@@ -1,0 +1,45 @@
+"""Prompts and replies as people give them, made lists of texts: a string where a list belongs would be read letter by letter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
+
+from emorl_lite.base.errors import UserError
+
+
+def check_texts(texts: Any, kind: str) -> list[str]:
+    """The texts as a list: of any list, tuple, array, Series or iterator, which is read once. `kind`: what one is called, "prompt".
+
+    Raises UserError, naming the position, unless all are strings of valid Unicode; and for what has no order, or is a table.
+    """
+    listed = _listed(texts)
+    if listed is None:
+        plural = {"reply": "replies"}.get(kind, kind + "s")
+        raise UserError(f"{plural}: expected a list of texts, got {type(texts).__name__}")
+    for number, text in enumerate(listed, start=1):
+        if not isinstance(text, str):
+            raise UserError(f"{kind} {number}: expected a text, got {type(text).__name__}")
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # half of a surrogate pair: no tokenizer or file takes it
+            raise UserError(f"{kind} {number}: not valid Unicode: {text[:40]!a}") from None
+    return listed
+
+
+def check_pairs(prompts: Any, replies: Any, what: str) -> tuple[list[str], list[str]]:
+    """Prompts and replies as lists of one length. Raises UserError, naming `what` was asked for, if there is not one reply a prompt."""
+    prompts, replies = check_texts(prompts, "prompt"), check_texts(replies, "reply")
+    if len(prompts) != len(replies):
+        raise UserError(f"{what}: {len(prompts)} prompts but {len(replies)} replies")
+    return prompts, replies
+
+
+def _listed(texts: Any) -> list[Any] | None:
+    unordered = isinstance(texts, Mapping | Set) and not isinstance(texts, type({}.keys()))
+    if isinstance(texts, str | bytes | bytearray) or unordered or not isinstance(texts, Iterable) or hasattr(texts, "columns"):
+        return None
+    try:
+        return list(texts)
+    except TypeError:  # an array without dimensions
+        return None
