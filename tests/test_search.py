@@ -196,6 +196,44 @@ def test_a_table_of_another_search_is_refused(tmp_path, objectives, config, prov
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("damage", ["row removed", "mean edited", "row repeated", "not UTF-8", "zeros", "cut"])
+def test_what_was_changed_in_a_table_is_found_and_scored_again(tmp_path, capsys, damage):
+    path = tmp_path / "search.csv"
+    evaluate = quadratic([0.3, 0.4], [1.0] * 2)
+    whole = search(evaluate, 2, path, levels=2)
+    good = path.read_bytes()
+    lines = good.splitlines(keepends=True)
+    changed = {
+        "row removed": b"".join([*lines[:3], *lines[4:]]),
+        "mean edited": b"".join([*lines[:5], lines[5].replace(b"0.0,,", b"0.5,,").replace(b"0.", b"0.9", 1), *lines[6:]]),
+        "row repeated": good + lines[-1],
+        "not UTF-8": good[:200] + b"\xe9" + good[201:],
+        "zeros": good[:300] + bytes(len(good) - 301) + b"\n",
+        "cut": good[:-40],
+    }[damage]
+    path.write_bytes(changed)
+    again = search(evaluate, 2, path, levels=2)
+    pd.testing.assert_frame_equal(again.table.drop(columns="seconds"), whole.table.drop(columns="seconds"))
+    said = capsys.readouterr().err
+    if damage == "cut":  # a writer was killed: nothing is lost
+        assert said == "" and not list(tmp_path.glob("*damaged*"))
+    else:
+        assert "is not as it was written" in said and said.count("\n") == 1
+        assert (tmp_path / "search.damaged-1.csv").read_bytes() == changed
+    search(lambda w: pytest.fail("evaluated again"), 2, path, levels=2)
+
+
+def test_a_table_without_checksums_goes_on(tmp_path):
+    path = tmp_path / "search.csv"
+    evaluate = quadratic([0.3, 0.4], [1.0] * 2)
+    whole = search(evaluate, 2, path, levels=2)
+    lines = [line.rpartition(",")[0] for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines[:7]) + "\n")
+    again = search(evaluate, 2, path, levels=2)
+    pd.testing.assert_frame_equal(again.table.drop(columns="seconds"), whole.table.drop(columns="seconds"))
+    assert "check" not in pd.read_csv(path).columns
+
+
 def test_damaged_tables_are_refused(tmp_path):
     path = tmp_path / "search.csv"
     evaluate = quadratic([0.3, 0.4], [1.0] * 2)
@@ -208,10 +246,16 @@ def test_damaged_tables_are_refused(tmp_path):
         with pytest.raises(UserError, match=message):
             search(evaluate, 2, path, levels=2)
 
-    refused("".join([*lines[:3], *lines[4:]]), "row 3: not the point")
-    refused(good.replace("1,2,", "1,x,", 1), "row 2: could not convert")
+    old = [line.rpartition(",")[0] + "\n" for line in lines]  # of before there were checksums
+    refused("".join([*old[:3], *old[4:]]), "row 3: not the point")
+    refused("".join(old).replace("1,2,", "1,x,", 1), "row 2: could not convert")
     refused("a,b\n" + "".join(lines[1:]), "columns a, b")
-    refused(good + lines[-1], "holds 19 rows")
+    refused("".join([*old, old[-1]]), "holds 19 rows")
+    settings = path.with_suffix(".search.json")
+    whole = settings.read_text()
+    for broken, message in [(whole[:40], "cut off, or no JSON"), ("[]", "it holds a list"), ("", "it is empty")]:
+        settings.write_text(broken)
+        refused(good, message)
     path.with_suffix(".search.json").unlink()
     refused(good, "is missing")
 

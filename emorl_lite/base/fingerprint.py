@@ -38,7 +38,12 @@ CHANGES = {"append", "extend", "add", "update", "insert", "pop", "clear", "setde
 
 def describe_reward(reward: object) -> dict[str, Any]:
     """Facts `reward.<part>` about a reward. Two that score alike have the same; an option, weight or line of code that differs shows."""
-    return dict(_facts(reward, "reward", DEPTH))
+    return describe(reward, "reward")
+
+
+def describe(value: object, name: str) -> dict[str, Any]:
+    """The same about any object, under another name."""
+    return dict(_facts(value, name, DEPTH))
 
 
 def _facts(value: Any, name: str, depth: int) -> Iterator[tuple[str, Any]]:

@@ -24,7 +24,7 @@ import pandas as pd
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import digest
+from emorl_lite.base.files import digest, file_digest
 from emorl_lite.base.logs import read_log
 from emorl_lite.base.outputs import check_folder
 from emorl_lite.base.presets import OBJECTIVES, PRESETS, Mix, Preset
@@ -338,8 +338,12 @@ class Experiment:
         self.preset.search.check_objectives(len(self.preset.objectives))
         score = self.rewards.scores  # an unknown objective is told before anything is trained
         self.load_adapters()
-        made_of = {"adapters": self.adapter_hashes(), "prompts": digest("\n".join(prompts).encode())}
+        made_of = self._made_of() | {"prompts": digest("\n".join(prompts).encode())}
         return searching.search(self.preset, self.folder, self.lm, self.tree, prompts, score, made_of, self.seed, self.progress)
+
+    def _made_of(self) -> dict[str, Any]:
+        """What weights are found for."""
+        return {"adapters": self.adapter_hashes(), "scoring": searching.scoring(self.preset, self.lm, self.rewards)}
 
     def confirm(self, result: SearchResult, prompts: Sequence[str] | None = None) -> pd.DataFrame:
         """What a search promised beside what its weights score on fresh prompts (the test prompts by default), with intervals."""
@@ -350,15 +354,16 @@ class Experiment:
 
     def adapter_hashes(self) -> dict[str, str]:
         """What tells these adapters from others."""
-        return {name: digest((self.run_folder(name) / "adapter_model.safetensors").read_bytes()) for name in self.preset.objectives}
+        return {name: file_digest(self.run_folder(name) / "adapter_model.safetensors") for name in self.preset.objectives}
 
     def trained(self) -> list[str]:
         """The objectives whose adapters are finished."""
         return [name for name in self.preset.objectives if (self.run_folder(name) / "done.json").is_file()]
 
     def found_weights(self) -> tuple[float, ...] | None:
-        """The weights that the search found, if it was run."""
-        return searching.found_weights(self.preset, self.folder)
+        """The weights that the search found, if it was run. Raises UserError if it was run on other adapters or rewards than those here."""
+        complete = len(self.trained()) == len(self.preset.objectives)
+        return searching.found_weights(self.preset, self.folder, self._made_of if complete else None)
 
     # -- what the policies are worth
 

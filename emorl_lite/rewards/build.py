@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,18 +13,24 @@ import torch
 from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import read_table
+from emorl_lite.base.locks import alone
 from emorl_lite.base.presets import Preset, SmallWorldRewards, TextRewards
 from emorl_lite.base.provenance import replace_table
 from emorl_lite.base.workspace import Workspace
 from emorl_lite.data.datasets import load_dataset
 from emorl_lite.data.small_world import grammar
 from emorl_lite.lm.model import LanguageModel
+from emorl_lite.rewards.classifier_store import LOSSES, is_trained
 from emorl_lite.rewards.objectives import Guarded, RewardSet
 from emorl_lite.rewards.pairs import Pair, steps
 from emorl_lite.rewards.registry import PACKAGED, REWARDS, MakeReward, make_reward, require_objectives
 from emorl_lite.rewards.small_world_judge import CrossEncoder, labelled, read_pairs, train_classifier
 from emorl_lite.rewards.text_judge import TextClassifier
 from emorl_lite.rewards.text_rewards import real_classifier
+
+SMALL_WORLD_OPTIONS = ("classifier_examples", "classifier_epochs", "classifier_batch", "classifier_lr")
+"""Options of a small-world classifier's training."""
 
 
 @dataclass
@@ -47,13 +54,20 @@ class RewardBuilder:
         """The classifier of an objective: loaded, or trained (and saved)."""
         folder = self.workspace.place("classifiers", objective)
         config = self.preset.rewards
-        if not (folder / "classifier.safetensors").is_file() and not config.ready_made(objective):
+        if not is_trained(folder) and not config.ready_made(objective):
             self.workspace.refuse_to_train(folder)
         if isinstance(config, TextRewards):
             load_data = partial(load_dataset, replace(self.preset.data, max_words=0))
             return real_classifier(objective, config, load_data, folder, self.preset.model.device, self.progress)
-        if (folder / "classifier.safetensors").is_file():
-            return CrossEncoder.load(folder, self.frozen)
+        options = {name: getattr(config, name) for name in SMALL_WORLD_OPTIONS} | {"objective": objective}
+        if not is_trained(folder):
+            with alone(folder, "training a classifier"):
+                if not is_trained(folder):  # by another process, that this one waited for
+                    self._train(objective, config, folder, options)
+        return CrossEncoder.load(folder, self.frozen, **options)
+
+    def _train(self, objective: str, config: SmallWorldRewards, folder: Path, options: dict[str, Any]) -> None:
+        """Train a classifier of the small world and keep it. What is used is what is kept: in half precision, now as later."""
         losses: list[dict[str, Any]] = []
         labels = [getattr(e, objective) for e in self.labelled]
         total = steps(len(labels), config.classifier_epochs, config.classifier_batch)
@@ -64,9 +78,8 @@ class RewardBuilder:
                 bar.update()
 
             model, seconds = train_classifier(self.frozen, self.read, labels, config, on_step=on_step)
-        model.save(folder)
-        replace_table(pd.DataFrame(losses), folder / "losses.csv", seconds=round(seconds, 1), examples=len(labels))
-        return model
+        replace_table(pd.DataFrame(losses), folder / LOSSES, seconds=round(seconds, 1), examples=len(labels))
+        model.save(folder, **options)
 
     @cached_property
     def labelled(self) -> list[Pair]:
@@ -81,8 +94,8 @@ class RewardBuilder:
 
     def classifier_losses(self) -> pd.DataFrame:
         """Training losses of the classifiers: objective, step, loss."""
-        files = [self.workspace.place("classifiers", objective) / "losses.csv" for objective in ("empathy", "reflection")]
-        tables = [pd.read_csv(file) for file in files if file.is_file()]
+        files = [self.workspace.place("classifiers", objective) / LOSSES for objective in ("empathy", "reflection")]
+        tables = [read_table(file, "the losses of a classifier", columns=("objective", "step", "loss")) for file in files if file.is_file()]
         if not tables:
             raise UserError(f"{self.workspace.home}: no classifier was trained here, so there are no losses")
         return pd.concat(tables, ignore_index=True)

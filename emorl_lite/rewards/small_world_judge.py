@@ -8,7 +8,6 @@ epoch. Shapes: N pairs, T reply tokens, d width of the language model.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -17,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import write_whole
 from emorl_lite.base.presets import SmallWorldRewards
+from emorl_lite.base.texts import check_pairs
 from emorl_lite.data.small_world import Client, Grammar, Reply, damaged, sentence_case
 from emorl_lite.lm.model import LanguageModel
+from emorl_lite.rewards.classifier_store import fill, need, read_classifier, save_classifier
 from emorl_lite.rewards.pairs import Pair, fit
 
 LOG_LIMIT = 8.0  # one wildly unlikely token should not drown the others
@@ -38,6 +37,7 @@ def read_pairs(lm: LanguageModel, prompts: Sequence[str], replies: Sequence[str]
     """
     if lm.seq2seq:
         raise UserError(f"{lm.config.path}: the small-world classifiers need a decoder-only language model")
+    prompts, replies = check_pairs(prompts, replies, "classifier")
     pair_features: list[Tensor] = [torch.empty(0)] * len(replies)
     order = sorted(range(len(replies)), key=lambda i: len(prompts[i]) + len(replies[i]))
     with lm.without_adapters():
@@ -71,6 +71,7 @@ _LAST: dict[str, Any] = {"key": None, "read": []}
 
 def _read_once(lm: LanguageModel, prompts: Sequence[str], replies: Sequence[str], batch_size: int) -> list[Tensor]:
     """`read_pairs`, or what it gave the last time if asked for the same again: two classifiers score the same replies in turn."""
+    prompts, replies = check_pairs(prompts, replies, "classifier")
     key = (lm, tuple(prompts), tuple(replies))
     if _LAST["key"] != key:
         _LAST.update(key=key, read=read_pairs(lm, prompts, replies, batch_size))
@@ -122,24 +123,21 @@ class CrossEncoder(nn.Module):
         parts = [self(*pad(read[i : i + batch_size], self._lm[0].device)) for i in range(0, len(read), batch_size)]
         return torch.sigmoid(torch.cat(parts)).float().cpu()
 
-    def save(self, folder: Path) -> None:
-        """Write classifier.safetensors, in float16, and classifier.json."""
-        folder.mkdir(parents=True, exist_ok=True)
-        metadata = {"support": self.support, "width": self.width, "base": self._lm[0].base_probe()}
-        (folder / "classifier.json").write_text(json.dumps(metadata), encoding="utf-8")
-        state = {name: x.half().contiguous() for name, x in self.state_dict().items()}
-        write_whole(folder / "classifier.safetensors", state)  # last: it says "done"
+    def save(self, folder: Path, **facts: Any) -> None:
+        """Write classifier.safetensors, in float16, and classifier.json, with how it was trained."""
+        own = {"support": self.support, "width": self.width, "base": self._lm[0].base_probe()}
+        save_classifier(folder, self.state_dict(), {**own, **facts})
 
     @classmethod
-    def load(cls, folder: Path, lm: LanguageModel) -> CrossEncoder:
-        """Read a saved classifier. Raises UserError if there is none, or if it belongs to another language model."""
-        if not (folder / "classifier.safetensors").is_file():
-            raise UserError(f"{folder}: no trained classifier here")
-        metadata = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
-        if not lm.same_base(metadata.pop("base")):
+    def load(cls, folder: Path, lm: LanguageModel, **options: Any) -> CrossEncoder:
+        """Read a saved classifier. Raises UserError if there is none, if it is damaged, if it was trained with other `options`, or if it
+        belongs to another language model."""
+        facts, tensors = read_classifier(folder, options)
+        need(facts, {"support": bool, "width": int, "base": dict}, folder)
+        if not lm.same_base(facts["base"]):
             raise UserError(f"{folder}: this classifier was trained on another base model than {lm.config.path}")
-        model = cls(lm, **metadata)
-        model.load_state_dict(load_file(folder / "classifier.safetensors"))
+        model = cls(lm, facts["support"], facts["width"])
+        fill(model, tensors, folder)
         return model.to(lm.device).eval()
 
 

@@ -6,25 +6,27 @@ classifier from a hub is used as it is. Shapes: N pairs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import write_whole
+from emorl_lite.base.fingerprint import tensors_digest
 from emorl_lite.base.paths import how_to_get, resolve
 from emorl_lite.base.presets import TextRewards
 from emorl_lite.base.quiet import quietly
+from emorl_lite.base.texts import check_pairs
 from emorl_lite.lm.devices import choose_device, half_precision
 from emorl_lite.lm.model import UNFINISHED
+from emorl_lite.lm.text import Words
+from emorl_lite.rewards.classifier_store import ADVICE, need, read_classifier, save_classifier
 from emorl_lite.rewards.pairs import Pair, fit, steps
 
 
@@ -58,6 +60,7 @@ class TextClassifier:
 
     def __init__(self, model: Any, tokenizer: Any, encoder: str, max_tokens: int = 256, head: PairHead | None = None):
         self.model, self.tokenizer, self.encoder, self.head = model, tokenizer, encoder, head
+        self.words = Words(tokenizer, [])
         room = getattr(model.config, "max_position_embeddings", None) or max_tokens
         self.max_tokens = int(min(tokenizer.model_max_length, room - 2, max_tokens))
         self.labels = 1 if head is not None else int(model.config.num_labels)
@@ -87,10 +90,9 @@ class TextClassifier:
 
     def logits(self, prompts: Sequence[str], replies: Sequence[str]) -> Tensor:
         """The output [N] whose sigmoid (regression: the output itself) is the score. Of a pair that is too long, the longer text is cut."""
-        texts = [reply.removesuffix(UNFINISHED) for reply in replies]
-        batch = self.tokenizer(
-            list(prompts), texts, truncation="longest_first", max_length=self.max_tokens, padding=True, return_tensors="pt"
-        )
+        prompts, replies = check_pairs(prompts, replies, "classifier")
+        statements, texts = self.words.plain(prompts), self.words.plain([reply.removesuffix(UNFINISHED) for reply in replies])
+        batch = self.tokenizer(statements, texts, truncation="longest_first", max_length=self.max_tokens, padding=True, return_tensors="pt")
         inputs = {key: value.to(self.device) for key, value in batch.items()}
         with half_precision(self.device):
             outputs = self.model(**inputs)
@@ -104,6 +106,7 @@ class TextClassifier:
     @torch.no_grad()
     def scores(self, prompts: Sequence[str], replies: Sequence[str], batch_size: int = 32) -> Tensor:
         """Scores [N] in [0, 1], on the CPU."""
+        prompts, replies = check_pairs(prompts, replies, "classifier")
         self.model.eval()
         scores = torch.zeros(len(replies))
         order = sorted(range(len(replies)), key=lambda i: len(prompts[i]) + len(replies[i]))
@@ -118,15 +121,22 @@ class TextClassifier:
         assert self.head is not None
         return [p for p in self.model.parameters() if p.requires_grad] + list(self.head.parameters())
 
-    def save(self, folder: Path, **facts: Any) -> None:
+    def _state(self) -> dict[str, Tensor]:
+        """What was trained: LoRA matrices and head; of a finished classifier everything."""
+        if self.head is None:
+            return dict(self.model.state_dict())
+        return get_peft_model_state_dict(self.model) | {f"head.{name}": x for name, x in self.head.state_dict().items()}
+
+    def made_of(self) -> dict[str, Any]:
+        """What tells this classifier from another."""
+        return {"encoder": self.encoder, "max_tokens": self.max_tokens, "weights": tensors_digest(self._state())}
+
+    def save(self, folder: Path, losses: pd.DataFrame | None = None, **facts: Any) -> None:
         """Write what was trained, in float16, and which encoder it belongs to."""
         assert self.head is not None
-        folder.mkdir(parents=True, exist_ok=True)
         lora = self.model.peft_config["default"]
         shape = {"encoder": self.encoder, "r": lora.r, "alpha": lora.lora_alpha, "max_tokens": self.max_tokens, "probe": self.probe()}
-        (folder / "classifier.json").write_text(json.dumps(shape | facts, indent=1) + "\n", encoding="utf-8")
-        state = get_peft_model_state_dict(self.model) | {f"head.{name}": x for name, x in self.head.state_dict().items()}
-        write_whole(folder / "classifier.safetensors", {name: x.half().contiguous() for name, x in state.items()})  # last: it says "done"
+        save_classifier(folder, self._state(), shape | facts, losses)
 
     def probe(self) -> list[float]:
         """A few numbers that tell one encoder from another."""
@@ -134,19 +144,24 @@ class TextClassifier:
         return [round(float(x), 4) for m in (matrices[0], matrices[-1]) for x in m.detach()[:4, 0].float()]
 
     @classmethod
-    def restore(cls, folder: Path, device: str = "auto") -> TextClassifier:
-        """Read what `save` wrote. Raises UserError if there is none, or if the encoder is another one."""
-        file = folder / "classifier.safetensors"
-        if not file.is_file():
-            raise UserError(f"{folder}: no trained classifier here")
-        metadata = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
-        classifier = cls.fresh(metadata["encoder"], metadata["r"], metadata["alpha"], metadata["max_tokens"], device=device)
-        if any(abs(a - b) > 1e-3 for a, b in zip(classifier.probe(), metadata["probe"], strict=True)):
-            raise UserError(f"{folder}: this classifier was trained on another encoder than {metadata['encoder']!r}")
-        state = {name: x.float() for name, x in load_file(file).items()}
+    def restore(cls, folder: Path, device: str = "auto", **options: Any) -> TextClassifier:
+        """Read what `save` wrote. Raises UserError if there is none, if it is damaged, if it was trained with other `options`, or if the
+        encoder is another one."""
+        facts, tensors = read_classifier(folder, options)
+        need(facts, {"encoder": str, "r": int, "alpha": int, "max_tokens": int, "probe": list}, folder)
+        classifier = cls.fresh(facts["encoder"], facts["r"], facts["alpha"], facts["max_tokens"], device=device)
+        probe = classifier.probe()
+        if len(probe) != len(facts["probe"]) or any(abs(a - b) > 1e-3 for a, b in zip(probe, facts["probe"], strict=True)):
+            raise UserError(f"{folder}: this classifier was trained on another encoder than {facts['encoder']!r}")
+        if missing := sorted(set(classifier._state()) ^ set(tensors)):
+            raise UserError(f"{folder}: its weights do not fit its encoder: {missing[0]}; {ADVICE}")
+        state = {name: x.float() for name, x in tensors.items()}
         assert classifier.head is not None
-        classifier.head.load_state_dict({name.removeprefix("head."): state.pop(name) for name in list(state) if name.startswith("head.")})
-        set_peft_model_state_dict(classifier.model, state)
+        try:
+            classifier.head.load_state_dict({name.removeprefix("head."): x for name, x in state.items() if name.startswith("head.")})
+            set_peft_model_state_dict(classifier.model, {name: x for name, x in state.items() if not name.startswith("head.")})
+        except RuntimeError as error:
+            raise UserError(f"{folder}: its weights do not fit its encoder ({str(error).splitlines()[-1].strip()}); {ADVICE}") from error
         classifier.model.eval()
         return classifier
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.locks import alone
 from emorl_lite.base.presets import Device, ModelConfig, TextRewards
 from emorl_lite.data.datasets import Dataset
 from emorl_lite.data.downloads import find_file
 from emorl_lite.lm.model import LanguageModel
+from emorl_lite.rewards.classifier_store import is_trained
 from emorl_lite.rewards.objectives import Fluency
 from emorl_lite.rewards.pairs import Pair, steps
 from emorl_lite.rewards.text_judge import TextClassifier, train_text_classifier
@@ -47,12 +48,25 @@ def real_classifier(
     if objective == "empathy":
         encoder, config = config.empathy_model, replace(config, text_epochs=config.empathy_epochs)
     options = {"encoder": encoder, **{name: getattr(config, name) for name in TEXT_OPTIONS}}
-    if (folder / "classifier.safetensors").is_file():
-        metadata = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
-        for name, value in options.items():
-            if metadata.get(name, value) != value:
-                raise UserError(f"{folder}: made with {name} = {metadata[name]!r}, now {value!r}; choose another --runs, or delete it")
-        return TextClassifier.restore(folder, device)
+    known = {"objective": objective, **options}
+    if is_trained(folder):
+        return TextClassifier.restore(folder, device, **known)
+    with alone(folder, "training a classifier"):
+        if not is_trained(folder):  # by another process, that this one waited for
+            _train_real(objective, config, dataset, folder, device, progress, known)
+    return TextClassifier.restore(folder, device, **known)
+
+
+def _train_real(
+    objective: str,
+    config: TextRewards,
+    dataset: Callable[[], Dataset],
+    folder: Path,
+    device: Device,
+    progress: bool,
+    known: Mapping[str, Any],
+) -> None:
+    """Train the classifier of an objective and keep it in `folder`, with what it is known by."""
     pairs, losses = training_pairs(objective, dataset()), []
     labels = [getattr(p, objective) for p in pairs]
     tqdm_options: dict[str, Any] = {"desc": f"{objective} classifier", "file": sys.stdout, "mininterval": 5, "disable": not progress}
@@ -62,10 +76,8 @@ def real_classifier(
             losses.append({"objective": objective, "step": step, "loss": loss})
             bar.update()
 
-        classifier, seconds = train_text_classifier(encoder, pairs, labels, config, device=device, on_step=on_step)
-    classifier.save(folder, objective=objective, pairs=len(pairs), seconds=round(seconds, 1), **options)
-    pd.DataFrame(losses).to_csv(folder / "losses.csv", index=False)
-    return classifier
+        classifier, seconds = train_text_classifier(known["encoder"], pairs, labels, config, device=device, on_step=on_step)
+    classifier.save(folder, pd.DataFrame(losses), pairs=len(pairs), seconds=round(seconds, 1), **known)
 
 
 def real_fluency(config: TextRewards, frozen: Callable[[], LanguageModel], device: Device) -> Fluency:

@@ -15,6 +15,7 @@ from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.forward import folded
 from emorl_lite.lm.model import LanguageModel
+from emorl_lite.search.kept_scores import KeptScores
 from emorl_lite.search.score_table import Weights
 
 Score = Callable[[list[str], list[str]], Mapping[str, Tensor] | Mapping[str, ArrayLike]]
@@ -22,10 +23,10 @@ Score = Callable[[list[str], list[str]], Mapping[str, Tensor] | Mapping[str, Arr
 
 
 class ReplyScores:
-    """Scores of replies, each distinct (prompt, reply) scored once."""
+    """Scores of replies, each distinct (prompt, reply) scored once. `kept`: those of an interrupted search, which grow with these."""
 
-    def __init__(self, score: Score):
-        self.score = score
+    def __init__(self, score: Score, kept: KeptScores | None = None):
+        self.score, self.kept = score, kept
         self.names: list[str] = []
         self.scored = 0
         self._cache: dict[tuple[str, str], np.ndarray] = {}
@@ -33,6 +34,7 @@ class ReplyScores:
     def __call__(self, prompts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
         """Scores [n, K], K the objectives in the order of `names`. Raises UserError unless each gives one finite number a reply."""
         pairs = list(zip(prompts, replies, strict=True))
+        self._look_up(pairs)
         unscored = [pair for pair in dict.fromkeys(pairs) if pair not in self._cache]
         if unscored:
             replies_to_score = [reply for _, reply in unscored]
@@ -44,7 +46,18 @@ class ReplyScores:
             table = torch.stack([column.double() for column in columns], 1).numpy()
             self._cache.update(zip(unscored, table, strict=True))
             self.scored += len(unscored)
+            if self.kept is not None:
+                self.kept.add(unscored, [dict(zip(self.names, line, strict=True)) for line in table.tolist()])
         return np.stack([self._cache[pair] for pair in pairs]) if pairs else np.empty((0, len(self.names)))
+
+    def _look_up(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Take what an interrupted search has scored."""
+        if self.kept is None:
+            return
+        for pair in pairs:
+            if pair not in self._cache and (scores := self.kept.get(*pair)) is not None:
+                self.names = self.names or list(scores)
+                self._cache[pair] = np.array([scores[name] for name in self.names])
 
 
 class TreeEvaluation:

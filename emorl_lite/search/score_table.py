@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import time
@@ -15,7 +14,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from emorl_lite.base.checked_rows import CHECK, CheckedRows
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import read_json, write_json
 from emorl_lite.base.weights import direction
 
 Weights = tuple[float, ...]
@@ -73,10 +74,13 @@ def _columns(objectives: Sequence[str]) -> list[str]:
 
 
 def check_objectives(objectives: Sequence[str]) -> None:
-    """Raise UserError for fewer than two objectives, or names that repeat or collide with the table's own columns."""
+    """Raise UserError for fewer than two objectives, or names that no table can have, repeat, or collide with the table's own columns."""
     if len(objectives) < 2:
         raise UserError(f"search: expected at least 2 objectives, got {len(objectives)}; with one there is nothing to weigh")
-    if len(set(_columns(objectives))) != len(_columns(objectives)):
+    for name in objectives:
+        if not isinstance(name, str) or not name.strip() or any(mark in name for mark in ',"\r\n'):
+            raise UserError(f"search: objective {name!r}: expected a name without commas, quotes and line ends")
+    if len({*_columns(objectives), CHECK}) != len(_columns(objectives)) + 1:
         raise UserError(f"search: objective names {', '.join(objectives)} repeat, or collide with the table's own columns")
 
 
@@ -99,6 +103,7 @@ class ScoreTable:
         self.evaluate, self.bar, self.by_direction = evaluate, bar, by_direction
         self.objectives = list(objectives)
         self.path = Path(path) if path else None
+        self.file: CheckedRows | None = None
         self.rows: list[dict[str, Any]] = []
         self.on_disk: list[dict[str, Any]] = []
         self.first_seen: dict[tuple[float, ...], dict[str, Any]] = {}
@@ -113,10 +118,9 @@ class ScoreTable:
     def _prepare(self, level: int, points: Sequence[Weights]) -> float:
         """Announce the points that are to be evaluated. Returns the seconds that took, per point."""
         prepare = getattr(self.evaluate, "prepare", None)
-        replayed = len(self.on_disk) - len(self.rows)
-        known_keys = set(self.first_seen) | {self._key(point) for point in points[: max(0, replayed)]}
-        new_points = {self._key(point): point for point in reversed(points) if any(point) and self._key(point) not in known_keys}
-        if prepare is None or not new_points:
+        new_points = {self._key(point): point for point in reversed(points) if any(point) and self._key(point) not in self.first_seen}
+        replayed = len(self.on_disk) - len(self.rows)  # of a level that was broken off all points are prepared, as they were at first
+        if prepare is None or not new_points or replayed >= len(points):
             return 0.0
         started = time.perf_counter()
         self._guarded(lambda: prepare(list(reversed(new_points.values()))), next(reversed(new_points.values())), f"level {level}")
@@ -186,44 +190,57 @@ class ScoreTable:
 
     def _open(self, path: Path, settings: dict[str, Any]) -> None:
         """Start a table, or check that the one there was made with the same settings and read it."""
-        columns = _columns(self.objectives)
-        settings_path = path.with_suffix(".search.json")
+        settings_path = settings_file(path)
         settings = json.loads(json.dumps(settings))  # tuples become lists, as they will be when read back
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            settings_path.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-            path.write_text(",".join(columns) + "\n", encoding="utf-8")
-            return
-        if not settings_path.exists():
-            raise UserError(f"{path}: {settings_path.name}, which says how the table was made, is missing; delete the table to search anew")
-        saved = json.loads(settings_path.read_text(encoding="utf-8"))
-        for key in settings | saved:
-            if saved.get(key) != settings.get(key):
-                raise UserError(f"{path}: made with {key} = {saved.get(key)}, this search has {settings.get(key)}")
-        self.on_disk = self._read(path, columns)
+        if path.exists():
+            if not settings_path.exists():
+                raise UserError(f"{path}: {settings_path.name}, which says how the table was made, is missing; {SEARCH_ANEW}")
+            saved = read_json(settings_path, "the settings of a search", SEARCH_ANEW)
+            check_settings(path, saved, settings)
+            settings = saved
+        else:
+            write_json(settings_path, settings)
+        self.file = CheckedRows(path, _columns(self.objectives), json.dumps(settings, sort_keys=True))
+        self.on_disk = [self._row(path, number, cells) for number, cells in enumerate(self.file.rows, 1)]
 
-    def _read(self, path: Path, columns: list[str]) -> list[dict[str, Any]]:
-        text = path.read_text(encoding="utf-8")
-        complete = text[: text.rfind("\n") + 1]  # an interrupted write leaves a last line without its end: score that point again
-        if complete != text:
-            path.write_text(complete, encoding="utf-8")
-        header, *lines = list(csv.reader(complete.splitlines())) or [[]]
-        if header != columns:
-            raise UserError(f"{path}: columns {', '.join(header)}; expected {', '.join(columns)}")
-        rows = []
-        for number, line in enumerate(lines, 1):
-            try:
-                cells = dict(zip(columns, line, strict=True))
-                row: dict[str, Any] = {key: float(value) for key, value in cells.items() if key != "note"}
-            except ValueError as error:
-                raise UserError(f"{path}, row {number}: {error}") from error
-            if not math.isfinite(row["mean"]):
-                raise UserError(f"{path}, row {number}: mean is {row['mean']}")
-            rows.append(row | {"level": int(row["level"]), "point": int(row["point"]), "note": cells["note"]})
-        return rows
+    def _row(self, path: Path, number: int, cells: Mapping[str, str]) -> dict[str, Any]:
+        """A row as it was in memory."""
+        try:
+            row: dict[str, Any] = {key: float(value) for key, value in cells.items() if key != "note"}
+            row |= {"level": int(row["level"]), "point": int(row["point"]), "note": cells["note"]}
+        except (ValueError, OverflowError) as error:
+            raise UserError(f"{path}, row {number}: {error}") from error
+        if not math.isfinite(row["mean"]):
+            raise UserError(f"{path}, row {number}: mean is {row['mean']}")
+        return row
 
     def _append(self, row: Mapping[str, Any]) -> None:
-        if self.path is None:
-            return
-        with self.path.open("a", encoding="utf-8", newline="") as file:  # closed, so on disk, after every row
-            csv.DictWriter(file, _columns(self.objectives), lineterminator="\n").writerow(row)
+        if self.file is not None:
+            self.file.append([row])
+
+
+SEARCH_ANEW = "delete the table to search anew, or choose another --runs"
+SCORING = "scoring"
+"""What of a search's provenance later versions added: a table that does not say it is taken to agree."""
+
+
+def settings_file(path: Path) -> Path:
+    """Where a table's settings lie."""
+    return path.with_suffix(".search.json")
+
+
+def check_settings(path: Path, saved: Mapping[str, Any], settings: Mapping[str, Any], advice: str = SEARCH_ANEW) -> None:
+    """Raise UserError naming the first thing in which a search that is there differs from this one."""
+    ours, theirs = _flat(settings), _flat(saved)
+    for key in ours | theirs:
+        added = f"provenance.{SCORING}." in f"{key}." and not any(f"provenance.{SCORING}." in name for name in theirs)
+        if theirs.get(key) != ours.get(key) and not added:
+            raise UserError(f"{path}: made with {key} = {theirs.get(key)}, this search has {ours.get(key)}; {advice}")
+
+
+def _flat(value: Mapping[str, Any], name: str = "") -> dict[str, Any]:
+    """Values by their places, a.b.c."""
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat |= _flat(item, f"{name}{key}.") if isinstance(item, Mapping) else {f"{name}{key}": item}
+    return flat
