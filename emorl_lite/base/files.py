@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -116,8 +117,37 @@ def write_whole(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mappi
 
 
 def move_whole(source: Path, path: Path) -> None:
-    """Put a file that another library wrote in the place of `path`, as `write_via` would have."""
-    write_via(path, lambda file: os.replace(source, file))
+    """Put a file that another library wrote, perhaps on another disk, in the place of `path`, as `write_via` would have."""
+    write_via(path, lambda file: shutil.copyfile(source, file))
+    source.unlink()
+
+
+def write_folder(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a new folder, and give it the name `path` in one step: others find all of its files, or none.
+
+    Raises UserError if a folder with files is there already, or if it cannot be written; then nothing is left.
+    """
+    with told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(UNFINISHED_FILES.replace("*", f"{os.getpid()}-{secrets.token_hex(4)}"))
+        temporary.mkdir()
+        try:
+            write(temporary)
+            pattern = temporary / "permissions"
+            pattern.touch()
+            permissions = pattern.stat().st_mode & 0o777
+            pattern.unlink()
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    file.chmod(permissions)  # safetensors makes private files
+                    _to_disk(file)
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+            temporary.rename(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        _folder_to_disk(path.parent)
 
 
 def check_writable(folder: Path) -> None:
@@ -135,7 +165,7 @@ def sweep(folder: Path) -> None:
     """Remove what killed processes left half-written in a folder. Only for one who has it alone (see `locks`)."""
     for file in folder.glob(UNFINISHED_FILES):
         with suppress(OSError):
-            file.unlink()
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
 
 
 def set_aside(path: Path) -> Path:
@@ -189,10 +219,13 @@ def read_json(path: Path, what: str, advice: str = "", keys: Sequence[str] = ())
 
 
 def read_table(path: Path, what: str, advice: str = "", columns: Sequence[str] = ()) -> pd.DataFrame:
-    """The CSV table in a file. Raises UserError for anything else, and unless it has these columns."""
+    """The CSV table in a file, with the very floats that were written.
+
+    Raises UserError for anything else, and unless it has these columns.
+    """
     read_text(path, what, advice)
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, float_precision="round_trip")
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
         raise UserError(_line(path, what, f"no CSV table ({str(error).splitlines()[0]})", advice)) from error
     if missing := [name for name in columns if name not in table.columns]:

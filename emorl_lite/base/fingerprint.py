@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from emorl_lite.base.files import digest
 
-DEPTH = 6
+DEPTH = 10
 """How far options of options are followed."""
 PYTHON = f"python {sys.version_info.major}.{sys.version_info.minor}"
 """Compiled code can be compared within one version of Python."""

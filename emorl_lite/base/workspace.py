@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import digest, file_digest, read_json, write_json
 from emorl_lite.base.paths import repository_root, runs_root, shipped
 from emorl_lite.base.presets import PRESETS, Preset, SmallWorldRewards
 from emorl_lite.base.project import in_repository
@@ -67,6 +68,17 @@ class Workspace:
         published_path = self.published.joinpath(*parts)
         return own_path if self.source == "any" and (_holds_something(own_path) or not published_path.exists()) else published_path
 
+    def of_data(self, data: str, seed: int) -> Path:
+        """The folder of a seed's runs on a data file: <stem>-seed<k>, unless that belongs to another file of the same stem.
+
+        Raises UserError for a mark that cannot be read.
+        """
+        plain = self.home / f"{Path(data).stem}-seed{seed}"
+        mark, content = plain / MARK, data_digest(data)
+        if not mark.is_file() or read_json(mark, "the mark of a folder's data", "delete it").get("data") == content:
+            return plain
+        return self.home / f"{Path(data).stem}-{content}-seed{seed}"
+
     def is_published(self, folder: Path) -> bool:
         """Whether a folder holds what others trained: nothing is written there."""
         return self.published is not None and self.published in folder.parents
@@ -75,6 +87,24 @@ class Workspace:
         """Raise UserError if a part that is missing belongs to a run that is not trained here."""
         if self.is_published(folder):
             raise UserError(f"{'/'.join(folder.parts[-3:])}: this run lacks it; choose another seed, or train your own: 'mine'")
+
+
+MARK = "data.json"
+"""File that says whose a folder of runs on a data file is."""
+
+
+def data_digest(path: str) -> str:
+    """What tells one data file from another: its content, and of one that cannot be read its name."""
+    try:
+        return file_digest(Path(path))[:8]
+    except UserError:
+        return digest(str(path).encode())[:8]
+
+
+def claim(folder: Path, data: str) -> None:
+    """Mark a folder as that of a data file, before anything else is written there."""
+    if not (folder / MARK).is_file():
+        write_json(folder / MARK, {"data": data_digest(data)})
 
 
 def folder_digest(folder: Path | None) -> str:

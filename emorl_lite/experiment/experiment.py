@@ -7,12 +7,11 @@
 The same comes with the package for tiny, in emorl_lite/assets/tiny/, and with the repository for others, in data/<preset>/: `source` says
 whose are used.
 
-Runs on a data file have the file's name before the seed: runs/<preset>/<file>-seed<k>/.
+Runs on a data file have the file's name before the seed: runs/<preset>/<file>-seed<k>/ (with a digest if another file has that name).
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,14 +23,15 @@ import pandas as pd
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import digest, file_digest
+from emorl_lite.base.files import check_made_of, digest, file_digest, read_json
+from emorl_lite.base.locks import alone
 from emorl_lite.base.logs import read_log
 from emorl_lite.base.outputs import check_folder
 from emorl_lite.base.presets import OBJECTIVES, PRESETS, Mix, Preset
 from emorl_lite.base.ranges import Within, check_seed, checked
 from emorl_lite.base.weights import check_weights
 from emorl_lite.base.workers import processes
-from emorl_lite.base.workspace import Workspace
+from emorl_lite.base.workspace import Workspace, claim
 from emorl_lite.data.datasets import Dataset, load_dataset
 from emorl_lite.data.downloads import find_file
 from emorl_lite.ensemble.ensemble import EnsembleLM
@@ -57,6 +57,7 @@ from emorl_lite.search.grid import SearchResult
 from emorl_lite.search.statistics import confirm
 from emorl_lite.training.parallel import team
 from emorl_lite.training.ppo import PPOTrainer
+from emorl_lite.training.run_folder import texts_digest
 
 
 @dataclass
@@ -80,7 +81,8 @@ class Experiment:
         self.source, self.home = self.workspace.source, self.workspace.home
         named_preset = PRESETS.get(self.preset.name)
         own_data = self.preset.data.name == "small_world" or (named_preset is not None and named_preset.data.path == self.preset.data.path)
-        self.folder = self.home / f"{'' if own_data else Path(self.preset.data.path).stem + '-'}seed{self.seed}"
+        self._data = "" if own_data else str(find_file(self.preset.data.path))
+        self.folder = self.workspace.of_data(self._data, self.seed) if self._data else self.home / f"seed{self.seed}"
         self.study_folder = self.home / "study" / self.folder.name
         self.builder = RewardBuilder(self.workspace, self.progress)
         self._assigned: RewardSet | None = None
@@ -113,16 +115,16 @@ class Experiment:
 
         folder, options = self.workspace.place("warmstart"), self.preset.warm_start
         if (folder / "done.json").is_file():
-            saved = json.loads((folder / "done.json").read_text(encoding="utf-8"))
-            for name, value in asdict(options).items():
-                if saved.get(name, value) != value:
-                    raise UserError(f"{folder}: made with {name} = {saved[name]!r}, now {value!r}; choose another --runs, or delete it")
+            saved = read_json(folder / "done.json", "the record of a warm start", "choose another --runs, or delete its folder")
+            check_made_of(folder, saved, asdict(options), "choose another --runs, or delete it")
             return folder
         self.workspace.refuse_to_train(folder)
-        examples = warm_start_examples(load_dataset(replace(self.preset.data, max_words=options.max_words)), find_file(EPITOME))
-        if self.progress:
-            print(f"warm start: {options.steps} supervised steps on {len(examples)} replies")
-        warm_start_adapter(LanguageModel.load(self.preset.model), examples, options, folder)
+        with alone(folder, "warm-starting"):
+            if not (folder / "done.json").is_file():  # by another process, that this one waited for
+                examples = warm_start_examples(load_dataset(replace(self.preset.data, max_words=options.max_words)), find_file(EPITOME))
+                if self.progress:
+                    print(f"warm start: {options.steps} supervised steps on {len(examples)} replies")
+                warm_start_adapter(LanguageModel.load(self.preset.model), examples, options, folder)
         return folder
 
     @property
@@ -190,16 +192,30 @@ class Experiment:
 
     def warm_start(self, steps: int) -> None:
         """Fine-tune the base on the data's own training replies, and keep it in this run's folder as the base of all its adapters."""
-        from emorl_lite.training.warm_start import warm_start
+        from emorl_lite.training.warm_start import RECORD, warm_start
 
         checked(steps, int, [Within(1, 10**6)], f"--warm-start-steps {steps}")
         if self.preset.warm_start.steps:
             raise UserError(f"--warm-start-steps: the preset {self.preset.name} has a warm start of its own")
-        if self.trained():
+        self._claim()
+        folder, pairs = self.folder / "base", [(e.prompt, e.reply) for e in self.dataset.examples("train")]
+        if self.trained() and not folder.is_dir():
             raise UserError(f"{self.folder}: holds adapters of another base; choose another --seed or --runs for a warm start")
-        pairs = [(e.prompt, e.reply) for e in self.dataset.examples("train")]
-        self.lm = warm_start(self.lm, pairs, steps, seed=self.seed, folder=self.folder / "base")
+        record = {"steps": steps, "seed": self.seed, "examples": texts_digest([text for pair in pairs for text in pair])}
+        if not folder.is_dir():
+            with alone(self.folder, "warm-starting the base"):
+                if not folder.is_dir():  # by another process, that this one waited for
+                    warm_start(LanguageModel.load(self.preset.model), pairs, steps, seed=self.seed, folder=folder, record=record)
+        if (folder / RECORD).is_file():  # the same command again goes on with the base that it made
+            made = read_json(folder / RECORD, "the record of a warm start", "choose another --runs, or delete its folder")
+            check_made_of(folder, made, record, "choose another --seed or --runs, or delete it")
+        self.__dict__.pop("lm", None)
         self._benches.clear()
+
+    def _claim(self) -> None:
+        """Before the first file is written: another data file of the same stem gets another folder."""
+        if self._data:
+            claim(self.folder, self._data)
 
     def train(self, objective: str, resume: bool = True) -> pd.DataFrame:
         """Train (or finish, or load) the adapter of one objective. Returns its log with columns `objective` and `seed` added."""
@@ -230,6 +246,8 @@ class Experiment:
             progress=self.progress,
             team=team(),
         )
+        if not (folder / "done.json").is_file():
+            self._claim()
         log = trainer.train(resume=resume)
         return log.assign(objective=objective, seed=self.seed)
 

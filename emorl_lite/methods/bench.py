@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from emorl_lite.base.files import check_identity, write_atomically
+from emorl_lite.base.files import check_identity, check_made_of, write_json
+from emorl_lite.base.fingerprint import describe
+from emorl_lite.base.locks import alone
 from emorl_lite.base.presets import PPOConfig, SearchConfig
 from emorl_lite.base.types import Reward
 from emorl_lite.lm.model import LanguageModel
@@ -19,7 +21,15 @@ from emorl_lite.rewards.objectives import RewardSet
 from emorl_lite.training.penalised_reward import PenalisedReward
 from emorl_lite.training.policy import AdapterPolicy, make_anew, own_adapter
 from emorl_lite.training.ppo import PPOTrainer
-from emorl_lite.training.run_folder import OF_STUDY, options_identity, texts_digest
+from emorl_lite.training.run_folder import (
+    OF_STUDY,
+    check_files,
+    checksums,
+    options_identity,
+    read_finished,
+    read_record,
+    texts_digest,
+)
 
 Budget = Literal["shared", "own"]
 """Of a method's single-objective runs: they share the method's budget evenly, or each has a whole one of its own."""
@@ -131,11 +141,18 @@ class Bench:
 
         def run() -> Cost:
             folder = self.place(name)
-            identity = self.identity() | dict(options)
+            finished = folder is None or (folder / "done.json").is_file()
+            with nullcontext() if finished or folder is None else alone(folder, "training"):
+                return load_or_train(folder)
+
+        def load_or_train(folder: Path | None) -> Cost:
+            identity, made_of = self.identity() | dict(options), describe(self.rewards, "rewards")
             record = None
             if folder and (folder / "done.json").is_file():
-                record = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+                record = read_record(folder)
                 check_identity(folder / "done.json", record["identity"], identity)
+                check_made_of(folder / "done.json", record.get("made_of"), made_of, "use another folder, or delete it")
+                check_files(folder, record)
             policy = AdapterPolicy(self.lm, name)
             if own_adapter(policy, folder, self.seed, start_from_loaded=False, recorded={}).left_behind:
                 make_anew(policy, self.seed)
@@ -148,7 +165,8 @@ class Bench:
             self.lm.round_adapter(name)
             if folder:
                 self.lm.save_adapter(name, folder)
-                write_atomically(folder / "done.json", json.dumps({"identity": identity, "cost": asdict(cost)}, indent=1))
+                facts = {"cost": asdict(cost), "identity": identity, "made_of": made_of, "files": checksums(folder)}
+                write_json(folder / "done.json", facts)
             return cost
 
         return self.once(name, run)
@@ -199,7 +217,7 @@ def cost_of(trainer: PPOTrainer) -> Cost:
 
 def cost_of_finished(lm: LanguageModel, adapter: str, folder: Path) -> Cost:
     """What the finished PPO run in a folder took, by its record; its adapter is in the model."""
-    record = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+    record = read_finished(folder)
     trainable = trained_parameters(lm, adapter)
     return Cost(record["episodes"], record["episodes"], record["samples"], trainable, round(record["seconds"], 1))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from emorl_lite.base.fingerprint import describe
 from emorl_lite.base.types import Reward
 from emorl_lite.rewards.objectives import RewardSet
 from emorl_lite.search.evaluation import ReplyScores
@@ -16,7 +18,7 @@ class Objectives:
     """All objectives of replies at once, each distinct reply to a prompt scored once."""
 
     def __init__(self, rewards: RewardSet):
-        self.names = list(rewards)
+        self.rewards, self.names = rewards, list(rewards)
         self.scores = ReplyScores(rewards.scores)
 
     def __call__(self, prompts: Sequence[str], replies: Sequence[str]) -> Tensor:
@@ -55,3 +57,7 @@ class Column:
     def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
         """Scores [N]."""
         return self.objectives(prompts, replies)[:, self.objectives.names.index(self.name)]
+
+    def made_of(self) -> dict[str, Any]:
+        """What the one reward is made of: the others only share its reading of replies."""
+        return describe(self.objectives.rewards[self.name], self.name)

@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import write_via
 from emorl_lite.base.paths import figures_root
 
 DPI = 110
@@ -200,8 +201,8 @@ def show(figure: Figure, name: str, alt: str, folder: Path | None = None) -> Non
     folder = Path(folder or figures_root())
     folder.mkdir(parents=True, exist_ok=True)
     png = figure_bytes(figure, "png")
-    (folder / f"{name}.png").write_bytes(png)
-    (folder / f"{name}.pdf").write_bytes(figure_bytes(figure, "pdf"))
+    write_via(folder / f"{name}.png", lambda file: file.write_bytes(png))
+    write_via(folder / f"{name}.pdf", lambda file: file.write_bytes(figure_bytes(figure, "pdf")))
     plt.close(figure)
     if in_notebook():
         from IPython.display import display

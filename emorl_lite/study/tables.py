@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import read_table
 from emorl_lite.base.logs import read_log
 from emorl_lite.base.paths import data_root, repository_root, shipped
 from emorl_lite.base.project import in_repository
@@ -30,7 +31,7 @@ def study_tables(folder: Path | None = None, names: Sequence[str] = TABLES) -> d
             if folder is None and repository_root() is None:
                 raise UserError(f"{path}: not here; {in_repository('the published tables')}; of a study of your own, name the folder")
             raise UserError(f"{path}: no such table; python -m emorl_lite study makes it")
-        tables[name] = pd.read_csv(path)
+        tables[name] = read_table(path, "a table of the study")
     return tables
 
 

@@ -6,24 +6,28 @@ The tiny model and the paper's T5 start without one; a general pretrained model 
 from __future__ import annotations
 
 import copy
-import json
 import os
 import random
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import write_folder, write_json
 from emorl_lite.base.presets import WarmStartConfig
 from emorl_lite.data.datasets import Dataset
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.rewards.pairs import Pair
 from emorl_lite.rewards.text_pairs import empathy_pairs
+
+RECORD = "warm_start.json"
+"""File of a warm-started base that says how it was made."""
 
 
 def warm_start_examples(dataset: Dataset, epitome: Path | None, seed: int = 0) -> list[tuple[str, str]]:
@@ -77,12 +81,14 @@ def warm_start(
     lr: float = 5e-4,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> LanguageModel:
     """Train a LoRA adapter on (prompt, reply) pairs, loss on the reply alone, and merge it: returns a new base without adapters.
 
     `lm` is left unchanged; its own adapters play no part. With `folder` the result is also written there (safetensors and tokenizer), for
-    `LanguageModel.load(ModelConfig(path=folder))`; nothing else is left on disk. `batch_size` is in pairs, `lr` the peak of a cosine
-    schedule. Raises UserError for an encoder-decoder model, no examples, a pair that is too long, or a missing `trl`.
+    `LanguageModel.load(ModelConfig(path=folder))`, whole or not at all, with a `record` of what it was made of; nothing else is left on
+    disk. `batch_size` is in pairs, `lr` the peak of a cosine schedule. Raises UserError for an encoder-decoder model, no examples, a pair
+    that is too long, or a missing `trl`.
     """
     if lm.seq2seq:
         raise UserError(f"{lm.config.path}: the warm start is for decoder-only models, this is an encoder-decoder")
@@ -98,9 +104,13 @@ def warm_start(
     merged = student.model.merge_and_unload().eval()
     config = lm.config if folder is None else replace(lm.config, path=str(folder))
     if folder is not None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        merged.save_pretrained(folder)
-        lm.tokenizer.save_pretrained(folder)
+
+        def write(place: Path) -> None:
+            merged.save_pretrained(place)
+            lm.tokenizer.save_pretrained(place)
+            write_json(place / RECORD, {**(record or {}), "steps": steps, "seed": seed})
+
+        write_folder(Path(folder), write)
     return LanguageModel(merged, lm.tokenizer, config)
 
 
@@ -120,7 +130,7 @@ def warm_start_adapter(
     lm.round_adapter("warmstart")
     lm.save_adapter("warmstart", folder)
     record = {"examples": len(rows), "seconds": round(time.perf_counter() - started, 1), **asdict(options)}
-    (folder / "done.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "done.json", record)
 
 
 def supervise(student: LanguageModel, rows: list[dict[str, list[int]]], steps: int, batch_size: int, lr: float, seed: int) -> None:
