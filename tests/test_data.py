@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import random
+import re
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import DataConfig
+from emorl_lite.data import tables
 from emorl_lite.data.datasets import (
     PAIR_COLUMNS,
     REPLIES_PER_CLIENT,
@@ -238,6 +241,8 @@ BAD_TABLES = {
     "open quote": ("t.csv", b'prompt,reply\na,b\nc,"d\ne,f\n', ["t.csv, row 3"]),
     "malformed JSON": ("t.json", b'[{"prompt": "a",\n "reply": "b"},\n oops]', ["t.json, line 3", "not JSON"]),
     "malformed line": ("t.jsonl", b'{"prompt": "a", "reply": "b"}\n{"prompt": \n', ["t.jsonl, line 2", "not JSON"]),
+    "lists without end": ("t.json", b"[" * 200_000, ["t.json, line 1", "cannot be read"]),
+    "a number without end": ("t.jsonl", b'{"prompt": "a", "reply": "b"}\n' + b"1" * 9999, ["t.jsonl, line 2", "cannot be read"]),
     "not a list": ("t.json", b'{"prompt": "a"}', ["t.json", "list of objects"]),
     "not an object": ("t.json", b'["a"]', ["t.json, row 1", "object"]),
     "extension": ("t.xlsx", b"prompt", ["t.xlsx", "'.xlsx'", ".csv"]),
@@ -253,6 +258,48 @@ def test_table_errors(tmp_path, case):
         load_dataset(DataConfig(name="table", path=str(tmp_path / name)))
     message = one_line(error)
     assert all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_what_a_table_takes_is_bounded(tmp_path, suffix):
+    """Three times the text and 350 bytes a row, while it is read and split; and much less than that afterwards."""
+    path, n = tmp_path / f"t{suffix}", 6000
+    rows = [(f"I am client {i} and " + "do not know what to do " * 5, f"number {i}, it weighs on you") for i in range(n)]
+    if suffix == ".csv":
+        write_csv(path, [["prompt", "reply"], *rows])
+    else:
+        path.write_text("\n".join(json.dumps({"prompt": p, "reply": r}) for p, r in rows), encoding="utf-8")
+    size = path.stat().st_size
+    del rows
+    tracemalloc.start()
+    data = load_dataset(DataConfig(name="table", path=str(path), train_prompts=n))
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * size + 350 * n and kept < 2 * size + 350 * n
+    assert sum(len(data.prompts(split)) for split in SPLIT_NAMES) > n // 2
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".json", ".jsonl"])
+def test_files_beyond_the_cap_are_refused(tmp_path, suffix, monkeypatch):
+    path, record = tmp_path / f"t{suffix}", {"prompt": "a", "reply": "b"}
+    if suffix in (".csv", ".tsv"):
+        write_csv(path, [["prompt", "reply"], *[["a", "b"]] * 5], "," if suffix == ".csv" else "\t")
+    else:
+        path.write_text(json.dumps([record] * 5) if suffix == ".json" else "\n".join([json.dumps(record)] * 5), encoding="utf-8")
+    assert len(read_table(path, "prompt", "reply")) == 5
+    monkeypatch.setattr(tables, "MOST_ROWS", 3)
+    with pytest.raises(UserError, match="more than 3 rows"):
+        read_table(path, "prompt", "reply")
+    monkeypatch.setitem(tables.MOST_BYTES, suffix, 10)
+    with pytest.raises(UserError, match=rf"t{re.escape(suffix)}: \d+ bytes; a {re.escape(suffix)} file of data may have 10 bytes"):
+        read_table(path, "prompt", "reply")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+    with pytest.raises(UserError, match=r"t\.csv: is no regular file"):
+        read_table(tmp_path / "t.csv", "prompt", "reply")
 
 
 @pytest.mark.parametrize("name", ["pair", "table"])

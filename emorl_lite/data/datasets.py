@@ -33,7 +33,7 @@ _LOW_CONTENTS = ("generic", "advice", "question", "wrong", "flawed")
 _STRAIGHT = str.maketrans({"’": "'", "‘": "'", "´": "'", "“": '"', "”": '"'})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One reply to one client statement. An empty `reply` means that the source gives only the prompt."""
 
@@ -91,11 +91,12 @@ def load_dataset(config: DataConfig, seed: int = 0) -> Dataset:
         examples = [e for e in examples if len(e.prompt.split()) <= config.max_words]
     rows: dict[str, tuple[Example, ...]] = {}
     for split, limit in limits.items():
-        prompts = list(dict.fromkeys(e.prompt for e in examples if split_of[e.prompt] == split))
+        own = [e for e in examples if split_of[e.prompt] == split]
+        prompts = list(dict.fromkeys(e.prompt for e in own))
         if len(prompts) > limit:
-            prompts = random.Random(f"{split}-{seed}").sample(prompts, limit)
-        prompt_set = set(prompts)
-        rows[split] = tuple(e for e in examples if e.prompt in prompt_set)
+            prompt_set = set(random.Random(f"{split}-{seed}").sample(prompts, limit))
+            own = [e for e in own if e.prompt in prompt_set]
+        rows[split] = tuple(own)
     return Dataset(config.name, config.path, rows)
 
 
@@ -116,7 +117,7 @@ def split_by_hash(prompts: Iterable[str], source: str) -> dict[str, str]:
     A prompt's place in [0, 1) is the SHA-256 of its text, so its split does not depend on the rest of the file. Only where a small file
     would leave a split empty are the prompts ranked by hash instead. Raises UserError for fewer than three distinct prompts.
     """
-    places = {p: int.from_bytes(hashlib.sha256(p.encode()).digest()[:8], "big") / 2**64 for p in prompts}
+    places = {p: int.from_bytes(hashlib.sha256(p.encode()).digest()[:8], "big") / 2**64 for p in prompts}  # each prompt once
     if len(places) < 3:
         raise UserError(f"{source}: {len(places)} distinct prompt(s); three splits need at least 3")
     first, second = SHARES["train"], SHARES["train"] + SHARES["validation"]

@@ -11,6 +11,7 @@ lower: its cells are the small simplices of `simplex_grid`, each judged by its d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import product
@@ -25,7 +26,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import SearchConfig
 from emorl_lite.base.weights import direction
 from emorl_lite.search.score_table import Evaluate, ScoreTable, SearchResult, Weights, weight_columns
-from emorl_lite.search.simplex_grid import compositions, small_simplices
+from emorl_lite.search.simplex_grid import check_cells, check_points, compositions, small_simplices
 
 Space = Literal["cube", "simplex"]
 Axes = list[list[Fraction]]
@@ -57,19 +58,20 @@ def hierarchical_grid_search(
     `table_path`: a CSV that gets each row as soon as it is scored, with the settings beside it in <stem>.search.json. If it exists, the
     search continues from it. `provenance`: what the scores depend on (adapters, data, seed; plain JSON); a table with another is refused.
 
-    Raises UserError for d < 2, levels < 1, points_per_axis < 3, an unknown space, a missing or non-finite score, and a table of another
-    search; EvaluationError, with the weights, if `evaluate` raises.
+    Raises UserError for d < 2, levels < 1, points_per_axis < 3, an unknown space, more points than would ever end, a missing or non-finite
+    score, and a table of another search; EvaluationError, with the weights, if `evaluate` raises.
     """
     config = config or SearchConfig()
     p, d = config.points_per_axis, len(objectives)
     if config.levels < 1:
         raise UserError(f"search levels: expected at least 1, got {config.levels}")
-    _check_grid(p, space)
+    listed = _check_grid(p, space, d, config.levels)
+    if space == "simplex":
+        check_cells(d, p - 1)
     name = "hierarchical" if space == "cube" else "hierarchical-simplex"
     settings: dict[str, Any] = {"search": name, "levels": config.levels, "points_per_axis": p}
     settings |= {"validation_prompts": config.validation_prompts, "provenance": dict(provenance or {})}
-    listed = p**d if space == "cube" else len(compositions(d, p - 1))
-    with tqdm(total=config.levels * listed, desc="search", disable=not progress) as bar:
+    with tqdm(total=listed, desc="search", disable=not progress) as bar:
         scores = ScoreTable(evaluate, objectives, table_path, settings, bar, by_direction)
         return scores.result(_on_cube(scores, config, d) if space == "cube" else _on_simplex(scores, config, d))
 
@@ -116,12 +118,12 @@ def full_grid(
     The last level of a hierarchical search has the spacing of points_per_axis = (p - 1)**levels + 1. Both find the same best mean if it
     is a separable concave quadratic, sum_i a_i - b_i (w_i - m_i)^2 with every m_i in [0, 1], that is 0 at the zero vector: a cell's sum is
     then largest for the cell that holds m, so the search never discards it. For other functions it may.
+    Raises UserError as the hierarchical search does.
     """
-    _check_grid(points_per_axis, space)
     d, k = len(objectives), points_per_axis - 1
+    listed = _check_grid(points_per_axis, space, d)
     settings: dict[str, Any] = {"search": "full" if space == "cube" else "full, simplex", "points_per_axis": points_per_axis}
     settings |= {"provenance": dict(provenance or {})}
-    listed = points_per_axis**d if space == "cube" else len(compositions(d, k))
     with tqdm(total=listed, desc="full grid", disable=not progress) as bar:
         scores = ScoreTable(evaluate, objectives, table_path, settings, bar, by_direction)
         if space == "cube":
@@ -156,13 +158,17 @@ def count_redundancy(table: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def _check_grid(points_per_axis: int, space: str) -> None:
+def _check_grid(points_per_axis: int, space: str, d: int, levels: int = 1) -> int:
+    """How many points a search lists. Raises UserError for a grid that makes no sense, or would never end."""
     if points_per_axis < 3:
         raise UserError(
             f"search points_per_axis: expected at least 3, got {points_per_axis}; two points per axis have one cell, the whole cube"
         )
     if space not in get_args(Space):
         raise UserError(f"search space {space!r}: choose {', '.join(get_args(Space))}")
+    a_level = points_per_axis**d if space == "cube" else math.comb(points_per_axis + d - 2, d - 1) if d else 1
+    check_points(levels * a_level, f"search, {points_per_axis} points per axis{f', {levels} levels' if levels > 1 else ''}", d)
+    return levels * a_level
 
 
 def _spaced(low: Fraction, high: Fraction, p: int) -> list[Fraction]:

@@ -1,0 +1,54 @@
+"""What a computation will take, known before it is done, and how it is split to fit: numbers of rows, bytes, seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+BLOCK = 2**26
+"""Bytes of one temporary array where a long computation is done block by block: larger ones are no faster."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a computation is expected to take."""
+
+    rows: int
+    """Of what: forward passes' rows, regions, cells, points; `of` says it."""
+    of: str
+    bytes: int
+    seconds: float | None = None
+    """None where nothing has been measured yet."""
+
+    def __str__(self) -> str:
+        time = "" if self.seconds is None else f", {shown_seconds(self.seconds)}"
+        return f"{self.rows:,} {self.of}, {shown_bytes(self.bytes)}{time}"
+
+
+def blocks(n: int, bytes_each: float, room: float = BLOCK) -> Iterator[slice]:
+    """Consecutive slices of n items, each of as many as fit into `room` bytes, one at least."""
+    size = max(1, int(room // max(bytes_each, 1)))
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def shown_count(n: int) -> str:
+    """A number of things: in full, or by its power of ten."""
+    return f"{n:,}" if n < 10**15 else f"about 10^{int(n.bit_length() * math.log10(2))}"
+
+
+def shown_bytes(size: float) -> str:
+    """A size in bytes with two or three digits: 57 MB, 1.4 GB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 9.95 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB" if size < 9.95 else f"{size:,.0f} TB"
+
+
+def shown_seconds(seconds: float) -> str:
+    """A time in the unit that suits it: 12 s, 3 min, 2.5 h."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
