@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
@@ -17,6 +18,7 @@ import tyro
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import USER, one_line, tell, termination_told
 from emorl_lite.base.outputs import check_folder, check_out
+from emorl_lite.base.paths import runs_root
 from emorl_lite.base.presets import (
     DataConfig,
     ModelConfig,
@@ -28,7 +30,7 @@ from emorl_lite.base.presets import (
     TextRewards,
     get_preset,
 )
-from emorl_lite.base.ranges import Within, check_seed, checked
+from emorl_lite.base.ranges import Distinct, Within, check_seed, checked
 
 if TYPE_CHECKING:
     from emorl_lite.experiment.experiment import Experiment
@@ -164,6 +166,8 @@ AnyCommand = Train | Search | Evaluate | StudyRun | Data | Models | Tutorial
 WITH_PRESET: dict[str, Any] = {"train": Train, "search": Search, "evaluate": Evaluate, "study": StudyRun}
 LISTS = ("--objectives", "--weights", "--methods", "--only", "--study.watch")
 """Options that take several values; none at all would say the same as leaving them out."""
+PLACES = ("--out", "--runs")
+"""Options that name a place; an empty name would say the same as leaving them out."""
 
 
 def parse(argv: list[str]) -> AnyCommand:
@@ -171,6 +175,9 @@ def parse(argv: list[str]) -> AnyCommand:
     for option in LISTS:
         if option in argv and (argv[argv.index(option) + 1 :] or ["--"])[0].startswith("--"):
             raise UserError(f"{option}: expected at least one value")
+    for option, value in itertools.pairwise(argv):
+        if option in PLACES and not value.strip():
+            raise UserError(f"{option} is empty: expected a path")
     if argv and argv[0] in WITH_PRESET:
         name = next((a.split("=", 1)[1] for a in argv if a.startswith("--preset=")), None)
         if "--preset" in argv[:-1]:
@@ -196,11 +203,21 @@ def _in_one_line(parsed: Callable[[], AnyCommand], argv: list[str]) -> AnyComman
     except SystemExit as stop:
         if stop.code != USER:
             raise
-        framed = [line.strip("│╭╮╰╯─ ") for line in box.getvalue().splitlines()]
-        blocks = "\n".join(framed[1:]).strip().split("\n\n")  # a rule has nothing between its ends
-        raise UserError(one_line(re.sub(r"^Error parsing \S+: (?=--)", "", blocks[0]))) from None  # ours names its option
+        raise UserError(_in_box(box.getvalue())) from None
     finally:
-        os.environ.pop("COLUMNS") if columns is None else os.environ.update(COLUMNS=columns)
+        os.environ.pop("COLUMNS", None) if columns is None else os.environ.update(COLUMNS=columns)
+
+
+def _in_box(box: str) -> str:
+    """The first thing that tyro's box says: it has a title, a border, and rules between what it says."""
+    said: list[str] = []
+    for line in box.splitlines()[1:]:
+        text = line.strip("│ ")
+        if text.strip("─-╰╯"):
+            said.append(text)
+        elif said:
+            break
+    return re.sub(r"^Error parsing \S+: (?=--)", "", one_line("\n".join(said)))  # ours names its option
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -250,8 +267,7 @@ def check(command: Train | Search | Evaluate, preset: Preset) -> None:
 
     check_seed(command.seed)
     require_objectives(preset.objectives, list(REWARDS))
-    if command.runs:
-        check_folder(command.runs, "--runs", write=False)
+    check_folder(command.runs or runs_root(), "--runs", write=False)
     inputs = [find_file(preset.data.path)] if preset.data.path else []
     if isinstance(command, Train):
         checked(command.warm_start_steps, int, [Within(0, 10**6)], f"--warm-start-steps {command.warm_start_steps}")
@@ -326,14 +342,37 @@ def run_data(command: Data) -> int:
     return 0
 
 
+def check_study(command: StudyRun, preset: Preset) -> None:
+    """Raise UserError for options of a study that are wrong, before anything is loaded or written."""
+    from emorl_lite.methods.registry import registered
+    from emorl_lite.rewards.registry import REWARDS, require_objectives
+    from emorl_lite.study.run import TABLES
+    from emorl_lite.study.tables import TABLES as MORE_TABLES
+    from emorl_lite.study.tables import table_path
+
+    checked(command.seeds, int, [Within(1, 1000)], f"--seeds {command.seeds}")
+    checked(command.workers, int, [Within(0, 1000)], f"--workers {command.workers}")
+    checked(command.methods, tuple[str, ...], [Distinct()], f"--methods {' '.join(command.methods)}")
+    for name in command.methods:
+        registered(name)
+    preset.study.check()
+    require_objectives(preset.study.watch, list(REWARDS))
+    if command.methods and not command.out:
+        raise UserError("--methods: name a folder with --out too, so that the table of all methods stays")
+    check_folder(command.runs or runs_root(), "--runs", write=not command.out)
+    if command.out:
+        folder = check_folder(command.out, "--out")
+        for name in dict.fromkeys((*TABLES, *MORE_TABLES)):
+            check_out(table_path(folder, name))
+
+
 def run_study(command: StudyRun, arguments: list[str]) -> int:
     """Do what is missing, write the tables, print the main one. `arguments`: as typed, for the tables' provenance."""
     from emorl_lite.study.run import Study
 
     preset = replace(get_preset(command.preset), study=command.study)
+    check_study(command, preset)
     root = Path(command.runs) if command.runs else None
-    if command.methods and not command.out:
-        raise UserError("--methods: name a folder with --out too, so that the table of all methods stays")
     study = Study(preset, command.seeds, command.methods, root, progress=not command.quiet)
     rows = study.run(command.workers or None)["rows"]
     folder = Path(command.out) if command.out else study.folder

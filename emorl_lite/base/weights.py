@@ -51,7 +51,7 @@ def as_numbers(values: Any, where: str, dtype: torch.dtype) -> Tensor:
         return values.detach().cpu().to(dtype)  # moved first: an Apple GPU has no double precision
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         shown = " ".join(repr(values).split())
-        raise UserError(f"{where}: expected numbers, one per adapter, got {shown[:77]}") from error
+        raise UserError(f"{where}: expected numbers, got {shown[:77]}") from error
 
 
 def weight_rows(weights: Any, n: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Normalize, to_hex
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.weights import weight_rows
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.plots.search import project
 from emorl_lite.plots.weight_explorer import score_bars
@@ -60,11 +62,11 @@ class MapPoint:
 def explore(scored: ScoredMap, prompt: int, weights: Sequence[float], sample: int = 0) -> MapPoint:
     """Look up one prompt (from 0) at weights of any size, in the order of the map's objectives.
 
-    Raises UserError for weights that are not finite, negative or all zero, an unknown prompt, or a hole of the map.
+    Raises UserError for weights that are not finite, negative or all zero, an unknown prompt or sample, or a hole of the map.
     """
     exact = scored.map
-    if not 0 <= prompt < len(exact.prompts):
-        raise UserError(f"prompt {prompt}: the map has {len(exact.prompts)}, numbered from 0")
+    _check_number("prompt", prompt, len(exact.prompts))
+    _check_number("sample", sample, exact.samples)
     region = int(exact.locate(weights)[0, prompt * exact.samples + sample])
     if region < 0:
         raise UserError("the map has no reply at these weights: it has a hole")
@@ -103,7 +105,8 @@ def map_svg(scored: ScoredMap, prompt: int, weights: Sequence[float] | None = No
 def map_explorer(scored: ScoredMap, prompt: int = 0, weights: Sequence[float] | None = None) -> ipywidgets.Widget:
     """A choice of clients, a slider per objective (only their proportions count), the triangle, and what the map says there."""
     objectives = scored.map.objectives
-    start = [1.0] * len(objectives) if weights is None else list(weights)
+    _check_number("prompt", prompt, len(scored.map.prompts))
+    start = [1.0] * len(objectives) if weights is None else weight_rows(weights, len(objectives))[0].tolist()
     layout = ipywidgets.Layout(width="95%")
     numbered = {f"{i + 1}. {text}": i for i, text in enumerate(scored.map.prompts)}
     choice = ipywidgets.Dropdown(options=list(numbered), index=prompt, description="client", layout=layout)
@@ -135,6 +138,8 @@ def map_page(scored: ScoredMap, prompts: Sequence[int] | None = None) -> str:
     """
     _check_three_objectives(scored)
     chosen = list(range(len(scored.map.prompts))) if prompts is None else list(prompts)
+    for prompt in chosen:
+        _check_number("prompt", prompt, len(scored.map.prompts))
     data = []
     for prompt in chosen:
         regions = []
@@ -193,6 +198,12 @@ PAGE = """<div class="emorl-map" style="font-family:sans-serif;display:flex;flex
   select.addEventListener("change", draw);
   draw();
 })();</script></div>"""
+
+
+def _check_number(what: str, number: Any, count: int) -> None:
+    """Raise UserError unless it is one of so many prompts, or samples."""
+    if not isinstance(number, numbers.Integral) or isinstance(number, bool) or not 0 <= number < count:
+        raise UserError(f"{what} {number!r}: the map has {count}, numbered from 0")
 
 
 def _check_three_objectives(scored: ScoredMap) -> None:

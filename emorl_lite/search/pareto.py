@@ -6,12 +6,15 @@ Everything is maximised. Points are [n, K], n score vectors of K objectives; wei
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import moocore
 import numpy as np
+import torch
 from scipy import stats
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.weights import as_numbers
 from emorl_lite.search.simplex_grid import compositions
 
 Array = np.ndarray | Sequence[Sequence[float]]
@@ -36,7 +39,7 @@ def hypervolume(points: Array, reference: Sequence[float]) -> float:
 
     Points that are not above the reference in every objective add nothing.
     """
-    points, corner = _checked(points), np.asarray(reference, dtype=np.float64)
+    points, corner = _checked(points), _numbers(reference, "hypervolume, reference point")
     if corner.shape != points.shape[1:] or not np.isfinite(corner).all():
         raise UserError(f"hypervolume: expected a reference point of {points.shape[1]} finite numbers, got {reference}")
     return float(moocore.hypervolume(points, corner, maximise=True))
@@ -95,8 +98,12 @@ def igd_plus(points: Array, front: Array) -> float:
     return float(moocore.igd_plus(points, front, maximise=True))
 
 
+def _numbers(values: Any, where: str) -> np.ndarray:
+    return as_numbers(values, where, torch.float64).cpu().numpy()
+
+
 def _checked(points: Array) -> np.ndarray:
-    array = np.asarray(points, dtype=np.float64)
+    array = _numbers(points, "points")
     if array.ndim != 2 or not array.size:
         raise UserError(f"points: expected rows of scores, one a point, got shape {array.shape}")
     if not np.isfinite(array).all():
@@ -105,7 +112,7 @@ def _checked(points: Array) -> np.ndarray:
 
 
 def _weights(weights: Array | None, objectives: int) -> np.ndarray:
-    w = utility_weights(objectives) if weights is None else np.asarray(weights, dtype=np.float64)
+    w = utility_weights(objectives) if weights is None else _numbers(weights, "weights")
     if w.ndim != 2 or w.shape[1] != objectives:
         raise UserError(f"weights: expected rows of {objectives} numbers, got shape {w.shape}")
     if (w < 0).any() or not np.allclose(w.sum(1), 1):

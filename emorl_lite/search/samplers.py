@@ -8,6 +8,7 @@ the library `bayesian-optimization`: a Gaussian process with a Matern 5/2 kernel
 from __future__ import annotations
 
 import math
+import numbers
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -19,7 +20,8 @@ import numpy as np
 from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.presets import SearchConfig
+from emorl_lite.base.presets import MOST_BAYESIAN, MOST_LEVELS, MOST_POINTS, SearchConfig
+from emorl_lite.base.ranges import check_seed, shown
 from emorl_lite.search.grid import full_grid, hierarchical_grid_search
 from emorl_lite.search.score_table import Evaluate, ScoreTable, SearchResult, Weights
 from emorl_lite.search.simplex_grid import compositions
@@ -38,8 +40,8 @@ def random_search(
     progress: bool = True,
     provenance: Mapping[str, Any] | None = None,
 ) -> SearchResult:
-    """The best of `evaluations` weights drawn uniformly from the simplex. Raises UserError for fewer than one evaluation."""
-    _check_budget(evaluations)
+    """The best of `evaluations` weights drawn uniformly from the simplex. Raises UserError for fewer than one evaluation, or a bad seed."""
+    _check(evaluations, seed)
     points = [tuple(w) for w in np.random.default_rng(seed).dirichlet(np.ones(len(objectives)), evaluations).tolist()]
     settings = {"search": "random", "evaluations": evaluations, "seed": seed, "provenance": dict(provenance or {})}
     with tqdm(total=evaluations, desc="random search", disable=not progress) as bar:
@@ -62,9 +64,10 @@ def bayesian_search(
 
     A level is one evaluation. Resumes from its table on the same machine and versions: points are chosen anew from the scores there, and
     must come out as they were.
-    Raises UserError for fewer than one evaluation, an unknown acquisition function, or a missing library.
+    Raises UserError for fewer than one evaluation or more than MOST_BAYESIAN, a bad seed, an unknown acquisition function, or a missing
+    library.
     """
-    _check_budget(evaluations)
+    _check(evaluations, seed, MOST_BAYESIAN)
     if acquisition not in get_args(Acquisition):
         raise UserError(f"acquisition {acquisition!r}: choose {', '.join(get_args(Acquisition))}")
     try:
@@ -128,15 +131,14 @@ def find_weights(
     """
     d = len(objectives)
     options: dict[str, Any] = {"table_path": table_path, "progress": progress, "provenance": provenance}
-    _check_budget(evaluations)
+    _check(evaluations, seed)
     if search in ("hierarchical", "hierarchical-simplex"):
         a_level = 3**d if search == "hierarchical" else len(compositions(d, 2))
         if evaluations < a_level:
             raise UserError(f"evaluations {evaluations}: one level of the {search} search has {a_level} points at d = {d}")
         space: Literal["cube", "simplex"] = "cube" if search == "hierarchical" else "simplex"
-        return hierarchical_grid_search(
-            evaluate, objectives, SearchConfig(levels=evaluations // a_level), space=space, by_direction=True, **options
-        )
+        levels = min(evaluations // a_level, MOST_LEVELS)
+        return hierarchical_grid_search(evaluate, objectives, SearchConfig(levels=levels), space=space, by_direction=True, **options)
     if search == "grid":
         k = max((k for k in range(2, evaluations + 2) if math.comb(k + d - 1, d - 1) <= evaluations), default=0)
         if not k:
@@ -156,6 +158,8 @@ def best_so_far(table: Any) -> np.ndarray:
     return np.maximum.accumulate(means)
 
 
-def _check_budget(evaluations: int) -> None:
-    if evaluations < 1:
-        raise UserError(f"evaluations: expected at least 1, got {evaluations}")
+def _check(evaluations: int, seed: int, most: int = MOST_POINTS) -> None:
+    """Raise UserError for a number of points that is none, or would never end, or a seed that is none."""
+    if not isinstance(evaluations, numbers.Integral) or not 1 <= evaluations <= most:
+        raise UserError(f"evaluations: expected at least 1 and at most {most:,}, got {shown(evaluations)}")
+    check_seed(seed, "search seed")

@@ -71,6 +71,9 @@ def size(preset: Preset, tiny: int, real: int) -> int:
 
 def committed(name: str, folder: str = "results") -> Any:
     """A committed table, of `data/results/` or of the run that comes with a preset: a CSV as a DataFrame, a JSON as plain data."""
+    for part in (name, folder):
+        if not isinstance(part, str) or not part or part in (".", "..") or set(part) & set("/\\:\0"):
+            raise UserError(f"committed: {part!r} is no name of a table, or of a preset")
     path = (data_root() / folder if folder == "results" else shipped(folder)) / name
     if not path.is_file():
         raise UserError(

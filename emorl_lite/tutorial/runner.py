@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import write_json
+from emorl_lite.base.outputs import check_folder
 from emorl_lite.base.paths import ASSETS, repository_root, runs_root
 from emorl_lite.base.presets import OBJECTIVES, get_preset
 from emorl_lite.base.project import in_repository
+from emorl_lite.base.ranges import check_seed
 from emorl_lite.tutorial.execution import NotebookError, execute, read_notebook
 
 REPOSITORY = repository_root() or Path.cwd()
@@ -54,9 +57,11 @@ def run_tutorial(
     """
     if run not in ("", "mine", "reference"):
         raise UserError(f"--run {run}: expected mine or reference")
-    if seed < 0:
-        raise UserError(f"--seed {seed}: must not be negative")
+    check_seed(seed)
+    if preset:
+        get_preset(preset)
     paths = _choose(notebooks)
+    check_folder(runs_root(), "folder of the runs")
     try:
         import nbclient  # noqa: F401
         import psutil  # noqa: F401
@@ -95,6 +100,8 @@ def _choose(notebooks: Sequence[str | Path] | None) -> list[Path]:
         return available
     paths: list[Path] = []
     for name in notebooks:
+        if not str(name):
+            raise UserError("--only '': expected the number of a notebook")
         if str(name).endswith(".ipynb"):
             if not Path(name).is_file():
                 raise UserError(f"{name}: no such notebook")
@@ -104,7 +111,7 @@ def _choose(notebooks: Sequence[str | Path] | None) -> list[Path]:
             if not matches:
                 raise UserError(f"--only {name}: no notebook starts so, there are {', '.join(p.stem for p in available)}")
             paths += matches
-    return paths
+    return list(dict.fromkeys(paths))
 
 
 # -- one notebook
@@ -256,7 +263,7 @@ def _write_timings(path: Path, timings: list[Timing]) -> None:
         "seconds": round(sum(t.seconds for t in timings), 1),
         "peak_mb": max((t.peak_mb for t in timings), default=0.0),
     }
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(path, record)
 
 
 def _print_summary(timings: list[Timing], runs: Path, started: float, preset: str, seed: int) -> None:
