@@ -291,5 +291,5 @@ def test_missing_adapters_and_prompts():
 def test_models_that_forget_are_refused(monkeypatch):
     lm = tiny.language_model("llama", adapters=3)
     monkeypatch.setattr(lm.base.config, "layer_types", ["full_attention", "sliding_attention"], raising=False)
-    with pytest.raises(UserError, match=r"keep no tokens|look back on"):
+    with pytest.raises(UserError, match=r"keep no tokens|look back on|cannot answer"):
         PrefixTree(lm, ADAPTERS, PROMPTS)

@@ -8,10 +8,9 @@ Shapes: B prompts, N adapters, T reply tokens, V words, d width.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -19,15 +18,13 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import Mix
+from emorl_lite.base.texts import check_texts
 from emorl_lite.base.weights import check_weights
-from emorl_lite.lm.examination import beyond_rounding, check_mixable, probe_ids, probing
+from emorl_lite.lm.examination import adapted_layers, check_equal, check_mixable, decoded, given, once, probe_prompts, probing
 from emorl_lite.lm.forward import adapters_in_rows, check_adapters, swapped_forward
 from emorl_lite.lm.model import Encoded, LanguageModel
-from emorl_lite.lm.text import check_texts
 
 Head = Callable[[Tensor], Tensor]
-_MIXES: WeakSet[Any] = WeakSet()
-"""Models that passed `EnsembleLM._examine`."""
 
 
 def mix_hidden(head: Head, hidden: Tensor, w: Tensor) -> Tensor:
@@ -92,7 +89,7 @@ class EnsembleLM:
             raise UserError("mix 'probabilities': a mixture of distributions has no negative weights")
         self.signed = signed
         self.weights = check_weights([1 / n] * n if weights is None else weights, n, signed)
-        self._examine()
+        once(lm, (type(self).__name__, mix, self._question(), n, adapted_layers(lm)), self._examine)
 
     # -- replies
 
@@ -136,24 +133,28 @@ class EnsembleLM:
     # -- the borrowed model
 
     def _examine(self) -> None:
-        """Raise UserError, with a number, unless one-hot weights give each adapter's own logits: once a model, by one short probe."""
+        """Raise UserError, with a number, unless one-hot weights give each adapter's own logits, by one short probe that is decoded."""
         lm, n = self.lm, len(self.adapters)
-        if lm.base in _MIXES:
-            return
-        ids = probe_ids(lm, 1)
-        text, reply = Encoded(ids, torch.ones_like(ids)), ids[:, :2]
-        mask, alone = torch.ones_like(reply), []
+        inputs = probe_prompts(lm, n)
         with probing(lm, "run several adapters in one batch"):
-            one_hot = torch.cat([self.forward_reply(text, reply, mask, row)[0] for row in torch.eye(n)]).float()
-            for name in self.adapters:
+            tokens, mixed = self._one_hot(inputs)
+            alone = []
+            for row, name in enumerate(self.adapters):
                 lm.use(name)
-                alone.append(lm.forward_reply(text, reply, mask)[0])
+                alone.append(given(lm, inputs[row : row + 1], tokens[row : row + 1]))
         logits = torch.cat(alone).float()
         if self.mix == "probabilities":
             logits = logits.log_softmax(-1)
-        if (difference := beyond_rounding(lm, one_hot, logits)) is not None:
-            raise UserError(f"{lm.config.path}: with all weight on one adapter the ensemble's logits are {difference:.2g} off")
-        _MIXES.add(lm.base)
+        check_equal(lm, mixed, logits, "all weight on one adapter does not give what it says on its own")
+
+    def _question(self) -> Hashable:
+        """What else than the kind of mixture the probe depends on."""
+        return None
+
+    def _one_hot(self, inputs: Encoded) -> tuple[Tensor, Tensor]:
+        """Greedy tokens and logits, row n of N with all weight on adapter n."""
+        with self._mixing(self._rows_of_weights(torch.eye(len(self.adapters)), len(inputs))):
+            return decoded(self.lm, inputs)
 
     def _rows_of_weights(self, weights: Sequence[Any] | Tensor | None, B: int) -> Tensor:
         """Checked weights as [B, N]."""

@@ -5,7 +5,7 @@ Shapes: B prompts, N adapters, T tokens, d width, L layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -16,18 +16,24 @@ from torch.nn.functional import linear
 from emorl_lite.base.errors import UserError
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.lm.averaging import exact_factors
+from emorl_lite.lm.examination import decoded
 from emorl_lite.lm.forward import lora_layers, swapped_forward
-from emorl_lite.lm.model import LanguageModel
+from emorl_lite.lm.model import Encoded, LanguageModel
+
+BLOCKS = ("layers", "h", "block", "blocks")
+NORMS = ("norm", "ln_f", "norm_f", "final_layer_norm", "final_layernorm", "layer_norm")
+"""What architectures call a decoder's blocks, and its final norm. Whether the right ones were found is seen by the probe."""
 
 
 def blocks(lm: LanguageModel) -> tuple[Sequence[nn.Module], nn.Module]:
     """(the decoder's L blocks, its final norm). Raises UserError for a model whose parts have other names."""
     decoder = lm.base.get_decoder()
-    layers = next((module for name in ("layers", "h", "block") if (module := getattr(decoder, name, None)) is not None), None)
-    norm = next((module for name in ("norm", "ln_f", "final_layer_norm") if (module := getattr(decoder, name, None)) is not None), None)
+    layers, norm = (
+        next((module for name in names if isinstance(module := getattr(decoder, name, None), nn.Module)), None) for names in (BLOCKS, NORMS)
+    )
     if layers is None or norm is None:
         raise UserError(f"{lm.config.path}: a layer ensemble does not find this model's {'blocks' if layers is None else 'final norm'}")
-    return layers, norm
+    return layers, norm  # type: ignore[return-value]
 
 
 class LayerEnsemble(EnsembleLM):
@@ -48,6 +54,17 @@ class LayerEnsemble(EnsembleLM):
             raise UserError(f"layer {layer}: the model has {count}, choose 0 to {count}")
         self.layer = layer
         super().__init__(lm, adapters, weights)
+
+    def _question(self) -> Hashable:
+        return self.layer
+
+    def _one_hot(self, inputs: Encoded) -> tuple[Tensor, Tensor]:
+        """Greedy tokens and logits, row n of N with all weight on adapter n: one row at a time, since a call has one weight vector."""
+        rows = []
+        for row, w in enumerate(torch.eye(len(self.adapters))):
+            with self._mixing(self._rows_of_weights(w, 1)):
+                rows.append(decoded(self.lm, inputs[row : row + 1]))
+        return torch.cat([tokens for tokens, _ in rows]), torch.cat([logits for _, logits in rows])
 
     @contextmanager
     def _mixing(self, w: Tensor, hidden_states: list[Tensor] | None = None) -> Iterator[None]:

@@ -85,7 +85,7 @@ class PrefixTree:
         self.model = TreeModel(lm, adapters, prompts, max_rows)
         longest = 1 if lm.seq2seq else int(self.model.prompt_tokens.max())
         self.model.check_window(longest + limit)
-        self.model.examine()
+        self.model.examine(longest + limit)
         if not 1 <= limit <= lm.context - longest + lm.seq2seq:
             raise UserError(f"max_new_tokens {limit}: the model reads {lm.context} tokens, {longest} of them a prompt's")
         self.lm, self.prompts, self.adapters = lm, list(prompts), list(adapters)

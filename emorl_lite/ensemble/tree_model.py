@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -18,13 +17,20 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.ensemble.tree_cache import TreeCache
-from emorl_lite.lm.devices import cpu_double
-from emorl_lite.lm.examination import attention_window, beyond_rounding, head_facts, probing
+from emorl_lite.lm.examination import (
+    PROBE_TOKENS,
+    adapted_layers,
+    attention_window,
+    check_equal,
+    given,
+    head_facts,
+    once,
+    probe_prompts,
+    probing,
+)
 from emorl_lite.lm.forward import adapters_in_rows, swapped_forward
 from emorl_lite.lm.model import Encoded, LanguageModel
 
-_READS_TREES: WeakSet[Any] = WeakSet()
-"""Models that passed `TreeModel.examine`."""
 MEMORY = 2**31
 """Bytes that the cache rows may take if no number of rows is given."""
 
@@ -90,47 +96,51 @@ class TreeModel:
         logits: Tensor = self._project(hidden)
         return logits if self.scale == 1.0 else logits * self.scale
 
-    def examine(self) -> None:
-        """Raise UserError, with a number, unless the model reads a tree as it reads a text: once for each model, by one short probe.
+    def examine(self, longest: int) -> None:
+        """Raise UserError, with a number, unless the model reads a tree as it reads texts of up to `longest` tokens, by one short probe.
 
-        The first prompt and one token more, read through the cache, against each adapter's own pass without a cache.
+        Two prompts, one of them as long as any, and two tokens more, read through the cache, against each adapter's own pass without a
+        cache. (Short texts would not tell of a layer that looks back on less.)
         """
-        if self.lm.base in _READS_TREES:
-            return
-        probe = TreeModel(self.lm, self.adapters, [], self.cache.max_rows, self.prompts[:1])
-        token, length = int(self.prompts.ids[0, -1]), 1 if self.lm.seq2seq else int(self.prompt_tokens[0])  # a decoder starts with one
-        prompt = np.zeros(1, dtype=np.int64)
+        longest = 2 ** (longest - 1).bit_length()  # so that a tree of other prompts seldom asks anew
+        longest = max(PROBE_TOKENS, min(longest, self.lm.context) - 2)
+        once(self.lm, ("tree", longest, len(self.adapters), adapted_layers(self.lm)), lambda: self._probe(longest))
+
+    def _probe(self, longest: int) -> None:
+        prompts = probe_prompts(self.lm, 2, longest)
+        probe = TreeModel(self.lm, self.adapters, [], 2 * longest + 4, prompts)
+        lengths = np.ones(2, dtype=np.int64) if self.lm.seq2seq else probe.prompt_tokens  # a decoder starts with one token
+        tokens = prompts.ids[:, -2:] if not self.lm.seq2seq else prompts.ids[:, :2]
         with probing(self.lm, "read a tree of prefixes"):
             with probe.reading():
-                rows = [*probe.cache.reserve(length)]
-                first = probe.logits(probe.read_prompts(prompt, torch.tensor(rows, device=self.lm.device)))
-                rows += probe.cache.reserve(1)
-                path = np.array([rows])
-                second = probe.logits(probe.read_tokens(prompt, np.array([token]), np.array([length]), path, path[:, -1]))
-            ours = cpu_double(torch.stack([first[0], second[0]], 1))  # [N, 2, V]
-            theirs = self._uncached(token)
-        if (difference := beyond_rounding(self.lm, ours, theirs)) is not None:
-            raise UserError(
-                f"{self.lm.config.path}: read as a tree of prefixes, its logits differ by {difference:.2g} from those of a whole text"
-            )
-        _READS_TREES.add(self.lm.base)
+                rows = np.asarray(probe.cache.reserve(int(lengths.sum())))
+                hidden = [probe.read_prompts(np.arange(2), torch.as_tensor(rows, device=self.lm.device))]
+                paths = [list(path) for path in np.split(rows, np.cumsum(lengths)[:-1])]
+                for step in range(2):
+                    new = np.asarray(probe.cache.reserve(2))
+                    paths = [[*path, int(row)] for path, row in zip(paths, new, strict=True)]
+                    widest = max(len(path) for path in paths)
+                    padded = np.array([[0] * (widest - len(path)) + path for path in paths])
+                    hidden.append(probe.read_tokens(np.arange(2), tokens[:, step].cpu().numpy(), lengths + step, padded, new))
+                ours = torch.stack([probe.logits(h) for h in hidden], 2)  # [2, N, 3, V]
+            theirs = self._uncached(prompts, tokens)
+        check_equal(self.lm, ours, theirs, f"a tree of prefixes is not read as whole texts of up to {longest + 2} tokens are")
 
-    def _uncached(self, token: int) -> Tensor:
-        """The head's output (scaled) [N, 2, V] after the first prompt, and after this token, of each adapter without a cache."""
+    def _uncached(self, prompts: Encoded, tokens: Tensor) -> Tensor:
+        """The head's output (scaled) [B, N, T + 1, V] after the prompts, and after each of these tokens [B, T], without a cache."""
         kept: list[Tensor] = []
         plain = self.lm.head.forward
 
         def keeping(hidden: Tensor) -> Tensor:
             logits = plain(hidden)
-            kept.append(logits[:, -2:] * self.scale)
+            kept.append(logits[:, -tokens.shape[1] - 1 :] * self.scale)
             return logits
 
-        reply = torch.tensor([[token, token]], device=self.lm.device)
         with swapped_forward(self.lm.head, keeping):
             for name in self.adapters:
                 self.lm.use(name)
-                self.lm.forward_reply(self.prompts[:1], reply, torch.ones_like(reply))
-        return cpu_double(torch.cat(kept))
+                given(self.lm, prompts, torch.cat([tokens, tokens[:, :1]], 1))  # the last token is not read
+        return torch.stack(kept, 1)
 
     # -- passes
 

@@ -18,6 +18,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.quiet import quietly
 from emorl_lite.base.weights import check_weights
 from emorl_lite.lm.adapters import check_name
+from emorl_lite.lm.examination import examine
 from emorl_lite.lm.forward import check_adapters, lora_layers
 from emorl_lite.lm.model import LanguageModel
 
@@ -40,7 +41,8 @@ def average_parameters(
     w_i w_j B_i A_j, products of matrices that never met in training. (peft's add_weighted_adapter("linear") is neither: it multiplies
     A and B by the square root of w_i s_i.) The adapters must have equal ranks and scales.
 
-    Raises UserError for missing or unsuitable adapters, wrong weights, or a `name` that is one of the `adapters`.
+    Raises UserError for missing or unsuitable adapters, a model that replies by other rules than it reads (`examine`), wrong weights, or a
+    `name` that is one of the `adapters`.
     """
     adapters = list(adapters)
     if how not in ("exact", "soup"):
@@ -48,6 +50,7 @@ def average_parameters(
     if not adapters:
         raise UserError("no adapters to average")
     check_adapters(lm, adapters)
+    examine(lm)
     if name in adapters:
         raise UserError(f"adapter {name!r}: an average cannot replace one of the adapters it is made of")
     if name not in lm.adapters:

@@ -6,14 +6,14 @@ Shapes: B examples, N adapters, T tokens, r rank, d width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from peft.tuners.lora import Linear, LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from emorl_lite.base.errors import UserError
@@ -68,20 +68,39 @@ def adapters_in_rows(lm: LanguageModel, adapters: Sequence[str]) -> Iterator[Non
     """
     check_adapters(lm, adapters)
     with ExitStack() as swaps:
+        lengths = swaps.enter_context(_lengths_by_size(lm))
         for layer in lora_layers(lm):
-            make = _stacked if _is_plain(layer, adapters) else _mixed_batch
-            swaps.enter_context(swapped_forward(layer, make(layer, adapters)))
+            make = _stacked(layer, adapters, lengths) if _is_plain(layer, adapters) else _mixed_batch(layer, adapters)
+            swaps.enter_context(swapped_forward(layer, make))
         yield
+
+
+@contextmanager
+def _lengths_by_size(lm: LanguageModel) -> Iterator[dict[int, int]]:
+    """Inside, {tokens of a batch: tokens of a row} of what the model reads: some layers (OPT's, shared experts) are given [B * T, d]."""
+    lengths: dict[int, int] = {}
+
+    def note(embedding: Any, inputs: tuple[Any, ...]) -> None:
+        if inputs and isinstance(inputs[0], Tensor) and inputs[0].dim() == 2:
+            lengths[inputs[0].numel()] = inputs[0].shape[1]
+
+    hooks = [module.register_forward_pre_hook(note) for module in lm.base.modules() if isinstance(module, nn.Embedding)]
+    try:
+        yield lengths
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _is_plain(layer: Any, adapters: Sequence[str]) -> bool:
     return type(layer) is Linear and not any(name in layer.lora_variant or layer.lora_bias.get(name) for name in adapters)
 
 
-def _stacked(layer: Any, adapters: Sequence[str]) -> Callable[..., Tensor]:
+def _stacked(layer: Any, adapters: Sequence[str], lengths: Mapping[int, int]) -> Callable[..., Tensor]:
     """A forward of one layer for all adapters: x A_all^T, keep each row's own block of r columns, times s B_all^T.
 
     Multiplying every row with every A wastes a factor N of a small cost (r is far below d) and saves the loop over adapters.
+    Raises RuntimeError where x is neither [B * N, T, d] nor [B * N * T, d] (`lengths` has T): whose row is whose is not known then.
     """
     # An adapter that leaves this layer alone has no block in A_all.
     present = [(row, name) for row, name in enumerate(adapters) if name in layer.lora_A]
@@ -98,8 +117,12 @@ def _stacked(layer: Any, adapters: Sequence[str]) -> Callable[..., Tensor]:
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         out = layer.base_layer(x, *args, **kwargs)
-        low = linear(x.to(A_all.dtype), A_all).unflatten(0, (-1, len(adapters))) * block_mask  # [B, N, T, sum of r]
-        return out + linear(low.flatten(0, 1), B_all).to(out.dtype)
+        low = linear(x.to(A_all.dtype), A_all)
+        if x.dim() == 2 and len(x) not in lengths:
+            raise RuntimeError(f"a layer reads {len(x)} tokens of a batch apart from the others")
+        rows = low if x.dim() > 2 else low.unflatten(0, (-1, lengths[len(x)]))
+        own = rows.unflatten(0, (-1, len(adapters))) * block_mask  # [B, N, T, sum of r]
+        return out + linear(own.view_as(low), B_all).to(out.dtype)
 
     return forward
 

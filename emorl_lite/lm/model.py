@@ -135,8 +135,8 @@ class LanguageModel:
 
     @property
     def width(self) -> int:
-        config = self.base.config
-        return config.d_model if self.seq2seq else config.hidden_size
+        """Of the last hidden state, which enters the head."""
+        return int(self.head.weight.shape[-1])  # type: ignore[index, union-attr, arg-type]
 
     @property
     def head(self) -> nn.Module:

@@ -24,12 +24,14 @@ from tqdm import tqdm
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.fingerprint import describe_reward
 from emorl_lite.base.presets import PPOConfig
+from emorl_lite.base.texts import check_texts
 from emorl_lite.base.types import Reward, reward_name
+from emorl_lite.lm.examination import examine
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.training.penalised_reward import PenalisedReward
-from emorl_lite.training.policy import AdapterPolicy, make_anew, own_adapter
+from emorl_lite.training.policy import AdapterPolicy, Ownership, make_anew, own_adapter
 from emorl_lite.training.randomness import OwnRandomness
-from emorl_lite.training.rollout import Rollout, score, token_logprobs
+from emorl_lite.training.rollout import Rollout, examine_sampling, ratio_limit, score, token_logprobs
 from emorl_lite.training.run_folder import OF_STUDY, RunFolder, options_identity, texts_digest
 from emorl_lite.training.stopping import KL_STEPS, stop_reason
 from emorl_lite.training.team import Team
@@ -200,16 +202,18 @@ class PPOTrainer:
         team: Team | None = None,
         start_from_loaded: bool = False,
     ):
-        config.check(bool(len(validation_prompts)))
+        self.prompts = check_texts(prompts, "prompt")
+        self.validation_prompts = check_texts(validation_prompts, "validation prompt")
+        config.check(bool(self.validation_prompts))
         self.lm, self.adapter, self.config, self.seed = lm, adapter, config, seed
         self.reward = reward if isinstance(reward, PenalisedReward) else PenalisedReward(reward, config.kl_coef)
         self._reward_facts = describe_reward(self.reward.plain)  # now: some rewards change their weights while a policy trains
         self.policy, self.team, self.watch = policy or AdapterPolicy(lm, adapter), team or Team(), dict(watch or {})
         self.estimator: PPO | RLOO = RLOO(config) if config.estimator == "rloo" else PPO(config)
         self.team.check(config)
+        examine(lm)
         if taken := [key for key in self.watch if key in COLUMNS]:
             raise UserError(f"watched reward {taken[0]!r}: the log already has a column of this name")
-        self.prompts, self.validation_prompts = list(prompts), list(validation_prompts)
         self.encoded = lm.encode(self.prompts)
         self.encoded_validation = lm.encode(self.validation_prompts) if self.validation_prompts else None
         self.progress = progress and self.team.leads
@@ -217,6 +221,7 @@ class PPOTrainer:
         folder = Path(folder) if folder is not None else None
         recorded = self.run.recorded() if start_from_loaded else {}
         self.ownership = own_adapter(self.policy, folder, seed, start_from_loaded, recorded)
+        self._examine_policy()
         self.run.make()
         self._take_parameters()
         self.random = OwnRandomness(lm.device, self.team.seed(seed))
@@ -228,6 +233,17 @@ class PPOTrainer:
         self.last_samples: list[dict[str, Any]] = []
         with self.random:
             self.reward.start()
+
+    def _examine_policy(self) -> None:
+        """Raise UserError, and leave no new adapter behind, if the model's rollouts would not be the policy's own."""
+        if type(self.policy) is not AdapterPolicy:  # one that is told weights has no one adapter; its first ratio is looked at
+            return
+        try:
+            examine_sampling(self.lm, self.adapter)
+        except UserError:
+            if self.ownership == Ownership():  # made just now
+                self.lm.remove_adapter(self.adapter)
+            raise
 
     def _take_parameters(self) -> None:
         """What is trained, as it is in the model now, with a critic and an optimizer."""
@@ -337,6 +353,7 @@ class PPOTrainer:
                     for name in sums:
                         sums[name] += share * metrics[name]
                     if not updates:
+                        self._check_first_ratio(metrics["ratio"])
                         first_ratio = max(first_ratio, metrics["ratio"])
                 self.team.average_gradients([*self.parameters, *self.value_head.parameters()])
                 nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
@@ -366,6 +383,16 @@ class PPOTrainer:
             metrics |= {"approx_kl": float(masked_mean(kl_k3(old_logp, logp), mask))}
         metrics |= {"policy_loss": float(pg_loss.detach()), "value_loss": float(vf_loss.detach())}
         return pg_loss + self.config.vf_coef * vf_loss, metrics
+
+    def _check_first_ratio(self, deviation: float) -> None:
+        """Raise UserError if a ratio before any update is farther from 1 than rounding: the update would learn from others' replies."""
+        if deviation <= (limit := ratio_limit(self.lm)):
+            return
+        self.optimizer.zero_grad()
+        raise UserError(
+            f"{self.lm.config.path}: step {self.steps + 1} of {self.adapter!r} began with a ratio of probabilities {deviation:.3g} off 1 "
+            f"(rounding explains {limit:g}): its replies were not sampled from the policy that is trained"
+        )
 
     def _old_values(self, rollout: Rollout) -> Tensor:
         """The critic's values [N, T] before the update; zeros where there is none."""

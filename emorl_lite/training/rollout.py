@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,10 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache
 
+from emorl_lite.base.errors import UserError
 from emorl_lite.base.scores import scores_of
 from emorl_lite.base.types import Reward
-from emorl_lite.lm.forward import folded
+from emorl_lite.lm.adapters import examine_loaded
+from emorl_lite.lm.examination import PROBE_REPLY, adapted_layers, check_equal, examine, given, once, probe_prompts, probing
+from emorl_lite.lm.forward import folded, lora_layers
 from emorl_lite.lm.model import Encoded, LanguageModel
+from emorl_lite.training.randomness import OwnRandomness
 
 
 @dataclass
@@ -95,13 +99,15 @@ def draw(logp: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def sample(lm: LanguageModel, inputs: Encoded, k: int, temperature: float, policy: RowPolicy | None = None) -> tuple[Tensor, Measured]:
+def sample(
+    lm: LanguageModel, inputs: Encoded, k: int, temperature: float, policy: RowPolicy | None = None, limit: int | None = None
+) -> tuple[Tensor, Measured]:
     """Sample k replies for each of B prompts from a decoder-only model: tokens [B k, T], padded after EOS, and what the model said of them.
 
     The plain loop that generate() is at heart. It reads each prompt once for all k replies, drops replies as they end, and keeps the
     log-probabilities and hidden states that it sees anyway.
     """
-    N, limit, model = len(inputs) * k, lm.config.max_new_tokens, lm.base
+    N, limit, model = len(inputs) * k, limit or lm.config.max_new_tokens, lm.base
     tokens = torch.full((N, limit), lm.tokenizer.pad_token_id, device=lm.device)
     measured = Measured.empty(N, limit, lm)
     cache = DynamicCache(config=model.config)
@@ -121,7 +127,7 @@ def sample(lm: LanguageModel, inputs: Encoded, k: int, temperature: float, polic
         )
         logits, hidden = outputs.logits[:, -1], outputs.hidden_states[-1][:, -1]
         if t == 0 and k > 1:
-            cache.batch_repeat_interleave(k)
+            cache.reorder_cache(rows // k)  # every kind of layer has it, also those that keep a state instead of keys and values
             logits, hidden, mask = (x.repeat_interleave(k, 0) for x in (logits, hidden, mask))
         logp = torch.log_softmax(logits.float() / temperature, -1)
         next_tokens = draw(logp)
@@ -131,7 +137,7 @@ def sample(lm: LanguageModel, inputs: Encoded, k: int, temperature: float, polic
         if not len(active):
             break
         if len(active) < len(rows):
-            cache.batch_select_indices(active)
+            cache.reorder_cache(active)
             rows, next_tokens, mask = rows[active], next_tokens[active], mask[active]
         if policy is not None:
             policy.use(rows)
@@ -150,12 +156,15 @@ def collect(
     batch_size: int,
     policy: RowPolicy | None = None,
     reference: Encoded | None = None,
+    limit: int | None = None,
 ) -> Rollout:
     """Sample k replies for each of B prompts from the active adapter: N = B k rows, the k replies of a prompt adjacent.
 
     Forward passes take `batch_size` rows at a time, rows of similar length together. `policy`: an adapter that is another one for every
-    row, and therefore cannot be folded. `reference`: the prompts that the base model reads, if they are not the policy's.
+    row, and therefore cannot be folded. `reference`: the prompts that the base model reads, if they are not the policy's. `limit`: the most
+    tokens of a reply; the configured number if None. Raises UserError for a model that does not read as it replies (`examine`).
     """
+    examine(lm)
     inputs = trim(inputs)
     measured = None
     with folded(lm) if policy is None else nullcontext():
@@ -163,9 +172,10 @@ def collect(
             options = {"temperature": temperature} if temperature != 1.0 else {}
             if policy is not None:
                 policy.use(None)
-            tokens = lm.generate(inputs, do_sample=True, num_return_sequences=k, **options)
+            length = {"max_new_tokens": limit or lm.config.max_new_tokens}
+            tokens = lm.generate(inputs, do_sample=True, num_return_sequences=k, **options, **length)
         else:
-            tokens, measured = sample(lm, inputs, k, temperature, policy)
+            tokens, measured = sample(lm, inputs, k, temperature, policy, limit)
     mask = lm.reply_mask(tokens)
     tokens = tokens.masked_fill(mask == 0, lm.tokenizer.pad_token_id)
     copies = torch.arange(len(inputs), device=tokens.device).repeat_interleave(k)
@@ -201,3 +211,61 @@ def collect(
 def score(reward: Reward, prompts: Sequence[str], replies: Sequence[str], name: str | None = None) -> Tensor:
     """Scores [N] as float32 on the CPU. Raises UserError, naming the reward and the row, unless there is one finite number a reply."""
     return scores_of(reward, prompts, replies, name).float()
+
+
+ROUNDING = 0.01
+"""How far a ratio of probabilities before any update may be from 1 in full precision. (Measured on tiny: at most 1.1e-5.)"""
+HALF_ROUNDING = 1.0
+"""The same where replies are sampled in one precision and read in another. (Measured on SmolLM2, bfloat16 autocast: at most .26.)"""
+
+
+def ratio_limit(lm: LanguageModel) -> float:
+    """The largest distance from 1 that rounding can explain in a ratio of probabilities of the same policy."""
+    return HALF_ROUNDING if lm.mixed and lm.base.dtype != torch.float64 else ROUNDING
+
+
+def examine_sampling(lm: LanguageModel, adapter: str) -> None:
+    """Raise UserError, naming model and number, unless an adapter's rollouts would be what the adapter says: by one short probe.
+
+    Folded into the weights it must read as it reads unfolded (Mamba's kernels use weights without asking the layer), and sampled tokens
+    must have the probability that a plain pass gives them. Meanwhile B is random: a fresh adapter, B = 0, would show nothing.
+    """
+    examine(lm)
+    examine_loaded(lm.model, [adapter])
+    once(lm, ("samples", adapted_layers(lm)), lambda: _probe_sampling(lm, adapter))
+
+
+def _probe_sampling(lm: LanguageModel, adapter: str) -> None:
+    inputs = probe_prompts(lm)
+    with probing(lm, "sample replies"), OwnRandomness(lm.device, 0), _random_adapter(lm, adapter):
+        lm.use(adapter)
+        rollout = collect(lm, inputs, 2, 1.0, 4, limit=PROBE_REPLY)
+        with folded(lm):
+            in_weights = given(lm, rollout.inputs, rollout.tokens)
+        apart = given(lm, rollout.inputs, rollout.tokens)
+        logp = token_logprobs(apart, rollout.tokens, 1.0) * rollout.mask
+    check_equal(lm, in_weights, apart, "an adapter folded into its weights is not what the adapter is beside them")
+    ratio = float((logp - rollout.logp).abs().max().exp())
+    if not ratio - 1 <= ratio_limit(lm):
+        raise UserError(
+            f"{lm.config.path}: sampled tokens have another probability than a plain pass gives them (a ratio of {ratio:.3g}, expected 1)"
+        )
+
+
+@contextmanager
+def _random_adapter(lm: LanguageModel, adapter: str) -> Iterator[None]:
+    """Inside, an adapter changes every matrix W by random numbers, a tenth as large as W on the whole; afterwards it is what it was."""
+    kept: list[tuple[Tensor, Tensor]] = []
+    with torch.no_grad():
+        try:
+            for layer in lora_layers(lm):
+                if adapter in layer.lora_A:
+                    A, B = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+                    kept.append((B, B.data))
+                    B.data = torch.randn_like(B)
+                    size = (A.norm() * B.norm() / len(A) ** 0.5 * layer.scaling[adapter]).clamp(min=1e-12)  # about |s B A|
+                    B.data *= 0.1 * layer.get_base_layer().weight.norm() / size
+            yield
+        finally:
+            for B, data in kept:
+                B.data = data
