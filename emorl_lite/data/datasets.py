@@ -17,6 +17,7 @@ from typing import Any
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import DataConfig
+from emorl_lite.base.ranges import check_seed
 from emorl_lite.data.downloads import find_file
 from emorl_lite.data.small_world import grammar
 from emorl_lite.data.tables import csv_rows, records
@@ -73,6 +74,9 @@ def load_dataset(config: DataConfig, seed: int = 0) -> Dataset:
     small_world: the seed draws the statements and their replies. Files: the split of a prompt is fixed by its text; the seed only
     chooses which prompts stay where the configuration asks for fewer than there are. Raises UserError for anything wrong in the file.
     """
+    if not isinstance(config, DataConfig):
+        raise UserError(f"data set: expected DataConfig(path=...), got {type(config).__name__}")
+    check_seed(seed, "data set: seed")
     limits = {"train": config.train_prompts, "validation": config.validation_prompts, "test": config.test_prompts}
     for split, limit in limits.items():
         if limit < 1:
@@ -92,6 +96,8 @@ def load_dataset(config: DataConfig, seed: int = 0) -> Dataset:
     rows: dict[str, tuple[Example, ...]] = {}
     for split, limit in limits.items():
         own = [e for e in examples if split_of[e.prompt] == split]
+        if not own:
+            raise UserError(f"--data.max-words {config.max_words}: leaves no {split} prompts of {config.path}")
         prompts = list(dict.fromkeys(e.prompt for e in own))
         if len(prompts) > limit:
             prompt_set = set(random.Random(f"{split}-{seed}").sample(prompts, limit))
