@@ -219,13 +219,10 @@ def read_json(path: Path, what: str, advice: str = "", keys: Sequence[str] = ())
 
 
 def read_table(path: Path, what: str, advice: str = "", columns: Sequence[str] = ()) -> pd.DataFrame:
-    """The CSV table in a file, with the very floats that were written.
-
-    Raises UserError for anything else, and unless it has these columns.
-    """
+    """The CSV table in a file. Raises UserError for anything else, and unless it has these columns."""
     read_text(path, what, advice)
     try:
-        table = pd.read_csv(path, float_precision="round_trip")
+        table = pd.read_csv(path)
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
         raise UserError(_line(path, what, f"no CSV table ({str(error).splitlines()[0]})", advice)) from error
     if missing := [name for name in columns if name not in table.columns]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import dis
 import functools
 import hashlib
-import inspect
 import json
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType
@@ -144,11 +144,7 @@ def _code_digest(function: Callable[..., Any], seen: frozenset[str] = frozenset(
     """Of a function's code, defaults, constants of its surroundings, and of the user's functions that it calls."""
     code: CodeType = function.__code__  # type: ignore[attr-defined]
     parts = [*_instructions(code), repr(_plain(function.__defaults__)), repr(_plain(function.__kwdefaults__))]  # type: ignore[attr-defined]
-    try:
-        around = inspect.getclosurevars(function)
-        used = dict(around.nonlocals) | dict(around.globals)
-    except (TypeError, ValueError):
-        used = {}
+    used = _surroundings(function)
     state, changing = set(_assigned(function)), _changes_collections(code)
     for name in sorted(set(used) - state):
         value = used[name]
@@ -158,6 +154,16 @@ def _code_digest(function: Callable[..., Any], seen: frozenset[str] = frozenset(
         elif not (changing and isinstance(value, list | dict | set)) and (plain := _plain(value)) is not None:
             parts.append(f"{name}={plain!r}")
     return digest("\n".join(parts).encode())
+
+
+def _surroundings(function: Any) -> dict[str, Any]:
+    """What a function's code, and functions inside it, find by name around it."""
+    names = {name for code in _all_code(function.__code__) for name in code.co_names}
+    used = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # a name that has no value yet
+            used[name] = cell.cell_contents
+    return used
 
 
 def _instructions(code: CodeType) -> Iterator[str]:

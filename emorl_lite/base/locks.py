@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,7 @@ def alone(folder: Path, what: str) -> Iterator[None]:
     cannot be written or locked.
     """
     check_writable(folder)
-    options: dict[str, Any] = {}
-    if "fallback_to_soft" in inspect.signature(FileLock.__init__).parameters:
-        options["fallback_to_soft"] = False  # a soft lock would outlive a killed process
-    lock = FileLock(folder / NAME, **options)
+    lock = lock_on(folder / NAME)
     try:
         with told(folder / NAME, "cannot be locked"):
             try:
@@ -44,3 +41,26 @@ def alone(folder: Path, what: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def if_free(folder: Path) -> Iterator[bool]:
+    """Inside, whether no other process is in `alone` with a folder; if so, none can enter meanwhile. Where nothing can be locked: no."""
+    lock = lock_on(folder / NAME)
+    free = False
+    with suppress(Timeout, OSError, NotImplementedError):
+        lock.acquire(timeout=0)
+        free = True
+    try:
+        yield free
+    finally:
+        if free:
+            lock.release()
+
+
+def lock_on(file: Path) -> FileLock:
+    """A lock that never outlives the process that has it: a soft one would."""
+    options: dict[str, Any] = {}
+    if "fallback_to_soft" in inspect.signature(FileLock.__init__).parameters:
+        options["fallback_to_soft"] = False
+    return FileLock(file, **options)

@@ -103,7 +103,15 @@ class Table:
             if not self.path.is_file():
                 raise UserError(f"{self.path}: missing, though its run is done; {ADVICE}")
             rows = [{k: number(v) for k, v in row.items()} for row in self._read(self.path)]
+            self._check_numbers(self.path, rows)
         return pd.DataFrame(rows, columns=self.columns).replace("", math.nan).infer_objects()
+
+    def _check_numbers(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        for line, row in enumerate(rows, 2):
+            if odd := [name for name in self.needed if not isinstance(row.get(name), int | float)]:
+                raise UserError(f"{path}, line {line}: {odd[0]} is {row.get(odd[0])!r}, expected a number; {ADVICE}")
+        if not rows:
+            raise UserError(f"{path}: holds no rows, though its run is done; {ADVICE}")
 
     def _read(self, path: Path) -> list[dict[str, str]]:
         """The rows on disk, under today's names of columns."""

@@ -22,7 +22,7 @@ def follow(runs: Sequence[Future[None]], folders: Sequence[Path], ppo: PPOConfig
         while True:
             ended = all(run.done() for run in runs)
             files = [folder / "log.csv" for folder in folders]
-            steps = sum(max(0, file.read_text(encoding="utf-8").count("\n") - 1) for file in files if file.is_file())
+            steps = sum(max(0, file.read_bytes().count(b"\n") - 1) for file in files if file.is_file())
             bar.update(min(total, steps * ppo.batch_size) - bar.n)
             if ended:
                 break

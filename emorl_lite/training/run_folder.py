@@ -30,7 +30,7 @@ from emorl_lite.base.files import (
     write_json,
     write_whole,
 )
-from emorl_lite.base.locks import alone
+from emorl_lite.base.locks import alone, if_free
 from emorl_lite.base.logs import Table
 from emorl_lite.base.presets import PPOConfig
 from emorl_lite.lm.model import LanguageModel
@@ -210,7 +210,7 @@ class RunFolder:
         return False
 
     def _load_finished(self, run: TrainingRun) -> None:
-        record = read_record(self._folder)
+        record = read_finished(self._folder)
         watched = {"watch": record["identity"].get("watch")}  # only logged: another list gives the same adapter
         check_identity(self.done, record["identity"], run.identity() | watched)
         made_of = run.made_of()
@@ -222,6 +222,10 @@ class RunFolder:
             run.lm.load_adapter(self._folder, run.adapter)
             run.extra.load_state_dict(read_tensors(self._extra, "trained parameters", ADVICE)[0] if self._extra.is_file() else {})
             set_counters(run, {name: record[name] for name in ("steps", "episodes", "samples", "seconds")})
+        if self.checkpoint.parent.is_dir():  # killed between the record and this
+            with if_free(self._folder) as free:
+                if free and self.done.is_file():
+                    clear_checkpoints(self.checkpoint.parent)
 
     def _load_checkpoint(self, run: TrainingRun) -> dict[str, str]:
         """Put the last good checkpoint, if there is one, into a trainer. Returns the texts of the tables up to there.
