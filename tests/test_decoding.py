@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -19,6 +20,7 @@ from emorl_lite.base.presets import ModelConfig, PPOConfig, get_preset
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.exact_map import exact_map
+from emorl_lite.lm import decoding
 from emorl_lite.lm.model import UNFINISHED, LanguageModel
 from emorl_lite.lm.text import Template, Words
 from emorl_lite.training.ppo import PPOTrainer
@@ -74,6 +76,78 @@ def test_what_a_model_ships_changes_no_reply_and_is_kept(kind, name):
     lm = shipping(kind, SHIPPED[name])
     assert greedy_and_sampled(lm) == clean(kind)
     assert lm.set_aside == SHIPPED[name]
+
+
+FIELDS = {
+    "assistant_early_exit": 1, "bad_words_ids": [[i] for i in range(5, 30)], "cache_implementation": "static", "constraints": [1],
+    "custom_generate": "some/where", "diversity_penalty": 0.5, "do_sample": True, "dola_layers": "high", "early_stopping": True,
+    "encoder_no_repeat_ngram_size": 1, "encoder_repetition_penalty": 1.8, "epsilon_cutoff": 0.1, "eta_cutoff": 0.1,
+    "exponential_decay_length_penalty": (1, 1.5), "force_words_ids": [[7]], "forced_bos_token_id": 8, "forced_eos_token_id": 7,
+    "guidance_scale": 1.5, "is_assistant": True, "length_penalty": 2.0, "low_memory": True, "max_time": 1e-4, "min_length": 40,
+    "min_new_tokens": 8, "min_p": 0.3, "no_repeat_ngram_size": 1, "num_beam_groups": 2, "num_beams": 3, "num_return_sequences": 2,
+    "output_attentions": True, "output_hidden_states": True, "output_logits": True, "output_scores": True, "penalty_alpha": 0.6,
+    "prefill_chunk_size": 1, "prompt_lookup_num_tokens": 2, "remove_invalid_values": True, "renormalize_logits": True,
+    "repetition_penalty": 1.8, "return_dict_in_generate": True, "sequence_bias": [[[40], -9.0]], "stop_strings": ["w"], "temperature": 0.2,
+    "token_healing": True, "top_h": 0.3, "top_k": 1, "top_p": 0.3, "typical_p": 0.5, "use_cache": False, "use_mtp": True,
+    "watermarking_config": {"greenlist_ratio": 0.3},
+}  # fmt: skip
+"""Fields of a generation config, with values that change replies, or stop generate() altogether."""
+
+
+def all_replies(lm: LanguageModel) -> list[list[str]]:
+    """Greedy, sampled, of an ensemble, of a tree, and of a rollout."""
+    w = [0.3, 0.7]
+    found = [*greedy_and_sampled(lm), EnsembleLM(lm, ADAPTERS[:2], w).reply(PROMPTS)]
+    found.append([row[0] for row in PrefixTree(lm, ADAPTERS[:2], PROMPTS).replies(w)])
+    lm.use(ADAPTERS[0])
+    torch.manual_seed(4)
+    return [*found, collect(lm, lm.encode(PROMPTS), 2, 1.0, 64).texts]
+
+
+@kinds
+def test_no_field_set_at_any_place_changes_what_is_replied(kind, capsys):
+    """Shipped, in the model's own config, or set after loading: on the base, on peft's wrapper, or there as a config of its own."""
+
+    def shipped(lm, field, value):
+        return shipping(kind, {field: value}, adapters=2)
+
+    def on_the_base(lm, field, value):
+        setattr(lm.base.generation_config, field, value)
+
+    def on_the_wrapper(lm, field, value):
+        lm.model.generation_config = GenerationConfig()
+        setattr(lm.model.generation_config, field, value)
+
+    def in_the_config(lm, field, value):
+        if field != "output_attentions":  # refused by transformers itself
+            setattr(lm.base.config, field, value)
+
+    places = [shipped, on_the_base, on_the_wrapper, in_the_config]
+    read = {full: full(tiny.language_model(kind, adapters=2)) for full in (all_replies, greedy_and_sampled)}
+    for number, (field, value) in enumerate(FIELDS.items()):
+        lm = tiny.language_model(kind, adapters=2)
+        place = places[number % len(places)]  # every field at one place, every place with a dozen fields
+        lm = place(lm, field, value) or lm
+        capsys.readouterr()
+        replies = all_replies if number % 9 == 0 else greedy_and_sampled  # what does not decode by generate() reads no such field
+        assert replies(lm) == read[replies], (field, place.__name__)
+        told = capsys.readouterr().err
+        if place is shipped:
+            assert lm.set_aside == {field: value}
+        if place in (on_the_base, on_the_wrapper):
+            assert told.count(f"{field}=") == 1 and "set aside" in told, (field, told)
+
+
+def test_what_is_set_later_stays_there_and_is_told_once(capsys):
+    lm = tiny.language_model("llama", adapters=1)
+    lm.base.generation_config.repetition_penalty = 1.8
+    lm.base.generation_config.eos_token_id = [2, 9]
+    lm.reply(PROMPTS)
+    lm.reply(PROMPTS)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("tiny-llama: ") and "repetition_penalty=1.8, eos_token_id=[2, 9]" in line
+    assert lm.base.generation_config.repetition_penalty == 1.8
+    assert lm.reply(PROMPTS, generation_config=GenerationConfig(no_repeat_ngram_size=1)) == lm.reply(PROMPTS, no_repeat_ngram_size=1)
 
 
 @kinds
@@ -226,6 +300,60 @@ def test_an_end_that_only_the_generation_config_names_is_enough():
         LanguageModel(network, tokenizer, lm.config)
 
 
+CHATS = {
+    "<|im_end|>": "<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n",
+    "<|eot_id|>": "<|head|>user<|/head|>\n\n{prompt}<|eot_id|><|head|>assistant<|/head|>\n\n",
+    "<end_of_turn>": "{prompt}",
+    "<|end|>": "<|user|>\n{prompt}<|end|>\n<|assistant|>\n",
+    "</user>": "<user>{prompt}</user><assistant>",
+}
+
+
+@pytest.mark.parametrize("end", CHATS)
+def test_what_closes_a_turn_ends_a_reply_though_no_file_says_so(end, tmp_path, capsys):
+    network, core = tiny.network("llama"), tiny.tokenizer()
+    marks = [mark for mark in dict.fromkeys(re.findall(r"<[^<>]+>", CHATS[end] + end)) if mark]
+    core.add_special_tokens({"additional_special_tokens": marks})
+    network.resize_token_embeddings(len(core), mean_resizing=False)
+    config = replace(tiny.language_model("llama").config, template=CHATS[end], path=str(tmp_path), device="cpu")
+    lm = LanguageModel(network, core, config)
+    number = core.convert_tokens_to_ids(end)
+    assert lm.end_ids == [2, number] and lm.base.generation_config.eos_token_id == [2, number]
+    assert lm.decode(torch.tensor([[6, 7, number, 8]])) == ["w1 w2"]
+    network.save_pretrained(tmp_path)
+    core.save_pretrained(tmp_path)
+    network.generation_config = GenerationConfig(eos_token_id=2, pad_token_id=0)
+    network.generation_config.save_pretrained(tmp_path)
+    LanguageModel.load(config, quiet=False)
+    assert f"replies end at {end} too" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("template", ["<bos> {prompt} <sep>", "{prompt}", "<bos>{prompt}<sep><bos>", "{prompt} </reply>"])
+def test_other_marks_of_a_template_end_no_reply(template):
+    tokenizer = tiny.tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["</reply>"]})
+    assert decoding.turn_end_ids(tokenizer, template) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry", "message"),
+    [
+        ("llama", {"eos_token_id": "</s>"}, "eos_token_id: expected one token id or several, got '</s>'"),
+        ("llama", {"eos_token_id": [2, None]}, r"eos_token_id: .* got \[2, None\]"),
+        ("llama", {"eos_token_id": -1}, "eos_token_id: .* got -1"),
+        ("llama", {"suppress_tokens": ["a"]}, r"suppress_tokens: .* got \['a'\]"),
+        ("t5", {"decoder_start_token_id": [0, 1]}, r"decoder_start_token_id: expected one token id, got \[0, 1\]"),
+    ],
+)
+def test_a_field_that_makes_no_sense_is_one_line(kind, entry, message):
+    with pytest.raises(UserError, match=f"^tiny-{kind}: its generation config, {message}"):
+        shipping(kind, entry)
+
+
+def test_a_start_token_in_a_list_is_that_token():
+    assert shipping("t5", {"decoder_start_token_id": [0]}).reply(PROMPTS) == clean("t5")[0]
+
+
 @pytest.mark.parametrize("field", ["suppress_tokens", "begin_suppress_tokens"])
 def test_forbidden_tokens_are_refused_by_name(field):
     with pytest.raises(UserError, match=rf"tiny-llama.*{field}: 5 \(w0\), 9 \(w4\)"):
@@ -315,6 +443,47 @@ def test_control_tokens_in_a_reply_stay_words(kind, mark):
     assert ids[2].tolist()[: len(ordinary)] == ordinary
 
 
+@pytest.mark.parametrize("name", ["<unk>", "<0x0A>"])
+def test_names_of_the_unknown_word_and_of_bytes_are_letters(name):
+    """Unigram vocabularies hold them as words; what they stand for is still read as it is."""
+    plain = tokenizers("pieces")
+    pieces = [(piece, -2.0) for piece in [*MARKS, *sorted(set(plain.get_vocab()) - set(MARKS))]] + [
+        ("<0x0A>", 0.0),
+        *((letter, -3.0) for letter in "k0xA"),
+    ]
+    core = Tokenizer(models.Unigram(pieces, unk_id=MARKS.index("<unk>"), byte_fallback=False))
+    core.pre_tokenizer, core.decoder = pre_tokenizers.Metaspace(prepend_scheme="always"), decoders.Metaspace()
+    tokenizer = wrapped(core)
+    named = tokenizer.convert_tokens_to_ids(name)
+    assert named in tokenizer(f"I feel {name} sad", add_special_tokens=False).input_ids  # as the tokenizer itself reads it
+    words = Words(tokenizer, [2])
+    filled = Template("{prompt}<sep>", words, add_special_tokens=False)
+    for [ids] in (words.ids([f"I feel {name} sad{name}"]), filled.ids([f"I feel {name} sad{name}"])):
+        assert named not in ids and len(ids) > 12
+    assert words.ids(["I feel 😀 sad"]) == tokenizer(["I feel 😀 sad"], add_special_tokens=False).input_ids  # an unknown letter
+
+
+def test_added_tokens_that_look_like_marks_are_letters_and_others_are_words():
+    tokenizer = wrapped(tokenizers("bytes").backend_tokenizer.from_str(tokenizers("bytes").backend_tokenizer.to_str()))
+    tokenizer.add_tokens(["<think>", "emorl"])
+    thought, word = tokenizer.convert_tokens_to_ids(["<think>", "emorl"])
+    [ids] = Words(tokenizer, [2]).ids(["I <think> emorl"])
+    assert thought not in ids and word in ids and tokenizer.decode(ids) == "I <think> emorl"
+    template = Template("{prompt}<think>", Words(tokenizer, [2]), add_special_tokens=False)
+    assert template.ids(["<think>I"])[0].count(thought) == 1
+
+
+LETTERS = ["a" * 20000, "\x00", "a\r\nb", "e\u0301 n\u0303", "▁a▁b", "<0x0A>", "<se", "p>", "<|im_e", "x<sep", "\ufffd", "<extra_id_0>"]
+
+
+@every_tokenizer
+@pytest.mark.parametrize("text", LETTERS)
+def test_odd_letters_make_no_marks(kind, text):
+    words = Words(tokenizers(kind), [2])
+    [ids] = Template("<bos>{prompt}<sep>", words, add_special_tokens=False).ids([text])
+    assert [i for i in ids if i in words.control] == [MARKS.index("<bos>"), MARKS.index("<sep>")]
+
+
 def test_a_warm_start_learns_the_ids_that_are_scored():
     lm = tiny.language_model("llama")
     for text in ("w1 <sep> w2", "<bos> w1 <eos> w2"):
@@ -343,7 +512,10 @@ def test_marks_that_an_encoders_tokenizer_adds_stay_where_they_are():
     assert [i for i in template.ids(["I </s> <bos> <sep> x"])[0] if i in words.control] == [1, 4, 2]
 
 
-@pytest.mark.parametrize("template", ["<bos><sep>", "", "{statement}", "{prompt} {", "{prompt.x}", "{}"])
+NO_TEMPLATES = ["<bos><sep>", "", "{statement}", "{prompt} {", "{prompt.x}", "{}", "{prompt}{prompt.x}", "{prompt!r}", "{prompt:>9}"]
+
+
+@pytest.mark.parametrize("template", NO_TEMPLATES)
 def test_a_template_without_a_prompt_is_refused(template):
     with pytest.raises(UserError, match=r"template .*prompt"):
         tiny.language_model("llama", template=template)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import traceback
 import zlib
+from decimal import Decimal
 from fractions import Fraction
 from functools import cache
 
@@ -28,6 +30,7 @@ from emorl_lite.plots.weight_explorer import render
 from emorl_lite.rewards.objectives import Guarded, RewardSet
 from emorl_lite.search.evaluation import AverageEvaluation, ReplyScores, TreeEvaluation
 from emorl_lite.search.grid import hierarchical_grid_search
+from emorl_lite.search.score_table import EvaluationError
 from emorl_lite.training.ppo import PPOTrainer
 from emorl_lite.training.rollout import score
 
@@ -80,6 +83,9 @@ KINDS = {
     "list of NumPy numbers": lambda v: [np.float32(x) if i % 2 else np.bool_(x) for i, x in enumerate(v)],
     "list of tensors": lambda v: [with_gradient(x) for x in v],
     "list of fractions": lambda v: [Fraction(x) for x in v],
+    "list of decimals": lambda v: [Decimal(x) for x in v],
+    "an index": pd.Index,
+    "a column of a table": lambda v: pd.DataFrame({"score": v, "other": v})["score"],
     "Series": pd.Series,
     "Series, another index": lambda v: pd.Series(v, index=range(len(v))[::-1]),
     "Series of Int64": lambda v: pd.Series([int(x) for x in v], dtype="Int64"),
@@ -93,6 +99,12 @@ MISTAKES = {
     "a string": (lambda v: "0.5", "expected {n} scores, one a reply, got str"),
     "a dict": (lambda v: dict(enumerate(v)), "expected {n} scores, one a reply, got dict"),
     "a generator": (lambda v: (x for x in v), "expected {n} scores, one a reply, got generator"),
+    "a coroutine": (lambda v: waiting(v), "expected {n} scores, one a reply, got coroutine"),
+    "on no device": (lambda v: torch.tensor(v, device="meta"), "expected {n} scores, one a reply, got Tensor"),
+    "nested": (lambda v: torch.nested.nested_tensor([torch.tensor(v)]), "expected {n} scores, one a reply, got Tensor"),
+    "durations": (lambda v: np.array(v).astype("timedelta64[ns]"), r"row 1: score .* of reply {reply} is not a number"),
+    "structures": (lambda v: np.array([(x, x) for x in v], dtype="f4,f4"), r"row 1: score .* of reply {reply} is not a number"),
+    "a signalling NaN": (lambda v: [Decimal("sNaN"), *v[1:]], "row 1: score nan of reply {reply} is not finite"),
     "sparse": (lambda v: torch.tensor(v).to_sparse(), "expected {n} scores, one a reply, got Tensor"),
     "too few": (lambda v: v[1:], r"expected {n} scores, one a reply, got shape \({less},\)"),
     "too many": (lambda v: np.array([*v, 0.0]), r"expected {n} scores, one a reply, got shape \({more},\)"),
@@ -115,6 +127,10 @@ MISTAKES = {
     "beyond float32": (lambda v: torch.tensor([1e300, *v[1:]], dtype=torch.float64), "row 1: score inf of reply {reply} is not finite"),
     "beyond all floats": (lambda v: [10**400, *v[1:]], "row 1: score inf of reply {reply} is not finite"),
 }
+
+
+async def waiting(values):
+    return values
 
 
 def reward_of(kind):
@@ -241,6 +257,19 @@ def test_every_mistake_is_one_line_everywhere(place, mistake):
 @pytest.mark.parametrize("place", PLACES)
 def test_a_reward_may_change_its_lists(place):
     assert place(lambda prompts, replies: mutated(prompts, replies, zero_or_one(prompts, replies))) == reference(place)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_a_reward_raises_keeps_its_traceback_and_says_whose_it_is(place):
+    def broken(prompts, replies):
+        raise KeyError("gone")
+
+    with pytest.raises((KeyError, EvaluationError)) as told:
+        place(broken)
+    error = told.value.__cause__ or told.value  # a search says at which weights
+    assert isinstance(error, KeyError) and traceback.extract_tb(error.__traceback__)[-1].name == "broken"
+    if place not in (search_of_a_function, explorer):  # they are given scores of all objectives, which no reward gave by itself
+        assert error.__notes__[0].startswith("raised by reward ") and len(error.__notes__) == 1
 
 
 def test_what_a_reward_gave_stays_its_own():

@@ -13,7 +13,7 @@ Runs on a data file have the file's name before the seed: runs/<preset>/<file>-s
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from emorl_lite.base.logs import read_log
 from emorl_lite.base.outputs import check_folder
 from emorl_lite.base.presets import OBJECTIVES, PRESETS, Mix, Preset
 from emorl_lite.base.ranges import Within, check_seed, checked
+from emorl_lite.base.texts import check_texts
 from emorl_lite.base.weights import check_weights
 from emorl_lite.base.workers import processes
 from emorl_lite.base.workspace import Workspace, claim
@@ -348,11 +349,11 @@ class Experiment:
 
     def exact_map(self, prompts: Sequence[str] | None = None, **options: Any) -> ScoredMap:
         """The exact map of some prompts (the search's validation prompts by default), every distinct reply scored once."""
-        return scored_map(exact_map(self.tree(prompts or self.validation(), **options)), self.rewards.scores)
+        return scored_map(exact_map(self.tree(_given(prompts, self.validation), **options)), self.rewards.scores)
 
     def search(self, prompts: Sequence[str] | None = None) -> SearchResult:
         """Search the ensemble's weights on the fixed validation set by the preset's method; a table that is there is resumed."""
-        prompts = list(prompts or self.validation())
+        prompts = _given(prompts, self.validation)
         self.preset.search.check_objectives(len(self.preset.objectives))
         score = self.rewards.scores  # an unknown objective is told before anything is trained
         self.load_adapters()
@@ -365,7 +366,7 @@ class Experiment:
 
     def confirm(self, result: SearchResult, prompts: Sequence[str] | None = None) -> pd.DataFrame:
         """What a search promised beside what its weights score on fresh prompts (the test prompts by default), with intervals."""
-        prompts = list(prompts or self.dataset.prompts("test"))
+        prompts = _given(prompts, partial(self.dataset.prompts, "test"))
         evaluate = searching.evaluation(self.preset, self.lm, self.tree, prompts, self.rewards.scores)
         replies = searching.replies(evaluate, result.best)
         return confirm(result.best_scores, self.rewards.scores(prompts, replies))
@@ -412,7 +413,7 @@ class Experiment:
 
     def summary(self, weights: Sequence[float], prompts: Sequence[str] | None = None) -> pd.DataFrame:
         """Scores of base, single-objective models and ensemble on held-out test prompts, all decoded greedily."""
-        prompts = list(prompts or self.dataset.prompts("test"))
+        prompts = _given(prompts, partial(self.dataset.prompts, "test"))
         return report.summary(self.lm, self.rewards, self.seed, self.preset.objectives, self.ensemble(weights), prompts)
 
     def save_summary(self, summary: pd.DataFrame, weights: Mapping[str, float]) -> None:
@@ -427,3 +428,12 @@ class Experiment:
 def _train_one(preset: Preset, seed: int, root: Path | None, source: str, objective: str) -> None:
     """One run in a process of its own."""
     Experiment(preset, seed, root, progress=False, source=source).train(objective)
+
+
+def _given(prompts: Sequence[str] | None, default: Callable[[], list[str]]) -> list[str]:
+    """The prompts that were given, or the default. Raises UserError for an empty list: the default was not meant."""
+    if prompts is None:
+        return default()
+    if not (listed := check_texts(prompts, "prompt")):
+        raise UserError("no prompts: the list is empty")
+    return listed

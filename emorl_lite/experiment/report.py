@@ -10,6 +10,7 @@ import pandas as pd
 
 from emorl_lite.base.files import write_json
 from emorl_lite.base.provenance import replace_table
+from emorl_lite.base.texts import check_pairs, check_texts
 from emorl_lite.data.datasets import Dataset
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.lm.model import LanguageModel
@@ -27,6 +28,7 @@ def policy_replies(lm: LanguageModel, policy: str, prompts: Sequence[str], **opt
 
 def score(rewards: RewardSet, seed: int, policy: str, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, Any]:
     """One row: mean score per objective, their mean, and the share of replies that ended."""
+    prompts, replies = check_pairs(prompts, replies, "scores")
     means = rewards.means(prompts, replies)
     ended = float(finished(replies).mean())
     return {"policy": policy, "seed": seed, **means, "mean": sum(means.values()) / len(means), "finished": ended}
@@ -36,6 +38,7 @@ def summary(
     lm: LanguageModel, rewards: RewardSet, seed: int, adapters: Sequence[str], ensemble: EnsembleLM | None, prompts: Sequence[str]
 ) -> pd.DataFrame:
     """Scores of base, adapters and, if there is one, the ensemble on some prompts, all decoded greedily. Columns as `score` gives them."""
+    prompts = check_texts(prompts, "prompt")
     rows = [score(rewards, seed, name, prompts, policy_replies(lm, name, prompts)) for name in ("base", *adapters)]
     if ensemble is not None:
         rows.append(score(rewards, seed, "ensemble", prompts, ensemble.reply(prompts)))

@@ -15,6 +15,9 @@ MARK = re.compile(r"<[^<>\s]{1,40}>|\[/?[A-Z_]{2,}\]")
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 """How a vocabulary calls the byte of a letter that it lacks."""
 
+CUT = re.compile(r"(\.\d+)?")
+"""{prompt:.20} are its first 20 letters."""
+
 
 class Words:
     """A tokenizer that reads control tokens in a text as the letters they are written with.
@@ -109,7 +112,7 @@ class Template:
             parts = list(Formatter().parse(text))
         except ValueError:
             parts = [("", "?", "", None)]
-        if any(field is not None and (field, form, conversion) != ("prompt", "", None) for _, field, form, conversion in parts):
+        if any(field is not None and not (field == "prompt" and CUT.fullmatch(form or "") and not how) for _, field, form, how in parts):
             raise UserError(f"template {text!r}: the only field is {{prompt}} (a brace is written twice)")
         if not any(field == "prompt" for _, field, _, _ in parts):
             raise UserError(f"template {text!r}: it has no {{prompt}}, so all replies would be to the same text")

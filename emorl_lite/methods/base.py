@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.texts import check_texts
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.methods.bench import OBJECTIVE_RUNS, Bench, Budget, Cost
@@ -94,6 +95,7 @@ class Method(ABC):
 
     def replies_at(self, prompts: Sequence[str], settings: Sequence[Sequence[float]]) -> list[list[str]]:
         """Greedy replies at many settings, a list a setting; an empty setting is the default."""
+        prompts = check_texts(prompts, "prompt")
         return [self.reply(prompts, setting if len(setting) else None) for setting in settings]
 
     def settings(self, steps: int) -> list[tuple[float, ...]]:

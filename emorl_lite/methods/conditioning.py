@@ -17,6 +17,7 @@ from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.texts import check_texts
 from emorl_lite.lm.forward import folded, lora_layers, swapped_forward
 from emorl_lite.lm.model import LanguageModel
 
@@ -48,7 +49,7 @@ class Conditioning:
 
     def inputs(self, prompts: Sequence[str], weights: Tensor) -> list[str]:
         """What the policy reads for these prompts at weights [n, d] (or [1, d])."""
-        return list(prompts)
+        return check_texts(prompts, "prompt")
 
     def set(self, weights: Tensor) -> None:
         """From now on rows are served with these weights [N, d], or all with the same [1, d]."""
@@ -160,6 +161,7 @@ class WeightsAsText(Conditioning):
 
     def inputs(self, prompts: Sequence[str], weights: Tensor) -> list[str]:
         """Each prompt behind its weights."""
+        prompts = check_texts(prompts, "prompt")
         return [self.text(w) + " " + prompt for w, prompt in zip(weights.expand(len(prompts), -1).tolist(), prompts, strict=True)]
 
     def text(self, weights: Sequence[float]) -> str:

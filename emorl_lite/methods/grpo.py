@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from transformers import BatchEncoding
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.lm.model import LanguageModel
@@ -67,7 +68,8 @@ class GRPO(Method):
         disable_progress_bars()
         # the trainer's own reference handling wants a model that it made itself: it gets a plain copy of the base
         base = copy.deepcopy(lm.model).unload()
-        rows = [{"prompt": lm.config.template.format(prompt=p), "client": p} for p in bench.train_prompts]
+        base.generation_config = copy.deepcopy(lm.decoding.own)  # the trainer takes from it what it does not set
+        rows = [{"prompt": p, "client": p} for p in bench.train_prompts]
         d = len(bench.names)
         with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TRL and transformers rename each other's options
@@ -102,10 +104,14 @@ class GRPO(Method):
                 [self._reward(name) for name in bench.names],
                 config,
                 train_dataset=Dataset.from_list(rows),
-                processing_class=copy.deepcopy(lm.tokenizer),  # the trainer may change its padding side
+                processing_class=filling(lm),
                 peft_config=copy.deepcopy(lm.model.peft_config[self.name]),
             )
             trainer.remove_callback(PrinterCallback)
+            if set(getattr(trainer, "eos_token_ids", lm.end_ids[:1])) != set(lm.end_ids):  # a release that knows one end only
+                raise UserError(
+                    f"method {self.name}: this TRL ends replies at one token, {lm.config.path} has {len(lm.end_ids)}: upgrade trl"
+                )
             trainer.train()
         set_peft_model_state_dict(lm.model, get_peft_model_state_dict(trainer.model), adapter_name=self.name)
         lm.model.eval()
@@ -124,3 +130,15 @@ class GRPO(Method):
 
         reward.__name__ = name
         return reward
+
+
+def filling(lm: LanguageModel) -> Any:
+    """A copy of the tokenizer that reads a client's words in the template, as every other method reads them: marks in them are letters."""
+    tokenizer = copy.deepcopy(lm.tokenizer)  # the trainer may change its padding side
+    tokenizer.eos_token_id = lm.end_ids[0]
+
+    def read(_: Any, text: list[str], **__: Any) -> BatchEncoding:
+        return BatchEncoding({"input_ids": lm.prompt_ids(text)})
+
+    tokenizer.__class__ = type("Filling", (type(tokenizer),), {"__call__": read})
+    return tokenizer

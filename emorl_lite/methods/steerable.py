@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from emorl_lite.base.presets import PPOConfig
+from emorl_lite.base.texts import check_texts
 from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.methods.base import Knob, Method, Policy, Setting, active
 from emorl_lite.methods.bench import Bench, Cost, cost_of
@@ -175,9 +176,9 @@ class Steerable(Method):
 
     def replies_at(self, prompts: Sequence[str], settings: Sequence[Sequence[float]], batch_size: int = 128) -> list[list[str]]:
         """Greedy replies at many settings: every row of a batch has weights of its own."""
-        lm, conditioning = self.bench.lm, self.conditioning
+        lm, conditioning, prompts = self.bench.lm, self.conditioning, check_texts(prompts, "prompt")
         weights = torch.cat([self.condition(self.checked(s) if len(s) else None) for s in settings]).repeat_interleave(len(prompts), 0)
-        input_texts = conditioning.inputs(list(prompts) * len(settings), weights)
+        input_texts = conditioning.inputs(prompts * len(settings), weights)
         texts: list[str] = []
         with active(lm, self.name), conditioning.installed(), conditioning.decoding():
             for start in range(0, len(input_texts), batch_size):

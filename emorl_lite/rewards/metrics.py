@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.texts import check_pairs, check_texts
 from emorl_lite.lm.model import UNFINISHED, LanguageModel
 
 Metric = Callable[[list[str], list[str]], Tensor]
@@ -31,7 +32,7 @@ def words(text: str) -> list[str]:
 
 def diversity_2(prompts: list[str], replies: list[str]) -> Tensor:
     """Distinct bigrams / words of each reply, [N]; 0 for fewer than two words. Raises UserError if the lists differ in length."""
-    _check("diversity_2", prompts, replies)
+    prompts, replies = check_pairs(prompts, replies, "diversity_2")
     scores = []
     for reply in map(words, replies):
         bigrams = set(pairwise(reply))
@@ -41,7 +42,7 @@ def diversity_2(prompts: list[str], replies: list[str]) -> Tensor:
 
 def edit_rate(prompts: list[str], replies: list[str]) -> Tensor:
     """Word edits that turn prompt into reply / words of the longer one, [N]: 0 for a copy, 1 where nothing is kept."""
-    _check("edit_rate", prompts, replies)
+    prompts, replies = check_pairs(prompts, replies, "edit_rate")
     scores = []
     for a, b in zip(map(words, prompts), map(words, replies), strict=True):
         scores.append(edit_distance(a, b) / max(1, len(a), len(b)))
@@ -73,7 +74,7 @@ class Coherence:
 
     def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
         """Scores [N]. Raises UserError for fewer than k + 1 distinct prompts."""
-        _check("coherence", prompts, replies)
+        prompts, replies = check_pairs(prompts, replies, "coherence")
         if not prompts:
             return torch.zeros(0)
         clients = list(dict.fromkeys(prompts))
@@ -99,7 +100,7 @@ class Specificity:
 
     def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
         """Scores [N]."""
-        _check("specificity", prompts, replies)
+        prompts, replies = check_pairs(prompts, replies, "specificity")
         if not prompts:
             return torch.zeros(0)
         with _frozen(self.lm):
@@ -108,7 +109,7 @@ class Specificity:
     @torch.no_grad()
     def embed(self, texts: list[str]) -> Tensor:
         """Mean of the last hidden states over a text's own tokens (no template, no EOS), [N, d]; zeros for an empty text."""
-        pooled = []
+        texts, pooled = check_texts(texts, "text"), []
         for start in range(0, len(texts), self.batch_size):
             # an unfinished reply is read as if it had ended: an encoder sees the EOS from everywhere
             ids, mask = self.lm.encode_replies([t.removesuffix(UNFINISHED) for t in texts[start : start + self.batch_size]])
@@ -137,8 +138,3 @@ def _frozen(lm: LanguageModel) -> Iterator[None]:
             yield
     finally:
         lm.model.train(training)
-
-
-def _check(name: str, prompts: list[str], replies: list[str]) -> None:
-    if len(prompts) != len(replies):
-        raise UserError(f"{name}: {len(prompts)} prompts but {len(replies)} replies")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.scores import scores_of
+from emorl_lite.base.texts import check_pairs, check_texts
 from emorl_lite.base.types import Reward
 from emorl_lite.lm.model import UNFINISHED, LanguageModel
 from emorl_lite.rewards.metrics import words
@@ -21,13 +22,13 @@ from emorl_lite.rewards.metrics import words
 
 def finished(replies: Sequence[str]) -> Tensor:
     """1 for replies that ended by themselves, 0 for those cut at the token limit, [N]."""
-    return torch.tensor([0.0 if r.endswith(UNFINISHED.strip()) else 1.0 for r in replies])
+    return torch.tensor([0.0 if r.endswith(UNFINISHED.strip()) else 1.0 for r in check_texts(replies, "reply")])
 
 
 def repetition_guard(replies: Sequence[str], n: int = 4) -> Tensor:
     """Share of distinct n-grams of each reply, [N]: 1 without repetition, near 0 for a loop."""
     shares = []
-    for reply in replies:
+    for reply in check_texts(replies, "reply"):
         words = reply.lower().split()
         grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
         shares.append(len(set(grams)) / len(grams) if grams else 1.0)
@@ -56,6 +57,7 @@ class Fluency:
 
     def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
         """Scores [N]."""
+        prompts, replies = check_pairs(prompts, replies, "fluency")
         contexts = prompts if self.context else [""] * len(replies)
         return ((self.cap - perplexity(self.lm, contexts, replies)) / self.cap).clamp(0, 1)
 
@@ -68,6 +70,7 @@ class Brevity:
 
     def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
         """Scores [N]."""
+        prompts, replies = check_pairs(prompts, replies, "brevity")
         return torch.tensor([max(0.0, 1 - len(words(reply)) / self.cap) for reply in replies])
 
 
@@ -81,8 +84,7 @@ class Guarded:
 
     def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
         """Scores [N] in [0, 1]. Raises UserError unless there is a prompt and one finite number a reply."""
-        if len(prompts) != len(replies):
-            raise UserError(f"reward {self.name!r}: {len(prompts)} prompts but {len(replies)} replies")
+        prompts, replies = check_pairs(prompts, replies, f"reward {self.name!r}")
         if not replies:
             return torch.zeros(0)
         nonempty = torch.tensor([1.0 if r.removesuffix(UNFINISHED).strip() else 0.0 for r in replies])
@@ -109,6 +111,7 @@ class RewardSet(Mapping[str, Reward]):
 
     def scores(self, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, Tensor]:
         """Scores [N] of every objective. Raises UserError unless each gives one finite number a reply."""
+        prompts, replies = check_pairs(prompts, replies, "rewards")
         return {name: scores_of(reward, prompts, replies, name) for name, reward in self.rewards.items()}
 
     def means(self, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, float]:

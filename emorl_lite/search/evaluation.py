@@ -11,6 +11,7 @@ from torch import Tensor
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.scores import as_scores
+from emorl_lite.base.texts import check_pairs, check_texts
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.forward import folded
@@ -33,7 +34,7 @@ class ReplyScores:
 
     def __call__(self, prompts: Sequence[str], replies: Sequence[str]) -> np.ndarray:
         """Scores [n, K], K the objectives in the order of `names`. Raises UserError unless each gives one finite number a reply."""
-        pairs = list(zip(prompts, replies, strict=True))
+        pairs = list(zip(*check_pairs(prompts, replies, "scores"), strict=True))
         self._look_up(pairs)
         unscored = [pair for pair in dict.fromkeys(pairs) if pair not in self._cache]
         if unscored:
@@ -91,7 +92,7 @@ class AverageEvaluation:
     """
 
     def __init__(self, lm: LanguageModel, adapters: Sequence[str], prompts: Sequence[str], score: Score | ReplyScores):
-        self.lm, self.adapters, self.prompts = lm, list(adapters), list(prompts)
+        self.lm, self.adapters, self.prompts = lm, list(adapters), check_texts(prompts, "prompt")
         self.scores = score if isinstance(score, ReplyScores) else ReplyScores(score)
 
     def replies(self, weights: Weights) -> list[str]:
