@@ -31,6 +31,7 @@ from emorl_lite.base.presets import (
     get_preset,
 )
 from emorl_lite.base.ranges import Distinct, Within, check_seed, checked
+from emorl_lite.jobs.options import EngineConfig
 
 if TYPE_CHECKING:
     from emorl_lite.experiment.experiment import Experiment
@@ -140,7 +141,7 @@ class StudyRun:
     methods: tuple[str, ...] = ()
     """Some of the methods (default: all)."""
     workers: int = 0
-    """Processes (0: two on a CPU with two cores, else one)."""
+    """Jobs at once (0: two on a CPU with two cores, else one; on a cluster, as many as there is room for)."""
     runs: str = ""
     """Folder of the runs (default: $EMORL_RUNS, else runs/ in the repository, or here if the package is installed)."""
     out: str = ""
@@ -149,6 +150,8 @@ class StudyRun:
     """No progress bar."""
     study: StudyConfig = field(default_factory=StudyConfig)
     """Budget and prompts."""
+    engine: tyro.conf.OmitArgPrefixes[EngineConfig] = field(default_factory=EngineConfig)
+    """Where the jobs run."""
 
 
 Command = (
@@ -164,7 +167,7 @@ Command = (
 
 AnyCommand = Train | Search | Evaluate | StudyRun | Data | Models | Tutorial
 WITH_PRESET: dict[str, Any] = {"train": Train, "search": Search, "evaluate": Evaluate, "study": StudyRun}
-LISTS = ("--objectives", "--weights", "--methods", "--only", "--study.watch")
+LISTS = ("--objectives", "--weights", "--methods", "--only", "--study.watch", "--sbatch")
 """Options that take several values; none at all would say the same as leaving them out."""
 PLACES = ("--out", "--runs")
 """Options that name a place; an empty name would say the same as leaving them out."""
@@ -374,7 +377,7 @@ def run_study(command: StudyRun, arguments: list[str]) -> int:
     check_study(command, preset)
     root = Path(command.runs) if command.runs else None
     study = Study(preset, command.seeds, command.methods, root, progress=not command.quiet)
-    rows = study.run(command.workers or None)["rows"]
+    rows = study.run(command.workers or None, command.engine)["rows"]
     folder = Path(command.out) if command.out else study.folder
     for path in study.save(folder, " ".join(["python -m emorl_lite", *arguments])):
         print(os.path.relpath(path))

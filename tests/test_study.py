@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from filelock import FileLock
 from scipy import stats
 
 from emorl_lite import methods
@@ -22,6 +21,7 @@ from emorl_lite import plots as method_plots
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import check_identity
 from emorl_lite.base.presets import get_preset
+from emorl_lite.jobs import EngineConfig
 from emorl_lite.methods.base_model import BaseModel
 from emorl_lite.methods.registry import needs, registered
 from emorl_lite.plots.style import figure_bytes
@@ -57,6 +57,7 @@ SMALL = replace(
     ),
 )
 NAMES = list(TINY.objectives)
+HERE = EngineConfig("here")
 
 
 class Newcomer(BaseModel):
@@ -68,7 +69,7 @@ class Newcomer(BaseModel):
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> Study:
     made = Study(SMALL, 2, ["uniform", "emorl", "dera", "emorl-long"], tmp_path_factory.mktemp("study"), progress=False)
-    made.run(workers=1)
+    made.run(engine=HERE)
     return made
 
 
@@ -118,11 +119,11 @@ def test_only_what_is_missing_is_done_again(small, monkeypatch):
     before = small.tables()
     done = []
     monkeypatch.setattr(study, "run_job", lambda preset, seed, name, root: done.append((seed, name)) or run_job(preset, seed, name, root))
-    small.run(workers=1)
+    small.run(engine=HERE)
     assert done == []
     result = small.folder / "seed1" / "results" / "emorl" / "result.json"
     result.unlink()
-    small.run(workers=1)
+    small.run(engine=HERE)
     assert done == [(1, "emorl")]
     after = small.tables()
     for name in before:
@@ -143,9 +144,7 @@ def test_other_options_are_told_from_these(small):
 
 
 @pytest.mark.slow
-def test_two_studies_at_once_and_other_obstacles_are_told_before_anything_is_trained(small, tmp_path):
-    with FileLock(small.folder / ".lock"), pytest.raises(UserError, match="another process is at this study"):
-        small.run(workers=1)
+def test_obstacles_are_told_before_anything_is_trained(small, tmp_path):
     with pytest.raises(UserError, match=r"--workers -1: must be positive"):
         small.run(workers=-1)
     (tmp_path / "tiny" / "seed1" / "base").mkdir(parents=True)
@@ -153,6 +152,26 @@ def test_two_studies_at_once_and_other_obstacles_are_told_before_anything_is_tra
         Study(SMALL, 2, ["base"], tmp_path, progress=False).run(workers=1)
     with pytest.raises(UserError, match=r"--study\.budget 8: must hold at least one batch"):
         Study(replace(SMALL, study=replace(SMALL.study, budget=8)), 1)
+
+
+@pytest.mark.slow
+def test_a_table_that_is_not_as_its_job_left_it_is_told(small, tmp_path):
+    folder = small.folder / "seed1" / "results" / "dera"
+    for name, damage in [("rows.csv", lambda text: text[:-40]), ("sweep.csv", lambda text: text.replace("0.5", "0.9")), ("rows.csv", None)]:
+        kept = (folder / name).read_bytes()
+        if damage is None:
+            (folder / name).unlink()
+        else:
+            (folder / name).write_bytes(damage(kept.decode()).encode())
+        with pytest.raises(UserError, match=rf"{name}: (edited or damaged|missing); delete .*result.json and the job is done again"):
+            small.tables()
+        (folder / name).write_bytes(kept)
+    kept = (folder / "result.json").read_bytes()
+    (folder / "result.json").write_bytes(kept[:50])
+    with pytest.raises(UserError, match="delete it and the job is done again"):
+        small.run(engine=HERE)
+    (folder / "result.json").write_bytes(kept)
+    assert set(small.tables()["rows"]["method"]) == {"uniform", "emorl", "dera", "emorl-long"}
 
 
 @pytest.mark.slow
@@ -168,7 +187,7 @@ def test_a_new_method_needs_its_file_and_its_name(small, monkeypatch):
 def test_tables_come_back_with_their_provenance(small, tmp_path):
     written = small.save(tmp_path, "python -m emorl_lite study")
     assert {p.name for p in written} == {"methods.csv", *(f"methods_{x}.csv" for x in ("sweep", "front", "levels", "convergence"))}
-    facts = json.loads((tmp_path / "methods.json").read_text())
+    facts = json.loads((tmp_path / "methods.csv.provenance.json").read_text())
     assert facts["command"] == "python -m emorl_lite study" and facts["study"]["budget"] == 48 and facts["seeds"] == 2
     assert study_tables(tmp_path)["rows"].shape == small.tables()["rows"].shape
     with pytest.raises(UserError, match=r"methods.csv: no such table; python -m emorl_lite study makes it"):

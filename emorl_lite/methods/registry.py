@@ -7,6 +7,7 @@ more than a method: they are read in `methods.base`, `methods.bench`, `study.run
 from __future__ import annotations
 
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
 from emorl_lite.base.errors import UserError
@@ -42,6 +43,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Name of each method, its file and class, and what the class is called with beside a bench. Imported when asked for, because some need
 optional packages."""
+PACKAGED = MappingProxyType(dict(METHODS))
+"""Those that come with the package: all that a fresh process knows."""
 
 
 def registered(name: str) -> tuple[type[Method], dict[str, Any]]:

@@ -3,19 +3,18 @@
     runs/<preset>/study/seed<k>/<run>/             what was trained: adapter, log.csv, done.json
     runs/<preset>/study/seed<k>/results/<method>/  rows.csv, sweep.csv, front.csv, and result.json, written last
 
-One job is one method of one seed. Jobs run side by side, each in a process of its own; whatever is finished is kept, a training run that
-was stopped goes on from its checkpoint, so the same command continues after any interruption.
+One job is one method of one seed. Jobs run side by side, each in a process of its own, here or on a cluster (`emorl_lite.jobs`); one that
+is killed is begun again. Whatever is finished is kept, a training run that was stopped goes on from its checkpoint, so the same command
+continues after any interruption. A job is locked while somebody is at it: several of the same command share the work.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,19 +23,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import check_identity, write_atomically
+from emorl_lite.base.files import check_identity, file_digest, read_json, read_table, write_atomically, write_json, write_table
+from emorl_lite.base.locks import alone
+from emorl_lite.base.paths import runs_root
 from emorl_lite.base.presets import Preset, TextRewards
 from emorl_lite.base.provenance import provenance, save_table
-from emorl_lite.base.workers import processes
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.experiment.options import kl_coefs, study_run
+from emorl_lite.jobs.engine import Engine, make_engine
+from emorl_lite.jobs.job import Job, Work
+from emorl_lite.jobs.local import Here
+from emorl_lite.jobs.options import EngineConfig
+from emorl_lite.jobs.progress import Progress
+from emorl_lite.jobs.scheduler import require_done, run_jobs
+from emorl_lite.lm.devices import choose_device
 from emorl_lite.methods.base import Method
 from emorl_lite.methods.bench import OBJECTIVE_RUNS, Budget, Cost
-from emorl_lite.methods.registry import METHODS, make_method, needs, registered
+from emorl_lite.methods.registry import METHODS, PACKAGED, make_method, needs, registered
 from emorl_lite.rewards.metrics import Coherence, evaluation_metrics
 from emorl_lite.search.pareto import non_dominated, utility_weights
 from emorl_lite.study.comparison import BY_OWN_SEARCH
@@ -51,6 +56,7 @@ LEVELS = {"levels": "objectives-long"}
 """The job that compares aggregation levels, and the job that trains its adapters."""
 FRONT_STEPS = 40
 """Spacing 1/40 of the weights at which an exact map is asked for its front."""
+ANEW = "delete it and the job is done again"
 TABLES = ("rows", "sweep", "front", "quality", "samples")
 
 
@@ -78,46 +84,63 @@ class Study:
         """Where the study's runs lie, a folder a seed."""
         return Experiment(self.preset, 0, self.root).home / "study"
 
-    def run(self, workers: int | None = None) -> dict[str, pd.DataFrame]:
-        """Do what is missing and return the tables (see `tables`). `workers`: processes (default: two on a CPU with two cores).
+    def run(self, workers: int | None = None, engine: EngineConfig | None = None) -> dict[str, pd.DataFrame]:
+        """Do what is missing and return the tables (see `tables`).
 
-        Raises UserError if another process is at the same study, or a method cannot be had here; before anything is trained.
+        `workers`: jobs at once (default: two on a CPU with two cores, else one; on a cluster, as many as there is room for); `engine`:
+        where they run, and how often they are begun again. Raises UserError if a method cannot be had here, before anything is trained; or
+        if jobs failed, when all others have ended.
         """
-        experiment = Experiment(self.preset, 0, self.root, progress=self.progress)
-        if workers is None:
-            workers = min(2, os.cpu_count() or 1) if experiment.lm.device.type == "cpu" else 1
-        if workers < 1:
+        engine = engine or EngineConfig()
+        if workers is not None and workers < 1:
             raise UserError(f"--workers {workers}: must be positive")
-        for name in self._order():
-            if name in METHODS:
-                registered(name)[0].check_possible(experiment.lm)
+        self._check_bases()
+        jobs = self.jobs()
+        if not all(job.finished() for job in jobs):
+            with closing(self._engine(workers, engine)) as made:  # what it lacks is told before anything is trained
+                with alone(self.folder, "preparing this study"):
+                    self._prepare()
+                board = run_jobs(jobs, made, engine.retries, Progress(self.progress))
+            require_done(board)
+        return self.tables()
+
+    def _check_bases(self) -> None:
+        """Raise UserError for a base model that belongs to one seed."""
         for seed in range(self.seeds):
             if (base_folder := Experiment(self.preset, seed, self.root).folder / "base").is_dir():
                 raise UserError(
                     f"{base_folder}: a warm-started base of one seed alone; a study needs one base for all: choose another --runs"
                 )
-        experiment.transfer_prompts()  # a second test set that is missing is told before anything is trained
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.folder / ".lock", timeout=0):  # the system lets go of it, however this process ends
-                return self._run(experiment, workers)
-        except Timeout:
-            raise UserError(f"{self.folder}: another process is at this study; wait for it, or choose another --runs") from None
 
-    def _run(self, experiment: Experiment, workers: int) -> dict[str, pd.DataFrame]:
-        _ = experiment.rewards  # the classifiers, once, before the workers load them
-        if not experiment.builder.packaged():  # a reward of this session's REWARDS, which a worker could not build
-            workers = 1
-        jobs = [(seed, name) for name in self._order() for seed in range(self.seeds)]
-        todo = [job for job in jobs if not self._finished(*job)]
-        with tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="job", file=sys.stdout, disable=not self.progress) as bar:
-            if workers == 1:
-                for seed, name in todo:
-                    run_job(self.preset, seed, name, self.root)
-                    bar.update()
-            else:
-                self._side_by_side(todo, workers, bar)
-        return self.tables()
+    def _engine(self, workers: int | None, config: EngineConfig) -> Engine:
+        """Where the jobs run: here, if they need a reward or a method that was added in this session, which no other process has."""
+        packaged_methods = all(PACKAGED.get(name) == METHODS[name] for name in self._order() if name in METHODS)
+        if not packaged_methods or not Experiment(self.preset, 0, self.root).builder.packaged():
+            return Here()
+        if workers is None and config.engine == "local":
+            workers = min(2, os.cpu_count() or 1) if choose_device(self.preset.model.device)[0].type == "cpu" else 1
+        return make_engine(config, workers or 0, self.folder)
+
+    def _prepare(self) -> None:
+        """See what can be told before anything is trained, and make what all jobs load."""
+        experiment = Experiment(self.preset, 0, self.root, progress=self.progress)
+        for name in self._order():
+            if name in METHODS:
+                registered(name)[0].check_possible(experiment.lm)
+        experiment.transfer_prompts()  # a second test set that is missing
+        _ = experiment.rewards  # the classifiers, once
+
+    def jobs(self) -> list[Job]:
+        """Every method of every seed, and the runs that several of them need."""
+        names = {(seed, name): f"seed {seed}: {name}" for name in self._order() for seed in range(self.seeds)}
+        root = Path(self.root or runs_root()).resolve()  # another machine's working directory is another one
+        made = []
+        for (seed, name), told in names.items():
+            folder = results_folder(Experiment(self.preset, seed, self.root), name)
+            work = Work(partial(run_job, self.preset, seed, name, root), folder / "job.log", folder / ".lock")
+            needed = tuple(names[seed, need] for need in self._needs(name) if (seed, need) in names)
+            made.append(Job(told, work, needed, partial(self._finished, seed, name)))
+        return made
 
     def _order(self) -> list[str]:
         """Jobs of one seed, each after what it needs."""
@@ -131,37 +154,9 @@ class Study:
             return ()
         return (LEVELS[name],) if name in LEVELS else needs(name)
 
-    def _side_by_side(self, todo: list[tuple[int, str]], workers: int, bar: Any) -> None:
-        """Run jobs in processes; a job starts when those it needs have ended."""
-        pending = list(todo)
-        running: dict[Future[None], tuple[int, str]] = {}
-        job: Callable[..., None] = partial(run_job, self.preset)
-        with processes(workers) as pool:
-            while pending or running:
-                blocked = {*pending, *running.values()}
-                ready = [(s, n) for s, n in pending if not any((s, need) in blocked for need in self._needs(n))]
-                for seed, name in ready[: workers - len(running)]:
-                    future = pool.submit(job, seed, name, self.root)
-                    running[future] = (seed, name)
-                    pending.remove((seed, name))
-                ended, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    seed, name = running.pop(future)
-                    try:
-                        future.result()
-                    except BrokenProcessPool:
-                        raise UserError(f"seed {seed}, {name}: its process was killed (out of memory?); the same command goes on") from None
-                    bar.set_postfix_str(f"seed {seed}: {name}")
-                    bar.update()
-
     def _finished(self, seed: int, name: str) -> bool:
         """Whether this job's result is there. Raises UserError if it was made with other options."""
-        file = results_folder(Experiment(self.preset, seed, self.root), name) / "result.json"
-        if not file.is_file():
-            return False
-        made_with = json.loads(file.read_text(encoding="utf-8"))["identity"]
-        check_identity(file, *comparable(made_with, identity(self.preset)), advice="choose another --runs, or delete it")
-        return True
+        return finished(Experiment(self.preset, seed, self.root), name)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """rows: a line per method, chosen setting and seed, with costs and scores; sweep: a line per setting; front: the exact maps'
@@ -172,17 +167,16 @@ class Study:
             for name in sorted(self._order(), key=[*METHODS, *RUNS, *LEVELS].index):
                 if not self._finished(seed, name):
                     continue
-                for table in (*TABLES, "levels"):
-                    file = results_folder(experiment, name) / f"{table}.csv"
-                    if file.is_file():
-                        frames[table].append(pd.read_csv(file))
+                for table, frame in result_tables(results_folder(experiment, name)).items():
+                    frames[table].append(frame)
             frames["convergence"].append(convergence(experiment.study_folder, seed, self.preset))
         return {name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for name, parts in frames.items()}
 
     def _commits(self) -> list[str]:
         """The commits that the results were made at."""
         files = sorted(self.folder.glob("seed*/results/*/result.json"))
-        return sorted({str(json.loads(file.read_text(encoding="utf-8")).get("commit")) for file in files})
+        commits = {read_json(file, "a job's record", ANEW).get("commit") for file in files}
+        return sorted(str(commit) for commit in commits if commit)
 
     def save(self, folder: Path, command: str) -> list[Path]:
         """Write every table as methods_<name>.csv (the rows: methods.csv) with its provenance."""
@@ -202,6 +196,40 @@ class Study:
 def results_folder(lab: Experiment, name: str) -> Path:
     """Where one job's tables lie."""
     return lab.study_folder / "results" / name
+
+
+def finished(experiment: Experiment, name: str) -> bool:
+    """Whether a job's result is there. Raises UserError if it was made with other options."""
+    file = results_folder(experiment, name) / "result.json"
+    if not file.is_file():
+        return False
+    made_with = read_json(file, "a job's record", ANEW, keys=("identity",))["identity"]
+    check_identity(file, *comparable(made_with, identity(experiment.preset)), advice="choose another --runs, or delete it")
+    return True
+
+
+def result_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """The tables of a finished job. Raises UserError for one that is not as the job left it, by the checksums in its record."""
+    record = folder / "result.json"
+    checksums = read_json(record, "a job's record", ANEW).get("tables")
+    tables = {}
+    for name in (*TABLES, "levels"):
+        file = folder / f"{name}.csv"
+        known = checksums.get(name) if isinstance(checksums, dict) else None  # records made before have none
+        if known is not None and (not file.is_file() or file_digest(file) != known):
+            raise UserError(f"{file}: {'edited or damaged' if file.is_file() else 'missing'}; delete {record} and the job is done again")
+        if file.is_file():
+            tables[name] = read_table(file, "a job's table", f"delete {record} and the job is done again")
+    return tables
+
+
+def count_attempt(folder: Path) -> int:
+    """Note in a job's folder that an attempt begins; the how manyth it is, whoever made the others."""
+    file = folder / "attempts"
+    told = file.read_text(encoding="utf-8") if file.is_file() else ""
+    attempt = int(told) + 1 if told.isdecimal() else 1
+    write_atomically(file, str(attempt))
+    return attempt
 
 
 def identity(preset: Preset) -> dict[str, Any]:
@@ -242,12 +270,15 @@ def _options(identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> None:
-    """One job, in whatever process this is."""
+    """One job, in whatever process this is. Nothing if somebody has done it since it was asked for."""
     started = time.perf_counter()
     experiment = Experiment(preset, seed, root, progress=False)
-    bench = experiment.bench(own_runs=False)
+    if finished(experiment, name):
+        return
     folder = results_folder(experiment, name)
     folder.mkdir(parents=True, exist_ok=True)
+    attempt = count_attempt(folder)
+    bench = experiment.bench(own_runs=False)
     test = experiment.dataset.prompts("test")
     if name in RUNS:
         tables, cost = {}, bench.train_objectives(RUNS[name])
@@ -268,14 +299,17 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
             tables["samples"] = samples(method, setting)
     for table, frame in tables.items():
         frame.insert(0, "seed", seed)
-        frame.to_csv(folder / f"{table}.csv", index=False)
+        write_table(folder / f"{table}.csv", frame)
     result = {
         "cost": asdict(cost),
         "commit": provenance()["commit"],
         "seconds": round(time.perf_counter() - started, 1),
+        "attempts": attempt,
         "identity": identity(preset),
+        "tables": {table: file_digest(folder / f"{table}.csv") for table in tables},
     }
-    write_atomically(folder / "result.json", json.dumps(result, indent=1) + "\n")
+    write_json(folder / "result.json", result)
+    (folder / "attempts").unlink(missing_ok=True)
 
 
 def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[str, pd.DataFrame], Cost, tuple[float, ...]]:
