@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import check_writable, sweep, told
+from emorl_lite.base.lock_file import lock_on
 
 NAME = ".lock"
 """The file that is locked. It stays: to remove it would let two processes lock two files of one name."""
@@ -56,11 +55,3 @@ def if_free(folder: Path) -> Iterator[bool]:
     finally:
         if free:
             lock.release()
-
-
-def lock_on(file: Path) -> FileLock:
-    """A lock that never outlives the process that has it: a soft one would."""
-    options: dict[str, Any] = {}
-    if "fallback_to_soft" in inspect.signature(FileLock.__init__).parameters:
-        options["fallback_to_soft"] = False
-    return FileLock(file, **options)

@@ -15,7 +15,7 @@ from filelock import Timeout
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import one_line
-from emorl_lite.base.locks import lock_on
+from emorl_lite.base.lock_file import lock_on
 
 Kind = Literal["done", "elsewhere", "mistake", "error", "killed"]
 
