@@ -65,7 +65,7 @@ def why(error: BaseException) -> tuple[str, int]:
         return "stopped: the same command goes on from the last checkpoint", status
     if isinstance(error, UserError):
         return f"error: {one_line(error)}", USER
-    if any(_is_of_memory(cause) for cause in causes(error)):
+    if any(is_of_memory(cause) for cause in causes(error)):
         return "error: out of memory: ask for smaller batches or fewer prompts, or give this process more", USER
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         place = error.filename2 or error.filename
@@ -82,7 +82,8 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         seen = seen.__cause__ or seen.__context__
 
 
-def _is_of_memory(error: BaseException) -> bool:
+def is_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no more memory."""
     return isinstance(error, MemoryError) or (not isinstance(error, UserError) and any(x in str(error).lower() for x in OUT_OF_MEMORY))
 
 

@@ -16,17 +16,17 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging
+from transformers import PreTrainedModel
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.paths import how_to_get, resolve
+from emorl_lite.base.paths import resolve
 from emorl_lite.base.presets import ModelConfig
 from emorl_lite.base.quiet import quietly
 from emorl_lite.base.texts import check_texts
 from emorl_lite.lm import adapters
+from emorl_lite.lm.base_files import load_base
 from emorl_lite.lm.decoding import Decoding, is_end
-from emorl_lite.lm.devices import choose_device, cpu_has_bfloat16, half_precision, use_one_thread_for_tiny
+from emorl_lite.lm.devices import cpu_has_bfloat16, half_precision, use_one_thread_for_tiny
 from emorl_lite.lm.text import Template, Words
 
 UNFINISHED = " […]"
@@ -75,27 +75,12 @@ class LanguageModel:
     @classmethod
     def load(cls, config: ModelConfig, quiet: bool = True) -> LanguageModel:
         """Load the base model from a folder or the hub. No remote code, safetensors only."""
-        path = resolve(config.path)
-        if Path(path).is_dir():
-            logging.disable_progress_bar()  # reading a local file needs none
-        try:
-            hf = AutoConfig.from_pretrained(path, trust_remote_code=False)
-            device, dtype = choose_device(config.device, config.dtype, hf.is_encoder_decoder)
-            auto = AutoModelForSeq2SeqLM if hf.is_encoder_decoder else AutoModelForCausalLM
-            model = auto.from_pretrained(path, dtype=dtype, trust_remote_code=False, use_safetensors=True).to(device).eval()
-            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-        except OSError as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"model {config.path!r}: {how_to_get(config.path)} ({reason})") from error
-        if tokenizer.pad_token_id is None and hf.pad_token_id is not None:
-            tokenizer.pad_token_id = hf.pad_token_id
-        if tokenizer.pad_token_id is None:  # GPT-2 has none; masks say what is padding
-            tokenizer.pad_token = tokenizer.eos_token
+        model, tokenizer = load_base(config)
         if config.warm_start:
             model = adapters.merge_warm_start(model, config.warm_start, config.path)
         lm = cls(model, tokenizer, config)
         if not quiet:
-            print(f"{config.path}: {model.num_parameters():,} parameters on {device}, {dtype}")
+            print(f"{config.path}: {model.num_parameters():,} parameters on {lm.device}, {lm.base.dtype}")
             lm._print_what_differs()
         return lm
 
