@@ -66,6 +66,8 @@ def timed(device: torch.device, work: Any) -> tuple[Any, float]:
     def settle() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize()
+        elif device.type == "mps":
+            torch.mps.synchronize()
 
     settle()
     began = time.perf_counter()

@@ -201,6 +201,7 @@ def pretended(kind: str) -> Iterator[torch.device]:
         "cuda.get_device_capability": lambda device=None: (8, 0),
         "cuda.get_device_name": lambda device=None: "pretended",
         "cuda.synchronize": lambda device=None: None,
+        "mps.synchronize": lambda: None,
         "cuda.max_memory_allocated": lambda device=None: 0,
         "backends.mps.is_available": lambda: kind == "mps",
         "Generator": PretendedGenerator,
