@@ -133,14 +133,14 @@ class EnsembleLM:
     # -- the borrowed model
 
     def _examine(self) -> None:
-        """Raise UserError, with a number, unless one-hot weights give each adapter's own logits, by one short probe that is decoded."""
-        lm, n = self.lm, len(self.adapters)
-        inputs = probe_prompts(lm, n)
+        """Raise UserError, with a number, unless all weight on the first or last adapter gives its own logits: a short probe, decoded."""
+        lm, ends = self.lm, (0, len(self.adapters) - 1)
+        inputs, one_hot = probe_prompts(lm, 2), torch.eye(len(self.adapters))[list(ends)]
         with probing(lm, "run several adapters in one batch"):
-            tokens, mixed = self._one_hot(inputs)
+            tokens, mixed = self._decoded(inputs, one_hot)
             alone = []
-            for row, name in enumerate(self.adapters):
-                lm.use(name)
+            for row, adapter in enumerate(ends):
+                lm.use(self.adapters[adapter])
                 alone.append(given(lm, inputs[row : row + 1], tokens[row : row + 1]))
         logits = torch.cat(alone).float()
         if self.mix == "probabilities":
@@ -151,9 +151,9 @@ class EnsembleLM:
         """What else than the kind of mixture the probe depends on."""
         return None
 
-    def _one_hot(self, inputs: Encoded) -> tuple[Tensor, Tensor]:
-        """Greedy tokens and logits, row n of N with all weight on adapter n."""
-        with self._mixing(self._rows_of_weights(torch.eye(len(self.adapters)), len(inputs))):
+    def _decoded(self, inputs: Encoded, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Greedy tokens and logits of the mixture with weights [B, N]."""
+        with self._mixing(self._rows_of_weights(weights, len(inputs))):
             return decoded(self.lm, inputs)
 
     def _rows_of_weights(self, weights: Sequence[Any] | Tensor | None, B: int) -> Tensor:

@@ -58,10 +58,10 @@ class LayerEnsemble(EnsembleLM):
     def _question(self) -> Hashable:
         return self.layer
 
-    def _one_hot(self, inputs: Encoded) -> tuple[Tensor, Tensor]:
-        """Greedy tokens and logits, row n of N with all weight on adapter n: one row at a time, since a call has one weight vector."""
+    def _decoded(self, inputs: Encoded, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Greedy tokens and logits, a row at a time, since a call has one weight vector."""
         rows = []
-        for row, w in enumerate(torch.eye(len(self.adapters))):
+        for row, w in enumerate(weights):
             with self._mixing(self._rows_of_weights(w, 1)):
                 rows.append(decoded(self.lm, inputs[row : row + 1]))
         return torch.cat([tokens for tokens, _ in rows]), torch.cat([logits for _, logits in rows])

@@ -99,31 +99,28 @@ class TreeModel:
     def examine(self, longest: int) -> None:
         """Raise UserError, with a number, unless the model reads a tree as it reads texts of up to `longest` tokens, by one short probe.
 
-        Two prompts, one of them as long as any, and two tokens more, read through the cache, against each adapter's own pass without a
-        cache. (Short texts would not tell of a layer that looks back on less.)
+        One prompt as long as any, and two tokens more read through the cache, by two adapters, against each one's own pass without a
+        cache. (A short text would not tell of a layer that looks back on less.) Paths are padded, as those of shorter texts are.
         """
         longest = 2 ** (longest - 1).bit_length()  # so that a tree of other prompts seldom asks anew
         longest = max(PROBE_TOKENS, min(longest, self.lm.context) - 2)
-        once(self.lm, ("tree", longest, len(self.adapters), adapted_layers(self.lm)), lambda: self._probe(longest))
+        once(self.lm, ("tree", longest, adapted_layers(self.lm)), lambda: self._probe(longest))
 
     def _probe(self, longest: int) -> None:
-        prompts = probe_prompts(self.lm, 2, longest)
-        probe = TreeModel(self.lm, self.adapters, [], 2 * longest + 4, prompts)
-        lengths = np.ones(2, dtype=np.int64) if self.lm.seq2seq else probe.prompt_tokens  # a decoder starts with one token
-        tokens = prompts.ids[:, -2:] if not self.lm.seq2seq else prompts.ids[:, :2]
+        prompt, which = probe_prompts(self.lm, 1, longest), np.zeros(1, dtype=np.int64)
+        probe = TreeModel(self.lm, self.adapters[:2], [], longest + 2, prompt)
+        length = 1 if self.lm.seq2seq else longest  # a decoder starts with one token
+        tokens = prompt.ids[:, :2]
         with probing(self.lm, "read a tree of prefixes"):
             with probe.reading():
-                rows = np.asarray(probe.cache.reserve(int(lengths.sum())))
-                hidden = [probe.read_prompts(np.arange(2), torch.as_tensor(rows, device=self.lm.device))]
-                paths = [list(path) for path in np.split(rows, np.cumsum(lengths)[:-1])]
-                for step in range(2):
-                    new = np.asarray(probe.cache.reserve(2))
-                    paths = [[*path, int(row)] for path, row in zip(paths, new, strict=True)]
-                    widest = max(len(path) for path in paths)
-                    padded = np.array([[0] * (widest - len(path)) + path for path in paths])
-                    hidden.append(probe.read_tokens(np.arange(2), tokens[:, step].cpu().numpy(), lengths + step, padded, new))
-                ours = torch.stack([probe.logits(h) for h in hidden], 2)  # [2, N, 3, V]
-            theirs = self._uncached(prompts, tokens)
+                path = [*probe.cache.reserve(length)]
+                hidden = [probe.read_prompts(which, torch.tensor(path, device=self.lm.device))]
+                for step, token in enumerate(tokens[0].tolist()):
+                    path += probe.cache.reserve(1)
+                    padded = np.array([[0, 0, *path]])
+                    hidden.append(probe.read_tokens(which, np.array([token]), np.array([length + step]), padded, padded[:, -1]))
+                ours = torch.stack([probe.logits(h) for h in hidden], 2)  # [1, N, 3, V]
+            theirs = probe._uncached(prompt, tokens)
         check_equal(self.lm, ours, theirs, f"a tree of prefixes is not read as whole texts of up to {longest + 2} tokens are")
 
     def _uncached(self, prompts: Encoded, tokens: Tensor) -> Tensor:
