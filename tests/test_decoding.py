@@ -23,6 +23,7 @@ from emorl_lite.exact.exact_map import exact_map
 from emorl_lite.lm import decoding
 from emorl_lite.lm.model import UNFINISHED, LanguageModel
 from emorl_lite.lm.text import Template, Words
+from emorl_lite.methods.registry import make_method
 from emorl_lite.training.ppo import PPOTrainer
 from emorl_lite.training.rollout import collect
 from emorl_lite.training.warm_start import tokenise_examples
@@ -350,6 +351,16 @@ def test_a_field_that_makes_no_sense_is_one_line(kind, entry, message):
         shipping(kind, entry)
 
 
+@kinds
+def test_outputs_have_names_whatever_the_configuration_says(kind):
+    network, plain = tiny.network(kind), tiny.language_model(kind)
+    for module in network.modules():
+        if hasattr(module, "config"):
+            module.config.return_dict = False
+    lm = LanguageModel(network, plain.tokenizer, plain.config)
+    assert greedy_and_sampled(lm) == clean(kind) and lm.score_texts(PROMPTS, PROMPTS)[0].isfinite().all()
+
+
 def test_a_start_token_in_a_list_is_that_token():
     assert shipping("t5", {"decoder_start_token_id": [0]}).reply(PROMPTS) == clean("t5")[0]
 
@@ -611,3 +622,27 @@ def test_presets_templates_are_read_as_before_and_their_marks_stay_words(real):
         assert [i for i in ids if i in control] == own
         if config.template.startswith("<|im_start|>"):
             assert tokenizer.decode(ids) == config.template.format(prompt=text)
+
+
+@pytest.mark.slow
+def test_grpo_ends_at_every_end_and_takes_no_option_from_the_model(monkeypatch):
+    """TRL has its own way to generate: what it samples must end where ours ends, under the options that ours has."""
+    from test_methods import bench
+    from trl import GRPOTrainer
+
+    seen: list[list[int]] = []
+    lm, end = with_second_end("llama")
+    lm.model.float()
+    lm.base.generation_config.no_repeat_ngram_size = 1
+    lm.base.generation_config.bad_words_ids = [[end]]
+    generate = GRPOTrainer._generate_single_turn
+
+    def spy(self, *args, **kwargs):
+        found = generate(self, *args, **kwargs)
+        seen.extend(found[0])
+        return found
+
+    monkeypatch.setattr(GRPOTrainer, "_generate_single_turn", spy)
+    make_method("grpo", bench(lm)).prepare()
+    assert any(ids[-1] == end for ids in seen) and any(len(set(ids)) < len(ids) for ids in seen)
+    assert not any(token in lm.end_ids for ids in seen for token in ids[:-1])

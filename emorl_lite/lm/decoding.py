@@ -94,6 +94,9 @@ class Decoding:
         """What the model's generation config asked for beyond special tokens."""
         for key in legacy:  # generate() refuses a model that has them there
             setattr(model.config, key, None)
+        for module in model.modules():  # outputs by name, whatever a configuration says; an encoder has one of its own
+            if getattr(getattr(module, "config", None), "return_dict", True) is False:
+                module.config.return_dict = True
         if model.config.is_encoder_decoder:
             model.config.decoder_start_token_id = start  # what given replies are read with
         self.own = GenerationConfig(
