@@ -75,7 +75,7 @@ def left(folder: Path) -> dict[str, Any]:
     """Every file of a folder by its name, as far as it must be the same."""
     files: dict[str, Any] = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"):
-        data: Any = path.read_bytes()
+        data: Any = path.read_bytes().replace(str(folder).encode(), b"runs")  # a warm-started base's adapters name its place
         if path.suffix == ".json":
             data = steady(json.loads(data))
         elif path.suffix == ".csv":

@@ -32,6 +32,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import ASSETS, data_root, runs_root
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.provenance import save_table
+from emorl_lite.training.run_folder import seal
 
 MACHINES: dict[str, dict[str, str]] = {
     "native": {},
@@ -102,6 +103,7 @@ def publish(runs: Path, target: Path, seeds: int) -> None:
             copy(home / f"seed{seed}" / objective, target / f"seed{seed}" / objective, ADAPTER)
     for file in target.rglob("log.csv"):  # seconds and rates stay as they are; six digits are enough for curves
         pd.read_csv(file).round(6).to_csv(file, index=False)
+        seal(file.parent)
 
 
 def readme_table(seeds: pd.DataFrame) -> str:

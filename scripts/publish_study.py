@@ -21,6 +21,7 @@ from emorl_lite.base.presets import get_preset
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.lm.adapters import adapter_digest
 from emorl_lite.study.run import Study
+from emorl_lite.training.run_folder import seal
 
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json", "base.json", "done.json", "log.csv")
 CLASSIFIER = ("classifier.safetensors", "classifier.json")
@@ -50,6 +51,8 @@ def copy(source: Path, target: Path, names: tuple[str, ...]) -> None:
         file = target / "adapter_config.json"
         adapter_config = json.loads(file.read_text(encoding="utf-8")) | {"base_model_name_or_path": None}
         file.write_text(json.dumps(adapter_config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if "log.csv" in names:
+        seal(target)
 
 
 def publish(options: Options) -> Path:

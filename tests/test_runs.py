@@ -126,6 +126,112 @@ def test_search_table_belongs_to_its_adapters(experiment):
     settings.write_text(good)
 
 
+@pytest.fixture
+def copied(experiment, tmp_path):
+    """Makes experiments of changed options in a copy of the folder, in which the published search was run."""
+    experiment.search()
+    shutil.copytree(experiment.root, tmp_path / "runs")
+
+    def made(**parts) -> Experiment:
+        changed = {name: replace(getattr(SMALL, name), **options) for name, options in parts.items()}
+        return Experiment(replace(SMALL, **changed), root=tmp_path / "runs", progress=False)
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"rewards": {"repeat_ngram": 5}}, "repeat_ngram"),
+        ({"rewards": {"fluency_cap": 4.0}}, "cap"),
+        ({"model": {"max_new_tokens": 9}}, "max_new_tokens"),
+    ],
+)
+def test_weights_that_were_found_for_something_else_are_told_and_not_used(copied, parts, message):
+    other = copied(**parts)
+    before = {p: p.read_bytes() for p in other.home.rglob("*") if p.is_file()}
+    with pytest.raises(UserError, match=rf"search\.json: made with .*{message}.*search again"):
+        other.evaluate()
+    with pytest.raises(UserError, match=rf"search\.csv: made with .*{message}.*delete the table"):
+        other.search()
+    with pytest.raises(UserError, match=message):  # nor is a finished adapter that had another reward or length
+        other.train("fluency")
+    assert {p: p.read_bytes() for p in other.home.rglob("*") if p.is_file()} == before
+    assert len(other.evaluate((1, 1, 1))) and copied().found_weights()
+
+
+def test_weights_of_adapters_that_were_trained_anew_are_told_and_not_used(copied):
+    other = copied(ppo={"lr": 1e-2})
+    other.train("fluency", resume=False)
+    with pytest.raises(UserError, match=r"search\.json: made with provenance\.adapters\.fluency"):
+        other.evaluate()
+    with pytest.raises(UserError, match=r"search\.csv: made with provenance\.adapters\.fluency"):
+        other.search()
+    (other.folder / "search.csv").unlink()
+    assert other.search().best == other.found_weights() and not list(other.folder.glob("*.replies.csv"))
+
+
+def test_a_record_of_a_search_that_was_changed_is_one_line(copied):
+    other = copied()
+    file = other.folder / "search.json"
+    good = file.read_text()
+    record = json.loads(good)
+    edited = record | {"weights": record["weights"] | {"fluency": 0.9}}
+    for text, message in [
+        ("", "it is empty"),
+        (good[:90], "cut off"),
+        ("[1]", "a list"),
+        (json.dumps({"weights": record["weights"]}), "it lacks 'scores'"),
+        (json.dumps(edited), "changed since the search"),
+        (json.dumps(record | {"weights": {"fluency": "much"}}), "weights of reflection is None"),
+    ]:
+        file.write_text(text)
+        with pytest.raises(UserError, match=message) as caught:
+            other.evaluate()
+        assert "search.json" in str(caught.value) and "\n" not in str(caught.value)
+    file.write_text(json.dumps({name: record[name] for name in ("weights", "scores")}))  # of before records said what they are made of
+    assert other.found_weights() == tuple(record["weights"].values())
+
+
+@pytest.mark.parametrize("method", ["hierarchical", "exact"])
+def test_what_is_finished_is_read_where_nothing_can_be_written(copied, monkeypatch, method):
+    first = copied(search={"method": method}).search()
+    other = copied(search={"method": method})
+    before = {p: p.stat().st_mtime_ns for p in [other.home, *other.home.rglob("*")]}
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("something is written")
+
+    for module in ("training.run_folder", "experiment.searching", "rewards.build"):
+        monkeypatch.setattr(f"emorl_lite.{module}.alone", refuse)
+    monkeypatch.setattr("emorl_lite.base.files.write_via", refuse)
+    monkeypatch.setattr("emorl_lite.base.files.check_writable", refuse)
+    log, result = other.train_all(), other.search()
+    assert len(log) == 6 and result.best == first.best and result.best_scores == first.best_scores
+    pd.testing.assert_frame_equal(result.table, first.table, check_dtype=False)
+    assert len(other.evaluate()) and not other.confirm(result).empty
+    assert {p: p.stat().st_mtime_ns for p in [other.home, *other.home.rglob("*")]} == before
+
+
+def test_a_classifier_of_other_options_or_of_another_objective_is_told(copied):
+    with pytest.raises(UserError, match=r"classifiers.*made with classifier_epochs = 1, now 2"):
+        _ = copied(rewards={"classifier_epochs": 2}).rewards
+    other = copied()
+    folder = other.home / "classifiers"
+    (folder / "empathy").rename(folder / "kept")
+    shutil.copytree(folder / "reflection", folder / "empathy")
+    with pytest.raises(UserError, match="made with objective = 'reflection', now 'empathy'"):
+        _ = other.rewards
+    shutil.rmtree(folder / "empathy")
+    (folder / "kept").rename(folder / "empathy")
+    shutil.copy(folder / "reflection" / "classifier.safetensors", folder / "empathy" / "classifier.safetensors")
+    with pytest.raises(UserError, match=r"not the weights that classifier\.json beside it is about"):
+        _ = copied().rewards
+    (folder / "empathy" / "classifier.json").write_text('{"support": true, "wid')
+    with pytest.raises(UserError, match=r"classifier\.json: cannot be read as what a classifier is: cut off"):
+        _ = copied().rewards
+
+
 def test_samplers_and_the_exact_optimum_have_tables_of_their_own(experiment):
     found = {}
     for method in ("random", "hierarchical-simplex", "exact"):
@@ -230,6 +336,12 @@ def test_warm_start_becomes_the_base_of_this_run(experiment, tmp_path):
     assert again.lm.base_probe() == fresh.lm.base_probe()
     with pytest.raises(UserError, match="another base"):
         experiment.warm_start(1)
+    files = {p: p.read_bytes() for p in (fresh.folder / "base").rglob("*") if p.is_file()}
+    again.warm_start(2)  # the same command, stopped after this: it goes on with the base that it made
+    assert {p: p.read_bytes() for p in (fresh.folder / "base").rglob("*") if p.is_file()} == files
+    assert again.lm.base_probe() == fresh.lm.base_probe()
+    with pytest.raises(UserError, match="made with steps = 2, now 3"):
+        Experiment(SMALL, seed=2, root=tmp_path, progress=False).warm_start(3)
 
 
 def test_tables_carry_their_provenance(tmp_path):

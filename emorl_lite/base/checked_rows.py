@@ -63,7 +63,7 @@ class CheckedRows:
 
     def _read(self) -> None:
         with told(self.path, "cannot be read"):
-            text = self.path.read_bytes().decode("utf-8-sig", errors="replace")
+            text = self.path.read_bytes().decode("utf-8", errors="replace").removeprefix("\ufeff")
         complete = text[: text.rfind("\n") + 1]
         self._whole = complete == text
         try:

@@ -94,9 +94,10 @@ def _exact(preset: Preset, path: Path, tree: Tree, prompts: Sequence[str], score
         check_settings(path, read_json(settings_file(path), "the settings of a search", SEARCH_ANEW), settings)
         record = _record(preset, path)
         if record.get("table", file_digest(path)) == file_digest(path):
-            table = read_table(path, "the table of a search", SEARCH_ANEW)
+            table = read_table(path, "the table of a search", SEARCH_ANEW, ("note", "mean"))
             weights = tuple(record["weights"][name] for name in preset.objectives)
-            return SearchResult(table.fillna({"note": ""}), weights, record["scores"], [np.eye(len(weights))])
+            notes = ["" if isinstance(note, float) else note for note in table["note"]]  # an empty cell is read as NaN
+            return SearchResult(table.assign(note=notes), weights, record["scores"], [np.eye(len(weights))])
         raise UserError(f"{path}: changed since the search; {SEARCH_ANEW}")
     result = exact_search(scored_map(exact_map(tree(prompts)), score))
     write_json(settings_file(path), settings)
