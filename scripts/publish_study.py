@@ -19,7 +19,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import data_root, shipped
 from emorl_lite.base.presets import get_preset
 from emorl_lite.experiment.experiment import Experiment
-from emorl_lite.lm.adapters import adapter_digest
+from emorl_lite.lm.adapter_files import adapter_digest
 from emorl_lite.study.run import Study
 from emorl_lite.training.run_folder import seal
 

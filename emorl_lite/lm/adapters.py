@@ -1,38 +1,24 @@
-"""LoRA adapters of a PEFT model: examined, made, kept in folders, read back, and merged into the base for good (a warm start)."""
+"""LoRA adapters in a model: which can be mixed, averaged, folded and trained on exactly; what they may be called; how they are made."""
 
 from __future__ import annotations
 
-import json
-import math
-import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftMixedModel, PeftModel, get_peft_model
 from peft.tuners.lora import Linear, LoraLayer
-from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import digest
-from emorl_lite.base.paths import resolve
 from emorl_lite.base.presets import ModelConfig
 from emorl_lite.base.quiet import quietly
-
-WEIGHTS = "adapter_model.safetensors"
-"""PEFT's file of an adapter's matrices."""
-CONFIG = "adapter_config.json"
-"""PEFT's file of an adapter's configuration."""
-PROBE = "base.json"
-"""File beside them that tells the base model it was trained on."""
 
 PLAIN = {
     # where and how large: W + s B A, with a rank and a scale s for each layer
@@ -43,15 +29,24 @@ PLAIN = {
     # notes
     *("auto_mapping", "peft_version", "base_model_name_or_path", "revision"),
 }
-"""Fields of a LoRA configuration that may have any value; all others must be empty, or as in `PLAIN_VALUES`."""
+"""Fields of a LoRA configuration that may have any value; all others must be None or False, or as in `PLAIN_VALUES`."""
 PLAIN_VALUES: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
     "task_type": (None, "CAUSAL_LM", "SEQ_2_SEQ_LM"),
     "bias": ("none",),
     "init_lora_weights": (None, True, False, "gaussian", "orthogonal", "eva"),  # those that leave the base as it is
+    **dict.fromkeys(("loftq_config", "megatron_config"), (None, {})),
+    **dict.fromkeys(("modules_to_save", "target_parameters", "layer_replication"), (None, [])),
 }
 OF_ITS_OWN_ROWS = ("use_dora", "lora_bias")
 """Properties that leave other adapters of the same model alone."""
+LASTING = ("peft_type", "init_lora_weights", "bias", "layer_replication", "kasa_config")
+"""Properties that leave the base changed when the adapter is gone."""
+NOT_ALONE = {
+    **dict.fromkeys(("MULTITASK_PROMPT_TUNING", "POLY", "SHADOW", "XLORA"), "which takes more than texts"),
+    **dict.fromkeys(("PROMPT_TUNING", "P_TUNING", "CPT"), "which reads a padded prompt otherwise than it is read alone"),
+}
+"""Types of adapter that cannot even reply on their own here, and why. All others reply and read by PEFT's own forward pass."""
 
 
 # -- which adapters can be mixed, averaged and folded
@@ -60,13 +55,21 @@ OF_ITS_OWN_ROWS = ("use_dora", "lora_bias")
 def oddities(config: PeftConfig | Mapping[str, Any]) -> dict[str, Any]:
     """What of a configuration is not plain LoRA: fields and their values. Fields that PEFT does not know count as well."""
     values = config if isinstance(config, Mapping) else {field.name: getattr(config, field.name) for field in fields(config)}
-    kind = {"peft_type": str(getattr(values.get("peft_type"), "value", values.get("peft_type")))}
-    odd = {
-        key: value
-        for key, value in {**values, **kind}.items()
-        if (value not in PLAIN_VALUES[key] if key in PLAIN_VALUES else value and key not in PLAIN)
-    }
+    values = {**values, "peft_type": _type(values.get("peft_type"))}
+    odd = {key: value for key, value in values.items() if key not in PLAIN and not _is_plain(key, value)}
     return {key: odd[key] for key in sorted(odd, key=lambda key: key != "peft_type")}  # another type says more than its fields
+
+
+def _is_plain(key: str, value: Any) -> bool:
+    if key in PLAIN_VALUES:
+        return value in PLAIN_VALUES[key]
+    if key in LoraConfig.__dataclass_fields__:
+        return value is None or value is False  # an empty list of tokens, or an empty configuration of a variant, switches it on
+    return not value
+
+
+def _type(peft_type: Any) -> str:
+    return str(getattr(peft_type, "value", peft_type))
 
 
 def examine(config: PeftConfig | Mapping[str, Any], who: str) -> None:
@@ -76,29 +79,61 @@ def examine(config: PeftConfig | Mapping[str, Any], who: str) -> None:
 
 
 def examine_loaded(model: PeftModel, names: Sequence[str], who: str = "") -> None:
-    """`examine` adapters in a model. Raises UserError too for one that changes more than linear layers, or the LM head, which all share."""
+    """`examine` adapters in a model, and their layers: what PEFT does in a forward pass must be W + s B A.
+
+    Raises UserError too for an adapter that changes more than linear layers, or the LM head, which all share; for one that is switched off,
+    or was taken out of the layers; and for matrices of a coarser type than the weights that they are added to.
+    """
     for name in names:
         examine(model.peft_config[name], who or f"adapter {name!r}")
-    head = model.get_base_model().get_output_embeddings()
-    for layer in model.modules():
-        if isinstance(layer, LoraLayer) and (layer is head or not _is_linear(layer)):
+    head, found = model.get_base_model().get_output_embeddings(), set[str]()
+    places = Counter(id(part) for module in model.modules() for part in module.children())
+    for key, layer in model.named_modules():
+        if isinstance(layer, LoraLayer):
             for name in names:
                 if carries(layer, name):
-                    where = next(_base_name(key) for key, module in model.named_modules() if module is layer)
-                    what = "the LM head" if layer is head else f"no linear layer but {type(layer.get_base_layer()).__name__}"
-                    raise UserError(
-                        f"{who or f'adapter {name!r}'}: it changes {where}, {what}; only plain LoRA on linear layers is supported"
-                    )
+                    if fault := _fault(layer, name, layer is head, places[id(layer.get_base_layer())] > 1):
+                        raise UserError(f"{who or f'adapter {name!r}'}: {fault.format(where=_base_name(key))}")
+                    found.add(name)
+    for name in names:
+        if name not in found:
+            raise UserError(
+                f"{who or f'adapter {name!r}'}: its matrices are no longer in the model (merged into it, or unloaded): load both again"
+            )
 
 
-def _is_linear(layer: Any) -> bool:
-    return type(layer) is Linear and isinstance(layer.get_base_layer(), nn.Linear | Conv1D)
+def _fault(layer: Any, name: str, is_head: bool, is_shared: bool) -> str:
+    """Why a layer with this adapter does not compute W + s B A, or empty. {where} stands for its name."""
+    if is_head or not is_linear(layer):
+        what = "the LM head" if is_head else f"no linear layer but {type(layer.get_base_layer()).__name__}"
+        return f"it changes {{where}}, {what}; only plain LoRA on linear layers is supported"
+    if layer.disable_adapters:
+        return "adapters are switched off in the model: call its enable_adapter_layers() first"
+    if is_shared:
+        return "it changes {where}, a layer that the model uses at another place as well, without it"
+    own, base = layer.lora_A[name].weight.dtype, layer.get_base_layer().weight.dtype
+    if torch.finfo(own).eps > torch.finfo(base).eps:
+        own_type, base_type = (str(dtype).removeprefix("torch.") for dtype in (own, base))
+        return f"its {{where}} is {own_type} on weights of {base_type}, and PEFT rounds the sum: turn it into {base_type} first"
+    return ""
 
 
-def examine_neighbours(model: PeftModel, names: Iterable[str]) -> None:
+def is_linear(layer: Any) -> bool:
+    """Whether a LoRA layer is x W^T + s x A^T B^T: nothing is done to the weights when they are used (as quantised layers do)."""
+    base = layer.get_base_layer()
+    return (
+        type(layer) is Linear
+        and type(base).forward in (nn.Linear.forward, Conv1D.forward)
+        and base.weight.is_floating_point()
+        and not nn.utils.parametrize.is_parametrized(base)
+    )
+
+
+def examine_neighbours(model: PreTrainedModel | PeftModel, names: Iterable[str]) -> None:
     """Raise UserError if an adapter of the model that is not among `names` changes what these compute (the base, or an embedding)."""
-    for other in sorted(set(model.peft_config) - set(names)):
-        for key, value in oddities(model.peft_config[other]).items():
+    configs = model.peft_config if isinstance(model, PeftModel) else {}
+    for other in sorted(set(configs) - set(names)):
+        for key, value in oddities(configs[other]).items():
             if key not in OF_ITS_OWN_ROWS:
                 raise UserError(
                     f"adapter {other!r} is in the same model, and its {key} ({_short(value)}) changes what other adapters compute: "
@@ -106,22 +141,47 @@ def examine_neighbours(model: PeftModel, names: Iterable[str]) -> None:
                 )
 
 
+def check_unmerged(model: nn.Module) -> None:
+    """Raise UserError if adapters are merged into the base's weights."""
+    if any(layer.merged for layer in model.modules() if isinstance(layer, BaseTunerLayer)):
+        raise UserError("adapters are merged into the base model: call unmerge_adapter() first")
+
+
+def check_switched_on(model: nn.Module) -> None:
+    """Raise UserError if the model replies without its adapters, whichever is active."""
+    if any(layer.disable_adapters for layer in model.modules() if isinstance(layer, BaseTunerLayer)):
+        raise UserError("adapters are switched off in the model: call its enable_adapter_layers() first")
+
+
+def check_removable(model: PreTrainedModel | PeftModel, name: str) -> None:
+    """Raise UserError if the base would not be the base after this adapter is taken out."""
+    check_unmerged(model)
+    for key, value in oddities(model.peft_config[name]).items():
+        if key in LASTING:
+            raise UserError(
+                f"adapter {name!r}: its {key} ({_short(value)}) has changed the base for good: load the model again to be without it"
+            )
+
+
+def check_wrapped(model: nn.Module) -> None:
+    """Raise UserError for a model whose adapters are not all in PEFT's wrapper, or that cannot reply by one of them alone."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    if isinstance(base, PeftModel | PeftMixedModel):
+        what = "a PeftMixedModel" if isinstance(base, PeftMixedModel) else "a PeftModel in a PeftModel"
+        raise UserError(f"the model is {what}: only a transformers model, or one PeftModel around it, is supported")
+    if not isinstance(model, PeftModel) and any(isinstance(module, BaseTunerLayer) for module in base.modules()):
+        raise UserError(
+            "adapters are in the model's layers without PEFT's wrapper (as transformers puts them in when a folder holds an adapter): "
+            "load the base alone, then its adapters"
+        )
+    for name, config in (model.peft_config if isinstance(model, PeftModel) else {}).items():
+        if (kind := _type(config.peft_type)) in NOT_ALONE:
+            raise UserError(f"adapter {name!r}: its peft_type is {kind!r}, {NOT_ALONE[kind]}: it cannot be used")
+
+
 def carries(layer: Any, name: str) -> bool:
     """Whether a PEFT layer has matrices of this adapter."""
     return any(name in getattr(layer, part, ()) for part in layer.adapter_layer_names)
-
-
-def check_name(model: PreTrainedModel | PeftModel, name: Any) -> None:
-    """Raise UserError unless a new adapter can have this name: PEFT makes it a part of its tensors' names."""
-    if not isinstance(name, str) or not name.strip():
-        raise UserError(f"adapter {name!r}: a name of at least one letter is needed")
-    if marks := [mark for mark in "./\\" if mark in name]:
-        raise UserError(f"adapter {name!r}: a name cannot hold {marks[0]!r}")
-    if isinstance(model, PeftModel) and name in model.peft_config:
-        raise UserError(f"adapter {name!r} is in the model already: take another name")
-    parts = {part for key, _ in model.named_parameters() if "lora_" not in key for part in key.split(".")}
-    if name in parts or name == "lora" or name.startswith("lora_") or hasattr(nn.ModuleDict(), name):
-        raise UserError(f"adapter {name!r}: the name is that of a part of the model or of PEFT; take another one")
 
 
 def _short(value: Any) -> str:
@@ -133,9 +193,46 @@ def _base_name(key: str) -> str:
     return key.removeprefix("base_model.model.")
 
 
+# -- names
+
+OF_PEFT = ("lora", "base_layer", "base_model", "model", "modules_to_save", "original_module", "__base__")
+"""Names that PEFT has in its tensors' names, or uses for the base itself."""
+LONGEST_NAME = 100
+"""Characters of a name: it is also that of a folder, and of columns in tables."""
+
+
+def check_name(model: PreTrainedModel | PeftModel, name: Any) -> None:
+    """Raise UserError unless a new adapter can have this name: PEFT makes it a part of its tensors' names, and folders bear it."""
+    if not isinstance(name, str) or not name.strip():
+        raise UserError(f"adapter {name!r}: a name of at least one letter is needed")
+    if marks := [mark for mark in "./\\" if mark in name]:
+        raise UserError(f"adapter {name!r}: a name cannot hold {marks[0]!r}")
+    if name != name.strip() or not name.isprintable():
+        raise UserError(f"adapter {name!r}: a name cannot begin or end with a space, or hold what is not printed")
+    if len(name) > LONGEST_NAME:
+        raise UserError(f"adapter {name[:20] + '…'!r}: a name cannot have more than {LONGEST_NAME} characters, this one has {len(name)}")
+    for taken in model.peft_config if isinstance(model, PeftModel) else ():
+        if name == taken:
+            raise UserError(f"adapter {name!r} is in the model already: take another name")
+        if name.casefold() == taken.casefold():
+            raise UserError(f"adapter {name!r}: {taken!r} is in the model already, and folders of both names are one on many machines")
+    parts = {part for key, _ in model.named_parameters() if "lora_" not in key for part in key.split(".")}
+    if name in parts or name in OF_PEFT or name.startswith("lora_") or hasattr(nn.ModuleDict(), name):
+        raise UserError(f"adapter {name!r}: the name is that of a part of the model or of PEFT; take another one")
+
+
+# -- adapters put into a model, and taken out
+
+
 def lora_config(config: ModelConfig, task: str, rank: int | None = None, ranks: dict[str, int] | None = None) -> LoraConfig:
-    """LoRA on every linear layer but the head. `rank`, `ranks`: others than the configured one, with its scale (see `add_adapter`)."""
-    rank, ranks = rank or config.lora_r, ranks or {}
+    """LoRA on every linear layer but the head. `rank`, `ranks`: others than the configured one, with its scale (see `add_adapter`).
+
+    Raises UserError for a rank that is no whole number above 0.
+    """
+    rank, ranks = config.lora_r if rank is None else rank, ranks or {}
+    for r in (rank, *ranks.values()):
+        if isinstance(r, bool) or not isinstance(r, int) or r < 1:
+            raise UserError(f"an adapter's rank is a whole number above 0, got {r!r}")
 
     def same_scale(r: int) -> Any:
         alpha = config.lora_alpha * r / config.lora_r
@@ -153,210 +250,23 @@ def lora_config(config: ModelConfig, task: str, rank: int | None = None, ranks: 
 
 
 def with_adapter(model: PreTrainedModel | PeftModel, name: str, lora: LoraConfig) -> PeftModel:
-    """The model with one more adapter; the first wraps it."""
-    if not isinstance(model, PeftModel):
-        return quietly(get_peft_model)(model, lora, adapter_name=name)
-    quietly(model.add_adapter)(name, lora)
-    return model
-
-
-# -- which base an adapter belongs to
-
-
-def base_probe(base: PreTrainedModel) -> dict[str, Any]:
-    """A few numbers that tell one base model from another, whatever type it was loaded in."""
-    matrices = [p for n, p in base.named_parameters() if p.dim() == 2 and "lora_" not in n]
-    samples = [m.detach()[:: max(1, len(m) // 8), 0][:8].float() for m in (matrices[0], matrices[-1])]
-    embedding: nn.Module = base.get_input_embeddings()
-    shape = [int(n) for n in embedding.weight.shape]  # type: ignore[union-attr, arg-type]
-    return {"embedding": shape, "matrices": len(matrices), "values": [round(float(v), 4) for v in torch.cat(samples)]}
-
-
-def same_base(one: dict[str, Any], two: dict[str, Any]) -> bool:
-    """Whether two probes were taken from the same base model (within the rounding of another weight type)."""
-    if any(one.get(key) != two[key] for key in ("embedding", "matrices")):
-        return False
-    return all(abs(a - b) <= 0.01 + 0.02 * abs(a) for a, b in zip(one["values"], two["values"], strict=True))
-
-
-# -- folders
-
-
-@torch.no_grad()
-def round_to_half(model: PeftModel, name: str) -> None:
-    """Round an adapter's matrices to float16, in the type that they have."""
-    for key, parameter in model.named_parameters():
-        if "lora_" in key and f".{name}." in key:
-            parameter.copy_(parameter.half())
-
-
-def save_adapter(model: PeftModel, name: str, folder: Path, store: str, facts: dict[str, Any]) -> None:
-    """Write one adapter as safetensors, in the type `store`, with the facts about its base."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder, selected_adapters=[name], safe_serialization=True)
-    inner = folder / name
-    if inner.is_dir():  # peft puts named adapters in a folder of their own
-        for file in inner.iterdir():
-            file.replace(folder / file.name)
-        inner.rmdir()
-    (folder / "README.md").unlink(missing_ok=True)
-    if store == "float16":
-        save_file({key: x.half() for key, x in load_file(folder / WEIGHTS).items()}, folder / WEIGHTS)
-    (folder / PROBE).write_text(json.dumps(facts), encoding="utf-8")
-
-
-def load_adapter(
-    model: PreTrainedModel | PeftModel, name: str, folder: Path, path: str, facts: dict[str, Any], origin: str | None = None
-) -> PeftModel:
-    """The model with an adapter read from a folder. `path` names the base in messages, `facts` are about it (see `save_adapter`).
-
-    `origin`: the folder that an adapter of this name was loaded from; if it is this one, it is read again.
-    Raises UserError, and leaves the model as it was, if the folder holds no whole plain LoRA adapter, it was trained on another base model,
-    or another adapter has the name.
-    """
-    who = f"adapter {name!r} in {folder}"
-    existing = model.peft_config.get(name) if isinstance(model, PeftModel) else None
-    if existing is None:
-        check_name(model, name)
-    elif origin != str(folder.resolve()):
-        taken = origin or "made in this process"
-        raise UserError(f"adapter {name!r} is in the model already ({taken}): load {folder} under another name")
-    lora, state = read_adapter(folder, who)
-    _check_base(folder, who, path, facts)
-    if not isinstance(model, PeftModel) or existing is None:
-        return _with_filled(model, name, lora, state, who, path)
-    if _shape(existing) == _shape(lora):
-        _fill(model, name, state, who, path)  # the same tensors, so that whoever holds them holds what was read
-        return model
-    kept = {key: x.detach().clone() for key, x in adapter_tensors(model, name).items()}
-    with _as_before(model):
-        quietly(model.delete_adapter)(name)
+    """The model with one more adapter; the first wraps it. Raises UserError, and leaves the model as it was, if PEFT cannot add it."""
+    with as_before(model, only_after_errors=True):
         try:
-            return _with_filled(model, name, lora, state, who, path)
-        except UserError:
-            _fill(with_adapter(model, name, existing), name, kept, who, path)
-            raise
-
-
-def read_adapter(folder: Path, who: str) -> tuple[LoraConfig, dict[str, Tensor]]:
-    """Configuration and tensors of a kept adapter. Raises UserError for files that are missing, broken, or not of plain LoRA."""
-    if not (folder / WEIGHTS).is_file():
-        other = " (adapter_model.bin is a pickle, which is not read)" if (folder / "adapter_model.bin").is_file() else ""
-        raise UserError(f"{who}: holds no {WEIGHTS}{other}")
-    if not (folder / CONFIG).is_file():
-        raise UserError(f"{who}: holds no {CONFIG}")
-    for file in (folder / CONFIG, folder / WEIGHTS):
-        with file.open("rb") as stream:
-            if stream.read(20).startswith(b"version https://git-"):
-                raise UserError(f"{who}: {file.name} is a Git LFS pointer, not the file itself; `git lfs pull` fetches it")
-    try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise ValueError("it holds no object")
-        examine(values, who)
-        lora = LoraConfig(**{key: value for key, value in values.items() if key in _FIELDS})
-        _check_numbers(lora)
-    except UserError:
-        raise
-    except (ValueError, TypeError, AttributeError, ImportError) as error:
-        raise UserError(f"{who}: {CONFIG} is broken ({_first_line(error)})") from error
-    try:
-        state = load_file(folder / WEIGHTS)
-    except (SafetensorError, ValueError, OSError) as error:
-        raise UserError(f"{who}: {WEIGHTS} is broken or cut off ({_first_line(error)})") from error
-    lora.inference_mode = False
-    lora.base_model_name_or_path = None  # the probe tells bases apart; peft would warn of another path
-    return lora, state
-
-
-_FIELDS = {field.name for field in fields(LoraConfig)} - {"runtime_config"}
-
-
-def _check_numbers(lora: LoraConfig) -> None:
-    """Raise ValueError unless ranks are whole numbers above 0, and scales finite."""
-    for ranks in ([lora.r], (lora.rank_pattern or {}).values()):
-        if any(type(r) is not int or r < 1 for r in ranks):
-            raise ValueError("a rank is no whole number above 0")
-    for scales in ([lora.lora_alpha], (lora.alpha_pattern or {}).values()):
-        if any(isinstance(a, bool) or not isinstance(a, int | float) or not math.isfinite(a) for a in scales):
-            raise ValueError("a lora_alpha is no finite number")
-
-
-def _check_base(folder: Path, who: str, path: str, facts: dict[str, Any]) -> None:
-    """Raise UserError if the adapter was trained on another base; one made elsewhere has no probe of it."""
-    if not (folder / PROBE).is_file():
-        return
-    try:
-        probe = json.loads((folder / PROBE).read_text(encoding="utf-8"))
-        same = not probe or same_base(probe, facts)
-        warm_start = probe.get("warm_start", facts["warm_start"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{who}: {PROBE} is broken ({_first_line(error)})") from error
-    if not same:
-        raise UserError(f"{who} was trained on another base model than {path}")
-    if warm_start != facts["warm_start"]:
-        raise UserError(f"{who} was trained on {path} with another warm start, or without this one")
-
-
-def _shape(lora: LoraConfig) -> dict[str, Any]:
-    """What decides which matrices an adapter has, and their scales."""
-    keys = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", *_WHERE)
-    return {key: value or None for key in keys for value in [getattr(lora, key)]}
-
-
-_WHERE = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
-
-
-def adapter_tensors(model: PeftModel, name: str) -> dict[str, Tensor]:
-    """The matrices of a plain LoRA adapter in a model, by their names in PEFT's files."""
-    ours = re.compile(rf"(\.lora_[AB])\.{re.escape(name)}(?=\.weight$)")
-    return {ours.sub(r"\1", key): x for key, x in model.named_parameters(remove_duplicate=False) if ours.search(key)}
-
-
-@torch.no_grad()
-def _fill(model: PeftModel, name: str, state: Mapping[str, Tensor], who: str, path: str) -> None:
-    """Copy tensors into an adapter. Raises UserError, before anything is copied, unless they are its tensors, and finite."""
-    tensors = adapter_tensors(model, name)
-    values: dict[str, Tensor] = {}
-    for key, x in state.items():
-        if key not in tensors:
-            raise UserError(f"{who} does not fit {path} and its own {CONFIG}: {key} is unknown")
-        if x.shape != tensors[key].shape:
-            raise UserError(f"{who} does not fit {path}: {key} has the shape {list(x.shape)}, expected {list(tensors[key].shape)}")
-        if x.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
-            raise UserError(f"{who}: {key} is of type {str(x.dtype).removeprefix('torch.')}, expected floating-point numbers")
-        values[key] = x.to(tensors[key].dtype)
-        if not values[key].isfinite().all():
-            raise UserError(f"{who}: {key} holds NaN or infinity")
-    if missing := [key for key in tensors if key not in state]:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise UserError(f"{who}: {WEIGHTS} lacks {missing[0]}{more}, which its {CONFIG} promises")
-    for key, x in values.items():
-        tensors[key].copy_(x)
-
-
-def _with_filled(
-    model: PreTrainedModel | PeftModel, name: str, lora: LoraConfig, state: Mapping[str, Tensor], who: str, path: str
-) -> PeftModel:
-    """The model with one more adapter that holds these tensors. Raises UserError, and leaves the model as it was, if they do not fit."""
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
-    lora.task_type = "SEQ_2_SEQ_LM" if base.config.is_encoder_decoder else "CAUSAL_LM"  # other wrappers would pass on other inputs
-    with _as_before(model, only_after_errors=True):
-        try:
-            adapted = with_adapter(model, name, lora)
-            examine_loaded(adapted, [name], who)
-            _fill(adapted, name, state, who, path)
-            return adapted
+            if not isinstance(model, PeftModel):
+                return quietly(get_peft_model)(model, lora, adapter_name=name)
+            quietly(model.add_adapter)(name, lora)
+            return model
         except BaseException as error:
-            _take_out(model, name)
-            if isinstance(error, UserError) or not isinstance(error, Exception):
+            take_out(model, name)
+            if not isinstance(error, Exception):
                 raise
-            raise UserError(f"{who} does not fit {path} ({_first_line(error)})") from error
+            raise UserError(f"adapter {name!r}: this model takes none ({first_line(error)})") from error  # Mamba's kernels, for one
 
 
 @contextmanager
-def _as_before(model: PreTrainedModel | PeftModel, only_after_errors: bool = False) -> Iterator[None]:
-    """Afterwards the same adapter is active, and the same parameters are trainable."""
+def as_before(model: PreTrainedModel | PeftModel, only_after_errors: bool = False) -> Iterator[None]:
+    """Afterwards the same adapters are active, and the same parameters are trainable."""
     trainable = [(p, p.requires_grad) for p in model.parameters()]
     active = list(model.active_adapters) if isinstance(model, PeftModel) else []
     failed = True
@@ -365,14 +275,19 @@ def _as_before(model: PreTrainedModel | PeftModel, only_after_errors: bool = Fal
         failed = False
     finally:
         if failed or not only_after_errors:
-            if isinstance(model, PeftModel) and active and set(active) <= set(model.peft_config):
+            if (
+                isinstance(model, PeftModel)
+                and isinstance(model.base_model, BaseTuner)
+                and active
+                and set(active) <= set(model.peft_config)
+            ):
                 model.base_model.set_adapter(active if len(active) > 1 else active[0])
                 model.active_adapter = active[0]
             for p, flag in trainable:
                 p.requires_grad_(flag)
 
 
-def _take_out(model: PreTrainedModel | PeftModel, name: str) -> None:
+def take_out(model: PreTrainedModel | PeftModel, name: str) -> None:
     """Remove an adapter, also one that PEFT added only half, and PEFT's wrappers from layers that have none left."""
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     if isinstance(model, PeftModel) and name in model.peft_config:
@@ -388,20 +303,6 @@ def _take_out(model: PreTrainedModel | PeftModel, name: str) -> None:
         del base.peft_config
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line of at most 160 characters."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-
-
-# -- warm starts
-
-
-def adapter_digest(folder: str) -> str:
-    """A short hash of a kept adapter."""
-    return digest((Path(folder) / WEIGHTS).read_bytes())
-
-
-def merge_warm_start(model: PreTrainedModel, folder: str, base: str) -> PreTrainedModel:
-    """The model with an adapter merged into its weights. Raises UserError if there is no adapter in the folder, or if it does not fit."""
-    who = f"warm start {folder!r}"
-    lora, state = read_adapter(Path(resolve(folder)), who)
-    return _with_filled(model, "warmstart", lora, state, who, base).merge_and_unload().eval()  # type: ignore[no-any-return]

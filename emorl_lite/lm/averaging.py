@@ -17,7 +17,7 @@ from torch import Tensor
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.quiet import quietly
 from emorl_lite.base.weights import check_weights
-from emorl_lite.lm.adapters import check_name
+from emorl_lite.lm.adapters import as_before, check_name, with_adapter
 from emorl_lite.lm.examination import examine
 from emorl_lite.lm.forward import check_adapters, lora_layers
 from emorl_lite.lm.model import LanguageModel
@@ -98,19 +98,17 @@ def _averaged(layer: Any, adapters: Sequence[str], w: Sequence[float]) -> Factor
 
 def _add_empty_adapter(lm: LanguageModel, adapters: Sequence[str], name: str, rank: int) -> None:
     """A LoRA adapter with scale 1 on every layer that one of `adapters` changes. Nothing else about the model changes."""
-    model, active = lm.model, lm.model.active_adapter
-    trainable = {p for p in model.parameters() if p.requires_grad}
-    if name in lm.adapters:
-        if name == active:
-            model.set_adapter(adapters[0])  # peft does not delete an active adapter without a warning
-        model.delete_adapter(name)
+    model, known = lm.model, set(lm.model.parameters())
     configs = [model.peft_config[a] for a in adapters]
     scale_one = {"r": rank, "lora_alpha": rank, "alpha_pattern": {}, "rank_pattern": {}, "use_rslora": False}
     plain = {"lora_dropout": 0.0, "init_lora_weights": True, "eva_config": None}
-    quietly(model.add_adapter)(name, replace(configs[0], **_places(lm, adapters), **scale_one, **plain))
-    model.set_adapter(active)
-    for p in model.parameters():  # set_adapter makes the active adapter trainable and freezes the others
-        p.requires_grad_(p in trainable)
+    average = replace(configs[0], **_places(lm, adapters), **scale_one, **plain)
+    with as_before(model):
+        if name in lm.adapters:
+            quietly(model.delete_adapter)(name)
+        with_adapter(model, name, average)
+    for p in set(model.parameters()) - known:
+        p.requires_grad_(False)
     model.train(model.training)  # the new modules are born in training mode
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import Mix
+from emorl_lite.lm.adapters import as_before
 from emorl_lite.lm.devices import cpu_double
 from emorl_lite.lm.forward import swapped_forward
 from emorl_lite.lm.model import Encoded, LanguageModel
@@ -157,19 +158,17 @@ def given(lm: LanguageModel, inputs: Encoded, tokens: Tensor) -> Tensor:
 def probing(lm: LanguageModel, ability: str) -> Iterator[None]:
     """Inside, a model is asked for something that not every architecture can do, without gradients or dropout.
 
-    Afterwards adapter and mode are what they were. Raises UserError if it fails: the model cannot `ability`.
+    Afterwards active adapters, what is trainable, and mode are what they were. Raises UserError if it fails: the model cannot `ability`.
     """
-    active, training = (lm.model.active_adapter if lm.adapters else None), lm.model.training
+    training = lm.model.training
     lm.model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), as_before(lm.model):
             yield
     except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise UserError(f"{lm.config.path}: this model cannot {ability} ({reason})") from error
     finally:
-        if active is not None:
-            lm.use(active)
         lm.model.train(training)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.lm.adapters import examine_loaded, examine_neighbours
+from emorl_lite.lm.adapters import check_unmerged, examine_loaded, examine_neighbours
 from emorl_lite.lm.model import LanguageModel
 
 
@@ -31,12 +31,7 @@ def check_adapters(lm: LanguageModel, adapters: Sequence[str]) -> None:
         examine_neighbours(lm.model, adapters)
     if isinstance(lm.head, BaseTunerLayer):
         raise UserError("an adapter changes the LM head: adapters can be combined only if they share it")
-    _check_unmerged(lm)
-
-
-def _check_unmerged(lm: LanguageModel) -> None:
-    if any(layer.merged for layer in lora_layers(lm)):
-        raise UserError("adapters are merged into the base model: call unmerge_adapter() first")
+    check_unmerged(lm.model)
 
 
 def lora_layers(lm: LanguageModel) -> list[Any]:
@@ -112,8 +107,9 @@ def _stacked(layer: Any, adapters: Sequence[str], lengths: Mapping[int, int]) ->
         block_mask = A_all.new_zeros(len(adapters), 1, len(A_all))  # [N, 1, sum of r]: 1 where the column belongs to the row's adapter
         start = 0
         for row, name in present:
-            block_mask[row, :, start : start + layer.r[name]] = 1
-            start += layer.r[name]
+            end = start + len(layer.lora_A[name].weight)
+            block_mask[row, :, start:end] = 1
+            start = end
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         out = layer.base_layer(x, *args, **kwargs)
@@ -144,23 +140,22 @@ def folded(lm: LanguageModel) -> Iterator[None]:
     The base tensors themselves are put back afterwards, so nothing drifts. Gradients make no sense inside.
     Raises UserError for an adapter that is not plain LoRA (`examine`), or merged already.
     """
-    active = sorted({name for layer in lora_layers(lm) for name in layer.active_adapters})
-    if active:
-        examine_loaded(lm.model, active)
-    _check_unmerged(lm)
-    originals: list[tuple[Any, Tensor]] = []
+    if lm.adapters:
+        examine_loaded(lm.model, lm.model.active_adapters)
+    check_unmerged(lm.model)
+    originals: list[tuple[Any, nn.Parameter]] = []
     with torch.no_grad(), lm.without_adapters():
         try:
             for module in lm.model.modules():
                 if isinstance(module, LoraLayer):
                     layer: Any = module
-                    weight = layer.get_base_layer().weight
-                    originals.append((weight, weight.data))
-                    for name in layer.active_adapters:
-                        if name not in layer.lora_A:  # an adapter of fewer layers
-                            continue
-                        weight.data = weight.data + layer.get_delta_weight(name).to(weight.dtype)
+                    present = [name for name in layer.active_adapters if name in layer.lora_A]  # an adapter may have fewer layers
+                    if present:
+                        base, change = layer.get_base_layer(), sum(layer.get_delta_weight(name) for name in present)
+                        originals.append((base, base.weight))
+                        # a tensor of its own: another layer may share the weights, and not the adapter
+                        base.weight = nn.Parameter(base.weight + change.to(base.weight.dtype), requires_grad=False)
             yield
         finally:
-            for weight, data in reversed(originals):
-                weight.data = data
+            for base, weight in reversed(originals):
+                base.weight = weight

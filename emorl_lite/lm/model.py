@@ -23,7 +23,7 @@ from emorl_lite.base.paths import resolve
 from emorl_lite.base.presets import ModelConfig
 from emorl_lite.base.quiet import quietly
 from emorl_lite.base.texts import check_texts
-from emorl_lite.lm import adapters
+from emorl_lite.lm import adapter_files, adapters
 from emorl_lite.lm.base_files import load_base
 from emorl_lite.lm.decoding import Decoding, is_end
 from emorl_lite.lm.devices import cpu_has_bfloat16, half_precision, use_one_thread_for_tiny
@@ -55,6 +55,7 @@ class LanguageModel:
     """
 
     def __init__(self, model: PreTrainedModel | PeftModel, tokenizer: Any, config: ModelConfig | None = None):
+        adapters.check_wrapped(model)
         self.model: Any = model
         self.tokenizer = tokenizer
         self.config = config or ModelConfig()
@@ -77,7 +78,7 @@ class LanguageModel:
         """Load the base model from a folder or the hub. No remote code, safetensors only."""
         model, tokenizer = load_base(config)
         if config.warm_start:
-            model = adapters.merge_warm_start(model, config.warm_start, config.path)
+            model = adapter_files.merge_warm_start(model, config.warm_start, config.path)
         lm = cls(model, tokenizer, config)
         if not quiet:
             print(f"{config.path}: {model.num_parameters():,} parameters on {lm.device}, {lm.base.dtype}")
@@ -99,7 +100,7 @@ class LanguageModel:
     @cached_property
     def warm_start_digest(self) -> str:
         """What tells a warm-started base from others of its kind: a digest of the adapter merged into it; empty without one."""
-        return adapters.adapter_digest(resolve(self.config.warm_start)) if self.config.warm_start else ""
+        return adapter_files.adapter_digest(resolve(self.config.warm_start)) if self.config.warm_start else ""
 
     # -- parts
 
@@ -288,6 +289,8 @@ class LanguageModel:
 
     def remove_adapter(self, name: str) -> None:
         """Take an adapter out of the model, so that its name is free; nothing happens if there is none."""
+        if name in self.adapters:
+            adapters.check_removable(self.model, name)
         if self.adapters == [name]:  # peft's wrapper cannot be without an active adapter
             self.model = self.model.unload()
         elif name in self.adapters:
@@ -299,6 +302,7 @@ class LanguageModel:
         """Make an adapter the active (and only trainable) one."""
         if name not in self.adapters:
             raise UserError(f"adapter {name!r} is not loaded: there are {', '.join(self.adapters) or 'none'}")
+        adapters.check_switched_on(self.model)
         self.model.set_adapter(name)
 
     @property
@@ -309,27 +313,27 @@ class LanguageModel:
     def without_adapters(self) -> Iterator[None]:
         """The base model: the reference policy of the KL term."""
         if isinstance(self.model, PeftModel):
-            with self.model.disable_adapter():
+            with adapters.as_before(self.model), self.model.disable_adapter():  # peft makes the active one trainable afterwards
                 yield
         else:
             yield
 
     def base_probe(self) -> dict[str, Any]:
         """A few numbers that tell one base model from another, whatever type it was loaded in."""
-        return adapters.base_probe(self.base)
+        return adapter_files.base_probe(self.base)
 
     def same_base(self, probe: dict[str, Any]) -> bool:
         """Whether a probe was taken from this base model (within the rounding of another weight type)."""
-        return adapters.same_base(probe, self.base_probe())
+        return adapter_files.same_base(probe, self.base_probe())
 
     def round_adapter(self, name: str) -> None:
         """Round an adapter to the type that adapters are kept in, so that it replies the same before and after it is stored."""
         if self.config.store == "float16":
-            adapters.round_to_half(self.model, name)
+            adapter_files.round_to_half(self.model, name)
 
     def save_adapter(self, name: str, folder: str | os.PathLike[str]) -> None:
         """Write one adapter as safetensors, with a probe of the base it belongs to."""
-        adapters.save_adapter(self.model, name, Path(folder), self.config.store, self._about_base())
+        adapter_files.save_adapter(self.model, name, folder, self.config.store, self.warm_start_digest)
 
     def load_adapter(self, folder: str | os.PathLike[str], name: str) -> None:
         """Load an adapter and make it active.
@@ -337,11 +341,8 @@ class LanguageModel:
         Raises UserError, and changes nothing, unless the folder holds a whole plain LoRA adapter of this base and the name is free; one
         that was loaded from this very folder is read again.
         """
-        origin, about = self.origin.get(name), self._about_base()
-        self.model = adapters.load_adapter(self.model, name, Path(folder), self.config.path, about, origin)
+        origin, start = self.origin.get(name), self.warm_start_digest
+        self.model = adapter_files.load_adapter(self.model, name, folder, self.config.path, start, origin)
         self.model.set_adapter(name)
         self.model.eval()
         self.origin[name] = str(Path(folder).resolve())
-
-    def _about_base(self) -> dict[str, Any]:
-        return self.base_probe() | {"warm_start": self.warm_start_digest}

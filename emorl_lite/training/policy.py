@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import digest
 from emorl_lite.base.presets import PPOConfig
-from emorl_lite.lm.adapters import examine_loaded
+from emorl_lite.lm.adapters import check_unmerged, examine_loaded, examine_neighbours
 from emorl_lite.lm.forward import folded
 from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.training.rollout import Rollout, collect, trim
@@ -84,10 +84,13 @@ def own_adapter(policy: AdapterPolicy, folder: Path | None, seed: int, start_fro
     """See to it that the adapter in the model is the run's own: made now, or left by an earlier trainer of the same folder.
 
     Two owners of one name would train on from each other's weights. `recorded`: the identity of the run that the folder holds.
-    Nothing in the model is changed but by adding a missing adapter. Raises UserError for an adapter of another run.
+    Nothing in the model is changed but by adding a missing adapter. Raises UserError for an adapter of another run, and for a model whose
+    base is not the base: replies are kept near to it.
     """
     lm, name, own = policy.lm, policy.adapter, str(folder.resolve()) if folder is not None else None
     is_own = own is not None and lm.origin.get(name) == own
+    check_unmerged(lm.model)
+    examine_neighbours(lm.model, [name])
     if start_from_loaded:
         if name not in lm.adapters:
             raise UserError(f"adapter {name!r} is not loaded, so there is nothing to start from: load_adapter() comes first")

@@ -22,6 +22,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import write_folder, write_json
 from emorl_lite.base.presets import WarmStartConfig
 from emorl_lite.data.datasets import Dataset
+from emorl_lite.lm.adapters import check_unmerged, examine_neighbours
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.rewards.pairs import Pair
 from emorl_lite.rewards.text_pairs import empathy_pairs
@@ -94,6 +95,8 @@ def warm_start(
         raise UserError(f"{lm.config.path}: the warm start is for decoder-only models, this is an encoder-decoder")
     if not examples:
         raise UserError("warm start: no examples")
+    check_unmerged(lm.model)
+    examine_neighbours(lm.model, [])
     rows = tokenise_examples(lm, examples)
     model = copy.deepcopy(lm.model)
     student = LanguageModel(model.unload() if lm.adapters else model, lm.tokenizer, lm.config)
@@ -122,6 +125,8 @@ def warm_start_adapter(
         raise UserError(f"{lm.config.path}: the warm start is for decoder-only models, this is an encoder-decoder")
     if not examples:
         raise UserError("warm start: no examples")
+    check_unmerged(lm.model)
+    examine_neighbours(lm.model, [])
     rows = tokenise_examples(lm, examples)
     lm.base.requires_grad_(False)
     lm.add_adapter("warmstart", rank=options.lora_r)
