@@ -25,11 +25,13 @@ from torch.testing import assert_close
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import PPOConfig, Preset, SmallWorldRewards, TextRewards
+from emorl_lite.base.scores import as_scores
+from emorl_lite.base.weights import check_weights, weight_rows
 from emorl_lite.data.datasets import Dataset
 from emorl_lite.ensemble import EnsembleLM, LayerEnsemble, PrefixTree
 from emorl_lite.ensemble.tree_cache import TreeCache
 from emorl_lite.exact import exact_map
-from emorl_lite.lm import LanguageModel, average_parameters, lora_layers
+from emorl_lite.lm import LanguageModel, average_parameters, choose_device, lora_layers
 from emorl_lite.lm.forward import folded
 from emorl_lite.methods import make_method
 from emorl_lite.methods.conditioning import Conditioning
@@ -38,9 +40,10 @@ from emorl_lite.rewards.objectives import Fluency
 from emorl_lite.rewards.pairs import Pair
 from emorl_lite.rewards.small_world_judge import read_pairs, train_classifier
 from emorl_lite.rewards.text_judge import TextClassifier, train_text_classifier
+from emorl_lite.search.statistics import confirm
 from emorl_lite.study.divergence import sampled_replies
 from emorl_lite.training import PPOTrainer
-from emorl_lite.tutorial import notebook
+from emorl_lite.tutorial import check, notebook
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 WEIGHTS = (0.2, 0.5, 0.3)
@@ -204,6 +207,27 @@ def test_half_precision_runs_there(step):
         return STEPS[step](lm)
 
     same(on("cuda", "llama", halved), on("cpu", "llama", halved))
+
+
+def test_auto_takes_the_device_that_is_there():
+    for kind, dtype in (("cuda", torch.bfloat16), ("mps", torch.float32)):
+        with pretended(kind):
+            assert choose_device() == (torch.device(kind), dtype)
+            (other,) = {"cuda", "mps"} - {kind}
+            with pytest.raises(UserError, match=f"--model.device {other}: this machine has no"):
+                choose_device(other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_numbers_are_read_from_any_device_and_type(dtype, capsys):
+    with pretended("mps") as place:
+        x = torch.tensor([0.25, 0.5, 0.75], dtype=dtype, device=place)
+        assert check_weights(x, 3).tolist() == weight_rows(x, 3)[0].tolist() == weight_rows(list(x), 3)[0].tolist() == [0.25, 0.5, 0.75]
+        assert weight_rows([x[0], 0.5, 0.75], 3)[0].tolist() == [0.25, 0.5, 0.75]
+        assert as_scores(x, REPLIES[:3], "r").tolist() == [0.25, 0.5, 0.75]
+        assert confirm({"a": 0.5}, {"a": x}).fresh[0] == 0.5
+        check(lambda: x, ((), x.cpu()), ((), [0.25, 0.5, 0.75]))
+    assert "Correct" in capsys.readouterr().out
 
 
 # -- training
