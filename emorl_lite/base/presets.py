@@ -38,6 +38,8 @@ Factor = Annotated[float, Within(0, 10**6)]
 """A weight, or a threshold that 0 turns off."""
 Pause = Annotated[int, Within(0, 10**9)]
 """Steps between two of something; 0: never."""
+MOST_STATEMENTS = 50_000
+"""Distinct statements of the small world's smallest split that are found within a minute."""
 MOST_POINTS = 10**6
 """Points of a search, or settings of a sweep: at a tenth of a second each more than a day."""
 MOST_LEVELS = 52
@@ -365,6 +367,9 @@ class DataConfig(Options):
     def check_together(self) -> None:
         if self.name == "small_world" and self.path:
             raise UserError(f"{self.where('path', self.path)}: the small world reads no file; say what it is with --data table, pair, ...")
+        for split in ("train_prompts", "validation_prompts", "test_prompts"):
+            if self.name == "small_world" and getattr(self, split) > MOST_STATEMENTS:
+                raise UserError(f"{self.where(split, getattr(self, split))}: the small world has at most {MOST_STATEMENTS:,} to give")
         if self.name == "table" and not self.prompt_column.strip():
             raise UserError("--prompt-column is empty: expected the name of a column")
         if self.name == "table" and self.prompt_column == self.reply_column:

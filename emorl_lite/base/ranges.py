@@ -131,6 +131,11 @@ def check_seed(seed: Any, option: str = "--seed") -> int:
     return int(checked(seed, int, [Within(0, SEEDS - 1)], f"{option} {shown(seed)}"))
 
 
+def check_batch(size: Any) -> int:
+    """A number of texts that go through a model together. Raises UserError for what is none."""
+    return int(checked(size, int, [Within(1, 10**6)], f"batch_size {shown(size)}"))
+
+
 def check_name(name: Any, where: str) -> None:
     """Raise UserError unless a name can be the header of a column and the name of a folder."""
     if not isinstance(name, str) or not name.strip():

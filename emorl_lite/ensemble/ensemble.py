@@ -18,6 +18,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import Mix
+from emorl_lite.base.ranges import check_batch
 from emorl_lite.base.texts import check_texts
 from emorl_lite.base.weights import check_weights
 from emorl_lite.lm.examination import adapted_layers, check_equal, check_mixable, decoded, given, once, probe_prompts, probing
@@ -103,7 +104,7 @@ class EnsembleLM:
         prompts = check_texts(prompts, "prompt")
         w = self._rows_of_weights(weights, len(prompts))
         texts: list[str] = []
-        for i in range(0, len(prompts), batch_size):
+        for i in range(0, len(prompts), check_batch(batch_size)):
             rows = slice(i, i + batch_size)
             texts += self.lm.decode(self.generate(self.lm.encode(prompts[rows]), w[rows], **options))
         return texts

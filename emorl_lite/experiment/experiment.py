@@ -259,6 +259,8 @@ class Experiment:
         results (default: two on a CPU that has two cores, else one). Rewards that only this session has (assigned, or added to `REWARDS`)
         are trained on one after the other in this process.
         """
+        if workers is not None:
+            workers = checked(workers, int, [Within(1, 1000)], f"workers {workers}")
         missing = [name for name in self.preset.objectives if name not in self.trained()]
         if missing:
             _ = self.dataset  # a file that is wrong is told before a classifier is trained

@@ -22,6 +22,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import resolve
 from emorl_lite.base.presets import ModelConfig
 from emorl_lite.base.quiet import quietly
+from emorl_lite.base.ranges import check_batch
 from emorl_lite.base.texts import check_texts
 from emorl_lite.lm import adapter_files, adapters
 from emorl_lite.lm.base_files import load_base
@@ -213,7 +214,7 @@ class LanguageModel:
     def reply(self, prompts: Sequence[str], batch_size: int = 64, **options: Any) -> list[str]:
         """Reply texts, one per prompt (greedy by default)."""
         prompts, texts = check_texts(prompts, "prompt"), list[str]()
-        for i in range(0, len(prompts), batch_size):
+        for i in range(0, len(prompts), check_batch(batch_size)):
             texts += self.decode(self.generate(self.encode(prompts[i : i + batch_size]), **options))
         return texts
 
@@ -266,7 +267,7 @@ class LanguageModel:
         ids, mask = self.encode_replies(replies)
         logp = torch.zeros(ids.shape, dtype=torch.float32, device=self.device)
         lengths = mask.sum(1)
-        for rows in lengths.argsort().split(batch_size):  # batches of similar length
+        for rows in lengths.argsort().split(check_batch(batch_size)):  # batches of similar length
             T = max(1, int(lengths[rows].max()))
             batch = self.encode([prompts[int(r)] for r in rows])
             logp[rows, :T] = self.logprobs(batch, ids[rows, :T], mask[rows, :T])

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from emorl_lite.base.checked_rows import CHECK, CheckedRows
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import read_json, write_json
-from emorl_lite.base.weights import direction
+from emorl_lite.base.weights import as_numbers, direction
 
 Weights = tuple[float, ...]
 Evaluate = Callable[[Weights], Mapping[str, float]]
@@ -75,6 +76,8 @@ def _columns(objectives: Sequence[str]) -> list[str]:
 
 def check_objectives(objectives: Sequence[str]) -> None:
     """Raise UserError for fewer than two objectives, or names that no table can have, repeat, or collide with the table's own columns."""
+    if isinstance(objectives, str):
+        raise UserError(f"search: expected a list of objectives, got the text {objectives!r}")
     if len(objectives) < 2:
         raise UserError(f"search: expected at least 2 objectives, got {len(objectives)}; with one there is nothing to weigh")
     for name in objectives:
@@ -82,6 +85,17 @@ def check_objectives(objectives: Sequence[str]) -> None:
             raise UserError(f"search: objective {name!r}: expected a name without commas, quotes and line ends")
     if len({*_columns(objectives), CHECK}) != len(_columns(objectives)) + 1:
         raise UserError(f"search: objective names {', '.join(objectives)} repeat, or collide with the table's own columns")
+
+
+def _number(scores: Mapping[str, Any], name: str, weights: Weights) -> float:
+    """The score of an objective. Raises UserError if it is missing, or not one finite number."""
+    where = f"weights {weights}: the evaluation returned"
+    if name not in scores:
+        raise UserError(f"{where} no score for {name}")
+    score = as_numbers(scores[name], f"{where} for {name}", torch.float64)
+    if score.numel() != 1 or not math.isfinite(score.item()):
+        raise UserError(f"{where} {score.item() if score.numel() == 1 else f'{score.numel()} numbers'} for {name}")
+    return float(score.item())
 
 
 class ScoreTable:
@@ -155,12 +169,9 @@ class ScoreTable:
         started = time.perf_counter()
         scores = self._guarded(lambda: self.evaluate(weights), weights, f"level {level}, point {point}")
         seconds = round(seconds + time.perf_counter() - started, 4)
-        for name in self.objectives:
-            if name not in scores:
-                raise UserError(f"weights {weights}: the evaluation returned no score for {name}")
-            if not math.isfinite(scores[name]):
-                raise UserError(f"weights {weights}: the evaluation returned {float(scores[name])} for {name}")
-        values = {name: float(scores[name]) for name in self.objectives}
+        if not isinstance(scores, Mapping | pd.Series):
+            raise UserError(f"weights {weights}: the evaluation returned {type(scores).__name__}, expected a score by objective")
+        values = {name: _number(scores, name, weights) for name in self.objectives}
         return row | values | {"mean": sum(values.values()) / len(values), "seconds": seconds, "note": ""}
 
     def _guarded(self, call: Callable[[], Any], weights: Weights, where: str) -> Any:

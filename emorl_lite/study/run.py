@@ -30,6 +30,7 @@ from emorl_lite.base.locks import alone
 from emorl_lite.base.paths import runs_root
 from emorl_lite.base.presets import Preset, TextRewards
 from emorl_lite.base.provenance import provenance, save_table
+from emorl_lite.base.ranges import Distinct, Within, checked, shown
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.experiment.options import kl_coefs, study_run
 from emorl_lite.jobs.engine import Engine, make_engine
@@ -72,8 +73,8 @@ class Study:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise UserError(f"--seeds {self.seeds}: must be positive")
+        self.seeds = checked(self.seeds, int, [Within(1, 1000)], f"--seeds {shown(self.seeds)}")
+        checked(self.methods, tuple[str, ...], [Distinct()], f"--methods {shown(self.methods)}")
         self.preset.study.check()
         self.methods = list(self.methods or METHODS)
         for name in self.methods:

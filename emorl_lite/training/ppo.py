@@ -24,6 +24,7 @@ from tqdm import tqdm
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.fingerprint import describe_reward
 from emorl_lite.base.presets import PPOConfig
+from emorl_lite.base.ranges import check_seed
 from emorl_lite.base.texts import check_texts
 from emorl_lite.base.types import Reward, reward_name
 from emorl_lite.lm.examination import examine
@@ -202,6 +203,9 @@ class PPOTrainer:
         team: Team | None = None,
         start_from_loaded: bool = False,
     ):
+        if not isinstance(config, PPOConfig):
+            raise UserError(f"PPO: expected PPOConfig(...), got {type(config).__name__}")
+        seed = check_seed(seed)
         self.prompts = check_texts(prompts, "prompt")
         self.validation_prompts = check_texts(validation_prompts, "validation prompt")
         config.check(bool(self.validation_prompts))
