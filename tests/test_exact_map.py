@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import tracemalloc
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 import tiny
+import torch
 from tiny import PROMPTS
 
+from emorl_lite.base import sizes
 from emorl_lite.base.errors import UserError
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.prefix_tree import PrefixTree
-from emorl_lite.exact.exact_map import ExactMap, check_map, exact_map
+from emorl_lite.ensemble.rounding import NearTies
+from emorl_lite.exact.exact_map import ExactMap, check_map, exact_map, map_estimate
 
 CASES = [
     (kind, d, options)
@@ -147,6 +153,141 @@ def test_a_memory_cap_gives_the_same_map():
     found, whole, w = exact_map(capped), built("llama", 3), weights(3, 300)
     assert found.replies(w) == whole.replies(w) and capped.peak_rows <= 40
     check_map(found)
+
+
+def same_map(one: ExactMap, other: ExactMap) -> bool:
+    """The same regions in the same order, to rounding."""
+    pairs = list(zip(one.regions, other.regions, strict=True))
+    same = all(a.row == b.row and a.reply == b.reply and a.tokens == b.tokens for a, b in pairs)
+    return same and all(np.allclose(a.piece.vertices, b.piece.vertices, atol=1e-9) for a, b in pairs)
+
+
+# -- memory
+
+
+@tiny.kinds("llama", "t5")
+def test_a_small_memory_is_kept_to_and_gives_the_same_map(kind, monkeypatch):
+    monkeypatch.setattr(sys.modules[exact_map.__module__], "TOGETHER", 1)
+    whole, known = built(kind, 3), tree_of_all(kind)
+    tree = tree_of(kind, 3, memory=2 * (whole.nbytes + known.kept_bytes - known._candidates.nbytes // 2))
+    seen = []
+    step = tree.run
+    monkeypatch.setattr(tree, "run", lambda *args: (seen.append(tree.kept_bytes), step(*args)))
+    found = exact_map(tree)
+    assert same_map(found, whole) and found.rows_read == whole.rows_read and found.ties == whole.ties
+    assert tree.rows_read_again == 0  # no prompt needs another's prefixes
+    assert tree.peak_rows * tree.model.row_bytes <= tree.memory / 2
+    assert max(seen) < known.kept_bytes  # some of what was known had been dropped
+    before = tree.rows_read
+    assert tree.replies(weights(3, 50)) == tree_of(kind, 3).replies(weights(3, 50))
+    assert tree.rows_read == before and tree.rows_read_again > 0
+
+
+@cache
+def tree_of_all(kind: str) -> PrefixTree:
+    tree = tree_of(kind, 3)
+    exact_map(tree)
+    return tree
+
+
+def test_a_map_that_does_not_fit_is_told_before_it_is_made(monkeypatch):
+    monkeypatch.setattr(sys.modules[exact_map.__module__], "TOGETHER", 1)
+    tree = tree_of("llama", 3, memory=int(0.9 * built("llama", 3).nbytes))
+    with pytest.raises(
+        UserError, match=r"exact map: \d+ regions of (25|50|75)% of the prompts take .*, all about .* kB, of .* kB there are"
+    ):
+        exact_map(tree)
+
+
+def test_bytes_are_counted_as_they_are():
+    tree = tree_of("llama", 3)
+    exact_map(tree)  # again below: nothing is read any more, so that what comes is the map alone
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    found = exact_map(tree)
+    gc.collect()
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert 0.6 * grown < found.nbytes < 1.6 * grown
+
+
+def test_what_a_map_takes_is_estimated():
+    whole, tree = built("llama", 3), tree_of("llama", 3)
+    expected = map_estimate(tree, pilot=4)
+    assert expected.rows == len(whole.regions) and expected.of == "regions" and expected.seconds > 0
+    few = map_estimate(tree_of("llama", 3), pilot=2)
+    assert 1 / 3 < few.rows / len(whole.regions) < 3 and 1 / 3 < few.bytes / expected.bytes < 3
+    assert same_map(exact_map(tree), whole) and tree.rows_read_again == 0
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_look_ups_do_not_depend_on_blocks(d, monkeypatch):
+    whole, w, piece = built("llama", d), weights(d, 300), built("llama", d).regions[5].piece
+    located, margins, touching = whole.locate(w), whole.margins(w), whole.touching(piece.vertices, range(4))
+    monkeypatch.setattr(sizes, "BLOCK", 2000)
+    assert np.array_equal(whole.locate(w), located) and np.array_equal(whole.margins(w), margins)
+    assert all(np.array_equal(regions, touching[row]) for row, regions in whole.touching(piece.vertices, range(4)).items())
+    shuffled = ExactMap(whole.objectives, whole.prompts, whole.regions[::-1])  # regions of a row need not stand together
+    assert np.array_equal(len(whole.regions) - 1 - shuffled.locate(w), located)
+
+
+def test_touching_leaves_out_none_that_meets():
+    found = built("llama", 3)
+    for region in found.regions[::7]:
+        touching = found.touching(region.piece.vertices, range(4))
+        meeting = [i for i, other in enumerate(found.regions) if region.piece.cut(other.piece.facets) is not None]
+        assert set(meeting) <= set(np.concatenate(list(touching.values())).tolist())
+        assert len(touching[region.row]) < len(found.of(region.row))
+
+
+# -- rounding
+
+
+def test_double_precision_leaves_nothing_open():
+    for d in (2, 3):
+        ties = built("llama", d).ties
+        assert ties.dtype == "float64" and ties.near == 0 < ties.decisions and built("llama", d).at_risk == 0
+    assert "0 % of" in built("llama", 3).summary() and "\n" not in repr(built("llama", 3)) and len(repr(built("llama", 3))) < 400
+
+
+def test_a_word_that_is_there_twice_is_a_tie_wherever_it_is_chosen():
+    """Its row of the head is copied to a word of a later number, which so never wins, and never loses by anything."""
+    lm = tiny.language_model("llama", adapters=3)
+    lm.model.double()
+    chosen = [
+        token for region in exact_map(PrefixTree(lm, tiny.ADAPTERS, PROMPTS)).regions for token in lm.tokenizer(region.reply).input_ids
+    ]
+    twin = len(lm.tokenizer) - 1
+    token = max((t for t in set(chosen) if 5 <= t < twin), key=chosen.count)
+    with torch.no_grad():
+        table = lm.base.get_input_embeddings().weight
+        table[twin] = table[token]
+    found = exact_map(PrefixTree(lm, tiny.ADAPTERS, PROMPTS))
+    word, other = lm.tokenizer.convert_ids_to_tokens([token, twin])
+    holds = [bool({word, other} & set(region.reply.split())) for region in found.regions]
+    assert [region.lead < 1 for region in found.regions] == holds and 0 < sum(holds) < len(holds)
+    assert all(abs(region.lead) < 1 for region, twice in zip(found.regions, holds, strict=True) if twice)
+    assert found.at_risk == pytest.approx(
+        sum(r.piece.measure for r, twice in zip(found.regions, holds, strict=True) if twice) / len(PROMPTS)
+    )
+
+
+def test_shorter_numbers_leave_more_open():
+    shares = []
+    for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        lm = tiny.language_model("llama", adapters=3)
+        lm.model.to(dtype)
+        found = exact_map(PrefixTree(lm, tiny.ADAPTERS, PROMPTS[:2]))
+        check_map(found)
+        assert found.ties.dtype in str(dtype) and f"{found.ties.dtype}'s rounding" in repr(found)
+        shares.append(found.at_risk)
+    assert shares == sorted(shares) and shares[-1] > shares[0] == 0
+
+
+def test_a_map_made_by_hand_says_nothing_of_rounding():
+    whole = built("llama", 3)
+    assert "rounding" not in repr(ExactMap(whole.objectives, whole.prompts, whole.regions)) and NearTies().share == 0
 
 
 def test_a_sampled_map_is_for_weights_that_sum_to_one():

@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import ADAPTERS, PROMPTS
 
+from emorl_lite.base import sizes
 from emorl_lite.base.errors import UserError
 from emorl_lite.ensemble.ensemble import EnsembleLM
-from emorl_lite.ensemble.prefix_tree import PrefixTree, not_dominated
+from emorl_lite.ensemble.prefix_tree import PAIR_BYTES, PrefixTree, not_dominated
 from emorl_lite.ensemble.ragged import Ragged, first_best
+from emorl_lite.ensemble.rounding import relative_rounding
 
 GRID = [w for w in product((0.0, 0.5, 1.0), repeat=3) if any(w)]
 kinds = tiny.kinds()
@@ -278,6 +280,113 @@ def test_wrong_weights(w, message):
         PrefixTree(double("llama"), ADAPTERS, PROMPTS).leaves(w)
 
 
+# -- memory
+
+
+@tiny.kinds("llama", "t5")
+def test_an_estimate_is_an_upper_bound(kind):
+    tree = PrefixTree(double(kind), ADAPTERS, PROMPTS)
+    expected, prompt_rows = tree.estimate(len(GRID)), tree._prompt_tokens()
+    tree.leaves(GRID)
+    assert expected.seconds is None and tree.estimate(1).seconds > 0
+    assert tree.rows_read + prompt_rows <= expected.rows and tree.kept_bytes + tree.row_bytes <= expected.bytes
+    one = PrefixTree(double(kind), ADAPTERS, PROMPTS, max_new_tokens=4)
+    expected = one.estimate(1)
+    one.leaves(GRID[0])
+    ended = sum(len(one.tokens(leaf)) < 4 for leaf in one.leaves(GRID[0])[:, 0])
+    assert one.rows_read + prompt_rows == expected.rows or ended  # of one weight vector no two replies begin alike
+    assert f"{one.rows_read:,} prefixes read" in repr(one) and "\n" not in repr(one)
+
+
+@kinds
+def test_memory_bounds_the_cache_rows(kind):
+    free = PrefixTree(double(kind), ADAPTERS, PROMPTS)
+    tree = PrefixTree(double(kind), ADAPTERS, PROMPTS, memory=2 * 40 * free.model.row_bytes)
+    assert transposed(tree.replies(GRID)) == one_by_one(kind)
+    assert tree.peak_rows * tree.model.row_bytes <= tree.memory // 2 and tree.rows_read_again > 0
+    with pytest.raises(UserError, match="max_rows 6: too few for a single reply"):
+        PrefixTree(double(kind), ADAPTERS, PROMPTS[:1] * 9, memory=13 * free.model.row_bytes).leaves(GRID)
+
+
+def test_weights_are_decoded_in_blocks(monkeypatch):
+    whole = PrefixTree(double("llama"), ADAPTERS, PROMPTS)
+    expected = whole.replies(GRID)
+    monkeypatch.setattr(sizes, "BLOCK", 7 * len(PROMPTS) * PAIR_BYTES)
+    tree, asked = PrefixTree(double("llama"), ADAPTERS, PROMPTS), []
+    run = tree.run
+    monkeypatch.setattr(tree, "run", lambda pairs, *rest: (asked.append(len(pairs)), run(pairs, *rest)))
+    assert tree.replies(GRID) == expected and tree.rows_read == whole.rows_read and tree.rows_read_again == 0
+    assert max(asked) == 7 * len(PROMPTS) and sum(asked) == len(GRID) * len(PROMPTS)
+
+
+# -- rounding
+
+
+@kinds
+@pytest.mark.parametrize("mix", ["hidden", "probabilities"])
+def test_leads_are_known_wherever_they_are_below_rounding(kind, mix):
+    """Against the logits of all words: the second best word is among the candidates wherever it is near, dominated or not."""
+    lm = double(kind)
+    tree = PrefixTree(lm, ADAPTERS, PROMPTS, mix=mix)
+    tree.rounds = 0.03  # as of a number type of five bits
+    leaves, w = tree.leaves(GRID), np.array(GRID)
+    near = decisions = 0
+    for row, line in enumerate(leaves):
+        for leaf, weights in zip(line.tolist(), w, strict=True):
+            reply = tree.tokens(leaf)
+            each = []
+            for name in ADAPTERS:
+                lm.use(name)
+                each.append(
+                    lm.forward_reply(lm.encode(PROMPTS[row : row + 1]), torch.tensor([reply]), torch.ones(1, len(reply)).long())[0][0]
+                )
+            z = torch.stack(each).detach()  # [N, T, V]
+            room = 0.03 * z.abs().amax((0, 2))
+            if mix == "probabilities":
+                z = z.softmax(-1)
+                room = room * z.amax((0, 2))
+            best = torch.einsum("n,ntv->tv", torch.from_numpy(weights), z).topk(2).values
+            near += int((best[:, 0] - best[:, 1] < room * weights.sum()).sum())
+            decisions += len(reply)
+    ties = tree.near_ties(GRID)
+    assert (ties.decisions, ties.near) == (decisions, near) and 0 < near < decisions
+
+
+def test_near_ties_of_common_random_numbers():
+    """Every sample has decisions of its own; colder replies hang on rounding less often."""
+    shares = []
+    for temperature in (0.2, 5.0):
+        tree = PrefixTree(double("llama"), ADAPTERS, PROMPTS, samples=2, temperature=temperature)
+        tree.rounds = 0.03
+        ties = tree.near_ties([[0.2, 0.3, 0.5]])
+        assert ties.decisions == sum(len(tree.tokens(leaf)) for leaf in tree.leaves([0.2, 0.3, 0.5]).flatten())
+        shares.append(ties.share)
+    assert shares[1] < shares[0]  # what the noise decides, rounding does not
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@tiny.kinds("llama", "gpt2", "qwen2", "gemma")
+def test_the_bound_on_rounding_holds(kind, dtype):
+    """Of most leads, against double precision, even of random models, which round worse than trained ones; and it says something."""
+    lm = tiny.language_model(kind, adapters=1)
+    lm.use(ADAPTERS[0])
+    prompts = [f"w{i} w{(7 * i) % 50} w{(3 * i) % 50}" for i in range(24)]
+    reply = torch.tensor([[(5 * i + 11 * t) % 59 + 5 for t in range(8)] for i in range(24)])
+
+    def logits() -> torch.Tensor:
+        with torch.no_grad():
+            return lm.forward_reply(lm.encode(prompts), reply, torch.ones_like(reply))[0].double()
+
+    lm.model.double()
+    exact = logits()
+    two = exact.topk(2).indices
+    lm.model.to(dtype)
+    ours = logits()
+    error = (ours.gather(2, two).diff() - exact.gather(2, two).diff())[..., 0].abs()
+    share = error / (relative_rounding(lm) * ours.abs().amax(2))
+    assert (share < 1).double().mean() > 0.7 and share.median() > 0.05
+
+
 def test_missing_adapters_and_prompts():
     with pytest.raises(UserError, match="'warmth' is not loaded"):
         PrefixTree(double("llama"), ["empathy", "warmth"], PROMPTS)
@@ -291,5 +400,6 @@ def test_missing_adapters_and_prompts():
 def test_models_that_forget_are_refused(monkeypatch):
     lm = tiny.language_model("llama", adapters=3)
     monkeypatch.setattr(lm.base.config, "layer_types", ["full_attention", "sliding_attention"], raising=False)
+    monkeypatch.setattr(lm.base.config, "sliding_window", 4, raising=False)
     with pytest.raises(UserError, match=r"keep no tokens|look back on|cannot answer"):
         PrefixTree(lm, ADAPTERS, PROMPTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 from functools import cache
 
@@ -13,12 +14,13 @@ import torch
 from scipy import stats
 from tiny import PROMPTS
 
+from emorl_lite.base import sizes
 from emorl_lite.base.errors import UserError
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.exact_map import ExactMap, exact_map
 from emorl_lite.exact.optimum import best_weights, exact_search
-from emorl_lite.exact.overlay import overlay
+from emorl_lite.exact.overlay import overlay, overlay_estimate
 from emorl_lite.exact.scored_map import scored_map
 from emorl_lite.search.evaluation import ReplyScores, TreeEvaluation
 from emorl_lite.search.grid import full_grid, hierarchical_grid_search
@@ -132,6 +134,28 @@ def test_a_search_cut_short_gives_a_bound():
     assert warm.value == pytest.approx(whole.value) and warm.branches <= whole.branches
 
 
+def test_branches_that_do_not_fit_end_the_search_with_a_bound():
+    scored = made(4)
+    whole, short = best_weights(scored), best_weights(scored, memory=0)
+    assert short.branches < whole.branches and short.value <= whole.value + 1e-12 <= short.bound + 2e-12
+
+
+@pytest.mark.parametrize("d", [3, 4])
+def test_the_optimum_does_not_depend_on_blocks(d, monkeypatch):
+    scored, w = made(d), weights(d)
+    whole, means = best_weights(scored), scored.means(w)
+    monkeypatch.setattr(sizes, "BLOCK", 5000)
+    found = best_weights(scored)
+    assert (found.weights, found.value, found.bound, found.branches) == (whole.weights, whole.value, whole.bound, whole.branches)
+    assert np.array_equal(scored.means(w), means)
+
+
+def test_a_start_from_few_regions_ends_at_the_same_value(monkeypatch):
+    whole = best_weights(made(3))
+    monkeypatch.setattr(sys.modules[best_weights.__module__], "STARTS", 10)
+    assert best_weights(made(3)).value == pytest.approx(whole.value)
+
+
 def test_exact_search_is_a_result_like_any_other():
     result, found = exact_search(made(3)), best_weights(made(3))
     assert result.best == found.weights and result.listed == result.evaluated == 1
@@ -168,6 +192,20 @@ def test_an_overlay_is_every_look_up(d):
     assert overlay(scored, [1]).achievable == pytest.approx(np.unique(scored.scores[scored.map.indices[1]], axis=0))
     front = cells.scores[cells.pareto]
     assert not any((other >= mine).all() and (other > mine).any() for mine in front for other in cells.scores)
+
+
+@pytest.mark.parametrize("rows", [[0], [0, 1], [0, 1, 2, 3]])
+@pytest.mark.parametrize("d", [2, 3])
+def test_the_cells_of_an_overlay_are_known_before(d, rows, monkeypatch):
+    scored = made(d)
+    cells, expected = overlay(scored, rows), overlay_estimate(scored, rows)
+    assert 0.9 * expected.rows <= len(cells.outlines) <= expected.rows and expected.of == "cells"
+    assert all(outline.nbytes <= expected.bytes / expected.rows for outline in cells.outlines)
+    with pytest.raises(UserError, match=rf"overlay of {len(rows)} rows: up to {expected.rows:,} cells, .* take fewer rows"):
+        overlay(scored, rows, memory=expected.bytes - 1)
+    monkeypatch.setattr(sizes, "BLOCK", 1000)
+    again = overlay(scored, rows)
+    assert np.array_equal(again.scores, cells.scores) and np.array_equal(again.weights, cells.weights)
 
 
 def test_any_utility_on_an_overlay():

@@ -26,9 +26,9 @@ class Estimate:
         return f"{self.rows:,} {self.of}, {shown_bytes(self.bytes)}{time}"
 
 
-def blocks(n: int, bytes_each: float, room: float = BLOCK) -> Iterator[slice]:
-    """Consecutive slices of n items, each of as many as fit into `room` bytes, one at least."""
-    size = max(1, int(room // max(bytes_each, 1)))
+def blocks(n: int, bytes_each: float, room: float | None = None) -> Iterator[slice]:
+    """Consecutive slices of n items, each of as many as fit into `room` bytes (BLOCK by default), one at least."""
+    size = max(1, int((BLOCK if room is None else room) // max(bytes_each, 1)))
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
 

@@ -6,12 +6,14 @@ decoding each weight vector on its own.
 
 Of every prefix the tree keeps the tokens that can win for SOME non-negative weights: token v is left out if another one has more from
 every adapter, z_a,i > z_v,i for all i, because then w.z_a > w.z_v for every w. A dozen of thousands remain, so that a prefix that has
-been read once is decided for any further weights without the model.
+been read once is decided for any further weights without the model. (More by less than rounding leaves a token in, so that the lead of
+the best word over the second is known wherever it is that small.)
 Shapes: B prompts, S samples, W weight vectors, N adapters, R prefixes, V words, T reply tokens.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,16 +23,29 @@ from torch import Tensor
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import Mix
+from emorl_lite.base.sizes import BLOCK, Estimate, blocks, shown_bytes
+from emorl_lite.base.texts import check_texts
 from emorl_lite.base.weights import weight_rows
 from emorl_lite.ensemble.ragged import Ragged, first_best
-from emorl_lite.ensemble.tree_model import TreeModel
-from emorl_lite.lm.devices import cpu_double
+from emorl_lite.ensemble.rounding import NearTies, relative_rounding, type_name
+from emorl_lite.ensemble.tree_cache import GROWTH
+from emorl_lite.ensemble.tree_model import MEMORY, TreeModel
 from emorl_lite.lm.examination import check_mixable
 from emorl_lite.lm.forward import check_adapters
 from emorl_lite.lm.model import LanguageModel
 
 PASS_ROWS = 32
 """Most prefixes in one forward pass: more are no faster per prefix, and need more memory at a time."""
+USUAL_CANDIDATES = 16
+"""Words that can win at a prefix, before any has been read: 14 to 15 in the models of the tests, 13 in the reference run."""
+NODE_BYTES = 200
+"""Of a prefix in the dictionary of children: its key, its number and their places."""
+PAIR_BYTES = 200
+"""Of a reply on its way through the tree: its weights and what is chosen by them, times a few for copies."""
+
+
+ARRAYS = ("_parent", "_token", "_depth", "_root", "_slot", "_candidate_list", "_rounding")
+"""What is known of every node, by its number."""
 
 
 class _RowsFullError(Exception):
@@ -48,11 +63,13 @@ class PrefixTree:
     sampled at `temperature` with common random numbers: token = argmax_v (w.z_v / temperature + g_v), where the Gumbel noise g depends on
     seed, prompt, sample and position alone. So each reply is a fair sample of its weights' policy, and two weights differ only where
     their policies do.
-    `max_rows`: the most cache rows (one token for all adapters) kept at a time; work that needs more is done part by part, and reads
-    again what it had to drop. The tree belongs to the adapters as they were when it was made.
+    `memory`: the bytes that the tree is meant to keep to, half of them for cache rows (2 GiB by default). `max_rows`: instead, the most
+    cache rows (one token for all adapters) kept at a time. Work that needs more is done part by part, and reads again what it had to
+    drop. The tree belongs to the adapters as they were when it was made.
 
     Exact up to rounding: an adapter's logits are mixed in double precision, EnsembleLM mixes hidden states in the model's own. With a
-    float32 model they differ within about 1e-6 of a tie; with bfloat16, where logits have three digits, in a few per cent of replies.
+    float32 model they differ within about 1e-6 of a tie; with bfloat16, where logits have three digits, in a few per cent of replies
+    (`near_ties` says how many choices are that near).
 
     Raises UserError for no prompts, unsuitable adapters, options out of range, or a `max_rows` too small for one reply.
     """
@@ -68,6 +85,7 @@ class PrefixTree:
         temperature: float = 1.0,
         seed: int = 0,
         max_rows: int | None = None,
+        memory: int = MEMORY,
     ):
         if mix not in ("hidden", "logits", "probabilities"):
             raise UserError(f"mix {mix!r}: choose hidden (the same as logits) or probabilities")
@@ -82,15 +100,20 @@ class PrefixTree:
         if seed < 0:
             raise UserError(f"seed: expected 0 or more, got {seed}")
         limit = lm.config.max_new_tokens if max_new_tokens is None else max_new_tokens
+        prompts = check_texts(prompts, "prompt")
         self.model = TreeModel(lm, adapters, prompts, max_rows)
         longest = 1 if lm.seq2seq else int(self.model.prompt_tokens.max())
         self.model.check_window(longest + limit)
         self.model.examine(longest + limit)
         if not 1 <= limit <= lm.context - longest + lm.seq2seq:
             raise UserError(f"max_new_tokens {limit}: the model reads {lm.context} tokens, {longest} of them a prompt's")
-        self.lm, self.prompts, self.adapters = lm, list(prompts), list(adapters)
+        self.lm, self.prompts, self.adapters = lm, prompts, list(adapters)
         self.mix, self.samples, self.temperature, self.seed = mix, samples, temperature, seed
-        self.max_new_tokens, self.max_rows = limit, self.model.cache.max_rows
+        if max_rows is None:
+            self.model.cache.max_rows = max(1, memory // 2 // self.model.row_bytes)
+        self.max_new_tokens, self.max_rows, self.memory = limit, self.model.cache.max_rows, memory
+        self.rounds = relative_rounding(lm, single=bool(samples) or mix == "probabilities")
+        self._seconds = 0.0
         self.rows_read = self.rows_read_again = 0
         self.words = lm.base.get_output_embeddings().weight.shape[0]  # a head may be wider than the tokenizer
         self.peak_rows = 0
@@ -103,6 +126,7 @@ class PrefixTree:
         self._prompt_rows: dict[int, np.ndarray] = {}  # cache rows of each prompt's tokens
         self._candidates = Ragged(len(self.adapters) + bool(samples))
         self._candidate_list = np.full(roots, -1)  # of a node among the candidates; -1: not read
+        self._rounding = np.full(roots, -1.0)  # what rounding moves a lead by at a node; -1: never read
 
     # -- replies
 
@@ -120,15 +144,34 @@ class PrefixTree:
         """
         w = weight_rows(weights, len(self.adapters))
         roots = len(self._roots())
+        leaves = np.empty((roots, len(w)), dtype=np.int64)
+        for part in blocks(len(w), roots * PAIR_BYTES):
+            leaves[:, part] = self._leaves(w[part]).reshape(roots, -1)
+        return leaves
+
+    def _leaves(self, w: np.ndarray) -> np.ndarray:
+        """The same of checked weights, [B * S * W]."""
         nodes = np.repeat(self._roots(), len(w))
-        pair_weights = self.with_noise(np.tile(w, (roots, 1)))
+        pair_weights = self.with_noise(np.tile(w, (len(self._roots()), 1)))
 
         def step(pairs: np.ndarray) -> np.ndarray:
             nodes[pairs] = self.children(nodes[pairs], self.choose(nodes[pairs], pair_weights[pairs]))
             return pairs[~self.is_leaf(nodes[pairs])]
 
         self.run(np.arange(len(nodes)), lambda pairs: nodes[pairs], step)
-        return nodes.reshape(roots, len(w))
+        return nodes
+
+    def near_ties(self, weights: Any) -> NearTies:
+        """How many choices of a word, one a prefix and weight vector ([W, N] or [N]), hang on rounding. Decodes them as `leaves` does."""
+        w = weight_rows(weights, len(self.adapters))
+        nodes, which = self.leaves(w).flatten(), np.tile(np.arange(len(w)), len(self._roots()))
+        decisions = near = 0
+        while len(nodes):
+            parents = self._parent[nodes]
+            near += int((self.leads(parents, self._token[nodes], self.with_noise(w[which])) < 1).sum())
+            decisions += len(nodes)
+            nodes, which = parents[self._depth[parents] > 0], which[self._depth[parents] > 0]
+        return NearTies(type_name(self.lm), decisions, near)
 
     def texts(self, leaves: Sequence[int] | np.ndarray) -> list[str]:
         """The replies that end at these leaves; one without end carries the UNFINISHED mark."""
@@ -165,7 +208,7 @@ class PrefixTree:
 
         All items start at roots. Where the cache has no room for all, they are taken part by part.
         """
-        pending = [items] if len(items) else []
+        pending, started = [items] if len(items) else [], time.perf_counter()
         with self.model.reading():
             while pending:
                 items = pending.pop()
@@ -179,7 +222,8 @@ class PrefixTree:
                         pending.append(items[~first])
                         items = items[first]
                     elif not self._have_read(nodes):  # alone, in an empty cache
-                        raise UserError(f"max_rows {self.max_rows}: too few for a single reply")
+                        raise UserError(f"max_rows {self.max_rows}: too few for a single reply ({shown_bytes(self.model.row_bytes)} each)")
+        self._seconds += time.perf_counter() - started
 
     def _have_read(self, nodes: np.ndarray) -> bool:
         """Read nodes of one depth that have not been read. If the cache is too full for them all, it is emptied."""
@@ -202,7 +246,23 @@ class PrefixTree:
     def candidates(self, node: int) -> tuple[np.ndarray, np.ndarray]:
         """The tokens [c] that can win at a node, and their scores [c, N] (with the noise in a last column, if there are samples)."""
         entry = self._candidates.of(int(self._candidate_list[node]))
-        return self._candidates.tokens[entry], self._candidates.scores[entry]
+        return self._candidates.tokens[entry], self._candidates.scores[entry].astype(np.float64)
+
+    def leads(self, nodes: np.ndarray, tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """By how much these tokens [n] lead over the best other one at nodes [n], under weights [n, N], in units of rounding.
+
+        Below 1 rounding may give the next word to another one; inf where no other word comes near, negative where another one leads.
+        """
+        leads = np.full(len(nodes), np.inf)
+        for part in self._candidates.parts(self._candidate_list[nodes]):
+            owner, entry = self._candidates.entries(self._candidate_list[nodes[part]])
+            scores = (self._candidates.scores[entry] * weights[part][owner]).sum(1)
+            chosen = self._candidates.tokens[entry] == tokens[part][owner]
+            starts = np.searchsorted(owner, np.arange(len(nodes[part])))
+            leads[part] = np.maximum.reduceat(np.where(chosen, scores, -np.inf), starts)
+            leads[part] -= np.maximum.reduceat(np.where(chosen, -np.inf, scores), starts)
+        room = self._rounding[nodes] * weights[:, : len(self.adapters)].sum(1)
+        return leads / np.maximum(room, np.finfo(float).tiny)
 
     def with_noise(self, weights: np.ndarray) -> np.ndarray:
         """Weights [n, N] with the noise's own weight of 1 in a last column, if there are samples."""
@@ -229,10 +289,10 @@ class PrefixTree:
         self._nodes += len(keys)
         if self._nodes > len(self._parent):
             padding = max(self._nodes, 2 * len(self._parent)) - len(self._parent)
-            for name in ("_parent", "_token", "_depth", "_root", "_slot", "_candidate_list"):
+            for name in ARRAYS:
                 setattr(self, name, np.pad(getattr(self, name), (0, padding)))
         self._parent[nodes], self._token[nodes], self._depth[nodes] = parents, tokens, self._depth[parents] + 1
-        self._root[nodes], self._slot[nodes], self._candidate_list[nodes] = self._root[parents], 0, -1
+        self._root[nodes], self._slot[nodes], self._candidate_list[nodes], self._rounding[nodes] = self._root[parents], 0, -1, -1
         self._children.update(zip(keys.tolist(), nodes.tolist(), strict=True))
 
     def _read_prompts(self, prompts: np.ndarray) -> Tensor:
@@ -264,11 +324,11 @@ class PrefixTree:
             which = self.prompt_of(part)
             positions = self.model.prompt_tokens[which] + depth - 1
             hidden = self.model.read_tokens(which, self._token[part], positions, self._paths(part, depth), rows)
+            again = int((self._rounding[part] >= 0).sum())
+            self.rows_read += len(part) - again
+            self.rows_read_again += again
             if keep:
-                self.rows_read += len(part)
                 self._add_candidates(part, hidden)
-            else:
-                self.rows_read_again += len(part)
 
     def _paths(self, nodes: np.ndarray, depth: int) -> np.ndarray:
         """Cache rows of whole prefixes [R, L], 0 before shorter prompts."""
@@ -296,16 +356,68 @@ class PrefixTree:
         self._prompt_rows.clear()
         self._slot[: self._nodes] = 0
 
+    # -- memory
+
+    def keep_to(self, room: int) -> None:
+        """Before other prompts: drop the cache rows if they fill half of theirs, and what is known of prefixes if it is more than `room`.
+
+        What is asked for again is read again; replies and their numbers stay.
+        """
+        if self.model.cache.used > self.max_rows // 2:
+            self._drop_rows()
+        if self.kept_bytes > room:
+            self._drop_rows()
+            self._candidates = Ragged(len(self.adapters) + bool(self.samples))
+            self._candidate_list[: self._nodes] = -1
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of what is kept of all prefixes, cache rows aside: numbers, candidates and their scores."""
+        arrays = sum(getattr(self, name).nbytes for name in ARRAYS)
+        return self._candidates.nbytes + arrays + NODE_BYTES * len(self._children)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of the cache rows, room to grow included."""
+        return self.model.cache.capacity * self.model.row_bytes
+
+    def estimate(self, points: int) -> Estimate:
+        """What decoding this many more weight vectors takes at most, if no two of their replies begin alike: rows, bytes, seconds.
+
+        Bytes by the candidates of a prefix so far, seconds by the time of a row so far (None before there is one).
+        """
+        replies = len(self._roots()) * points
+        rows = (0 if self._prompt_rows else self._prompt_tokens()) + replies * (self.max_new_tokens - 1)
+        lists = self._candidates.lists
+        of_prefix = self._candidates.nbytes / lists if lists else USUAL_CANDIDATES * (4 + 8 * (len(self.adapters) + bool(self.samples)))
+        nodes = replies * self.max_new_tokens
+        kept = self.kept_bytes + nodes * (NODE_BYTES + 2 * 8 * len(ARRAYS)) + 1.25 * (nodes + len(self._roots())) * of_prefix
+        cache = min(self.model.cache.used + rows, self.max_rows + 1) * GROWTH * self.model.row_bytes
+        pairs = max(BLOCK, len(self._roots()) * PAIR_BYTES)
+        read = self.rows_read + self.rows_read_again
+        return Estimate(rows, "rows", int(kept + cache + pairs), self._seconds / read * rows if read else None)
+
+    def _prompt_tokens(self) -> int:
+        return len(self.prompts) if self.lm.seq2seq else int(self.model.prompt_tokens.sum())
+
+    def __repr__(self) -> str:
+        size = shown_bytes(self.kept_bytes + self.row_bytes)
+        return f"PrefixTree of {len(self.prompts)} prompts and {len(self.adapters)} adapters: {self.rows_read:,} prefixes read, {size}"
+
     def _add_candidates(self, nodes: np.ndarray, hidden: Tensor) -> None:
         """Decide which tokens can win at these nodes, from their hidden states [R, N, d]."""
         scores = self.model.logits(hidden)
+        room = self.rounds * torch.linalg.vector_norm(scores, torch.inf, dim=(1, 2)).float()  # [R]
         if self.mix == "probabilities":
             scores = scores.softmax(-1, dtype=torch.float32)
+            room = room * scores.amax((1, 2))  # dp = p (1 - p) dz, of the largest p
         if self.samples:
             noise = np.stack([self._noise(self._root[node], self._depth[node], scores.shape[-1]) for node in nodes])
             noise_scores = torch.as_tensor(noise, device=scores.device, dtype=torch.float32)
             scores = torch.cat([scores.float() / self.temperature, noise_scores[:, None]], 1)
-        self._candidate_list[nodes] = self._candidates.append(*not_dominated(scores))
+            room = room / self.temperature
+        self._rounding[nodes] = room.cpu().numpy()
+        self._candidate_list[nodes] = self._candidates.append(*not_dominated(scores, room))
 
     def _noise(self, root: int, position: int, words: int) -> np.ndarray:
         """Gumbel noise [V] that depends on seed, prompt, sample and position, not on what was decoded before or beside it."""
@@ -317,16 +429,19 @@ def _batches(nodes: np.ndarray) -> list[np.ndarray]:
     return np.array_split(nodes, -(-len(nodes) // PASS_ROWS)) if len(nodes) else []
 
 
-def not_dominated(scores: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def not_dominated(scores: Tensor, room: Tensor | float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The words of R rows that could win for some non-negative weights, from their scores [R, N, V].
 
-    Returns counts [R], tokens [C] row after row in the vocabulary's order, and their scores [C, N] in double precision. Words are
-    compared with a few strong ones only, so some that can never win may remain; none that can is left out.
+    `room` [R]: a word stays, too, that no other one beats by more than this from every adapter.
+    Returns counts [R], tokens [C] row after row in the vocabulary's order, and their scores [C, N]. Words are compared with a few strong
+    ones only, so some that can never win may remain; none that can is left out.
     """
     leaders = torch.cat([scores.mean(1).argmax(-1, keepdim=True), scores.argmax(-1)], 1)  # [R, 1 + N]
     best = scores.gather(2, leaders[:, None, :].expand(-1, scores.shape[1], -1))  # [R, N, 1 + N]
-    row, token = (scores >= best[:, :, :1]).any(1).nonzero(as_tuple=True)
+    least = best - torch.as_tensor(room, device=scores.device).to(scores.dtype).expand(len(scores))[:, None, None]
+    row, token = (scores >= least[:, :, :1]).any(1).nonzero(as_tuple=True)
     candidates = scores[row, :, token]  # [C, N]
-    undominated = (candidates[:, :, None] >= best[row, :, 1:]).any(1).all(1)
+    undominated = (candidates[:, :, None] >= least[row, :, 1:]).any(1).all(1)
     counts = torch.bincount(row[undominated], minlength=len(scores))
-    return counts.cpu().numpy(), token[undominated].cpu().numpy(), cpu_double(candidates[undominated]).numpy()
+    kept = candidates[undominated].cpu()
+    return counts.cpu().numpy(), token[undominated].cpu().numpy(), (kept.float() if kept.dtype.itemsize == 2 else kept).numpy()

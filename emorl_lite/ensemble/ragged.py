@@ -14,22 +14,31 @@ class Ragged:
     """Growing lists of (token, scores [N]); list number p is `tokens[of(p)]`, `scores[of(p)]`."""
 
     def __init__(self, width: int):
-        self.tokens = np.empty(0, dtype=np.int64)
+        self.tokens = np.empty(0, dtype=np.int32)
         self.scores = np.empty((0, width))
         self.start = np.zeros(1, dtype=np.int64)  # list p is start[p] .. start[p + 1]
         self.lists = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays, room to grow included."""
+        return self.tokens.nbytes + self.scores.nbytes + self.start.nbytes
 
     def append(self, counts: np.ndarray, tokens: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Add lists of these lengths; returns their numbers."""
         used, total = int(self.start[self.lists]), int(self.start[self.lists]) + len(tokens)
         if total > len(self.tokens):
+            if not used:
+                self.scores = self.scores.astype(scores.dtype)  # in which they were computed: what is more says nothing more
             room = max(total, len(self.tokens) * 5 // 4)
             self.tokens = _resized(self.tokens, used, room)
             self.scores = _resized(self.scores, used, room)
         self.tokens[used:total], self.scores[used:total] = tokens, scores
         numbers = np.arange(self.lists, self.lists + len(counts))
-        self.start = np.concatenate([self.start[: self.lists + 1], used + np.cumsum(counts)])
+        if self.lists + len(counts) >= len(self.start):
+            self.start = _resized(self.start, self.lists + 1, max(self.lists + len(counts) + 1, len(self.start) * 5 // 4))
         self.lists += len(counts)
+        self.start[numbers + 1] = used + np.cumsum(counts)
         return numbers
 
     def of(self, number: int) -> slice:

@@ -10,25 +10,35 @@ Its kin: minimum error rate training (Och 2003; for lattices Macherey et al. 200
 hypotheses, here the envelope is over the decisions of greedy decoding. Linear support (Cheng 1988, for POMDPs; Roijers et al. 2015, for
 several objectives) also asks only the corners of a region and stops where they agree; convex hull value iteration (Barrett and Narayanan
 2008) also solves for all weights at once, by values instead of decisions.
+
+What rounding leaves open: every choice of a word, by a prefix and a piece, has a lead over the second best word at the piece's middle (the
+mean of its vertices). Where that is less than rounding moves it (`ensemble/rounding.py`), other kernels, batches or number types may choose
+another word there; the map says how often, and on what share of the weights some choice on the way is so near.
 Shapes: B prompts, S samples, d objectives, G regions, n weight vectors, c tokens, m vertices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.sizes import Estimate, blocks, shown_bytes
 from emorl_lite.base.weights import weight_rows
 from emorl_lite.ensemble.prefix_tree import PrefixTree
+from emorl_lite.ensemble.rounding import NearTies, shown_share, type_name
 from emorl_lite.exact.polytopes import TOLERANCE, Piece, scaled, simplex
 
 TOGETHER = 16
 """Prompts decoded side by side: enough to fill the forward passes, few enough to keep their prefixes in memory."""
+REGION_BYTES = 350
+"""Of a region, its piece aside: the object and its fields."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,13 @@ class Region:
     piece: Piece
     tokens: int = 0
     """Length of the reply in tokens."""
+    lead: float = np.inf
+    """Smallest lead of a word over the second best on the way to the reply, in units of rounding: below 1 rounding may change the reply."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return self.piece.nbytes + REGION_BYTES + len(self.reply)
 
 
 @dataclass
@@ -55,27 +72,37 @@ class ExactMap:
     """Whether the replies are sampled (with common random numbers) and not greedy: then weights must sum to 1."""
     rows_read: int = 0
     """Distinct prefixes that needed a forward pass."""
+    ties: NearTies = field(default_factory=NearTies)
+    """How many choices of a word hang on rounding; one is a prefix and a piece of the simplex that goes on with one word."""
     indices: list[np.ndarray] = field(init=False, repr=False)
     """Of each row (prompt and sample) its regions' positions in `regions`."""
 
     def __post_init__(self) -> None:
         rows = np.array([region.row for region in self.regions], dtype=np.int64)
-        self.indices = [np.flatnonzero(rows == row) for row in range(len(self.prompts) * self.samples)]
-        facets = [region.piece.facets for region in self.regions]
-        self._facets = np.concatenate(facets)
-        self._start = np.cumsum([0, *map(len, facets)])[:-1]
+        by_row, places = np.argsort(rows, kind="stable"), np.arange(len(self.prompts) * self.samples + 1)
+        self.indices = np.split(by_row, np.searchsorted(rows[by_row], places))[1:-1]
+        self._facets = [self._stacked(indices) for indices in self.indices]
+
+    def _stacked(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The facets [F, d] of these regions, and where in them each region's begin."""
+        facets = [self.regions[i].piece.facets for i in indices]
+        return np.concatenate(facets or [np.empty((0, len(self.objectives)))]), np.cumsum([0, *map(len, facets)])[:-1]
 
     def of(self, row: int) -> list[Region]:
         """The regions of one prompt (and sample)."""
         return [self.regions[i] for i in self.indices[row]]
 
-    def touching(self, vertices: np.ndarray) -> np.ndarray:
-        """Which regions could meet a piece with these vertices [m, d], [G]: none of their facets has all of them on its outside.
+    def touching(self, vertices: np.ndarray, rows: Iterable[int]) -> dict[int, np.ndarray]:
+        """Of each of these rows the regions that could meet a piece with these vertices [m, d].
 
-        A superset of those that do.
+        Those of which no facet has all vertices on its outside: a superset of those that do.
         """
-        highest = (vertices @ self._facets.T).max(0)  # [F]
-        return np.asarray(np.minimum.reduceat(highest, self._start) > TOLERANCE)
+        found = {}
+        for row in rows:
+            facets, starts = self._facets[row]
+            highest = np.maximum.reduce([(vertices[part] @ facets.T).max(0) for part in blocks(len(vertices), facets.nbytes)])  # [F]
+            found[row] = self.indices[row][np.minimum.reduceat(highest, starts) > TOLERANCE]
+        return found
 
     def locate(self, weights: Any) -> np.ndarray:
         """Which region (its index in `regions`) each weight vector falls into, [n, B * S]; -1 in a hole (`check_map`).
@@ -86,13 +113,15 @@ class ExactMap:
         """
         w = self._on_simplex(weights)
         located = np.full((len(w), len(self.indices)), -1)
-        for start in range(0, len(w), 2048):
-            part = slice(start, start + 2048)
-            inside = np.minimum.reduceat(w[part] @ self._facets.T, self._start, axis=1)  # [n, G]: distance from the nearest facet
-            for row, indices in enumerate(self.indices):
-                deepest = indices[inside[:, indices].argmax(1)]
+        for row, indices in enumerate(self.indices):
+            if not len(indices):
+                continue
+            facets, starts = self._facets[row]
+            for part in blocks(len(w), 8 * (len(facets) + len(indices))):  # by memory: one prompt may have thousands of regions
+                inside = np.minimum.reduceat(w[part] @ facets.T, starts, axis=1)  # [n, G]: distance from the nearest facet
+                deepest = inside.argmax(1)
                 contained = inside[np.arange(len(deepest)), deepest] >= -10 * TOLERANCE
-                located[part, row] = np.where(contained, deepest, -1)
+                located[part, row] = np.where(contained, indices[deepest], -1)
         return located
 
     def replies(self, weights: Any) -> list[list[str | None]]:
@@ -124,6 +153,27 @@ class ExactMap:
         )
         return table.sort_values(["prompt", "sample", "share"], ascending=[True, True, False], ignore_index=True)
 
+    @property
+    def at_risk(self) -> float:
+        """Share of the weights, the mean over prompts (and samples), on whose way to a reply some choice of a word hangs on rounding."""
+        return sum(region.piece.measure for region in self.regions if region.lead < 1) / max(len(self.indices), 1)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the regions and of what finds them."""
+        return sum(region.nbytes for region in self.regions) + sum(facets.nbytes + starts.nbytes for facets, starts in self._facets)
+
+    def summary(self) -> str:
+        """In two sentences: how large the map is, and what rounding leaves open."""
+        what = f"{len(self.prompts)} prompts, {len(self.objectives)} objectives"
+        size = f"{len(self.regions):,} regions of {what}, {self.rows_read:,} prefixes read, {shown_bytes(self.nbytes)}"
+        if not self.ties.decisions:
+            return f"{size}."
+        return f"{size}. {self.ties}, on the way to {shown_share(self.at_risk)} of the weights' replies."
+
+    def __repr__(self) -> str:
+        return f"ExactMap: {self.summary()}"
+
     def _on_simplex(self, weights: Any) -> np.ndarray:
         w = weight_rows(weights, len(self.objectives))
         size = w.sum(1, keepdims=True)
@@ -134,64 +184,127 @@ class ExactMap:
         return np.asarray(w / size)
 
 
-def exact_map(tree: PrefixTree) -> ExactMap:
+def exact_map(tree: PrefixTree, progress: bool = False) -> ExactMap:
     """The map of all prompts (and samples) of a tree, over the simplex of its adapters' weights, in the tree's order of adapters.
 
     Regions cover the simplex, do not overlap, and agree with decoding point by point but for weights closer to a border than rounding
     (about 1e-6 for a float32 model; see PrefixTree for others).
+    `progress`: a bar of the prompts, with how many regions and bytes there will be.
 
-    Raises UserError as the tree does, and if the regions should not fit together (`check_map`).
+    It keeps to the tree's `memory`: half for cache rows, the other half for regions and what is known of prefixes. What is known of
+    prefixes is dropped between prompts if it takes too much room.
+    Raises UserError as the tree does, with an estimate if the regions alone do not fit, and if they should not fit together (`check_map`).
     """
-    builder = _Builder(tree)
     before, samples = tree.rows_read, max(1, tree.samples)
-    for start in range(0, len(tree.prompts) * samples, TOGETHER):
-        builder.follow(np.arange(start, min(start + TOGETHER, len(tree.prompts) * samples)))
-    regions = sorted(builder.regions(), key=lambda region: region.row)
-    exact = ExactMap(list(tree.adapters), tree.prompts, regions, samples, tree.samples > 0, tree.rows_read - before)
+    rows = np.arange(len(tree.prompts) * samples)
+    regions: list[Region] = []
+    ties, size = NearTies(type_name(tree.lm)), 0
+    with tqdm(total=len(rows), desc="exact map", unit=" prompts", disable=not progress) as bar:
+        for part in blocks(len(rows), 1, TOGETHER):
+            builder = _Builder(tree)
+            builder.follow(rows[part])
+            found = builder.regions()
+            regions += found
+            size += sum(region.nbytes for region in found)
+            ties = NearTies(ties.dtype, ties.decisions + builder.decisions, ties.near + builder.near)
+            _check_room(tree, size, part.stop / len(rows), len(regions))
+            bar.update(part.stop - part.start)
+            bar.set_postfix_str(f"about {_whole(len(regions), size + tree.kept_bytes, part.stop / len(rows))} in all")
+    exact = ExactMap(list(tree.adapters), tree.prompts, regions, samples, tree.samples > 0, tree.rows_read - before, ties)
     check_map(exact)
     return exact
 
 
+def map_estimate(tree: PrefixTree, pilot: int = 4) -> Estimate:
+    """What the exact map of a tree will take, by that of its first `pilot` prompts: regions, bytes (cache rows included), seconds.
+
+    The tree keeps what was read, so that the map does not read it again.
+    """
+    samples, started = max(1, tree.samples), time.perf_counter()
+    pilot = min(pilot, len(tree.prompts))
+    builder = _Builder(tree)
+    builder.follow(np.arange(pilot * samples))
+    regions, done = builder.regions(), pilot / len(tree.prompts)
+    whole = _whole(len(regions), sum(region.nbytes for region in regions) + tree.kept_bytes, done)
+    cache = min(tree.row_bytes * min(TOGETHER, len(tree.prompts)) / pilot, tree.memory / 2)
+    return Estimate(whole.rows, whole.of, int(whole.bytes + cache), (time.perf_counter() - started) / done)
+
+
+def _whole(regions: int, size: int, done: float) -> Estimate:
+    """What all prompts will have, by those that are done."""
+    return Estimate(round(regions / done), "regions", round(size / done))
+
+
+def _check_room(tree: PrefixTree, size: int, done: float, regions: int) -> None:
+    """Keep to the tree's memory with regions of this size; raise UserError where that cannot be."""
+    room = tree.memory // 2
+    tree.keep_to(room - size)
+    if (needed := size + tree.kept_bytes) > room and done < 1:
+        whole = _whole(regions, needed, done)
+        raise UserError(
+            f"exact map: {regions:,} regions of {done:.0%} of the prompts take {shown_bytes(needed)}, all about {shown_bytes(whole.bytes)},"
+            f" of {shown_bytes(room)} there are (half of the tree's memory): give more memory, or fewer prompts"
+        )
+
+
 class _Builder:
-    """Pieces of the simplex on their way from the roots of a tree to its leaves."""
+    """Pieces of the simplex on their way from some roots of a tree to its leaves."""
 
     def __init__(self, tree: PrefixTree):
         self.tree = tree
-        self.pieces: list[Piece] = []
+        self.pieces: dict[int, Piece] = {}  # of items still on their way, or ended
         self.nodes: list[int] = []
+        self.leads: list[float] = []  # the smallest so far
         self.ended: list[int] = []
+        self.decisions = self.near = 0
 
     def follow(self, roots: np.ndarray) -> None:
         """Split the simplex of each root until all replies have ended."""
-        items = self._add(roots, [simplex(len(self.tree.adapters))] * len(roots))
+        items = self._add(roots, [simplex(len(self.tree.adapters))] * len(roots), np.full(len(roots), np.inf))
         self.tree.run(items, lambda numbers: np.array([self.nodes[i] for i in numbers]), self._step)
 
-    def _add(self, nodes: np.ndarray, pieces: Sequence[Piece]) -> np.ndarray:
+    def _add(self, nodes: np.ndarray, pieces: Sequence[Piece], leads: np.ndarray) -> np.ndarray:
         items = np.arange(len(self.nodes), len(self.nodes) + len(nodes))
         self.nodes.extend(nodes.tolist())
-        self.pieces.extend(pieces)
+        self.leads.extend(leads.tolist())
+        self.pieces.update(zip(items.tolist(), pieces, strict=True))
         leaves = self.tree.is_leaf(nodes)
         self.ended.extend(items[leaves].tolist())
         return items[~leaves]
 
     def _step(self, items: np.ndarray) -> np.ndarray:
         """One more token: every piece goes on as a whole, or in parts."""
-        nodes, pieces = [self.nodes[i] for i in items], [self.pieces[i] for i in items]
-        branches = []
-        for node, piece, tokens in zip(nodes, pieces, _vertex_choices(self.tree, nodes, pieces), strict=True):
-            parts = {tokens[0]: piece} if (tokens == tokens[0]).all() else _split(self.tree, node, piece, tokens)
-            branches += [(node, token, part) for token, part in parts.items()]
-        children = self.tree.children(np.array([g[0] for g in branches]), np.array([g[1] for g in branches]))
-        return self._add(children, [part for _, _, part in branches])
+        nodes, pieces = [self.nodes[i] for i in items], [self.pieces.pop(i) for i in items.tolist()]
+        parents: list[int] = []
+        tokens: list[int] = []
+        parts: list[Piece] = []
+        before: list[float] = []
+        for item, node, piece, chosen in zip(items.tolist(), nodes, pieces, _vertex_choices(self.tree, nodes, pieces), strict=True):
+            own = {chosen[0]: piece} if (chosen == chosen[0]).all() else _split(self.tree, node, piece, chosen)
+            parents += [node] * len(own)
+            tokens += own.keys()
+            parts += own.values()
+            before += [self.leads[item]] * len(own)
+        leads = self._leads(np.array(parents), np.array(tokens), parts)
+        return self._add(self.tree.children(np.array(parents), np.array(tokens)), parts, np.minimum(before, leads))
+
+    def _leads(self, nodes: np.ndarray, tokens: np.ndarray, pieces: Sequence[Piece]) -> np.ndarray:
+        """By how much these tokens lead in the middle of their pieces, in units of rounding."""
+        middles = np.array([piece.vertices.mean(0) for piece in pieces])
+        leads = self.tree.leads(nodes, tokens, self.tree.with_noise(middles))
+        self.decisions += len(leads)
+        self.near += int((leads < 1).sum())
+        return leads
 
     def regions(self) -> list[Region]:
-        """One for each piece whose reply has ended."""
+        """One for each piece whose reply has ended, prompt after prompt."""
         nodes = np.array([self.nodes[i] for i in self.ended], dtype=np.int64)
         rows, texts = self.tree.root_of(nodes), self.tree.texts(nodes)
-        return [
-            Region(int(row), text, self.pieces[i], len(self.tree.tokens(int(node))))
+        found = [
+            Region(int(row), text, self.pieces[i], len(self.tree.tokens(int(node))), self.leads[i])
             for row, text, i, node in zip(rows, texts, self.ended, nodes, strict=True)
         ]
+        return sorted(found, key=lambda region: region.row)
 
 
 def _vertex_choices(tree: PrefixTree, nodes: list[int], pieces: list[Piece]) -> list[np.ndarray]:

@@ -16,9 +16,13 @@ import numpy as np
 import shapely
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.sizes import Estimate, blocks, shown_bytes
 from emorl_lite.exact.polytopes import TOLERANCE
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.search.pareto import non_dominated
+
+CELL_BYTES = 8000
+"""Of a cell while it is cut and looked up: its share of the lines, its outline as geometry and as array, scores."""
 
 Utility = Callable[[np.ndarray], np.ndarray]
 """Mean score vectors [n, K] -> how good they are [n]."""
@@ -57,10 +61,11 @@ class Overlay:
         return int(values.argmax())
 
 
-def overlay(scored: ScoredMap, rows: Sequence[int] | None = None) -> Overlay:
+def overlay(scored: ScoredMap, rows: Sequence[int] | None = None, memory: int = 2**31) -> Overlay:
     """Lay the regions of these prompts (and samples; all by default) over one another.
 
-    Cells thinner than the tolerance are left out. Raises UserError for no rows, or more than three objectives.
+    Cells thinner than the tolerance are left out. Raises UserError for no rows, more than three objectives, or more cells than fit into
+    `memory` bytes, with how many there may be (`overlay_estimate`).
     """
     exact = scored.map
     rows = list(range(len(exact.prompts) * exact.samples)) if rows is None else list(rows)
@@ -69,15 +74,51 @@ def overlay(scored: ScoredMap, rows: Sequence[int] | None = None) -> Overlay:
         raise UserError("overlay: no rows")
     if d > 3:
         raise UserError(f"overlay: for two or three objectives, this map has {d}; use best_weights for the optimum")
+    needed = overlay_estimate(scored, rows)
+    if needed.bytes > memory:
+        raise UserError(f"overlay of {len(rows)} rows: up to {needed}, above the {shown_bytes(memory)} there are: take fewer rows")
     outlines = _segments(scored, rows) if d == 2 else _faces(scored, rows)
     centres = np.array([outline.mean(0) if d == 2 else _inside(outline) for outline in outlines])
-    regions = exact.locate(centres)[:, rows]
-    valid = (regions >= 0).all(1)
+    valid, scores = np.empty(len(centres), dtype=bool), np.empty((len(centres), len(scored.names)))
+    for part in blocks(len(centres), 16 * len(exact.indices)):
+        regions = exact.locate(centres[part])[:, rows]
+        valid[part], scores[part] = (regions >= 0).all(1), scored.mean_scores(regions)
     measure = np.array([_share(outline) for outline in outlines])
-    scores = scored.scores[regions].mean(1)
     return Overlay(
         exact.objectives, scored.names, [outlines[i] for i in np.flatnonzero(valid)], centres[valid], measure[valid], scores[valid]
     )
+
+
+def overlay_estimate(scored: ScoredMap, rows: Sequence[int]) -> Estimate:
+    """Cells that the overlay of these rows has at most, and the bytes they take, before they are cut.
+
+    Two objectives: one more than border points. Three: laying a second set of faces over the first adds as many as it has itself, and one
+    for each crossing of their borders; where borders meet or run together, crossings are counted more than once.
+    """
+    regions = sum(len(scored.map.indices[row]) for row in rows)
+    cells = regions - len(rows) + 1
+    if len(scored.map.objectives) == 3 and len(rows) > 1:
+        cells += _crossings([_borders(scored, row) for row in rows])
+    return Estimate(cells, "cells", cells * CELL_BYTES)
+
+
+def _borders(scored: ScoredMap, row: int) -> list[shapely.LineString]:
+    """The borders between one row's regions, as straight pieces; those of the whole simplex left out."""
+    rings = [shapely.LinearRing(region.piece.outline[:, 1:]) for region in scored.map.of(row)]
+    inside = shapely.unary_union(rings).difference(shapely.Polygon([(0, 0), (1, 0), (0, 1)]).exterior.buffer(10 * TOLERANCE))
+    ends = [np.asarray(part.coords) for part in shapely.get_parts(inside) if not part.is_empty]
+    return [shapely.LineString(two) for line in ends for two in pairwise(line)]
+
+
+def _crossings(borders: Sequence[Sequence[shapely.LineString]]) -> int:
+    """How many pairs of pieces of different rows meet."""
+    pieces = np.array([piece for row in borders for piece in row], dtype=object)
+    owner = np.repeat(np.arange(len(borders)), [len(row) for row in borders])
+    tree, total = shapely.STRtree(pieces), 0
+    for part in blocks(len(pieces), 16 * 1000):
+        one, other = tree.query(pieces[part], predicate="intersects")
+        total += int((owner[part][one] < owner[other]).sum())
+    return total
 
 
 def _segments(scored: ScoredMap, rows: Sequence[int]) -> list[np.ndarray]:

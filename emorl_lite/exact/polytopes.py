@@ -17,6 +17,8 @@ from scipy.spatial import ConvexHull, QhullError
 
 TOLERANCE = 1e-9
 """Lengths in weight space: a piece that is no thicker is dropped, a cut that would take no more is not made."""
+PIECE_BYTES = 800
+"""Of a piece's objects, whatever is in its arrays."""
 ON = 1e-12
 """A vertex this close to a border lies on it: rounding, and far below any thickness, so that near borders stay apart."""
 
@@ -68,6 +70,11 @@ class Piece:
         edge = (shared.astype(np.float32) @ incidence.T == shared.sum(1)[:, None]).sum(1) == 2
         return a[edge], b[edge], shared[edge]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes, objects included."""
+        return self.vertices.nbytes + self.facets.nbytes + self.incidence.nbytes + PIECE_BYTES
+
     @cached_property
     def measure(self) -> float:
         """Its share of the whole simplex: 1 for the simplex itself."""
@@ -75,7 +82,8 @@ class Piece:
         if d == 2:
             return float(np.ptp(self.vertices[:, 0]))
         if d == 3:
-            x, y = (self.outline[:, :2] - self.outline[0, :2]).T
+            corners = _in_cyclic_order(self.vertices)
+            x, y = (corners[:, :2] - corners[0, :2]).T
             return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)))  # twice the area; that of the simplex is 1/2
         for options in (None, "QJ"):  # Qhull's default gives up where facets are nearly parallel; joggling the points does not
             try:
@@ -92,8 +100,7 @@ class Piece:
             return self.vertices[self.vertices[:, 1].argsort()]
         if d > 3:
             raise ValueError(f"a piece of {d} objectives has no outline")
-        x, y = (self.vertices - self.vertices.mean(0))[:, :2].T
-        return self.vertices[np.arctan2(y, x).argsort()]
+        return _in_cyclic_order(self.vertices)
 
     @cached_property
     def deepest(self) -> tuple[np.ndarray, float]:
@@ -138,6 +145,12 @@ def scaled(normal: np.ndarray) -> np.ndarray:
     if length <= 1e-13 * float(np.abs(normal).max(initial=0.0)):
         return np.full(len(normal), 1e9 * np.sign(normal.mean()))
     return normal / length
+
+
+def _in_cyclic_order(vertices: np.ndarray) -> np.ndarray:
+    """The vertices [m, 3] of a polygon, one after another around it."""
+    x, y = (vertices - vertices.mean(0))[:, :2].T
+    return vertices[np.arctan2(y, x).argsort()]
 
 
 def _is_bound(facets: np.ndarray) -> np.ndarray:

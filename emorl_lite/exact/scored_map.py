@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.sizes import blocks
 from emorl_lite.exact.exact_map import ExactMap
 from emorl_lite.search.evaluation import ReplyScores, Score
 from emorl_lite.search.pareto import non_dominated
@@ -30,6 +31,9 @@ class ScoredMap:
     scores: np.ndarray
     """[G, K]: the scores of each region's reply."""
 
+    def __repr__(self) -> str:
+        return f"ScoredMap of {', '.join(self.names)}: {self.map.summary()}"
+
     @cached_property
     def mean(self) -> np.ndarray:
         """[G]: the mean over objectives of each region's reply."""
@@ -43,7 +47,14 @@ class ScoredMap:
         located = self.map.locate(weights)
         if (located < 0).any():
             raise UserError("the map has no reply at some of these weights: it has a hole")
-        return self.scores[located].mean(1)
+        return self.mean_scores(located)
+
+    def mean_scores(self, located: np.ndarray) -> np.ndarray:
+        """Mean scores over rows [n, K] of the regions [n, rows] that weights fall into."""
+        means = np.empty((len(located), len(self.names)))
+        for part in blocks(len(located), 8 * located.shape[1] * len(self.names)):
+            means[part] = self.scores[located[part]].mean(1)
+        return means
 
     def evaluate(self, weights: Weights) -> dict[str, float]:
         """The evaluation of a search, by look-up."""

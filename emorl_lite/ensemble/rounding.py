@@ -1,0 +1,67 @@
+"""How far rounding moves the lead of one word over another: what another way to compute the same logits may change.
+
+Each of L layers adds to the hidden state what it computed, and rounds: errors that add up like a random walk, with the root of their number
+(Higham and Mary 2019, probabilistic rounding error analysis), so a lead is uncertain by about c * eps * sqrt(L) * the largest logit. The
+constants c were measured against double precision (`benchmarks/precision.py`, which says how many leads are within): kernels for half
+precision add products in single precision and round at the end; those for single precision round every sum.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from emorl_lite.lm.model import LanguageModel
+
+HALF, WHOLE = 1.5, 3.0
+"""c for number types of two bytes, and for the longer ones."""
+
+
+def relative_rounding(lm: LanguageModel, single: bool = False) -> float:
+    """How far rounding moves the lead of one word over another, as a share of the largest logit, in the model's number type.
+
+    `single`: what follows the logits is in single precision at best.
+    """
+    dtype, config = lm.base.dtype, lm.base.config.get_text_config(decoder=True)
+    decoder = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
+    layers = decoder + (getattr(config, "num_hidden_layers", 0) if lm.seq2seq else 0)
+    eps = max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps if single else 0.0)
+    return (HALF if dtype.itemsize == 2 else WHOLE) * eps * math.sqrt(layers)
+
+
+def type_name(lm: LanguageModel) -> str:
+    """The number type's name, as in `--model.dtype`."""
+    return str(lm.base.dtype).removeprefix("torch.")
+
+
+@dataclass(frozen=True)
+class NearTies:
+    """How many decisions for a next word hang on rounding: their two best words are nearer to each other than rounding moves them.
+
+    They may come out otherwise by other kernels, in another batch, or in another number type; all others will not, but for a few (the
+    bound is one that about 19 of 20 errors keep).
+    """
+
+    dtype: str = ""
+    """The number type whose rounding it is."""
+    decisions: int = 0
+    """Each a prefix and the weights, or the region of weights, that choose its next word."""
+    near: int = 0
+    """Those with a lead below rounding."""
+
+    @property
+    def share(self) -> float:
+        """Share of the decisions; 0 without any."""
+        return self.near / max(self.decisions, 1)
+
+    def __str__(self) -> str:
+        return f"{shown_share(self.share)} of {self.decisions:,} choices of a word have their two best nearer than {self.dtype}'s rounding"
+
+
+def shown_share(share: float) -> str:
+    """A share in per cent with two digits; none at all is told from hardly any."""
+    if 0 < share < 1e-5:
+        return "below .001 %"
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
