@@ -218,6 +218,33 @@ def test_the_ratio_is_one_with_a_trained_adapter_and_another_temperature(kind):
     assert trainer(lm, config=replace(QUICK, temperature=0.7)).step()["first_ratio"] < 1e-3
 
 
+@pytest.mark.parametrize("factor", [0.7, float("nan")])
+def test_replies_of_another_policy_stop_a_run(monkeypatch, factor):
+    """Read at another temperature than they were sampled at, or as no number at all, replies teach nothing; weights stay."""
+    lm = tiny.language_model("llama")
+    run = trainer(lm)
+    monkeypatch.setattr(run.policy, "logits", lambda *args: ppo.AdapterPolicy.logits(run.policy, *args) * factor)
+    before = [p.clone() for p in run.parameters]
+    with pytest.raises(UserError, match=r"^tiny-llama: step 1 of '\w+' began with a ratio of probabilities \S+ off 1"):
+        run.step()
+    assert all(torch.equal(p, old) for p, old in zip(run.parameters, before, strict=True))
+
+
+def test_a_model_that_reads_weights_past_their_layer_is_not_trained(monkeypatch):
+    """As Mamba's kernels do: folded into the weights an adapter has an effect that it does not have beside them."""
+    lm = tiny.language_model("llama")
+    for block in lm.base.model.layers:
+
+        def past(x, mlp=block.mlp):
+            down = mlp.down_proj
+            return torch.nn.functional.linear(mlp.act_fn(mlp.gate_proj(x)) * mlp.up_proj(x), getattr(down, "base_layer", down).weight)
+
+        monkeypatch.setattr(block.mlp, "forward", past)
+    with pytest.raises(UserError, match=r"^tiny-llama: an adapter folded into its weights .* differ by \d"):
+        trainer(lm)
+    assert not lm.adapters
+
+
 @tiny.kinds()
 def test_folding_says_the_same_and_leaves_no_trace(kind):
     lm = tiny.language_model(kind, adapters=2)
