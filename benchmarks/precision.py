@@ -31,7 +31,7 @@ from emorl_lite.base.presets import OBJECTIVES, get_preset
 from emorl_lite.base.provenance import provenance
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.prefix_tree import PrefixTree
-from emorl_lite.ensemble.rounding import relative_rounding
+from emorl_lite.ensemble.rounding import rounding
 from emorl_lite.exact.exact_map import ExactMap, exact_map
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.lm.model import LanguageModel
@@ -88,7 +88,7 @@ def smollm2() -> Model:
     experiment = Experiment(replace(preset, model=replace(preset.model, autocast=False)), progress=False, source="reference")
     experiment.load_adapters()
     prompts = Experiment(get_preset("tiny"), progress=False).dataset.prompts("validation")
-    return experiment.lm, list(preset.objectives), prompts[:4], 24, list(TYPES)
+    return experiment.lm, list(preset.objectives), prompts[:3], 20, list(TYPES)
 
 
 @contextmanager
@@ -142,13 +142,12 @@ def area_of_equal_replies(one: ExactMap, other: ExactMap) -> float:
 def lead_errors(lm: LanguageModel, adapters: list[str], replies: list[tuple[str, list[int]]], exact: list[Tensor]) -> dict[str, float]:
     """How far logits, and leads under uniform weights, are from double precision, and how many leads are within the bound."""
     within, errors, largest = [], [], 0.0
-    rounds = relative_rounding(lm)
     for (prompt, reply), truth in zip(replies, exact, strict=True):
         ours = logits(lm, adapters, prompt, reply)
         largest = max(largest, float((ours - truth).abs().max()))
         two = truth.mean(0).topk(2).indices  # [T, 2]
         error = (ours.mean(0).gather(1, two).diff() - truth.mean(0).gather(1, two).diff())[:, 0].abs()
-        room = rounds * ours.abs().amax((0, 2))
+        room = rounding(lm).of(ours.transpose(0, 1))
         within += (error <= room).tolist()
         errors += (error / room).tolist()
     return {

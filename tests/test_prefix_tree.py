@@ -19,7 +19,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.prefix_tree import PAIR_BYTES, PrefixTree, not_dominated
 from emorl_lite.ensemble.ragged import Ragged, first_best
-from emorl_lite.ensemble.rounding import relative_rounding
+from emorl_lite.ensemble.rounding import Rounding, rounding
 
 GRID = [w for w in product((0.0, 0.5, 1.0), repeat=3) if any(w)]
 kinds = tiny.kinds()
@@ -328,7 +328,7 @@ def test_leads_are_known_wherever_they_are_below_rounding(kind, mix):
     """Against the logits of all words: the second best word is among the candidates wherever it is near, dominated or not."""
     lm = double(kind)
     tree = PrefixTree(lm, ADAPTERS, PROMPTS, mix=mix)
-    tree.rounds = 0.03  # as of a number type of five bits
+    tree.rounding = Rounding(0.03, 1.0)  # as of a number type of five bits
     leaves, w = tree.leaves(GRID), np.array(GRID)
     near = decisions = 0
     for row, line in enumerate(leaves):
@@ -341,7 +341,7 @@ def test_leads_are_known_wherever_they_are_below_rounding(kind, mix):
                     lm.forward_reply(lm.encode(PROMPTS[row : row + 1]), torch.tensor([reply]), torch.ones(1, len(reply)).long())[0][0]
                 )
             z = torch.stack(each).detach()  # [N, T, V]
-            room = 0.03 * z.abs().amax((0, 2))
+            room = 0.03 * (z.std(-1) + z.amax(-1).abs()).amax(0)
             if mix == "probabilities":
                 z = z.softmax(-1)
                 room = room * z.amax((0, 2))
@@ -357,7 +357,7 @@ def test_near_ties_of_common_random_numbers():
     shares = []
     for temperature in (0.2, 5.0):
         tree = PrefixTree(double("llama"), ADAPTERS, PROMPTS, samples=2, temperature=temperature)
-        tree.rounds = 0.03
+        tree.rounding = Rounding(0.03, 1.0)
         ties = tree.near_ties([[0.2, 0.3, 0.5]])
         assert ties.decisions == sum(len(tree.tokens(leaf)) for leaf in tree.leaves([0.2, 0.3, 0.5]).flatten())
         shares.append(ties.share)
@@ -383,7 +383,7 @@ def test_the_bound_on_rounding_holds(kind, dtype):
     lm.model.to(dtype)
     ours = logits()
     error = (ours.gather(2, two).diff() - exact.gather(2, two).diff())[..., 0].abs()
-    share = error / (relative_rounding(lm) * ours.abs().amax(2))
+    share = error / rounding(lm).of(ours.flatten(0, 1)[:, None]).reshape(error.shape)
     assert (share < 1).double().mean() > 0.7 and share.median() > 0.05
 
 

@@ -27,7 +27,7 @@ from emorl_lite.base.sizes import BLOCK, Estimate, blocks, shown_bytes
 from emorl_lite.base.texts import check_texts
 from emorl_lite.base.weights import weight_rows
 from emorl_lite.ensemble.ragged import Ragged, first_best
-from emorl_lite.ensemble.rounding import NearTies, relative_rounding, type_name
+from emorl_lite.ensemble.rounding import NearTies, rounding, type_name
 from emorl_lite.ensemble.tree_cache import GROWTH
 from emorl_lite.ensemble.tree_model import MEMORY, TreeModel
 from emorl_lite.lm.examination import check_mixable
@@ -112,7 +112,7 @@ class PrefixTree:
         if max_rows is None:
             self.model.cache.max_rows = max(1, memory // 2 // self.model.row_bytes)
         self.max_new_tokens, self.max_rows, self.memory = limit, self.model.cache.max_rows, memory
-        self.rounds = relative_rounding(lm, single=bool(samples) or mix == "probabilities")
+        self.rounding = rounding(lm, single=bool(samples) or mix == "probabilities")
         self._seconds = 0.0
         self.rows_read = self.rows_read_again = 0
         self.words = lm.base.get_output_embeddings().weight.shape[0]  # a head may be wider than the tokenizer
@@ -407,7 +407,7 @@ class PrefixTree:
     def _add_candidates(self, nodes: np.ndarray, hidden: Tensor) -> None:
         """Decide which tokens can win at these nodes, from their hidden states [R, N, d]."""
         scores = self.model.logits(hidden)
-        room = self.rounds * torch.linalg.vector_norm(scores, torch.inf, dim=(1, 2)).float()  # [R]
+        room = self.rounding.of(scores)
         if self.mix == "probabilities":
             scores = scores.softmax(-1, dtype=torch.float32)
             room = room * scores.amax((1, 2))  # dp = p (1 - p) dz, of the largest p

@@ -1,8 +1,12 @@
 """How far rounding moves the lead of one word over another: what another way to compute the same logits may change.
 
 Each of L layers adds to the hidden state what it computed, and rounds: errors that add up like a random walk, with the root of their number
-(Higham and Mary 2019, probabilistic rounding error analysis), so a lead is uncertain by about c * eps * sqrt(L) * the largest logit. The
-constants c were measured against double precision (`benchmarks/precision.py`, which says how many leads are within): kernels for half
+(Higham and Mary 2019, probabilistic rounding error analysis), in proportion to how much the logits of different words differ. At last the
+logits themselves are rounded, in proportion to their size. So a lead is uncertain by about
+
+    eps * (c * sqrt(L) * standard deviation of the logits over the words + size of the largest logit).
+
+The constants c were measured against double precision (`benchmarks/precision.py`, which says how many leads are within): kernels for half
 precision add products in single precision and round at the end; those for single precision round every sum.
 """
 
@@ -12,23 +16,36 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from emorl_lite.lm.model import LanguageModel
 
-HALF, WHOLE = 1.5, 3.0
+HALF, WHOLE = 3.0, 10.0
 """c for number types of two bytes, and for the longer ones."""
 
 
-def relative_rounding(lm: LanguageModel, single: bool = False) -> float:
-    """How far rounding moves the lead of one word over another, as a share of the largest logit, in the model's number type.
+@dataclass(frozen=True)
+class Rounding:
+    """What rounding does to the leads of one model."""
 
-    `single`: what follows the logits is in single precision at best.
-    """
+    eps: float
+    """Of its number type: the distance from 1 to the next number."""
+    walk: float
+    """c * sqrt(L)."""
+
+    def of(self, logits: Tensor) -> Tensor:
+        """How far it moves leads [R], from logits [R, N, V]: of the adapter where it is most."""
+        spread = (logits.float() if logits.dtype.itemsize == 2 else logits).std(-1)
+        return (self.eps * (self.walk * spread + logits.amax(-1).abs())).amax(1).float()
+
+
+def rounding(lm: LanguageModel, single: bool = False) -> Rounding:
+    """That of a model in its number type. `single`: what follows the logits is in single precision at best."""
     dtype, config = lm.base.dtype, lm.base.config.get_text_config(decoder=True)
     decoder = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
     layers = decoder + (getattr(config, "num_hidden_layers", 0) if lm.seq2seq else 0)
     eps = max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps if single else 0.0)
-    return (HALF if dtype.itemsize == 2 else WHOLE) * eps * math.sqrt(layers)
+    return Rounding(eps, (HALF if dtype.itemsize == 2 else WHOLE) * math.sqrt(layers))
 
 
 def type_name(lm: LanguageModel) -> str:
@@ -40,8 +57,8 @@ def type_name(lm: LanguageModel) -> str:
 class NearTies:
     """How many decisions for a next word hang on rounding: their two best words are nearer to each other than rounding moves them.
 
-    They may come out otherwise by other kernels, in another batch, or in another number type; all others will not, but for a few (the
-    bound is one that about 19 of 20 errors keep).
+    They may come out otherwise by other kernels, in another batch, or in another number type; all others will not, but for the few whose
+    rounding is worse than usual.
     """
 
     dtype: str = ""
