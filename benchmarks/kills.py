@@ -28,6 +28,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pandas as pd
 
+from emorl_lite.base.paths import ASSETS
+
 PPO = ["--ppo.episodes", "24", "--ppo.batch-size", "8", "--ppo.minibatch-size", "8", "--ppo.epochs", "1"]
 PPO += ["--ppo.checkpoint-every", "1", "--ppo.validate-every", "2"]
 SIZES = ["--data.train-prompts", "32", "--data.validation-prompts", "4", "--data.test-prompts", "4", "--model.max-new-tokens", "8"]
@@ -43,8 +45,12 @@ class Command:
 
     words: tuple[str, ...]
     before: tuple[str, ...] = ()
+    classifiers: bool = False
+    """Whether the classifiers that come with the package are there: the command has no options that make others quickly."""
 
 
+STUDY = ("study", "--seeds", "1", "--workers", "2", "--study.budget", "24", "--study.batch-size", "8", "--study.validate-every", "2")
+STUDY += ("--study.weight-steps", "1", "--study.test-prompts", "4", "--study.sweep-prompts", "4", "--methods", "uniform", "emorl")
 TRAIN = ("train", *PLAIN, *SIZES, *PPO)
 COMMANDS = {
     "train": Command(TRAIN),
@@ -54,8 +60,10 @@ COMMANDS = {
     "published search": Command((*SEARCH, "--search.levels", "3"), TRAIN),
     "Bayesian search": Command((*SEARCH, "--search.method", "bayesian", "--search.evaluations", "13"), TRAIN),
     "exact search": Command((*SEARCH, "--search.method", "exact"), TRAIN),
+    "study": Command(STUDY, classifiers=True),
+    "tutorial": Command(("tutorial", "--only", "00")),
 }
-VOLATILE = {"seconds", "check", "table", "commit", "sha256", "sha256_before", "log.csv", "started", "ended"}
+VOLATILE = {"seconds", "peak_mb", "command", "check", "table", "commit", "sha256", "sha256_before", "log.csv", "started", "ended"}
 """Entries and columns that hold times, or checksums of files with times in them."""
 WRITES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "os.symlink"}
 """Audit events of file operations, beside opening a file to write."""
@@ -74,9 +82,11 @@ def steady(value: Any) -> Any:
 def left(folder: Path) -> dict[str, Any]:
     """Every file of a folder by its name, as far as it must be the same."""
     files: dict[str, Any] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (".lock", "job.log")):
         data: Any = path.read_bytes().replace(str(folder).encode(), b"runs")  # a warm-started base's adapters name its place
-        if path.suffix == ".json":
+        if path.suffix == ".ipynb":
+            data = [cell["source"] for cell in json.loads(data)["cells"]]  # outputs hold times
+        elif path.suffix == ".json":
             data = steady(json.loads(data))
         elif path.suffix == ".csv":
             data = pd.read_csv(io.BytesIO(data), dtype=str).drop(columns=list(VOLATILE), errors="ignore").to_csv(index=False)
@@ -133,11 +143,19 @@ class Run:
             for place, number in ((os.devnull, 1), (str(self.log), 2)):
                 os.dup2(os.open(place, os.O_WRONLY | os.O_CREAT), number)
             count = operations(self.folder, self.at)
-            status = main([*self.words, "--runs", str(self.folder), "--quiet"])
+            status = main(self._arguments())
             self.counted.write_text(str(count[0]))
             sys.stderr.flush()
         finally:
             os._exit(status)
+
+    def _arguments(self) -> list[str]:
+        """The command line; the tutorial and whatever it starts take the folder from the environment."""
+        os.environ["EMORL_RUNS"] = str(self.folder)
+        if self.words[0] == "tutorial":
+            return list(self.words)
+        out = ["--out", str(self.folder / "tables")] if self.words[0] == "study" else []
+        return [*self.words, "--runs", str(self.folder), "--quiet", *out]
 
     def wait(self, seconds: float = 300) -> int:
         """The exit status, −9 for a killed process; one that does not end in time is killed, and counts as 98."""
@@ -188,6 +206,8 @@ class Trial:
         self.number = 0
         self.start = self.scratch / "start"
         self.start.mkdir()
+        if command.classifiers:
+            shutil.copytree(ASSETS / "tiny" / "classifiers", self.start / "tiny" / "classifiers")
         if command.before and (status := Run(command.before, self.start).wait()):
             raise SystemExit(f"{name}: what must have run before ended with {status}")
         first = self._fresh()

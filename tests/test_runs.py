@@ -213,6 +213,15 @@ def test_what_is_finished_is_read_where_nothing_can_be_written(copied, monkeypat
     assert {p: p.stat().st_mtime_ns for p in [other.home, *other.home.rglob("*")]} == before
 
 
+def test_an_adapter_that_was_exchanged_or_has_another_template_is_told(copied):
+    with pytest.raises(UserError, match=r"made with model\.template = .*now '<bos>\{prompt\}'"):
+        copied(model={"template": "<bos>{prompt}"}).load_adapters()
+    other = copied()
+    shutil.copy(other.folder / "empathy" / "adapter_model.safetensors", other.folder / "fluency" / "adapter_model.safetensors")
+    with pytest.raises(UserError, match=r"fluency/adapter_model\.safetensors: changed since its run was finished"):
+        other.evaluate((1, 1, 1))
+
+
 def test_a_classifier_of_other_options_or_of_another_objective_is_told(copied):
     with pytest.raises(UserError, match=r"classifiers.*made with classifier_epochs = 1, now 2"):
         _ = copied(rewards={"classifier_epochs": 2}).rewards

@@ -58,7 +58,7 @@ from emorl_lite.search.grid import SearchResult
 from emorl_lite.search.statistics import confirm
 from emorl_lite.training.parallel import team
 from emorl_lite.training.ppo import PPOTrainer
-from emorl_lite.training.run_folder import texts_digest
+from emorl_lite.training.run_folder import check_files, read_record, texts_digest
 
 
 @dataclass
@@ -289,6 +289,9 @@ class Experiment:
         folder = self.run_folder(name)
         if name in self.lm.adapters and self.lm.origin.get(name) == str(folder.resolve()) and name not in self.lm.unfinished:
             return
+        record, template = read_record(folder), {"model.template": self.lm.config.template}
+        check_made_of(folder, record["identity"], template, "take the template that it was trained with")
+        check_files(folder, record, ("adapter_model.safetensors",))
         self.lm.remove_adapter(name)
         self.lm.load_adapter(folder, name)
 

@@ -302,11 +302,11 @@ def seal(folder: Path) -> None:
     write_json(folder / "done.json", record | {"files": checksums(folder)})
 
 
-def check_files(folder: Path, record: Mapping[str, Any]) -> None:
+def check_files(folder: Path, record: Mapping[str, Any], names: Sequence[str] = CHECKED) -> None:
     """Raise UserError if a file of a finished run is not what was written: edited, cut, or exchanged. Older records have no checksums."""
     kept = record.get("files")
     for name, checksum in kept.items() if isinstance(kept, dict) else ():
-        if name in CHECKED and not ((folder / name).is_file() and file_digest(folder / name) == checksum):
+        if name in names and not ((folder / name).is_file() and file_digest(folder / name) == checksum):
             state = "changed since its run was finished" if (folder / name).is_file() else "missing, though its run is done"
             raise UserError(f"{folder / name}: {state}; {ADVICE}")
 

@@ -6,10 +6,9 @@ emorl_lite/assets/tiny) and EMORL_SEED.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -17,9 +16,11 @@ import torch
 import transformers
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import read_json, read_table
 from emorl_lite.base.paths import data_root, repository_root, runs_root, shipped
 from emorl_lite.base.presets import Preset, SmallWorldRewards, get_preset
 from emorl_lite.base.project import in_repository
+from emorl_lite.base.shown_text import as_html, safe_markdown
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.lm.devices import choose_device
 
@@ -79,7 +80,7 @@ def committed(name: str, folder: str = "results") -> Any:
         raise UserError(
             f"{path}: no such committed table" if repository_root() else f"{path}: not here; {in_repository('committed tables')}"
         )
-    return json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else pd.read_csv(path)
+    return read_json(path, "a committed table") if path.suffix == ".json" else read_table(path, "a committed table")
 
 
 def beside(here: Mapping[str, float], reference: pd.DataFrame, names: Mapping[str, str] | None = None, digits: int = 2) -> pd.DataFrame:
@@ -106,22 +107,31 @@ def beside(here: Mapping[str, float], reference: pd.DataFrame, names: Mapping[st
 
 
 def say(markdown: str) -> None:
-    """Prose whose numbers were computed a moment ago."""
+    """Prose whose numbers were computed a moment ago. What it quotes of clients and models is shown as text: `safe_markdown`."""
     from IPython.display import Markdown, display
 
-    display(Markdown(markdown))
+    display(Markdown(safe_markdown(markdown)))
 
 
 def table(frame: pd.DataFrame, caption: str, digits: int = 2) -> Any:
-    """A table with a caption, left-aligned wrapped text, and numbers of `digits` digits."""
+    """A table with a caption, left-aligned wrapped text, and numbers of `digits` digits. Texts, names and caption are shown as they are."""
     left_aligned = {"text-align": "left", "white-space": "normal"}
     frame = frame.copy()
     for column in frame.select_dtypes("float").columns:
         frame[column] = frame[column].round(digits) + 0.0  # no "-0.00"
     texts = [c for c in frame.columns if not pd.api.types.is_numeric_dtype(frame[c])]
-    styler = frame.style.format(precision=digits, na_rep="", escape="html").hide(axis="index").set_caption(caption)
+    styler = frame.style.format(precision=digits, na_rep="", escape="html").hide(axis="index").set_caption(as_html(caption))
+    styler = styler.format_index(lambda name: as_html(name) if isinstance(name, str) else name, axis="columns")
+    maths = [name for name in texts if frame[name].map(lambda cell: isinstance(cell, str) and bool(set(cell) & set("$\\"))).any()]
+    if maths:  # pandas escapes markup, and leaves these signs
+        styler = styler.format({name: _cell(digits) for name in maths}, na_rep="")
     if texts:
         styler = styler.set_properties(subset=texts, **left_aligned)  # type: ignore[arg-type]
     head: Any = {"selector": "th", "props": [("text-align", "left")]}
     title: Any = {"selector": "caption", "props": [("text-align", "left"), ("font-style", "italic")]}
     return styler.set_table_styles([head, title])
+
+
+def _cell(digits: int) -> Callable[[Any], str]:
+    """How a cell of a column of texts is shown; numbers among them as elsewhere."""
+    return lambda cell: f"{cell:.{digits}f}" if isinstance(cell, float) else as_html(cell)

@@ -6,7 +6,6 @@ Each notebook runs in a fresh kernel on a copy, so the committed files stay as t
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import write_json
+from emorl_lite.base.files import read_json, write_json
 from emorl_lite.base.outputs import check_folder
 from emorl_lite.base.paths import ASSETS, repository_root, runs_root
 from emorl_lite.base.presets import OBJECTIVES, get_preset
@@ -292,7 +291,7 @@ def _age(path: Path, started: float) -> str:
 def _print_weights(path: Path, started: float, label: str) -> None:
     """The search's weights, if it has run."""
     if path.is_file():
-        weights = json.loads(path.read_text(encoding="utf-8"))["weights"]
+        weights = read_json(path, "the weights that the notebooks found", "execute notebook 06 again", ("weights",))["weights"]
         print(f"\nweights found, {label}{_age(path, started)}: " + ", ".join(f"{k} {float(v):.3g}" for k, v in weights.items()))
 
 
