@@ -16,6 +16,8 @@ from emorl_lite.base.workers import NO_MAIN_GUARD, end_with_parent, fresh_proces
 from emorl_lite.jobs.job import Job, Outcome, Work, perform
 
 BEGUN = "begun"
+RUN_AGAIN = 86
+"""Exit code of a child that finds itself running the whole script."""
 
 
 @dataclass
@@ -34,7 +36,7 @@ class LocalEngine:
         self.capacity = workers
         self._attempts: list[_Attempt] = []
         if getattr(multiprocessing.current_process(), "_inheriting", False):
-            sys.exit(1)  # a script without a main guard, run again by its first child: the parent tells what is missing
+            sys.exit(RUN_AGAIN)  # a script without a main guard, run by its own child: the parent tells what is missing
 
     def submit(self, job: Job) -> None:
         """Start a process for it."""
@@ -91,7 +93,9 @@ def _outcome(attempt: _Attempt) -> Outcome | None:
     attempt.process.join()
     code = attempt.process.exitcode or 0
     if code > 0 and not attempt.begun:
-        raise UserError(f"{attempt.job.name}: {NO_MAIN_GUARD}")
+        raise UserError(
+            f"{attempt.job.name}: {NO_MAIN_GUARD if code == RUN_AGAIN else 'its process could not begin, for the reason above'}"
+        )
     return Outcome("killed", how_it_ended(code))
 
 
