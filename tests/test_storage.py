@@ -573,3 +573,12 @@ def test_two_data_files_of_one_stem_have_a_folder_each(tmp_path):
     assert second != first and workspace.of_data(str(files[0]), 0) == first and workspace.of_data(str(files[1]), 0) == second
     files[0].write_text("prompt\nedited\n")
     assert workspace.of_data(str(files[0]), 0) not in (first, second), "an edited file is another one"
+
+
+@pytest.mark.plain
+def test_a_lock_alone_does_not_hide_what_comes_with_the_package(tmp_path):
+    workspace = Workspace(get_preset("tiny"), tmp_path, "any")
+    published = workspace.place("classifiers", "empathy")
+    with alone(workspace.home / "classifiers" / "empathy", "training a classifier"):
+        pass
+    assert workspace.is_published(published) and workspace.place("classifiers", "empathy") == published

@@ -116,5 +116,5 @@ def folder_digest(folder: Path | None) -> str:
 
 
 def _holds_something(path: Path) -> bool:
-    """Whether there is a file, or a folder that is not empty: a refused run leaves an empty one."""
-    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+    """Whether there is a file, or a folder that holds one: a refused run leaves an empty folder, or one with a lock alone."""
+    return path.is_file() or (path.is_dir() and any(not part.name.startswith(".") for part in path.iterdir()))
