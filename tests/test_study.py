@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -192,38 +187,6 @@ def test_tables_come_back_with_their_provenance(small, tmp_path):
     assert study_tables(tmp_path)["rows"].shape == small.tables()["rows"].shape
     with pytest.raises(UserError, match=r"methods.csv: no such table; python -m emorl_lite study makes it"):
         study_tables(tmp_path / "nowhere")
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_workers_end_when_the_study_is_killed(tmp_path):
-    """An orphan would go on writing into the folders of the study that is started again."""
-    code = (
-        "import os, time\n"
-        "from emorl_lite.base.workers import processes\n"
-        "if __name__ == '__main__':\n"
-        "    pool = processes(1)\n"
-        "    print(pool.submit(os.getpid).result(), flush=True)\n"
-        "    pool.submit(time.sleep, 600)\n"
-        "    time.sleep(600)\n"
-    )
-    script = tmp_path / "killed.py"
-    script.write_text(code)
-    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    worker = int(process.stdout.readline())
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    for _ in range(1200):
-        try:
-            os.kill(worker, 0)
-        except ProcessLookupError:
-            return
-        status = Path(f"/proc/{worker}/stat")
-        if status.exists() and status.read_text().split()[2] == "Z":  # ended, and nobody has asked how
-            return
-        time.sleep(0.05)
-    os.kill(worker, signal.SIGKILL)
-    pytest.fail("the worker outlived the study by a minute")
 
 
 def test_convergence_by_the_papers_rule(tmp_path):

@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from typing import Any
@@ -28,11 +27,6 @@ def fresh_processes(preload: str = "") -> Any:
     if preload and preload != "__main__":
         context.set_forkserver_preload([preload])  # the server's first start counts
     return context
-
-
-def processes(count: int) -> ProcessPoolExecutor:
-    """A pool of fresh processes that end with this one."""
-    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent)
 
 
 def end_with_parent() -> None:

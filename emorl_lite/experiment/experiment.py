@@ -31,7 +31,6 @@ from emorl_lite.base.presets import OBJECTIVES, PRESETS, Mix, Preset
 from emorl_lite.base.ranges import Within, check_seed, checked
 from emorl_lite.base.texts import check_texts
 from emorl_lite.base.weights import check_weights
-from emorl_lite.base.workers import processes
 from emorl_lite.base.workspace import Workspace, claim
 from emorl_lite.data.datasets import Dataset, load_dataset
 from emorl_lite.data.downloads import find_file
@@ -41,7 +40,7 @@ from emorl_lite.exact.exact_map import exact_map
 from emorl_lite.exact.scored_map import ScoredMap, scored_map
 from emorl_lite.experiment import report, searching
 from emorl_lite.experiment.options import kl_coefs, own_run, study_run
-from emorl_lite.experiment.side_by_side import follow
+from emorl_lite.experiment.side_by_side import train_side_by_side
 from emorl_lite.lm.lengths import check_lengths
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.base import Method
@@ -272,9 +271,8 @@ class Experiment:
             workers = min(2, os.cpu_count() or 1) if self.lm.device.type == "cpu" else 1
         if workers > 1 and len(missing) > 1 and self._assigned is None and self.builder.packaged():
             job = partial(_train_one, self.preset, self.seed, self.root, self.source)
-            with processes(min(workers, len(missing))) as pool:
-                folders = [self.folder / name for name in missing]
-                follow([pool.submit(job, name) for name in missing], folders, self.preset.ppo, self.progress)
+            runs = {self.folder / name: partial(job, name) for name in missing}
+            train_side_by_side(runs, min(workers, len(missing)), self.preset.ppo, self.progress)
         return pd.concat([self.train(name) for name in self.preset.objectives], ignore_index=True)
 
     def load_adapters(self) -> None:
