@@ -63,7 +63,20 @@ COMMANDS = {
     "study": Command(STUDY, classifiers=True),
     "tutorial": Command(("tutorial", "--only", "00")),
 }
-VOLATILE = {"seconds", "peak_mb", "command", "check", "table", "commit", "sha256", "sha256_before", "log.csv", "started", "ended"}
+VOLATILE = {
+    "seconds",
+    "attempts",
+    "peak_mb",
+    "command",
+    "check",
+    "table",
+    "commit",
+    "sha256",
+    "sha256_before",
+    "log.csv",
+    "started",
+    "ended",
+}
 """Entries and columns that hold times, or checksums of files with times in them."""
 WRITES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "os.symlink"}
 """Audit events of file operations, beside opening a file to write."""
