@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from emorl_lite.base.presets import Preset, get_preset
+from emorl_lite.base.presets import Preset, SmallWorldRewards, get_preset
 from emorl_lite.base.workers import fresh_processes
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.jobs import EngineConfig, make_engine, run_jobs
@@ -38,7 +38,7 @@ def preset_of(quick: bool, budget: int) -> Preset:
     study = replace(preset.study, budget=64 if quick else budget)
     if not quick:
         return replace(preset, study=study)
-    rewards = replace(preset.rewards, classifier_examples=256, classifier_epochs=1)
+    rewards = SmallWorldRewards(classifier_examples=256, classifier_epochs=1)
     return replace(preset, study=replace(study, batch_size=16, weight_steps=1, test_prompts=8, sweep_prompts=8), rewards=rewards)
 
 

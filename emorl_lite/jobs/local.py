@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ class LocalEngine:
         self.capacity = workers
         self._attempts: list[_Attempt] = []
         if getattr(multiprocessing.current_process(), "_inheriting", False):
-            sys.exit(RUN_AGAIN)  # a script without a main guard, run by its own child: the parent tells what is missing
+            os._exit(RUN_AGAIN)  # a script without a main guard, run by its own child: the parent tells what is missing
 
     def submit(self, job: Job) -> None:
         """Start a process for it."""
