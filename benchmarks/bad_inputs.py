@@ -369,7 +369,7 @@ def swap_classifiers(place: Place) -> None:
 def saved_cases() -> Iterator[Case]:
     """Damaged, swapped and stale files of runs."""
     damage: dict[str, tuple[Path, str]] = {
-        "adapter_model.safetensors": (RUN, "empathy"), "adapter_config.json": (RUN, "adapter_config"), "base.json": (RUN, "base"),
+        "adapter_model.safetensors": (RUN, "empathy"), "adapter_config.json": (RUN, "empathy"), "base.json": (RUN, "base"),
         "done.json": (RUN, "done"), "log.csv": (RUN, "log"),
         "classifier.json": (CLASSIFIER, "classifier"), "classifier.safetensors": (CLASSIFIER, "classifier"),
     }  # fmt: skip
@@ -385,7 +385,7 @@ def saved_cases() -> Iterator[Case]:
             }
         for how, change in changes.items():
             for command in [EVALUATE] if folder == CLASSIFIER or name == "log.csv" else [train, EVALUATE]:
-                either = name in ("log.csv", "base.json", "done.json") and command is EVALUATE
+                either = (name in ("log.csv", "done.json") and command is EVALUATE) or (name == "base.json" and how == "no keys")
                 yield Case(f"{command[0]}: {name} {how}", command, at(folder, change), (says,), either=either, kept=(), clean=False)
     adapter, config = "adapter_model.safetensors", "adapter_config.json"
     for how, change in {
@@ -397,9 +397,10 @@ def saved_cases() -> Iterator[Case]:
     }.items():  # fmt: skip
         for command in (EVALUATE, ["search", "--quiet", *words("search", SEARCH)[2:], "--search.method", "exact"]):
             yield Case(f"{command[0]}: adapter, {how}", command, at(RUN, change), ("empathy",), kept=(), clean=False)
-    yield Case("evaluate: another objective's classifier", EVALUATE, swap_classifiers, kept=(), clean=False)
+    old = {"either": True, "clean": False}  # the classifiers that come with the package do not say what they were made for
+    yield Case("evaluate: another objective's classifier", EVALUATE, swap_classifiers, kept=(), **old)  # type: ignore[arg-type]
     other = [*EVALUATE, "--rewards.classifier-epochs", "9"]
-    yield Case("evaluate: classifier of other options", other, says=("classifier",), clean=False)
+    yield Case("evaluate: classifier of other options", other, says=("classifier",), **old)  # type: ignore[arg-type]
     yield Case("evaluate: adapters of another template", [*EVALUATE, "--model.template", "{prompt}"], says=("template",), clean=False)
     for name, data in {
         "cut": FOUND[:-9],
@@ -409,9 +410,8 @@ def saved_cases() -> Iterator[Case]:
         "NaN": FOUND.replace("0.5", "NaN"),
         "zero": FOUND.replace("0.5", "0"),
     }.items():
-        yield Case(
-            f"evaluate: search.json {name}", EVALUATE, at(RUN.parent, write("search.json", data)), ("search.json",), kept=(), clean=False
-        )
+        says = "weights" if name == "zero" else "search.json"
+        yield Case(f"evaluate: search.json {name}", EVALUATE, at(RUN.parent, write("search.json", data)), (says,), kept=(), clean=False)
     search = ["search", *words("search", SEARCH)[1:]]
     table = (
         "level,point,w_reflection,w_empathy,w_fluency,reflection,empathy,fluency,mean,seconds,note\n1,1,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,x\n"
@@ -691,6 +691,80 @@ def api_cases() -> Iterator[Case]:
     )
 
 
+RIGHT_CALLS = ("evaluate None", "remove_adapter unknown")
+"""What says the same as leaving it out, and what is no longer there."""
+
+
+def method_cases() -> Iterator[Case]:
+    """The same of what ensembles, trees, maps and methods take."""
+    from emorl_lite import EnsembleLM, RewardSet, average_parameters, best_weights, exact_map, grammar, make_method, overlay
+    from emorl_lite.search.statistics import confirm, interval
+
+    made, nan = experiment(), float("nan")
+    found, lm, names = experiment.map, made.lm, list(made.preset.objectives)  # type: ignore[attr-defined]
+    prompts = made.validation()[:2]
+    one = RewardSet({"a": lambda prompts, replies: torch.ones(len(replies))})
+    calls: dict[str, Callable[[], object]] = {
+        **{f"tree {option} {value}": lambda o=option, v=value: made.tree(prompts, **{o: v}) for option, values in {  # type: ignore[misc]
+            "samples": (-1, 1.5, "2", 10**9), "temperature": (0, -1, nan, float("inf"), "hot"), "seed": (-1, 1.5, "x"),
+            "max_new_tokens": (0, -1, 10**9, 1.5, nan), "max_rows": (0, -1, 1.5), "memory": (-1, 0, nan), "mix": ("words", None),
+        }.items() for value in values},
+        **{f"reply {option} {value}": lambda o=option, v=value: lm.reply(prompts, **{o: v}) for option, values in {  # type: ignore[misc]
+            "max_new_tokens": (0, -1, 1.5, 10**9), "batch_size": (-1, None), "no_such_option": (1,),
+        }.items() for value in values},
+        "reply sampled at NaN": lambda: lm.reply(prompts, do_sample=True, temperature=nan),
+        "reply sampled at -1": lambda: lm.reply(prompts, do_sample=True, temperature=-1.0),
+        "average of None": lambda: average_parameters(lm, names, None),  # type: ignore[arg-type]
+        "average of two weights": lambda: average_parameters(lm, names, [1, 1]),
+        "average of no adapters": lambda: average_parameters(lm, [], []),
+        "average of an unknown one": lambda: average_parameters(lm, ["kind"], [1]),
+        "average in no way": lambda: average_parameters(lm, names, [1, 1, 1], how="magic"),  # type: ignore[arg-type]
+        "average under a bad name": lambda: average_parameters(lm, names, [1, 1, 1], name="a.b"),
+        "ensemble of one name": lambda: EnsembleLM(lm, "fluency", [1, 1, 1]),
+        "ensemble of unknown ones": lambda: EnsembleLM(lm, ["kind", "rude"], [1, 1]),
+        "ensemble of none": lambda: EnsembleLM(lm, [], []),
+        "ensemble of one twice": lambda: EnsembleLM(lm, ["fluency", "fluency"], [1, 1]),
+        "exact_map of no tree": lambda: exact_map(prompts),  # type: ignore[arg-type]
+        "best_weights of a text utility": lambda: best_weights(found, {"fluency": "x"}),  # type: ignore[dict-item]
+        "best_weights of a NaN utility": lambda: best_weights(found, {"fluency": nan}),
+        "best_weights of another utility": lambda: best_weights(found, {"kindness": 1.0}),
+        "best_weights branches -1": lambda: best_weights(found, branches=-1),
+        "best_weights start text": lambda: best_weights(found, start="x"),
+        "overlay of row 9": lambda: overlay(found, [9]),
+        "overlay of row -1": lambda: overlay(found, [-1]),
+        "overlay of no row": lambda: overlay(found, []),
+        "overlay of a text": lambda: overlay(found, "0"),  # type: ignore[arg-type]
+        "regions of row 9": lambda: found.regions(9),
+        "means at texts": lambda: found.means(["a", "b", "c"]),
+        "method unknown": lambda: make_method("magic", made.bench()),
+        "method not a text": lambda: made.method(3),
+        "rewards of unequal lists": lambda: one.scores(["a"], ["b", "c"]),
+        "rewards of texts": lambda: one.scores("a", "b"),
+        "rewards unknown": lambda: one["b"],
+        "grammar of -1 pairs": lambda: grammar().pairs(-1, "train"),
+        "grammar of 1.5 pairs": lambda: grammar().pairs(1.5, "train"),  # type: ignore[arg-type]
+        "grammar of another split": lambda: grammar().pairs(4, "dev"),
+        "grammar per client 0": lambda: grammar().pairs(4, "train", per_client=0),
+        "confirm of nothing shared": lambda: confirm({"a": 0.5}, {"b": torch.ones(3)}),
+        "confirm of one score": lambda: confirm({"a": 0.5}, {"a": torch.ones(1)}),
+        "interval of texts": lambda: interval(["a", "b"]),  # type: ignore[arg-type]
+        "bench folder 3": lambda: made.bench(3),
+        "train_all workers -1": lambda: made.train_all(-1),
+        "warm start of -1 steps": lambda: made.warm_start(-1),
+        "warm start of 1.5 steps": lambda: made.warm_start(1.5),
+        "evaluate None": lambda: made.evaluate(None),
+        "summary of two weights": lambda: made.summary([1, 1]),
+        "use of an unknown adapter": lambda: lm.use("kind"),
+        "add_adapter of rank 0": lambda: lm.add_adapter("new", rank=0),
+        "add_adapter of a bad name": lambda: lm.add_adapter("a.b"),
+        "add_adapter again": lambda: lm.add_adapter("fluency"),
+        "load_adapter of no folder": lambda: lm.load_adapter("no/such", "new"),
+        "remove_adapter unknown": lambda: lm.remove_adapter(3),
+    }  # fmt: skip
+    for name, call in calls.items():
+        yield Case(name, lambda place, call=call: call(), clean=False, right=name in RIGHT_CALLS)  # type: ignore[misc]
+
+
 # -- running them
 
 
@@ -816,7 +890,7 @@ KINDS: dict[str, Callable[[bool], Iterator[Case]]] = {
     "saved": lambda quick: saved_cases(),
     "places": lambda quick: place_cases(),
     "models": lambda quick: model_cases(),
-    "python": lambda quick: api_cases(),
+    "python": lambda quick: itertools.chain(api_cases(), method_cases()),
 }
 
 

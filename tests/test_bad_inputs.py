@@ -36,14 +36,25 @@ from emorl_lite.base.presets import (
     get_preset,
 )
 from emorl_lite.base.provenance import replace_table, save_table
-from emorl_lite.base.ranges import Options, Within, _fields, check_seed
+from emorl_lite.base.ranges import Options, Within, _fields, check_batch, check_index, check_seed
 from emorl_lite.base.weights import check_weights, weight_rows
+from emorl_lite.data.datasets import load_dataset
+from emorl_lite.data.small_world import grammar
 from emorl_lite.plots.map_explorer import explore, map_explorer, map_page
+from emorl_lite.search.grid import hierarchical_grid_search
+from emorl_lite.search.pareto import hypervolume
+from emorl_lite.search.samplers import bayesian_search, random_search
+from emorl_lite.search.statistics import interval
 from emorl_lite.tutorial.notebook import committed
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links, pipes and signals as here are POSIX's")
 PARTS = (ModelConfig, RewardConfig, SmallWorldRewards, TextRewards, PPOConfig, WarmStartConfig, SearchConfig, StudyConfig, DataConfig)
 NUMBERS = [(kind, field.name) for kind in PARTS for field in fields(kind) if get_type_hints(kind)[field.name] in (int, float)]
+
+
+def even(weights) -> dict[str, float]:
+    """The same scores everywhere."""
+    return {"a": 0.5, "b": 0.5}
 
 
 @pytest.fixture(autouse=True)
@@ -391,6 +402,41 @@ def test_weights_of_any_kind_of_numbers_are_taken():
         list(torch.tensor([0.25, 0.25, 0.5])),
     ):
         assert check_weights(weights, 3).tolist() == [0.25, 0.25, 0.5]
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("value", [-1, 3, 0.5, "0", None, True])
+def test_one_of_three_is_0_1_or_2(value):
+    assert [check_index(i, 3, "row") for i in (0, np.int64(1), 2)] == [0, 1, 2]
+    with pytest.raises(UserError, match=r"row .*: there are 3"):
+        check_index(value, 3, "row")
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: check_batch(0), "batch_size 0"),
+        (lambda: random_search(even, ["a", "b"], 2.5, progress=False), "evaluations"),
+        (lambda: random_search(even, ["a", "b"], 4, seed=-1, progress=False), "seed"),
+        (lambda: bayesian_search(even, ["a", "b"], 10**5, progress=False), "1,000"),
+        (lambda: bayesian_search(even, ["a", "b"], 4, seed=-1, progress=False), "seed"),
+        (lambda: hierarchical_grid_search(even, "ab", progress=False), "list of objectives"),
+        (lambda: hierarchical_grid_search(even, ["a,", "b"], progress=False), "without commas"),
+        (lambda: hierarchical_grid_search(lambda w: {"a": torch.ones(2), "b": 1}, ["a", "b"], progress=False), "2 numbers for a"),
+        (lambda: hierarchical_grid_search(lambda w: {"a": "x", "b": 1}, ["a", "b"], progress=False), "for a"),
+        (lambda: hierarchical_grid_search(lambda w: None, ["a", "b"], progress=False), "NoneType"),
+        (lambda: interval(["a", "b"]), "confidence interval"),
+        (lambda: hypervolume([["a"]], [0]), "points"),
+        (lambda: grammar().pairs(1.5, "train"), "pairs, n"),
+        (lambda: load_dataset("data.csv"), "DataConfig"),
+        (lambda: load_dataset(DataConfig(train_prompts=2), "x"), "seed"),
+    ],
+)
+def test_calls_from_a_notebook_are_told_what_is_wrong(call, words):
+    with pytest.raises(UserError) as error:
+        call()
+    assert words in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.plain

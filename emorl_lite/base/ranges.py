@@ -131,6 +131,13 @@ def check_seed(seed: Any, option: str = "--seed") -> int:
     return int(checked(seed, int, [Within(0, SEEDS - 1)], f"{option} {shown(seed)}"))
 
 
+def check_index(value: Any, count: int, what: str) -> int:
+    """One of so many, counted from 0. Raises UserError, in words that begin with `what`, for any other."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not 0 <= value < count:
+        raise UserError(f"{what} {shown(value)}: there are {count}, numbered from 0")
+    return int(value)
+
+
 def check_batch(size: Any) -> int:
     """A number of texts that go through a model together. Raises UserError for what is none."""
     return int(checked(size, int, [Within(1, 10**6)], f"batch_size {shown(size)}"))

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import ASSETS
+from emorl_lite.base.ranges import Within, checked, shown
 
 ELEMENTS = "SFT"
 REFLECTION = {0: 0.0, 1: 0.4, 2: 0.75, 3: 1.0}  # label by the number of the client's elements that a reply restates
@@ -195,6 +196,8 @@ class Grammar:
         self, n: int, split: str, seed: int = 0, per_client: int = 4, mixture: Mapping[str, float] | None = None
     ) -> list[tuple[Client, Reply]]:
         """n (client, reply) pairs of one split, with contents drawn from the world's mixture (or another one)."""
+        for what, value in (("n", n), ("per_client", per_client)):
+            checked(value, int, [Within(1, 10**7)], f"pairs, {what} {shown(value)}")
         rng = random.Random(f"pairs-{split}-{seed}")
         clients = self.clients(-(-n // per_client), split, seed)
         mixture = mixture or self.phrases["content_mixture"]

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import Mix
+from emorl_lite.base.ranges import Within, check_seed, checked, shown
 from emorl_lite.base.sizes import BLOCK, Estimate, blocks, shown_bytes
 from emorl_lite.base.texts import check_texts
 from emorl_lite.base.weights import weight_rows
@@ -89,16 +90,17 @@ class PrefixTree:
     ):
         if mix not in ("hidden", "logits", "probabilities"):
             raise UserError(f"mix {mix!r}: choose hidden (the same as logits) or probabilities")
-        if samples < 0 or not temperature > 0:
-            raise UserError(f"samples {samples}, temperature {temperature}: expected samples of 0 or more, and a temperature above 0")
+        samples = checked(samples, int, [Within(0, 10**6)], f"samples {shown(samples)}")
+        temperature = checked(temperature, float, [Within(0, 10**6, above=True)], f"temperature {shown(temperature)}")
+        for what, value in (("max_new_tokens", max_new_tokens), ("max_rows", max_rows), ("memory", memory)):
+            checked(1 if value is None else value, int, [Within(1, 2**63)], f"{what} {shown(value)}")
         if samples and mix == "probabilities":
             raise UserError("samples: available for mix hidden only")
         if len(set(adapters)) < max(2, len(adapters)):
             raise UserError(f"adapters: at least 2 different ones are needed, got {', '.join(adapters) or 'none'}")
         check_adapters(lm, adapters)
         check_mixable(lm, mix, bool(samples))
-        if seed < 0:
-            raise UserError(f"seed: expected 0 or more, got {seed}")
+        seed = check_seed(seed, "seed")
         limit = lm.config.max_new_tokens if max_new_tokens is None else max_new_tokens
         prompts = check_texts(prompts, "prompt")
         self.model = TreeModel(lm, adapters, prompts, max_rows)

@@ -195,6 +195,8 @@ def exact_map(tree: PrefixTree, progress: bool = False) -> ExactMap:
     prefixes is dropped between prompts if it takes too much room.
     Raises UserError as the tree does, with an estimate if the regions alone do not fit, and if they should not fit together (`check_map`).
     """
+    if not isinstance(tree, PrefixTree):
+        raise UserError(f"exact map: expected the prefix tree of some prompts, got {type(tree).__name__}")
     before, samples = tree.rows_read, max(1, tree.samples)
     rows = np.arange(len(tree.prompts) * samples)
     regions: list[Region] = []

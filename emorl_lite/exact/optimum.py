@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.ranges import Within, checked, shown
 from emorl_lite.base.sizes import blocks
+from emorl_lite.base.weights import weight_rows
 from emorl_lite.exact.polytopes import Piece, simplex
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.search.score_table import SearchResult
@@ -56,6 +58,9 @@ def best_weights(
     not linear overlay the regions (`overlay`).
     Raises UserError for a utility of other objectives.
     """
+    checked(branches, int, [Within(0, 10**9)], f"branches {shown(branches)}")
+    if start is not None:
+        start = weight_rows(start, len(scored.map.objectives))
     worth = _worth(scored, utility)
     finder = _Finder(scored, worth)
     best, cell = finder.climb(start)
@@ -104,6 +109,8 @@ def _worth(scored: ScoredMap, utility: Mapping[str, float] | None) -> np.ndarray
     unknown = [name for name in utility if name not in scored.names]
     if unknown:
         raise UserError(f"utility: objective {unknown[0]!r} is unknown; expected {', '.join(scored.names)}")
+    for name, value in utility.items():
+        checked(value, float, [Within(-1e9, 1e9)], f"utility of {name} {shown(value)}")
     return scored.scores @ np.array([utility.get(name, 0.0) for name in scored.names])
 
 

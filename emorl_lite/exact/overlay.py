@@ -16,6 +16,7 @@ import numpy as np
 import shapely
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.ranges import check_index
 from emorl_lite.base.sizes import Estimate, blocks, shown_bytes
 from emorl_lite.exact.polytopes import TOLERANCE
 from emorl_lite.exact.scored_map import ScoredMap
@@ -72,6 +73,8 @@ def overlay(scored: ScoredMap, rows: Sequence[int] | None = None, memory: int = 
     d = len(exact.objectives)
     if not rows:
         raise UserError("overlay: no rows")
+    for row in rows:
+        check_index(row, len(exact.prompts) * exact.samples, "overlay, row")
     if d > 3:
         raise UserError(f"overlay: for two or three objectives, this map has {d}; use best_weights for the optimum")
     needed = overlay_estimate(scored, rows)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.ranges import check_index
 from emorl_lite.base.sizes import blocks
 from emorl_lite.exact.exact_map import ExactMap
 from emorl_lite.search.evaluation import ReplyScores, Score
@@ -63,7 +64,7 @@ class ScoredMap:
     def regions(self, row: int) -> pd.DataFrame:
         """The regions of one prompt (and sample), the largest first: share of the simplex, reply, scores, mean, and whether its scores
         are on the prompt's Pareto front."""
-        indices = self.map.indices[row]
+        indices = self.map.indices[check_index(row, len(self.map.indices), "row")]
         table = pd.DataFrame(
             {"share": [self.map.regions[i].piece.measure for i in indices], "reply": [self.map.regions[i].reply for i in indices]}
         )

@@ -308,6 +308,8 @@ class Experiment:
         None: it is kept in this process alone. `own_runs`: methods that combine single-objective adapters take this experiment's; else
         the bench is the study's, whose adapters (`study-<objective>`) share the budget among them. The same arguments give the same bench.
         """
+        if folder is not None and not isinstance(folder, str | Path):
+            raise UserError(f"bench: expected a folder, 'study' or None, got {folder!r}")
         bench_folder = self.study_folder if folder == "study" else Path(folder) if folder else None
         known = self._benches.get((bench_folder, own_runs))
         if known is None or known.lm is not self.lm:
@@ -402,6 +404,7 @@ class Experiment:
 
         The ensemble is at these weights, else at those that the search found, else uniform; it is left out while an adapter is missing.
         """
+        weights = () if weights is None else weights
         if len(weights):
             check_weights(weights, len(self.preset.objectives), where="--weights")
         trained, chosen, prompts = self.trained(), tuple(weights) or self.found_weights(), self.dataset.prompts("test")

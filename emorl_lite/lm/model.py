@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.failures import one_line
 from emorl_lite.base.paths import resolve
 from emorl_lite.base.presets import ModelConfig
 from emorl_lite.base.quiet import quietly
-from emorl_lite.base.ranges import check_batch
+from emorl_lite.base.ranges import Within, check_batch, checked, shown
 from emorl_lite.base.texts import check_texts
 from emorl_lite.lm import adapter_files, adapters
 from emorl_lite.lm.base_files import load_base
@@ -87,7 +88,7 @@ class LanguageModel:
         return lm
 
     def _print_what_differs(self) -> None:
-        """A line each on ends of replies that nothing names, on what was set aside, and on marks that are no tokens; none if there are none."""
+        """A line each on ends of replies that no file names, on what was set aside, and on marks that are no tokens, if there are any."""
         if self.decoding.turn_ends:
             names = ", ".join(map(str, self.tokenizer.convert_ids_to_tokens(self.decoding.turn_ends)))
             print(f"{self.config.path}: replies end at {names} too, which closes a turn though the model's files do not say so")
@@ -200,12 +201,16 @@ class LanguageModel:
         options = {"do_sample": False, "max_new_tokens": self.config.max_new_tokens, "eos_token_id": self.end_ids} | options
         if options["do_sample"]:
             options = {"top_k": 0, "top_p": 1.0} | options
+        tokens = options["max_new_tokens"]
+        checked(tokens, int, [Within(1, 10**5)], f"max_new_tokens {shown(tokens)}")
         config, rest = self.decoding.config(options)
         training = self.model.training
         self.model.eval()
         try:
             with self.decoding.alone(self.model, self.base):
                 output = self.model.generate(input_ids=inputs.ids, attention_mask=inputs.mask, generation_config=config, **rest)
+        except ValueError as error:  # an option of generate() that it does not know, or of a value that it cannot have
+            raise UserError(f"reply: {one_line(error, 300)}") from error
         finally:
             self.model.train(training)
         sequences = output if isinstance(output, Tensor) else output.sequences
