@@ -199,6 +199,14 @@ def test_a_map_that_does_not_fit_is_told_before_it_is_made(monkeypatch):
         exact_map(tree)
 
 
+def test_a_bar_tells_how_large_the_map_will_be(capsys):
+    found = exact_map(tree_of("llama", 2), progress=True)
+    told = capsys.readouterr().err
+    assert "exact map" in told and f"about {len(found.regions)} regions" in told and "in all" in told
+    exact_map(tree_of("llama", 2))
+    assert not capsys.readouterr().err
+
+
 def test_bytes_are_counted_as_they_are():
     tree = tree_of("llama", 3)
     exact_map(tree)  # again below: nothing is read any more, so that what comes is the map alone

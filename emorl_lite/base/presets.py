@@ -276,6 +276,8 @@ class SearchConfig(Options):
     """What the weights mix: last hidden states (the paper's method; the same as logits), parameters, or next-token probabilities."""
     evaluations: Annotated[int, Within(1, MOST_POINTS)] = 135
     """Most points that a rival of the published search may list."""
+    memory: Annotated[float, Within(0, 10**5, above=True)] = 2.0
+    """Gigabytes for decoding many weights at once and for an exact search's regions: part by part, so that they fit. Changes no result."""
 
     def check_together(self) -> None:
         if (self.points_per_axis - 1) ** self.levels > 2**MOST_LEVELS:

@@ -224,7 +224,8 @@ class PrefixTree:
                         pending.append(items[~first])
                         items = items[first]
                     elif not self._have_read(nodes):  # alone, in an empty cache
-                        raise UserError(f"max_rows {self.max_rows}: too few for a single reply ({shown_bytes(self.model.row_bytes)} each)")
+                        row = shown_bytes(self.model.row_bytes)
+                        raise UserError(f"max_rows {self.max_rows}: too few for a single reply; give more memory ({row} a row)")
         self._seconds += time.perf_counter() - started
 
     def _have_read(self, nodes: np.ndarray) -> bool:

@@ -245,7 +245,7 @@ def _check_room(tree: PrefixTree, size: int, done: float, regions: int) -> None:
         whole = _whole(regions, needed, done)
         raise UserError(
             f"exact map: {regions:,} regions of {done:.0%} of the prompts take {shown_bytes(needed)}, all about {shown_bytes(whole.bytes)},"
-            f" of {shown_bytes(room)} there are (half of the tree's memory): give more memory, or fewer prompts"
+            f" of {shown_bytes(room)} there are (half of --search.memory): give more, or fewer prompts"
         )
 
 

@@ -48,7 +48,12 @@ def evaluation(
     """What a search asks: the mean scores of a weight vector, mixing what `search.mix` says."""
     if preset.search.mix == "parameters":
         return AverageEvaluation(lm, preset.objectives, prompts, score)
-    return TreeEvaluation(tree(prompts, mix=preset.search.mix), score)
+    return TreeEvaluation(tree(prompts, mix=preset.search.mix, memory=memory(preset)), score)
+
+
+def memory(preset: Preset) -> int:
+    """Bytes that a tree may take."""
+    return int(preset.search.memory * 10**9)
 
 
 def replies(evaluate: AverageEvaluation | TreeEvaluation, weights: tuple[float, ...]) -> list[str]:
@@ -83,12 +88,14 @@ def search(
     path = search_table_path(preset, folder)
     with nullcontext() if _is_finished(path) else alone(folder, "searching"):
         if preset.search.method == "exact":
-            return _exact(preset, path, tree, prompts, score, made_of)
+            return _exact(preset, path, tree, prompts, score, made_of, progress)
         return _sampled(preset, path, lm, tree, prompts, score, made_of, seed, progress)
 
 
-def _exact(preset: Preset, path: Path, tree: Tree, prompts: Sequence[str], score: Score, made_of: Mapping[str, Any]) -> SearchResult:
-    """The exact optimum: as it is kept, or computed."""
+def _exact(
+    preset: Preset, path: Path, tree: Tree, prompts: Sequence[str], score: Score, made_of: Mapping[str, Any], progress: bool
+) -> SearchResult:
+    """The exact optimum: as it is kept, or computed. `progress`: a bar, and how large the map is and what rounding leaves open."""
     settings = {"search": "exact", "objectives": list(preset.objectives), "provenance": dict(made_of)}
     if _is_finished(path):
         check_settings(path, read_json(settings_file(path), "the settings of a search", SEARCH_ANEW), settings)
@@ -99,7 +106,10 @@ def _exact(preset: Preset, path: Path, tree: Tree, prompts: Sequence[str], score
             notes = ["" if isinstance(note, float) else note for note in table["note"]]  # an empty cell is read as NaN
             return SearchResult(table.assign(note=notes), weights, record["scores"], [np.eye(len(weights))])
         raise UserError(f"{path}: changed since the search; {SEARCH_ANEW}")
-    result = exact_search(scored_map(exact_map(tree(prompts)), score))
+    found = exact_map(tree(prompts, memory=memory(preset)), progress)
+    if progress:
+        print(f"exact map: {found.summary()}")
+    result = exact_search(scored_map(found, score))
     write_json(settings_file(path), settings)
     write_table(path, result.table)
     _keep(preset, path, result, made_of)

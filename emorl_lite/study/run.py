@@ -236,6 +236,7 @@ def count_attempt(folder: Path) -> int:
 def identity(preset: Preset) -> dict[str, Any]:
     """What makes results comparable."""
     parts = {part: asdict(getattr(preset, part)) for part in PARTS}
+    del parts["search"]["memory"]  # makes no difference to results
     shape = {key: getattr(preset.model, key) for key in ("path", "template", "max_new_tokens", "lora_r", "lora_alpha")}
     return {"objectives": list(preset.objectives), "model": shape, "kl_coef": dict(preset.kl_coef), "lr": dict(preset.lr), **parts}
 
