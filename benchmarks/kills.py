@@ -28,6 +28,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pandas as pd
 
+from emorl_lite.base.files import UNFINISHED_FILES
 from emorl_lite.base.paths import ASSETS
 
 PPO = ["--ppo.episodes", "24", "--ppo.batch-size", "8", "--ppo.minibatch-size", "8", "--ppo.epochs", "1"]
@@ -71,6 +72,7 @@ VOLATILE = {
     "check",
     "table",
     "commit",
+    "made_at_commits",
     "sha256",
     "sha256_before",
     "log.csv",
@@ -95,7 +97,8 @@ def steady(value: Any) -> Any:
 def left(folder: Path) -> dict[str, Any]:
     """Every file of a folder by its name, as far as it must be the same."""
     files: dict[str, Any] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (".lock", "job.log")):
+    own = (".lock", "job.log")  # hidden ones are of no result: what was being written when a process died goes with the folder's next lock
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in own and not p.match(UNFINISHED_FILES)):
         data: Any = path.read_bytes().replace(str(folder).encode(), b"runs")  # a warm-started base's adapters name its place
         if path.suffix == ".ipynb":
             data = [cell["source"] for cell in json.loads(data)["cells"]]  # outputs hold times

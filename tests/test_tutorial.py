@@ -170,7 +170,9 @@ def test_ctrl_c_ends_the_kernel_and_still_reports(tmp_path, runs):
         "import time\ntime.sleep(300)",
     )
     program = "import sys; from emorl_lite.tutorial.runner import run_tutorial; sys.exit(run_tutorial(sys.argv[1:]))"
-    process = subprocess.Popen([sys.executable, "-c", program, str(quick), str(slow)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(quick), str(slow)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     pid = tmp_path / "pid"
     patience = time.monotonic() + 600  # a busy machine is no failure
     while not pid.exists() and process.poll() is None and time.monotonic() < patience:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import read_json, write_json
+from emorl_lite.base.failures import INTERRUPTED, TERMINATED, Terminated
+from emorl_lite.base.files import read_json, write_atomically, write_json
 from emorl_lite.base.outputs import check_folder
 from emorl_lite.base.paths import ASSETS, repository_root, runs_root
 from emorl_lite.base.presets import OBJECTIVES, get_preset
@@ -30,7 +31,6 @@ SAMPLE_SECONDS = 0.25  # how often memory is sampled and the progress line redra
 PLAIN_LINE_SECONDS = 30.0  # without a terminal: a line at most this often
 REFERENCE = ASSETS / "tiny" / "policies.csv"
 PRESET_LINE = r'^PRESET = "\w+"'
-INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 
 
 @dataclass
@@ -77,9 +77,10 @@ def run_tutorial(
     for path in paths:
         try:
             timings.append(_execute(path, kernel, runs, preset, choices))
-        except KeyboardInterrupt:
-            print(f"\ninterrupted in {path.name}", flush=True)
-            code = INTERRUPTED
+        except KeyboardInterrupt as stop:
+            print(flush=True)  # the line of progress has no end
+            print(f"interrupted in {path.name}", file=sys.stderr, flush=True)
+            code = TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
             break
         if timings[-1].error:
             print(f"{path.name}, {timings[-1].error}", file=sys.stderr, flush=True)
@@ -151,8 +152,7 @@ def _execute(path: Path, kernel: str | None, runs: Path, preset: str, choices: d
         raise
     finally:
         copy = runs / "notebooks" / path.name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(notebook, copy)
+        write_atomically(copy, nbformat.writes(notebook) + "\n")
     reason = str(failures[0]) if failures else ""
     timing = Timing(path.stem, progress.cell, round(progress.seconds, 1), round(peak, 1), reason)
     progress.finish(f"{'FAILED' if reason else 'done'}, peak {peak:,.0f} MB")
