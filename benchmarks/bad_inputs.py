@@ -29,6 +29,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import numpy as np
 import torch
 
 import emorl_lite.study.run
@@ -321,19 +322,26 @@ FILES: dict[str, tuple[str, bytes, tuple[str, ...]]] = {
 }
 
 
+def unreadable(place: Place) -> None:
+    """A data file that nobody may read, beside runs that all may write."""
+    (place / "data.csv").chmod(0)
+    _chmod(place / "runs", 0o777, 0o666)
+
+
 def file_cases() -> Iterator[Case]:
     """Data files, and paths to them."""
     table = TRAIN | {"--data": "table"}
     for name, (file, data, says) in FILES.items():
         yield Case(f"data file: {name}", words("train", table | {"--data-path": "{}/" + file}), write(file, data), says)
-    for name, path, says in (
+    for name, path, word in (
         ("missing", "{}/no.csv", "no.csv"), ("a folder", "{}/runs", "runs"), ("a device", "/dev/zero", "/dev/zero"),
         ("NUL", "a\0b.csv", "--data-path"), ("too long", "x" * 5000 + ".csv", "xxx"),
     ):  # fmt: skip
-        yield Case(f"data path: {name}", words("train", table | {"--data-path": path}), says=(says,))
+        yield Case(f"data path: {name}", words("train", table | {"--data-path": path}), says=(word,))
     yield Case("data path: a link to itself", words("train", table | {"--data-path": "{}/loop.csv"}), loop("loop.csv"), ("loop.csv",))
-    locked = lambda place: [(place / "data.csv").chmod(0), _chmod(place / "runs", 0o777, 0o666)]  # noqa: E731
-    yield Case("data path: unreadable", words("train", table | {"--data-path": "{}/data.csv"}), locked, ("data.csv",), kept=(), nobody=True)
+    yield Case(
+        "data path: unreadable", words("train", table | {"--data-path": "{}/data.csv"}), unreadable, ("data.csv",), kept=(), nobody=True
+    )
     yield Case(
         "max-words 1 leaves nothing", words("train", table | {"--data-path": "{}/data.csv", "--data.max-words": "1"}), says=("max-words",)
     )
@@ -416,15 +424,16 @@ def saved_cases() -> Iterator[Case]:
     table = (
         "level,point,w_reflection,w_empathy,w_fluency,reflection,empathy,fluency,mean,seconds,note\n1,1,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,x\n"
     )
-    for name, change in {
+    tables: dict[str, tuple[Callable[[Path], object], ...]] = {
         "settings cut": (write("search.csv", table), write("search.search.json", '{"search"')),
         "settings a list": (write("search.csv", table), write("search.search.json", "[]")),
         "no settings": (write("search.csv", table),),
         "not UTF-8": (write("search.csv", b"level\xe9\n"), write("search.search.json", "{}")),
         "a folder": (lambda folder: (folder / "search.csv").mkdir(),),
         "empty": (write("search.csv", ""), write("search.search.json", "{}")),
-    }.items():
-        yield Case(f"search: table, {name}", search, at(RUN.parent, *change), ("search",), kept=(), clean=False)
+    }
+    for name, parts in tables.items():
+        yield Case(f"search: table, {name}", search, at(RUN.parent, *parts), ("search",), kept=(), clean=False)
 
 
 # -- cases: places
@@ -680,13 +689,13 @@ def api_cases() -> Iterator[Case]:
         "Study methods text": lambda: Study(get_preset("tiny"), 1, "uniform"),
         "load_dataset of a path": lambda: load_dataset("data.csv"),  # type: ignore[arg-type]
         "load_dataset seed text": lambda: load_dataset(DataConfig(), "x"),  # type: ignore[arg-type]
-        "hypervolume of texts": lambda: hypervolume([["a"]], [0]),  # type: ignore[arg-type]
+        "hypervolume of texts": lambda: hypervolume([["a"]], [0]),  # type: ignore[list-item]
     }  # fmt: skip
     for name, call in calls.items():
         yield Case(name, lambda place, call=call: call(), clean=False)  # type: ignore[misc]
     yield Case(
         "NumPy's numbers in options",
-        lambda place: PPOConfig(lr=torch.tensor(0.1).numpy()[()], episodes=torch.tensor(8).numpy()[()]),
+        lambda place: PPOConfig(lr=np.float32(0.1), episodes=np.int64(8)),  # type: ignore[arg-type]
         right=True,
     )
 

@@ -11,7 +11,6 @@ import numbers
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -133,7 +132,7 @@ def check_seed(seed: Any, option: str = "--seed") -> int:
 
 def check_index(value: Any, count: int, what: str) -> int:
     """One of so many, counted from 0. Raises UserError, in words that begin with `what`, for any other."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not 0 <= value < count:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not 0 <= int(value) < count:
         raise UserError(f"{what} {shown(value)}: there are {count}, numbered from 0")
     return int(value)
 
@@ -151,14 +150,19 @@ def check_name(name: Any, where: str) -> None:
         raise UserError(f"{where}: {name[:60]!a} cannot be the name of a column and of a folder; use letters, digits, - and _")
 
 
-@cache
+_KNOWN: dict[type, dict[str, tuple[Any, tuple[Any, ...]]]] = {}
+
+
 def _fields(cls: type) -> dict[str, tuple[Any, tuple[Any, ...]]]:
     """(type, what else its annotation says) of each field."""
+    if cls in _KNOWN:
+        return _KNOWN[cls]
     hints = get_type_hints(cls, include_extras=True)
     split = {}
     for name, hint in hints.items():
         if get_origin(hint) is not ClassVar:
             split[name] = (get_args(hint)[0], get_args(hint)[1:]) if get_origin(hint) is Annotated else (hint, ())
+    _KNOWN[cls] = split
     return split
 
 

@@ -202,7 +202,7 @@ PAGE = """<div class="emorl-map" style="font-family:sans-serif;display:flex;flex
 
 def _check_number(what: str, number: Any, count: int) -> None:
     """Raise UserError unless it is one of so many prompts, or samples."""
-    if not isinstance(number, numbers.Integral) or isinstance(number, bool) or not 0 <= number < count:
+    if not isinstance(number, numbers.Integral) or isinstance(number, bool) or not 0 <= int(number) < count:
         raise UserError(f"{what} {number!r}: the map has {count}, numbered from 0")
 
 

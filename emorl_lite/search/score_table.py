@@ -87,7 +87,7 @@ def check_objectives(objectives: Sequence[str]) -> None:
         raise UserError(f"search: objective names {', '.join(objectives)} repeat, or collide with the table's own columns")
 
 
-def _number(scores: Mapping[str, Any], name: str, weights: Weights) -> float:
+def _number(scores: Any, name: str, weights: Weights) -> float:
     """The score of an objective. Raises UserError if it is missing, or not one finite number."""
     where = f"weights {weights}: the evaluation returned"
     if name not in scores:
