@@ -23,7 +23,7 @@ MACHINE_avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INST
 MACHINE_native :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tutorial check test lint test-notebooks test-machines test-pages lab real-models reference outputs colab-test gpu-check clean
+.PHONY: help setup tutorial check test lint test-notebooks test-machines test-pages lab real-models reference outputs colab-test gpu-check audit clean
 
 help:
 	@echo "make tutorial   run all notebooks from scratch, with progress, times and a closing table"
@@ -38,6 +38,7 @@ help:
 	@echo "make test-pages     what the notebooks' pages say, compared with their tables, on other runs than the committed one"
 	@echo "make reference  train the reference run that the notebooks read (ARGS=--help for options)"
 	@echo "make outputs    execute the notebooks in place, with the committed outputs and figures"
+	@echo "make audit      known vulnerabilities of the pinned packages, where the list of them can be reached"
 	@echo "Each does its own set-up: pinned versions into .venv, once, and again when pyproject.toml or constraints.txt change."
 
 setup: $(READY)
@@ -89,6 +90,19 @@ colab-test: $(READY)
 
 gpu-check: $(READY)
 	@$(BIN)/python benchmarks/gpu.py $(ARGS)
+
+# The pinned versions against the published vulnerabilities, by pip-audit, which has an environment of its own. It fails on what it finds;
+# where it cannot be installed, or the list cannot be reached in time, it says so and that is no failure.
+AUDIT := .venv/audit
+AUDIT_SECONDS ?= 240
+audit: $(READY)
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && \
+	  timeout $(AUDIT_SECONDS) $(AUDIT)/bin/python -m pip --disable-pip-version-check -qq --retries 0 --timeout 15 install 'pip-audit>=2.7,<3'; } \
+	  >/dev/null 2>&1 || { rm -rf $(AUDIT); echo "audit: not done, pip-audit cannot be installed here"; exit 0; }; \
+	rm -f $(AUDIT)/found.json; \
+	timeout $(AUDIT_SECONDS) $(AUDIT)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off --timeout 15 \
+	  --format json --output $(AUDIT)/found.json 2>$(AUDIT)/log || true; \
+	$(BIN)/python scripts/read_audit.py $(AUDIT)/found.json
 
 # Copies, one's own to change: the committed notebooks stay as they are. The server's root is the repository, so that links to the package work.
 lab: $(READY)

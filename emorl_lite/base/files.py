@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.shown_text import as_written, csv_text
 
 UNFINISHED_FILES = ".emorl-*.tmp"
 """Names of files that are being written. One that stays belonged to a process that was killed."""
@@ -106,8 +107,8 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def write_table(path: Path | str, table: pd.DataFrame) -> None:
-    """Write a table as CSV, without its index."""
-    write_atomically(path, table.to_csv(index=False, lineterminator="\n"))
+    """Write a table as CSV, without its index; `read_table` gives it back."""
+    write_atomically(path, csv_text(table))
 
 
 def write_whole(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -222,7 +223,7 @@ def read_table(path: Path, what: str, advice: str = "", columns: Sequence[str] =
     """The CSV table in a file. Raises UserError for anything else, and unless it has these columns."""
     read_text(path, what, advice)
     try:
-        table = pd.read_csv(path)
+        table = as_written(pd.read_csv(path))
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
         raise UserError(_line(path, what, f"no CSV table ({str(error).splitlines()[0]})", advice)) from error
     if missing := [name for name in columns if name not in table.columns]:

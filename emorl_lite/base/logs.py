@@ -14,6 +14,7 @@ import pandas as pd
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import read_table, read_text, set_aside, told, write_atomically
+from emorl_lite.base.shown_text import guarded, unguarded
 
 RENAMED_COLUMNS = {"objective": "penalised_reward"}
 """Columns of tables that were written before they had these names."""
@@ -93,7 +94,7 @@ class Table:
         writer = csv.DictWriter(text, self.columns, extrasaction="ignore" if header else "raise")
         if header:
             writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({k: guarded(v) for k, v in row.items()} for row in rows)
         return text.getvalue()
 
     def frame(self) -> pd.DataFrame:
@@ -121,7 +122,7 @@ class Table:
         if missing := [name for name in self.needed if name not in found]:
             raise UserError(f"{path}: cannot be read as a table of this run: it has no column {missing[0]!r}; {ADVICE}")
         try:
-            return [{names.get(k, k): v for k, v in row.items()} for row in reader]
+            return [{names.get(k, k): unguarded(v) for k, v in row.items()} for row in reader]
         except csv.Error as error:
             raise UserError(f"{path}: cannot be read as a table of this run: {error}; {ADVICE}") from error
 

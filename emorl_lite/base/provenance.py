@@ -14,6 +14,7 @@ import torch
 from emorl_lite.base.files import write_atomically
 from emorl_lite.base.outputs import MAKER, check_out, provenance_path, sha256
 from emorl_lite.base.paths import repository_root
+from emorl_lite.base.shown_text import csv_text
 
 
 def provenance(**facts: Any) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def save_table(table: pd.DataFrame, path: Path | str, **facts: Any) -> Path:
 def replace_table(table: pd.DataFrame, path: Path | str, **facts: Any) -> Path:
     """The same in a folder of the package's own, such as a run's: what is there is replaced, whatever it is."""
     path = Path(path)
-    text = table.to_csv(index=False, lineterminator="\n")
+    text = csv_text(table)
     record = {"made_by": MAKER} | provenance(**facts) | {"table": path.name, "sha256": sha256(text.encode("utf-8"))}
     if path.is_file():  # whoever is stopped between the two files leaves the old table with the new record, which knows both
         record["sha256_before"] = sha256(path.read_bytes())

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from emorl_lite.plots.style import readable, styles
+from emorl_lite.plots.style import MATHS, readable, styles
 
 
 @readable
@@ -28,8 +28,8 @@ def framework(objectives: Sequence[str]) -> Figure:
         _box(axes, 2.7, y, 2.2, f"base + {name}\nadapter", styles_by_name[name].color, alpha=0.25)
         _arrow(axes, (2.05, middle), (2.65, y))
         _arrow(axes, (4.95, y), (6.0, middle))
-        axes.text(5.15, y + (0.2 if y >= middle else -0.32), f"$w_{i + 1} h_{i + 1}$", fontsize=12)
-    _box(axes, 6.05, middle, 1.0, "$\\sum_i w_i h_i$", "0.93")
+        axes.text(5.15, y + (0.2 if y >= middle else -0.32), f"$w_{i + 1} h_{i + 1}$", fontsize=12, gid=MATHS)
+    _box(axes, 6.05, middle, 1.0, "$\\sum_i w_i h_i$", "0.93", gid=MATHS)
     _box(axes, 7.6, middle, 1.1, "shared\nhead", "0.93")
     _box(axes, 9.2, middle, 1.1, "next\nword", "0.93")
     _arrow(axes, (7.1, middle), (7.55, middle))
@@ -40,10 +40,10 @@ def framework(objectives: Sequence[str]) -> Figure:
     return figure
 
 
-def _box(axes: Axes, x: float, y: float, width: float, text: str, color: object, alpha: float = 1.0) -> None:
+def _box(axes: Axes, x: float, y: float, width: float, text: str, color: object, alpha: float = 1.0, gid: str | None = None) -> None:
     patch = FancyBboxPatch((x, y - 0.32), width, 0.64, boxstyle="round,pad=0.03", facecolor=color, edgecolor="black", alpha=alpha)  # type: ignore[arg-type]
     axes.add_patch(patch)
-    axes.text(x + width / 2, y, text, ha="center", va="center", fontsize=10)
+    axes.text(x + width / 2, y, text, ha="center", va="center", fontsize=10, gid=gid)
 
 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], curve: str = "arc3", line: str = "-") -> None:

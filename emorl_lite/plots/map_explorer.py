@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import json
 import numbers
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Normalize, to_hex
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.shown_text import as_html
 from emorl_lite.base.weights import weight_rows
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.plots.search import project
@@ -54,8 +56,8 @@ class MapPoint:
             else ("every weight vector gives this reply")
         )
         return (
-            f"<p><b>Client:</b> {html.escape(self.prompt)}</p><p><b>Reply:</b> {html.escape(self.reply)}</p>"
-            f"<table>{score_bars(self.scores)}</table><p>{html.escape(weights)}<br>{region_text}</p>"
+            f"<p><b>Client:</b> {as_html(self.prompt)}</p><p><b>Reply:</b> {as_html(self.reply)}</p>"
+            f"<table>{score_bars(self.scores)}</table><p>{as_html(weights)}<br>{region_text}</p>"
         )
 
 
@@ -123,7 +125,7 @@ def map_explorer(scored: ScoredMap, prompt: int = 0, weights: Sequence[float] | 
             output.value = explore(scored, prompt_index, w).html()
             picture.value = map_svg(scored, prompt_index, w) if len(objectives) == 3 else ""
         except UserError as error:
-            output.value = f"<p>{html.escape(str(error))}</p>"
+            output.value = f"<p>{as_html(error)}</p>"
 
     for control in (choice, *sliders):
         control.observe(refresh, names="value")
@@ -153,7 +155,8 @@ def map_page(scored: ScoredMap, prompts: Sequence[int] | None = None) -> str:
         "<", "\\u003c"
     )  # no text may end the script
     frame = _svg("<g class='regions'></g><circle class='here' r='6' fill='none' stroke='#d00000' stroke-width='3'/>", scored.map.objectives)
-    return PAGE.replace("@FRAME", frame).replace("@FACTS", data_json)
+    parts = {"@FRAME": frame, "@FACTS": data_json}
+    return re.sub("@FRAME|@FACTS", lambda place: parts[place[0]], PAGE)  # in one pass: a text may hold these words
 
 
 PAGE = """<div class="emorl-map" style="font-family:sans-serif;display:flex;flex-wrap:wrap;gap:1em">

@@ -16,6 +16,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
@@ -136,14 +137,33 @@ R = TypeVar("R")
 
 
 def readable(draw: Callable[P, R]) -> Callable[P, R]:
-    """Run a drawing function under this module's settings, whatever the notebook has set."""
+    """Run a drawing function under this module's settings, whatever the notebook has set. Texts in the figure are shown as they are."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
         with matplotlib.rc_context(RC):  # type: ignore[arg-type]
-            return draw(*args, **kwargs)
+            made = draw(*args, **kwargs)
+            if isinstance(made, Figure):
+                _without_maths(made)
+            return made
 
     return drawn
+
+
+MATHS = "maths"
+"""Group id of a text that is meant as mathematics."""
+
+
+def _without_maths(figure: Figure) -> None:
+    """Take $ as a dollar in every text but those marked as mathematics, and the powers along a logarithmic axis."""
+    powers = set[Any]()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log":
+                powers |= set(axis.findobj(Text)) - {axis.label}
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and text not in powers and text.get_gid() != MATHS:
+            text.set_parse_math(False)
 
 
 def panels(columns: int, width: float = 4.2, height: float = 3.6, **options: Any) -> tuple[Figure, list[Axes]]:

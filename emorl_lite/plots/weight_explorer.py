@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +13,8 @@ import ipywidgets
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.scores import as_scores
+from emorl_lite.base.shown_text import as_html
+from emorl_lite.base.texts import check_texts
 from emorl_lite.search.evaluation import Score
 
 ALL_ZERO = "All weights are zero: every word gets the same score, so there is no reply. Raise a weight."
@@ -43,16 +44,16 @@ class Explored:
     def html(self) -> str:
         """The same as HTML, everything escaped; scores also as bars with their numbers."""
         if not any(self.weights.values()):
-            return f"<p>{html.escape(ALL_ZERO)}</p>"
-        client = f"<p><b>Client:</b> {html.escape(self.prompt)}</p>"
-        reply = f"<p><b>Reply:</b> {html.escape(self.reply)}</p>"
+            return f"<p>{as_html(ALL_ZERO)}</p>"
+        client = f"<p><b>Client:</b> {as_html(self.prompt)}</p>"
+        reply = f"<p><b>Reply:</b> {as_html(self.reply)}</p>"
         return f"{client}{reply}<table><tr><th>objective</th><th colspan='2'>score</th></tr>{score_bars(self.scores)}</table>"
 
 
 def score_bars(scores: Mapping[str, float]) -> str:
     """Scores in [0, 1] by objective as rows of an HTML table: name (escaped), bar, number."""
     return "".join(
-        f"<tr><td>{html.escape(name)}</td><td><meter min='0' max='1' value='{score:.4f}'></meter></td><td>{score:.3f}</td></tr>"
+        f"<tr><td>{as_html(name)}</td><td><meter min='0' max='1' value='{score:.4f}'></meter></td><td>{score:.3f}</td></tr>"
         for name, score in scores.items()
     )
 
@@ -81,7 +82,8 @@ def weight_explorer(
     The reply follows when a slider is let go. An error is shown in place of the reply. Works with ipywidgets 7.7 and 8.
     Raises UserError without prompts, or if `weights` are not one number in [0, 1] per objective.
     """
-    if not len(prompts):
+    prompts = check_texts(prompts, "prompt")
+    if not prompts:
         raise UserError("weight explorer: no prompts")
     start = list(weights) if weights is not None else [0.5] * len(objectives)
     if len(start) != len(objectives) or not all(0 <= w <= 1 for w in start):
@@ -98,7 +100,7 @@ def weight_explorer(
         try:
             output.value = render(ensemble, score, choice.value, {name: s.value for name, s in sliders.items()}).html()
         except Exception as error:  # a widget callback's exception would vanish in a log that nobody reads
-            output.value = f"<p><b>{html.escape(type(error).__name__)}:</b> {html.escape(str(error))}</p>"
+            output.value = f"<p><b>{as_html(type(error).__name__)}:</b> {as_html(error)}</p>"
 
     for control in (choice, *sliders.values()):
         control.observe(refresh, names="value")

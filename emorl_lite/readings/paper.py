@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from scipy import stats
 
+from emorl_lite.base.shown_text import as_markdown
 from emorl_lite.base.wording import by_sign, counted, judged, listing, number, percent, signed, told
 from emorl_lite.study import paper
 from emorl_lite.study.comparison import paired
@@ -64,7 +65,8 @@ def found_reading(rows: pd.DataFrame, samples: pd.DataFrame, objectives: Sequenc
         scores = ", ".join(f"{name} {number(float(row[name]))}" for name in objectives)
         line = f"seed {row['seed']}: weights ({weights}), test scores {scores}, mean {number(float(row['mean']))}"
         if len(replies):
-            often = f"its most frequent reply, to {replies.iloc[0]} of {counted(int(replies.sum()), 'client')} here: “{replies.index[0]}”"
+            words = as_markdown(replies.index[0])
+            often = f"its most frequent reply, to {replies.iloc[0]} of {counted(int(replies.sum()), 'client')} here: “{words}”"
             line += f"; {often if replies.iloc[0] > 1 else 'no two of the clients here get the same reply'}"
         lines.append(f"- {line}")
     if emorl.empty:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from emorl_lite.base.shown_text import as_markdown
 from emorl_lite.base.wording import counted, listing, number, span
 from emorl_lite.exact.optimum import Optimum
 from emorl_lite.exact.overlay import Overlay, overlay
@@ -69,7 +70,7 @@ def spaces_reading(simplex: SearchResult, cube: SearchResult) -> str:
 
 def candidates_reading(words: Sequence[str], vocabulary: int, kept: Sequence[int], shown: int = 8) -> str:
     """How many tokens can still win. `words`: those left to the first client; `kept`: how many are left to each client."""
-    named = ", ".join(f"“{word}”" for word in words[:shown]) + (", …" if len(words) > shown else "")
+    named = ", ".join(f"“{as_markdown(word)}”" for word in words[:shown]) + (", …" if len(words) > shown else "")
     remaining = f"{len(words)} of {vocabulary:,} tokens {'is' if len(words) == 1 else 'are'} left ({named})"
     return (
         f"At the start of the first client's reply {remaining}; no other can ever win. Over all {counted(len(kept), 'client')} the number "

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from emorl_lite.base.presets import Preset
+from emorl_lite.base.shown_text import as_markdown
 from emorl_lite.base.wording import counted, listing, number, part, percent, signed, span
 from emorl_lite.experiment.experiment import Experiment
 
@@ -193,6 +194,6 @@ def favourite_reading(shares: Mapping[str, float], clients: int, favourites: Map
     if "fluency" in repetitive:  # the quoted reply brings its own full stop
         text += (
             "Fluency is scored without the client, so what pays best may be the same for everybody; this model's favourite reads "
-            f"“{favourites['fluency']}” "
+            f"“{as_markdown(favourites['fluency'])}” "
         )
     return text + "One may call that hacking, and weigh such a reward lightly later."

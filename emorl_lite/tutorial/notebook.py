@@ -124,7 +124,7 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 2) -> Any:
     styler = styler.format_index(lambda name: as_html(name) if isinstance(name, str) else name, axis="columns")
     maths = [name for name in texts if frame[name].map(lambda cell: isinstance(cell, str) and bool(set(cell) & set("$\\"))).any()]
     if maths:  # pandas escapes markup, and leaves these signs
-        styler = styler.format({name: _cell(digits) for name in maths}, na_rep="")
+        styler = styler.format(_cell(digits), subset=maths, na_rep="")  # type: ignore[arg-type]
     if texts:
         styler = styler.set_properties(subset=texts, **left_aligned)  # type: ignore[arg-type]
     head: Any = {"selector": "th", "props": [("text-align", "left")]}
