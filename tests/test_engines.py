@@ -196,11 +196,22 @@ def four(folder: Path, killed: int = 0) -> list[Job]:
     return made
 
 
-def engine_or_skip(name: str, folder: Path, workers: int = 2):
-    package = {"ray": "ray", "slurm-local": "submitit"}.get(name)
-    if package:
-        pytest.importorskip(package, reason=f"the extra `cluster` is not installed: no {package}")
-    return make_engine(EngineConfig(name), workers, folder)
+@pytest.fixture(scope="module")
+def two_ray_workers():
+    """A Ray of two cores, which engines use instead of starting one each."""
+    ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed: no ray")
+    engine = make_engine(EngineConfig("ray"), 2, Path(os.environ["EMORL_RUNS"]))
+    yield ray
+    engine.close()
+
+
+def need(name: str, request: pytest.FixtureRequest) -> str:
+    """The engine of this name can be had, or the test is skipped."""
+    if name == "ray":
+        request.getfixturevalue("two_ray_workers")
+    if name == "slurm-local":
+        pytest.importorskip("submitit", reason="the extra `cluster` is not installed: no submitit")
+    return name
 
 
 ENGINES = ["local", pytest.param("ray", marks=pytest.mark.slow), pytest.param("slurm-local", marks=pytest.mark.slow)]
@@ -209,9 +220,9 @@ ENGINES = ["local", pytest.param("ray", marks=pytest.mark.slow), pytest.param("s
 @plain
 @posix
 @pytest.mark.parametrize("name", ENGINES)
-def test_one_killed_worker_costs_one_attempt_and_nothing_else(name, tmp_path):
+def test_one_killed_worker_costs_one_attempt_and_nothing_else(name, tmp_path, request):
     stream = io.StringIO()
-    board = run_jobs(four(tmp_path, killed=1), engine_or_skip(name, tmp_path), show=Progress(stream=stream))
+    board = run_jobs(four(tmp_path, killed=1), make_engine(EngineConfig(need(name, request)), 2, tmp_path), show=Progress(stream=stream))
     assert {job: (status.state, status.attempts) for job, status in board.items()} == {
         "a": ("done", 1), "b": ("done", 2), "c": ("done", 1), "d": ("done", 1)
     }  # fmt: skip
@@ -306,9 +317,9 @@ def test_a_script_without_a_main_guard_is_told_what_it_lacks(tmp_path):
 @pytest.mark.slow
 @plain
 @posix
-def test_a_job_that_slurm_interrupts_is_queued_again_by_itself(tmp_path):
+def test_a_job_that_slurm_interrupts_is_queued_again_by_itself(tmp_path, request):
     """Preemption and the time limit are no attempt of the scheduler's: submitit sends the same job again."""
-    engine = engine_or_skip("slurm-local", tmp_path)
+    engine = make_engine(EngineConfig(need("slurm-local", request)), 1, tmp_path)
     engine.submit(Job("a", Work(partial(trivial_jobs.slow_at_first, str(tmp_path), "a"), tmp_path / "a.log", tmp_path / "a.lock")))
     until(lambda: (tmp_path / "a.tries").exists())
     os.kill(int((tmp_path / "a.log").read_text().split()[-1]), signal.SIGUSR2)  # what SLURM sends, by submitit's order
@@ -320,8 +331,7 @@ def test_a_job_that_slurm_interrupts_is_queued_again_by_itself(tmp_path):
 
 @pytest.mark.slow
 @plain
-def test_what_a_ray_cluster_cannot_give_is_told(tmp_path):
-    pytest.importorskip("ray", reason="the extra `cluster` is not installed: no ray")
+def test_what_a_ray_cluster_cannot_give_is_told(tmp_path, two_ray_workers):
     with pytest.raises(UserError, match=r"--cpus 1 --gpus 8: no node of the Ray cluster has that much"):
         make_engine(EngineConfig("ray", gpus=8), 1, tmp_path)
 
@@ -393,13 +403,12 @@ def with_classifiers_of(study, root: Path) -> Path:
 @posix
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["local", "ray", "slurm-local"])
-def test_a_study_has_the_same_tables_from_every_engine(name, studied, tmp_path):
+def test_a_study_has_the_same_tables_from_every_engine(name, studied, tmp_path, request):
     from emorl_lite.study.run import Study
 
     here, expected = studied
-    engine_or_skip(name, tmp_path, workers=1).close()
     study = Study(SMALLEST, 1, here.methods, with_classifiers_of(here, tmp_path), progress=False)
-    found = scores(study.run(2, EngineConfig(name)))
+    found = scores(study.run(2, EngineConfig(need(name, request))))
     assert found.keys() == expected.keys() and all(found[table].equals(expected[table]) for table in expected)
     assert attempts(study.folder) == [1, 1]
 

@@ -28,7 +28,7 @@ class RayEngine:
 
     def __init__(self, config: EngineConfig, workers: int, shared: Path):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a job that asked for no GPU sees none
         import ray
 
         self.ray, self.config, self.workers = ray, config, workers
