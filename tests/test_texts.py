@@ -28,6 +28,7 @@ from emorl_lite.rewards.text_judge import TextClassifier
 from emorl_lite.search.evaluation import AverageEvaluation, ReplyScores
 from emorl_lite.training.ppo import PPOTrainer
 from emorl_lite.training.rollout import score
+from emorl_lite.training.warm_start import tokenise_examples
 
 PROMPTS = ["w1 w2 w3", "w4", "w5 w6 w7", "w8"]
 REPLIES = ["w9", "w8 w7 w6", "", "w5 […]"]
@@ -175,6 +176,22 @@ def test_judges_take_lists_of_texts(judge, wrong):
             with pytest.raises(UserError) as told:
                 scores(*given)
             assert message in str(told.value)
+
+
+def test_a_warm_start_takes_pairs_of_texts():
+    pairs = [("w1 w2", "w3"), ("w4", "w5 w6")]
+    rows = tokenise_examples(model(), pairs)
+    assert rows == tokenise_examples(model(), iter(pairs)) == tokenise_examples(model(), [list(pair) for pair in pairs])
+    wrong = {
+        "examples: expected a list of pairs": ["w1 w2", None, {"w1": "w2"}],
+        "example 1: expected a pair of prompt and reply, got": [["w1 w2"], [("w1",)], [("w1", "w2", "w3")], [None]],
+        "example 2, text 2: expected a text, got NoneType": [[("w1", "w2"), ("w3", None)]],
+        "example 1, text 1: not valid Unicode": [[("\ud800", "w1")]],
+    }
+    for message, cases in wrong.items():
+        for examples in cases:
+            with pytest.raises(UserError, match=message):
+                tokenise_examples(model(), examples)
 
 
 def test_grpo_is_given_the_ids_that_we_read():

@@ -35,6 +35,20 @@ def check_pairs(prompts: Any, replies: Any, what: str) -> tuple[list[str], list[
     return prompts, replies
 
 
+def check_examples(examples: Any) -> list[tuple[str, str]]:
+    """(prompt, reply) pairs as a list, of any list or iterator of pairs. Raises UserError, naming the position, for anything else."""
+    listed = _listed(examples)
+    if listed is None:
+        raise UserError(f"examples: expected a list of pairs of prompt and reply, got {type(examples).__name__}")
+    pairs = []
+    for number, example in enumerate(listed, start=1):
+        if not isinstance(example, list | tuple) or len(example) != 2:
+            raise UserError(f"example {number}: expected a pair of prompt and reply, got {type(example).__name__}")
+        prompt, reply = check_texts(example, f"example {number}, text")
+        pairs.append((prompt, reply))
+    return pairs
+
+
 def _listed(texts: Any) -> list[Any] | None:
     unordered = isinstance(texts, Mapping | Set) and not isinstance(texts, type({}.keys()))
     if isinstance(texts, str | bytes | bytearray) or unordered or not isinstance(texts, Iterable) or hasattr(texts, "columns"):

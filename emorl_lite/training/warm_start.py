@@ -21,6 +21,7 @@ import torch
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import write_folder, write_json
 from emorl_lite.base.presets import WarmStartConfig
+from emorl_lite.base.texts import check_examples
 from emorl_lite.data.datasets import Dataset
 from emorl_lite.lm.adapters import check_unmerged, examine_neighbours
 from emorl_lite.lm.model import LanguageModel
@@ -61,6 +62,7 @@ def tokenise_examples(lm: LanguageModel, examples: Sequence[tuple[str, str]]) ->
     The ids are those that rollouts and rewards use; TRL's own tokenisation could add a second BOS or EOS.
     Raises UserError for a pair that does not fit the model's context.
     """
+    examples = check_examples(examples)
     prompts = lm.prompt_ids([prompt for prompt, _ in examples])
     eos, end = lm.end_ids[0], lm.tokenizer.convert_ids_to_tokens(lm.end_ids[0])
     rows = []
