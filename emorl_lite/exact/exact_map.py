@@ -29,6 +29,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.ranges import Within, checked, shown
 from emorl_lite.base.sizes import Estimate, blocks, shown_bytes
 from emorl_lite.base.weights import weight_rows
 from emorl_lite.ensemble.prefix_tree import PrefixTree
@@ -220,10 +221,10 @@ def exact_map(tree: PrefixTree, progress: bool = False) -> ExactMap:
 def map_estimate(tree: PrefixTree, pilot: int = 4) -> Estimate:
     """What the exact map of a tree will take, by that of its first `pilot` prompts: regions, bytes (cache rows included), seconds.
 
-    The tree keeps what was read, so that the map does not read it again.
+    The tree keeps what was read, so that the map does not read it again. Raises UserError for less than one prompt.
     """
     samples, started = max(1, tree.samples), time.perf_counter()
-    pilot = min(pilot, len(tree.prompts))
+    pilot = min(checked(pilot, int, [Within(1, 10**6)], f"pilot {shown(pilot)}"), len(tree.prompts))
     builder = _Builder(tree)
     builder.follow(np.arange(pilot * samples))
     regions, done = builder.regions(), pilot / len(tree.prompts)
