@@ -92,5 +92,5 @@ def _with_cells(table: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFra
     out = table.rename(columns=change)
     for place, kind in enumerate(table.dtypes):
         if not pd.api.types.is_numeric_dtype(kind) and table.iloc[:, place].map(lambda cell: change(cell) is not cell).any():
-            out.isetitem(place, table.iloc[:, place].map(change))
+            out.isetitem(place, table.iloc[:, place].map(change).array)
     return out

@@ -121,7 +121,7 @@ def table(frame: pd.DataFrame, caption: str, digits: int = 2) -> Any:
         frame[column] = frame[column].round(digits) + 0.0  # no "-0.00"
     texts = [c for c in frame.columns if not pd.api.types.is_numeric_dtype(frame[c])]
     styler = frame.style.format(precision=digits, na_rep="", escape="html").hide(axis="index").set_caption(as_html(caption))
-    styler = styler.format_index(lambda name: as_html(name) if isinstance(name, str) else name, axis="columns")
+    styler = styler.format_index(as_html, axis="columns")
     maths = [name for name in texts if frame[name].map(lambda cell: isinstance(cell, str) and bool(set(cell) & set("$\\"))).any()]
     if maths:  # pandas escapes markup, and leaves these signs
         styler = styler.format(_cell(digits), subset=maths, na_rep="")  # type: ignore[arg-type]
