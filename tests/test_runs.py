@@ -158,6 +158,12 @@ def test_weights_that_were_found_for_something_else_are_told_and_not_used(copied
         other.train("fluency")
     assert {p: p.read_bytes() for p in other.home.rglob("*") if p.is_file()} == before
     assert len(other.evaluate((1, 1, 1))) and copied().found_weights()
+    (other.folder / "search.json").unlink()  # a search that was broken off keeps its scores, too
+    kept = other.folder / "search.replies.csv"
+    kept.write_text("scores")
+    with pytest.raises(UserError, match=rf"search\.csv: made with .*{message}"):
+        other.search()
+    assert kept.read_text() == "scores"
 
 
 def test_weights_of_adapters_that_were_trained_anew_are_told_and_not_used(copied):

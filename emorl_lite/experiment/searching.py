@@ -132,6 +132,9 @@ def _sampled(
     kept_path = path.with_suffix(".replies.csv")
     if not path.exists():
         kept_path.unlink(missing_ok=True)  # of a table that somebody deleted
+    elif settings_file(path).exists():  # another search's scores stay as they are, too
+        saved = read_json(settings_file(path), "the settings of a search", SEARCH_ANEW)
+        check_settings(path, {"provenance": saved.get("provenance")}, {"provenance": dict(made_of)})
     kept = None if finished else KeptScores(kept_path, json.dumps(made_of, sort_keys=True))
     evaluate: Evaluate = evaluation(preset, lm, tree, prompts, ReplyScores(score, kept))
     options: dict[str, Any] = {"table_path": path, "progress": progress, "provenance": made_of}

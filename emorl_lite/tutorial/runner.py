@@ -18,7 +18,7 @@ from typing import Any
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import INTERRUPTED, TERMINATED, Terminated
-from emorl_lite.base.files import read_json, write_atomically, write_json
+from emorl_lite.base.files import read_json, read_text, write_atomically, write_json
 from emorl_lite.base.outputs import check_folder
 from emorl_lite.base.paths import ASSETS, repository_root, runs_root
 from emorl_lite.base.presets import OBJECTIVES, get_preset
@@ -298,8 +298,7 @@ def _print_weights(path: Path, started: float, label: str) -> None:
 def _print_scores(path: Path, started: float, label: str) -> None:
     """Scores per policy and objective, if the notebooks got that far."""
     if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(read_text(path, "the closing table of the notebooks").splitlines()))
         columns = [c for c in (rows[0] if rows else {}) if c not in ("seed", "finished")]
         if columns:
             print(f"\nscores on held-out clients, {label}{_age(path, started)}")
