@@ -289,7 +289,9 @@ def digest(data: bytes) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """`digest` of a file, read piece by piece."""
+    """`digest` of a file, read piece by piece. Raises UserError for a device or a pipe, which may have no end."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: is no regular file")
     with told(path, "cannot be read"), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
