@@ -50,8 +50,8 @@ class Command:
     """Whether the classifiers that come with the package are there: the command has no options that make others quickly."""
 
 
-STUDY = ("study", "--seeds", "1", "--workers", "2", "--study.budget", "24", "--study.batch-size", "8", "--study.validate-every", "2")
-STUDY += ("--study.weight-steps", "1", "--study.test-prompts", "4", "--study.sweep-prompts", "4", "--methods", "uniform", "emorl")
+STUDY = ["study", "--seeds", "1", "--workers", "2", "--study.budget", "24", "--study.batch-size", "8", "--study.validate-every", "2"]
+STUDY += ["--study.weight-steps", "1", "--study.test-prompts", "4", "--study.sweep-prompts", "4", "--methods", "uniform", "emorl"]
 TRAIN = ("train", *PLAIN, *SIZES, *PPO)
 COMMANDS = {
     "train": Command(TRAIN),
@@ -61,7 +61,7 @@ COMMANDS = {
     "published search": Command((*SEARCH, "--search.levels", "3"), TRAIN),
     "Bayesian search": Command((*SEARCH, "--search.method", "bayesian", "--search.evaluations", "13"), TRAIN),
     "exact search": Command((*SEARCH, "--search.method", "exact"), TRAIN),
-    "study": Command(STUDY, classifiers=True),
+    "study": Command(tuple(STUDY), classifiers=True),
     "tutorial": Command(("tutorial", "--only", "00")),
 }
 VOLATILE = {
