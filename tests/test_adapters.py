@@ -38,6 +38,7 @@ from peft.tuners.lora.corda import preprocess_corda
 from peft.utils.hotswap import prepare_model_for_compiled_hotswap
 from safetensors.torch import load_file, save_file
 from tiny import PROMPTS
+from transformers import MixtralConfig, MixtralForCausalLM
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import PPOConfig
@@ -814,3 +815,67 @@ def test_an_adapter_is_taken_out_and_its_name_is_free(kind):
     assert lm.reply(tiny.PROMPTS) == plain.reply(tiny.PROMPTS)
     lm.add_adapter("reflection", seed=0)
     assert lm.adapters == ["reflection"] and lm.reply(tiny.PROMPTS) == plain.reply(tiny.PROMPTS)
+
+
+# -- experts that are parameters, numbers that went wrong, names that are none
+
+
+def experts() -> LanguageModel:
+    """A Mixtral, whose experts are parameters of three dimensions."""
+    ids = {"vocab_size": len(tiny.WORDS), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+    torch.manual_seed(0)
+    network = MixtralForCausalLM(MixtralConfig(**ids, **shape, num_local_experts=4, max_position_embeddings=64)).eval()
+    return LanguageModel(network, tiny.tokenizer(), tiny.language_model("llama").config)
+
+
+def test_experts_are_left_alone_and_the_layers_beside_them_changed(tmp_path):
+    lm = experts()
+    for name in ("one", "two"):
+        lm.add_adapter(name, ranks={r".*\.0\..*": 2})
+    assert len(lora_layers(lm)) == 8  # the projections of attention
+    check_one_hot(tiny.with_random_adapters(lm), ["one", "two"])
+    lm.use("one")
+    lm.save_adapter("one", tmp_path)
+    other = experts()
+    other.load_adapter(tmp_path, "again")
+    assert torch.allclose(logits(other), logits(lm), atol=1e-3)
+    put_in(other, "theirs", LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    check_one_hot(other, ["again", "theirs"])
+    put_in(other, "odd", LoraConfig(r=2, target_modules=["q_proj", "w2"]))
+    with pytest.raises(UserError, match=r"adapter 'odd'.* target_parameters is"):
+        EnsembleLM(other, ["again", "odd"])
+
+
+def test_numbers_that_went_wrong_after_an_examination_are_told():
+    lm = tiny.language_model("llama", adapters=3)
+    ensemble, tree = EnsembleLM(lm, lm.adapters), PrefixTree(lm, lm.adapters, PROMPTS)
+    lm.use("empathy")
+    next(iter(adapter_tensors(lm.model, "empathy").values())).data[0, 0] = math.nan
+    calls = [*ways(lm, lm.adapters).items(), ("reply", lambda: ensemble.reply(PROMPTS)), ("tree", lambda: tree.replies([[1.0, 1.0, 1.0]]))]
+    for way, call in calls:
+        if way not in ("keep", "ppo"):
+            with pytest.raises(UserError, match=r"adapter 'empathy': its .*q_proj holds NaN or infinity"):
+                call()
+
+
+@pytest.mark.parametrize("how", ["exact", "soup"])
+def test_an_average_beyond_all_numbers_is_not_made(how):
+    lm = tiny.language_model("llama", adapters=2)
+    for x in adapter_tensors(lm.model, "empathy").values():
+        x.data.fill_(3e38)
+    with pytest.raises(UserError, match="too large for the adapters' own type"):
+        average_parameters(lm, lm.adapters, [0.5, 2.0], how=how)
+    assert lm.adapters == ["reflection", "empathy"]
+
+
+@pytest.mark.parametrize(
+    "names", ["reflection", None, 3, ["reflection", None], ["reflection", ["empathy"]], {"reflection": 1, "empathy": 2}]
+)
+def test_adapters_come_in_a_list_of_names(names):
+    lm = tiny.language_model("llama", adapters=2)
+    for call in (lambda: EnsembleLM(lm, names), lambda: PrefixTree(lm, names, PROMPTS), lambda: average_parameters(lm, names, [1.0, 1.0])):
+        with pytest.raises(UserError, match=r"^adapters?\b.*: expected a "):
+            call()
+    for container in (tuple, iter):
+        assert EnsembleLM(lm, container(["reflection", "empathy"])).adapters == ["reflection", "empathy"]

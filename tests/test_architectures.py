@@ -79,6 +79,8 @@ MORE = {
     "glm4": ("glm4", USUAL | {"head_dim": 16}),
     "cohere2": ("cohere2", USUAL | {"head_dim": 16, "sliding_window": 64}),
     "granite moe": ("granitemoe", USUAL | {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "mixtral": ("mixtral", USUAL | {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "qwen3 moe": ("qwen3_moe", USUAL | {"head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}),
     "gpt-oss": ("gpt_oss", USUAL | {"head_dim": 16, "sliding_window": 64, "num_local_experts": 4, "num_experts_per_tok": 2}),
     "phi3, longrope": ("phi3", USUAL | {"original_max_position_embeddings": 8, "rope_parameters": {
         "rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [1.0, 2.0] * 4,
@@ -126,7 +128,7 @@ def model(name: str) -> LanguageModel:
     return lm
 
 
-IN_FLOAT = {"gemma2", "bloom", "mpt", "gpt-oss", "fsmt", "granite moe"}
+IN_FLOAT = {"gemma2", "bloom", "mpt", "gpt-oss", "fsmt", "granite moe", "mixtral", "qwen3 moe"}
 """Their masks have no number for "nothing" in double precision, or their experts' products have no double precision."""
 
 

@@ -14,12 +14,15 @@ from torch import Tensor
 
 from emorl_lite.base.errors import UserError
 
+LARGEST = 1e30
+"""Of weights, in float32: products with hidden states and matrices have to be finite, and other than zero."""
+
 
 def check_weights(weights: Sequence[float] | Tensor, n: int, signed: bool = False, where: str = "weights") -> Tensor:
     """Weights as a float32 tensor [n] (or [B, n], one row an example).
 
-    They must be numbers, finite, not all zero and, unless `signed`, not negative. They need not sum to one: under greedy decoding w and
-    c·w give the same text. Raises UserError, in words that begin with `where`.
+    They must be numbers, finite, not all zero (nor of a size that is lost in float32) and, unless `signed`, not negative. They need not
+    sum to one: under greedy decoding w and c·w give the same text. Raises UserError, in words that begin with `where`.
     """
     w = as_numbers(weights, where, torch.float32)
     if w.dim() not in (1, 2) or w.shape[-1] != n:
@@ -33,6 +36,10 @@ def check_weights(weights: Sequence[float] | Tensor, n: int, signed: bool = Fals
             raise UserError(f"{here}: {row} holds a negative number")
         if not any(row):
             raise UserError(f"{here}: all zero, which gives every word the same score")
+        if not 1 / LARGEST <= (size := max(map(abs, row))) <= LARGEST:
+            raise UserError(
+                f"{here}: {row}: the largest is {size:.3g}, and a mixture of scores needs one within {1 / LARGEST:g} to {LARGEST:g}"
+            )
     return w
 
 

@@ -76,12 +76,12 @@ class EnsembleLM:
         mix: Mix = "hidden",
         signed: bool = False,
     ):
-        self.lm, self.adapters, self.mix = lm, list(adapters), mix
+        self.lm, self.adapters, self.mix = lm, check_texts(adapters, "adapter"), mix
         if len(self.adapters) < 2:
             raise UserError(f"an ensemble needs at least 2 adapters, got {len(self.adapters)}")
         if len(set(self.adapters)) < len(self.adapters):
             raise UserError(f"an ensemble needs different adapters, got {', '.join(self.adapters)}")
-        if mix not in MIX:
+        if not isinstance(mix, str) or mix not in MIX:
             raise UserError(f"mix {mix!r}: choose {', '.join(MIX)} (parameters: average_parameters)")
         check_adapters(lm, self.adapters)
         self.head = check_mixable(lm, mix)
@@ -202,7 +202,9 @@ class EnsembleLM:
         original, encoder = self.lm.base.forward, self.lm.base.get_encoder() if self.lm.seq2seq else None
 
         @functools.wraps(original)  # generate() reads the signature to learn what the model takes
-        def forward(**inputs: Any) -> Any:
+        def forward(input_ids: Tensor | None = None, **inputs: Any) -> Any:
+            if input_ids is not None:  # classifier-free guidance gives it by its place
+                inputs["input_ids"] = input_ids
             if encoder is not None:
                 encoded = inputs.get("encoder_outputs") or encoder(inputs["input_ids"], inputs.get("attention_mask"))
                 # Between the calls it is [B, N, P, d], so that generate() can repeat examples.

@@ -96,6 +96,7 @@ class PrefixTree:
             checked(1 if value is None else value, int, [Within(1, 2**63)], f"{what} {shown(value)}")
         if samples and mix == "probabilities":
             raise UserError("samples: available for mix hidden only")
+        adapters = check_texts(adapters, "adapter")
         if len(set(adapters)) < max(2, len(adapters)):
             raise UserError(f"adapters: at least 2 different ones are needed, got {', '.join(adapters) or 'none'}")
         check_adapters(lm, adapters)
@@ -109,7 +110,7 @@ class PrefixTree:
         self.model.examine(longest + limit)
         if not 1 <= limit <= lm.context - longest + lm.seq2seq:
             raise UserError(f"max_new_tokens {limit}: the model reads {lm.context} tokens, {longest} of them a prompt's")
-        self.lm, self.prompts, self.adapters = lm, prompts, list(adapters)
+        self.lm, self.prompts, self.adapters = lm, prompts, adapters
         self.mix, self.samples, self.temperature, self.seed = mix, samples, temperature, seed
         if max_rows is None:
             self.model.cache.max_rows = max(1, memory // 2 // self.model.row_bytes)

@@ -13,12 +13,17 @@ from emorl_lite.base.provenance import replace_table
 from emorl_lite.base.texts import check_pairs, check_texts
 from emorl_lite.data.datasets import Dataset
 from emorl_lite.ensemble.ensemble import EnsembleLM
+from emorl_lite.lm.examination import examine
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.rewards.objectives import RewardSet, finished
 
 
 def policy_replies(lm: LanguageModel, policy: str, prompts: Sequence[str], **options: Any) -> list[str]:
-    """Replies of `base` or of one adapter, greedy unless the options to generate() say otherwise."""
+    """Replies of `base` or of one adapter, greedy unless the options to generate() say otherwise.
+
+    Raises UserError for a model whose replies in a batch are not what it says to one prompt (`examine`).
+    """
+    examine(lm)
     if policy == "base":
         with lm.without_adapters():
             return lm.reply(prompts, **options)

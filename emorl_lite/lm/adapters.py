@@ -12,7 +12,7 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftMixedModel, PeftModel, get_peft_model
 from peft.tuners.lora import Linear, LoraLayer
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -36,7 +36,7 @@ PLAIN_VALUES: dict[str, tuple[Any, ...]] = {
     "bias": ("none",),
     "init_lora_weights": (None, True, False, "gaussian", "orthogonal", "eva"),  # those that leave the base as it is
     **dict.fromkeys(("loftq_config", "megatron_config"), (None, {})),
-    **dict.fromkeys(("modules_to_save", "target_parameters", "layer_replication"), (None, [])),
+    **dict.fromkeys(("modules_to_save", "target_parameters", "layer_replication"), (None, [], set())),
 }
 OF_ITS_OWN_ROWS = ("use_dora", "lora_bias")
 """Properties that leave other adapters of the same model alone."""
@@ -82,7 +82,7 @@ def examine_loaded(model: PeftModel, names: Sequence[str], who: str = "") -> Non
     """`examine` adapters in a model, and their layers: what PEFT does in a forward pass must be W + s B A.
 
     Raises UserError too for an adapter that changes more than linear layers, or the LM head, which all share; for one that is switched off,
-    or was taken out of the layers; and for matrices of a coarser type than the weights that they are added to.
+    or was taken out of the layers; and for matrices that are not finite, or of a coarser type than the weights that they are added to.
     """
     for name in names:
         examine(model.peft_config[name], who or f"adapter {name!r}")
@@ -112,6 +112,8 @@ def _fault(layer: Any, name: str, is_head: bool, is_shared: bool) -> str:
     if is_shared:
         return "it changes {where}, a layer that the model uses at another place as well, without it"
     own, base = layer.lora_A[name].weight.dtype, layer.get_base_layer().weight.dtype
+    if not all(part[name].weight.isfinite().all() for part in (layer.lora_A, layer.lora_B)):
+        return "its {where} holds NaN or infinity"
     if torch.finfo(own).eps > torch.finfo(base).eps:
         own_type, base_type = (str(dtype).removeprefix("torch.") for dtype in (own, base))
         return f"its {{where}} is {own_type} on weights of {base_type}, and PEFT rounds the sum: turn it into {base_type} first"
@@ -122,11 +124,25 @@ def is_linear(layer: Any) -> bool:
     """Whether a LoRA layer is x W^T + s x A^T B^T: nothing is done to the weights when they are used (as quantised layers do)."""
     base = layer.get_base_layer()
     return (
-        type(layer) is Linear
-        and type(base).forward in (nn.Linear.forward, Conv1D.forward)
-        and base.weight.is_floating_point()
-        and not nn.utils.parametrize.is_parametrized(base)
+        type(layer) is Linear and _multiplies(base) and base.weight.is_floating_point() and not nn.utils.parametrize.is_parametrized(base)
     )
+
+
+@torch.no_grad()
+def _multiplies(layer: Any) -> bool:
+    """Whether a layer is a product with its weights, and nothing more: by its class, or else (Falcon's) by what it makes of an input."""
+    if type(layer).forward in (nn.Linear.forward, Conv1D.forward):
+        return True
+    weight = layer.weight
+    if not isinstance(layer, nn.Linear) or not weight.is_floating_point():
+        return False
+    x = torch.linspace(-1, 1, weight.shape[1], device=weight.device).to(weight.dtype)[None, None]
+    try:
+        out, expected = layer(x), nn.functional.linear(x, weight, layer.bias)
+    except (RuntimeError, TypeError, ValueError, AttributeError):
+        return False
+    rounding = min(100 * torch.finfo(weight.dtype).eps, 0.02) * float(expected.abs().max())
+    return isinstance(out, Tensor) and out.shape == expected.shape and float((out - expected).abs().max()) <= rounding
 
 
 def examine_neighbours(model: PreTrainedModel | PeftModel, names: Iterable[str]) -> None:
@@ -165,6 +181,8 @@ def check_removable(model: PreTrainedModel | PeftModel, name: str) -> None:
 
 def check_wrapped(model: nn.Module) -> None:
     """Raise UserError for a model whose adapters are not all in PEFT's wrapper, or that cannot reply by one of them alone."""
+    if hasattr(model, "_orig_mod"):
+        raise UserError("the model is compiled (torch.compile), and its layers cannot be borrowed then: give the model itself")
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     if isinstance(base, PeftModel | PeftMixedModel):
         what = "a PeftMixedModel" if isinstance(base, PeftMixedModel) else "a PeftModel in a PeftModel"
@@ -205,7 +223,7 @@ def check_name(model: PreTrainedModel | PeftModel, name: Any) -> None:
     """Raise UserError unless a new adapter can have this name: PEFT makes it a part of its tensors' names, and folders bear it."""
     if not isinstance(name, str) or not name.strip():
         raise UserError(f"adapter {name!r}: a name of at least one letter is needed")
-    if marks := [mark for mark in "./\\" if mark in name]:
+    if marks := [mark for mark in './\\:*?"<>|' if mark in name]:
         raise UserError(f"adapter {name!r}: a name cannot hold {marks[0]!r}")
     if name != name.strip() or not name.isprintable():
         raise UserError(f"adapter {name!r}: a name cannot begin or end with a space, or hold what is not printed")
@@ -224,7 +242,9 @@ def check_name(model: PreTrainedModel | PeftModel, name: Any) -> None:
 # -- adapters put into a model, and taken out
 
 
-def lora_config(config: ModelConfig, task: str, rank: int | None = None, ranks: dict[str, int] | None = None) -> LoraConfig:
+def lora_config(
+    config: ModelConfig, model: PreTrainedModel | PeftModel, rank: int | None = None, ranks: dict[str, int] | None = None
+) -> LoraConfig:
     """LoRA on every linear layer but the head. `rank`, `ranks`: others than the configured one, with its scale (see `add_adapter`).
 
     Raises UserError for a rank that is no whole number above 0.
@@ -238,15 +258,38 @@ def lora_config(config: ModelConfig, task: str, rank: int | None = None, ranks: 
         alpha = config.lora_alpha * r / config.lora_r
         return int(alpha) if alpha.is_integer() else alpha
 
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     return LoraConfig(
         r=rank,
         lora_alpha=same_scale(rank),
         rank_pattern=ranks,
         alpha_pattern={layer: same_scale(r) for layer, r in ranks.items()},
         lora_dropout=config.lora_dropout,
-        target_modules="all-linear",
-        task_type=task,
+        target_modules=_linear_layers(base),
+        exclude_modules=_own_layers(base),
+        task_type="SEQ_2_SEQ_LM" if base.config.is_encoder_decoder else "CAUSAL_LM",
     )
+
+
+def _own_layers(base: PreTrainedModel) -> list[str] | None:
+    """Names of layers that PEFT takes for linear ones, and that do more (Llama 4's routers); None without any."""
+    layers = ((name, getattr(layer, "base_layer", layer)) for name, layer in base.named_modules())
+    own = {name.rpartition(".")[2] for name, layer in layers if isinstance(layer, nn.Linear | Conv1D) and not _multiplies(layer)}
+    return sorted(own - {"base_layer"}) or None
+
+
+def _linear_layers(base: PreTrainedModel) -> str | list[str]:
+    """What PEFT is to put LoRA on: "all-linear", or the names that are left where it would take experts for linear layers.
+
+    They once were (Mixtral's, Qwen's); since transformers 5 a layer's experts are parameters of three dimensions.
+    """
+    try:
+        from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+    except ImportError:  # a PEFT that does not
+        return "all-linear"
+    meant = LoraConfig(target_modules="all-linear")
+    convert_peft_config_for_transformers(meant, base, None)
+    return sorted(meant.target_modules or ()) if meant.target_parameters else "all-linear"
 
 
 def with_adapter(model: PreTrainedModel | PeftModel, name: str, lora: LoraConfig) -> PeftModel:
@@ -303,6 +346,6 @@ def take_out(model: PreTrainedModel | PeftModel, name: str) -> None:
         del base.peft_config
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error says, in one line of at most 160 characters."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

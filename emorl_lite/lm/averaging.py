@@ -16,6 +16,7 @@ from torch import Tensor
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.quiet import quietly
+from emorl_lite.base.texts import check_texts
 from emorl_lite.base.weights import check_weights
 from emorl_lite.lm.adapters import as_before, check_name, with_adapter
 from emorl_lite.lm.examination import examine
@@ -44,7 +45,7 @@ def average_parameters(
     Raises UserError for missing or unsuitable adapters, a model that replies by other rules than it reads (`examine`), wrong weights, or a
     `name` that is one of the `adapters`.
     """
-    adapters = list(adapters)
+    adapters = check_texts(adapters, "adapter")
     if how not in ("exact", "soup"):
         raise UserError(f"how {how!r}: choose exact or soup")
     if not adapters:
@@ -62,6 +63,8 @@ def average_parameters(
 
     merge = exact_factors if how == "exact" else _averaged
     layers = {layer: merge(layer, adapters, shares) for layer in lora_layers(lm)}  # first, so that an error leaves lm as it was
+    if not all(x.isfinite().all() for factors in layers.values() for x in factors if x is not None):
+        raise UserError(f"weights: {shares} make numbers that are too large for the adapters' own type")
     rank = max(len(A) for A, _ in layers.values() if A is not None)
     _add_empty_adapter(lm, adapters, name, rank)
     lm.origin[name] = None

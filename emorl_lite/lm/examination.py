@@ -21,7 +21,7 @@ from torch import Tensor
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import Mix
-from emorl_lite.lm.adapters import as_before
+from emorl_lite.lm.adapters import as_before, check_unmerged
 from emorl_lite.lm.devices import cpu_double
 from emorl_lite.lm.forward import swapped_forward
 from emorl_lite.lm.model import Encoded, LanguageModel
@@ -71,8 +71,10 @@ def head_facts(lm: LanguageModel) -> HeadFacts:
 def examine(lm: LanguageModel) -> None:
     """Raise UserError, naming model, property and number, unless the model reads a text alike alone, padded, and through a cache.
 
-    Run before anything is mixed, averaged or trained; of a model that passed, and has not changed, it costs nothing.
+    Run before anything is mixed, averaged, trained or evaluated; of a model that passed, and has not changed, it costs nothing. Merged
+    adapters are refused first: PEFT takes them out of the weights, without a word, as soon as the base is read without them.
     """
+    check_unmerged(lm.model)
     _check_lengths(lm)
     once(lm, "reads", lambda: _examine_reading(lm))
 

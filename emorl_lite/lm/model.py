@@ -203,10 +203,10 @@ class LanguageModel:
             options = {"top_k": 0, "top_p": 1.0} | options
         tokens = options["max_new_tokens"]
         checked(tokens, int, [Within(1, 10**5)], f"max_new_tokens {shown(tokens)}")
-        config, rest = self.decoding.config(options)
         training = self.model.training
         self.model.eval()
         try:
+            config, rest = self.decoding.config(options)
             with self.decoding.alone(self.model, self.base):
                 output = self.model.generate(input_ids=inputs.ids, attention_mask=inputs.mask, generation_config=config, **rest)
         except ValueError as error:  # an option of generate() that it does not know, or of a value that it cannot have
@@ -287,7 +287,7 @@ class LanguageModel:
         Raises UserError for a name that is taken, or that an adapter cannot have.
         """
         adapters.check_name(self.model, name)
-        lora = adapters.lora_config(self.config, "SEQ_2_SEQ_LM" if self.seq2seq else "CAUSAL_LM", rank, ranks)
+        lora = adapters.lora_config(self.config, self.model, rank, ranks)
         torch.manual_seed(seed)
         self.model = adapters.with_adapter(self.model, name, lora)
         self.model.set_adapter(name)

@@ -17,6 +17,7 @@ from torch import Tensor
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.texts import check_texts
 from emorl_lite.exact.scored_map import ScoredMap
+from emorl_lite.lm.examination import examine
 from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.methods.bench import OBJECTIVE_RUNS, Bench, Budget, Cost
 from emorl_lite.search.pareto import utility_weights
@@ -90,6 +91,7 @@ class Method(ABC):
 
     def reply(self, prompts: Sequence[str], setting: Setting = None, **options: Any) -> list[str]:
         """Reply texts, one a prompt; greedy unless the options to generate() say otherwise. `setting`: objective weights, or the knob."""
+        examine(self.bench.lm)
         with self.policy(self.checked(setting)) as policy:
             return policy.reply(prompts, **options)
 

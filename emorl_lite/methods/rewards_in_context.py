@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.lm.examination import examine
 from emorl_lite.lm.forward import folded
 from emorl_lite.lm.model import UNFINISHED, Encoded, LanguageModel
 from emorl_lite.methods.base import Knob, Method, Policy, Setting, active
@@ -90,6 +91,7 @@ class RewardsInContext(Method):
     def _train(self) -> tuple[int, int]:
         bench, lm = self.bench, self.bench.lm
         budget, d = bench.ppo.episodes, len(bench.names)
+        examine(lm)
         torch.manual_seed(bench.seed)
         prompts = _random_prompts(bench.train_prompts, budget // 2)
         with lm.without_adapters():
