@@ -194,18 +194,14 @@ def test_a_user_without_a_home_folder_needs_none_for_the_tiny_model(monkeypatch)
         paths.resolve("some/model")
 
 
-@pytest.mark.parametrize(("code", "caught"), [(errno.EACCES, True), (errno.EROFS, True), (errno.EISDIR, False)])
-def test_a_folder_that_cannot_be_written_is_one_line(monkeypatch, capsys, code, caught):
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOSPC, errno.ENAMETOOLONG])
+def test_a_folder_that_cannot_be_written_is_one_line(monkeypatch, capsys, code):
     def refuse(*arguments):
         raise OSError(code, "no", "runs/tiny")
 
     monkeypatch.setattr(command_line, "run", refuse)
-    if caught:
-        assert command_line.main(["data"]) == 2
-        assert capsys.readouterr().err == "error: runs/tiny: no\n"
-    else:
-        with pytest.raises(OSError, match="runs/tiny"):
-            command_line.main(["data"])
+    assert command_line.main(["data"]) == 2
+    assert capsys.readouterr().err == "error: runs/tiny: no\n"
 
 
 # -- a user at work

@@ -133,7 +133,7 @@ def test_a_warm_start_is_folded_into_the_base(base, tmp_path):
     expected = lm.reply(tiny.PROMPTS)
     warm = LanguageModel.load(replace(base, warm_start=str(tmp_path / "warm")))
     assert warm.adapters == [] and warm.reply(tiny.PROMPTS) == expected != LanguageModel.load(base).reply(tiny.PROMPTS)
-    with pytest.raises(UserError, match=r"warm start .*: holds no adapter_model.safetensors"):
+    with pytest.raises(UserError, match=r"warm start .*: there is no such folder"):
         LanguageModel.load(replace(base, warm_start=str(tmp_path / "nowhere")))
 
 

@@ -38,7 +38,7 @@ def no_training(monkeypatch):
         raise AssertionError("something is trained")
 
     monkeypatch.setattr(PPOTrainer, "train", refuse)
-    monkeypatch.setattr(runs, "processes", refuse)
+    monkeypatch.setattr(runs, "train_side_by_side", refuse)
     monkeypatch.setattr("emorl_lite.rewards.build.train_classifier", refuse)
 
 
