@@ -51,6 +51,7 @@ from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.forward import folded, lora_layers
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.training.ppo import PPOTrainer
+from emorl_lite.training.rollout import collect
 
 # -- plain LoRA of every make: all ways agree with peft's own forward
 
@@ -425,8 +426,10 @@ def test_what_a_user_has_done_to_adapters_is_told(case):
     lm.use("empathy")
     change, message = CHANGED[case]
     change(lm)
-    calls = [*ways(lm, names).items()] if case != "merged" else [("ensemble", lambda: EnsembleLM(lm, names))]
-    for way, call in [*calls, ("kept", lambda: lm.save_adapter("empathy", "nowhere"))]:
+    more: dict[str, Any] = {"kept": lambda: lm.save_adapter("empathy", "nowhere")}
+    if case == "merged":  # PEFT takes it out of the weights when the base is read
+        more["rollout"] = lambda: collect(lm, lm.encode(PROMPTS), 1, 1.0, 4)
+    for way, call in (ways(lm, names) | more).items():
         if way not in ("ppo", "keep"):
             with pytest.raises(UserError, match=message) as told:
                 call()
@@ -447,6 +450,7 @@ def test_only_one_wrapper_is_accepted():
         native,
         quietly(get_peft_model)(tiny.network("llama"), config(), mixed=True),
         quietly(get_peft_model)(tiny.language_model("llama", adapters=1).model, config(), "outer"),
+        torch.compile(tiny.network("llama")),
         quietly(get_peft_model)(tiny.network("llama"), PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")),
     ):
         with pytest.raises(UserError) as told:

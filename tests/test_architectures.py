@@ -23,6 +23,7 @@ from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.layers import LayerEnsemble
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.exact_map import exact_map
+from emorl_lite.experiment.report import policy_replies
 from emorl_lite.lm import devices
 from emorl_lite.lm import model as language_models
 from emorl_lite.lm.averaging import average_parameters
@@ -402,6 +403,20 @@ def test_a_model_that_was_changed_is_examined_again():
     assert head_facts(lm).bias
     lm.head.bias.data.zero_()
     assert not head_facts(lm).bias
+
+
+def test_a_scale_that_is_set_after_an_ensemble_was_made_is_applied():
+    lm = model("granite")
+    ensemble = EnsembleLM(lm, tiny.ADAPTERS, mix="probabilities")
+    lm.base.config.logits_scaling = 1.0
+    assert ensemble.reply(tiny.PROMPTS, WEIGHTS[0]) == replies_by_hand(lm, WEIGHTS[0], "probabilities")
+
+
+def test_a_model_that_misreads_a_batch_is_not_evaluated_either():
+    lm = model("roberta")
+    for policy in ("base", FIRST):
+        with pytest.raises(UserError, match="roberta: a prompt padded in a batch is not read as it is alone"):
+            policy_replies(lm, policy, tiny.PROMPTS)
 
 
 def test_an_examination_is_not_repeated_and_leaves_no_trace(monkeypatch):

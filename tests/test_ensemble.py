@@ -396,6 +396,8 @@ def test_errors_name_the_mistake():
         ((ADAPTERS, (1, 1)), {}, "expected 3 numbers"),
         ((ADAPTERS, (1, -1, 0)), {}, "negative"),
         ((ADAPTERS, (0, 0, 0)), {}, "all zero"),
+        ((ADAPTERS, (1e31, 1, 1)), {}, r"the largest is 1e\+31"),
+        ((ADAPTERS, (1e-40, 0, 0)), {}, "the largest is 1e-40, and a mixture of scores needs one within 1e-30"),
         ((ADAPTERS,), {"mix": "states"}, "mix 'states'"),
     ]
     for args, options, message in cases:
@@ -408,6 +410,13 @@ def test_errors_name_the_mistake():
         ensemble.reply(PROMPTS, (1, 1, float("nan")))
     with pytest.raises(UserError, match="there are none"):
         EnsembleLM(tiny.language_model("llama"), ADAPTERS)
+
+
+def test_guided_replies_of_one_adapter_are_its_own():
+    """Classifier-free guidance gives generate()'s second pass its tokens by their place."""
+    lm = MODELS["llama"]
+    lm.use(ADAPTERS[0])
+    assert EnsembleLM(lm, ADAPTERS, ONE_HOT[0]).reply(PROMPTS, guidance_scale=1.5) == lm.reply(PROMPTS, guidance_scale=1.5)
 
 
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")

@@ -158,7 +158,8 @@ class EnsembleLM:
             return decoded(self.lm, inputs)
 
     def _rows_of_weights(self, weights: Sequence[Any] | Tensor | None, B: int) -> Tensor:
-        """Checked weights as [B, N]."""
+        """Checked weights as [B, N]. What follows the head is looked at again: a setting of the model may have been changed."""
+        self.head = check_mixable(self.lm, self.mix)
         w = self.weights if weights is None else check_weights(weights, len(self.adapters), self.signed)
         if self.head.bias:  # else the bias would be added sum_i w_i times
             w = w / w.sum(-1, keepdim=True)
