@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -176,7 +177,7 @@ def test_damaged_files_are_one_line(tmp_path, kind, damage):
         path.write_bytes({**DAMAGES, **own}[damage])
     with pytest.raises(UserError, match="file: cannot be read as") as caught:
         read(path)
-    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+    assert "\n" not in str(caught.value) and str(path) in str(caught.value) and str(caught.value).count("cannot be read as") == 1
 
 
 @pytest.mark.plain
@@ -224,6 +225,18 @@ def test_rows_continue_where_the_good_ones_end(tmp_path, capsys):
     assert CheckedRows(path, ["a", "b"], "another seed").rows == [] and "row 1 is not" in capsys.readouterr().err
 
 
+@pytest.mark.plain
+def test_rows_go_on_after_a_full_disk(tmp_path, monkeypatch):
+    rows = CheckedRows(tmp_path / "rows.csv", ["a"], "seed")
+    rows.append([{"a": 1}])
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "open", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        with pytest.raises(UserError, match="full"):
+            rows.append([{"a": 2}])
+    rows.append([{"a": 3}])
+    assert CheckedRows(tmp_path / "rows.csv", ["a"], "seed").rows == rows.rows == [{"a": "1"}, {"a": "3"}]
+
+
 # -- one process at a time
 
 
@@ -234,13 +247,16 @@ def test_a_second_one_says_so_and_waits(tmp_path, capsys):
     def first():
         with alone(tmp_path, "training"):
             inside.set()
-            while "waiting" not in order:
-                order.append("waiting") if "another process is training there" in capsys.readouterr().err else None
+            for _ in range(1000):
+                if "another process is training there" in capsys.readouterr().err:
+                    order.append("waiting")
+                    break
+                time.sleep(0.05)
             order.append("first")
 
     thread = threading.Thread(target=first)
     thread.start()
-    inside.wait()
+    assert inside.wait(60)
     with if_free(tmp_path) as free:
         assert not free
     with alone(tmp_path, "training"):

@@ -39,8 +39,10 @@ class CheckedRows:
         if not self._whole:
             self.keep(len(self.rows))
         text = "".join(self._line(self._cells(row)) for row in rows)
+        self._whole = False  # until it is written: after a full disk, the next call cuts off what came of it
         with told(self.path, "cannot be written"), self.path.open("ab") as file:  # closed, so out of this process, after every call
             file.write(text.encode("utf-8"))
+        self._whole = True
         self.rows += [dict(zip(self.columns, self._cells(row), strict=True)) for row in rows]
 
     def keep(self, count: int) -> None:

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.failures import one_line
 from emorl_lite.base.shown_text import as_written, csv_text
 
 UNFINISHED_FILES = ".emorl-*.tmp"
@@ -39,7 +40,7 @@ def told(path: Path, what: str = "cannot write there; what was there is as it wa
     try:
         yield
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: {what} ({getattr(error, 'strerror', None) or str(error).splitlines()[0]})") from error
+        raise UserError(f"{path}: {what} ({getattr(error, 'strerror', None) or one_line(error, 200)})") from error
     except ValueError as error:
         if "null byte" not in str(error) and "null character" not in str(error):
             raise
@@ -208,8 +209,9 @@ def read_text(path: Path, what: str, advice: str = "") -> str:
 
 def read_json(path: Path, what: str, advice: str = "", keys: Sequence[str] = ()) -> dict[str, Any]:
     """The JSON object in a file. Raises UserError for anything else, and unless it has these keys."""
+    text = read_text(path, what, advice)
     try:
-        value = json.loads(read_text(path, what, advice))
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(_line(path, what, f"cut off, or no JSON ({error})", advice)) from error
     if not isinstance(value, dict):
@@ -225,7 +227,7 @@ def read_table(path: Path, what: str, advice: str = "", columns: Sequence[str] =
     try:
         table = as_written(pd.read_csv(path))
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
-        raise UserError(_line(path, what, f"no CSV table ({str(error).splitlines()[0]})", advice)) from error
+        raise UserError(_line(path, what, f"no CSV table ({one_line(error, 200)})", advice)) from error
     if missing := [name for name in columns if name not in table.columns]:
         raise UserError(_line(path, what, f"it has no column {missing[0]!r}", advice))
     return table
@@ -239,7 +241,7 @@ def read_tensors(path: Path, what: str, advice: str = "") -> tuple[dict[str, Ten
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(_line(path, what, f"cut off, or no safetensors file ({str(error).splitlines()[0]})", advice)) from error
+        raise UserError(_line(path, what, f"cut off, or no safetensors file ({one_line(error, 200)})", advice)) from error
 
 
 def _line(path: Path, what: str, problem: str, advice: str) -> str:

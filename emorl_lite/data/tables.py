@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.failures import one_line
 from emorl_lite.base.sizes import shown_bytes
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -133,7 +134,7 @@ def _json(text: str, path: Path, line: int) -> Any:
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {line + error.lineno - 1}: not JSON ({error.msg})") from None
     except (RecursionError, ValueError) as error:  # lists in lists without end; a number of thousands of digits
-        raise UserError(f"{path}, line {line}: JSON that cannot be read ({str(error).splitlines()[0][:80]})") from None
+        raise UserError(f"{path}, line {line}: JSON that cannot be read ({one_line(error, 80)})") from None
 
 
 def _check_columns(present: Iterable[str], wanted: list[str], where: str) -> None:

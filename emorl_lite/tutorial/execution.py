@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.failures import one_line
 
 CELL_SECONDS = 1200
 """A cell that takes longer hangs, if nothing is trained in it."""
@@ -25,7 +26,7 @@ def read_notebook(path: Path) -> Any:
     try:
         return nbformat.read(path, as_version=4)
     except Exception as error:
-        raise UserError(f"{path}: not a notebook ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{path}: not a notebook ({one_line(error, 200)})") from error
 
 
 def execute(
