@@ -422,7 +422,7 @@ def test_one_of_three_is_0_1_or_2(value):
         (lambda: bayesian_search(even, ["a", "b"], 10**5, progress=False), "1,000"),
         (lambda: bayesian_search(even, ["a", "b"], 4, seed=-1, progress=False), "seed"),
         (lambda: hierarchical_grid_search(even, "ab", progress=False), "list of objectives"),
-        (lambda: hierarchical_grid_search(even, ["a,", "b"], progress=False), "without commas"),
+        (lambda: hierarchical_grid_search(even, ["a,", "b"], progress=False), "name of a column"),
         (lambda: hierarchical_grid_search(lambda w: {"a": torch.ones(2), "b": 1}, ["a", "b"], progress=False), "2 numbers for a"),
         (lambda: hierarchical_grid_search(lambda w: {"a": "x", "b": 1}, ["a", "b"], progress=False), "for a"),
         (lambda: hierarchical_grid_search(lambda w: None, ["a", "b"], progress=False), "NoneType"),
@@ -449,7 +449,7 @@ def test_a_map_has_so_many_prompts_and_samples():
         lambda: map_explorer(scored, 9),
         lambda: map_page(scored, [5]),
     ):
-        with pytest.raises(UserError, match="the map has 1"):
+        with pytest.raises(UserError, match="there are 1, numbered from 0"):
             call()
 
 

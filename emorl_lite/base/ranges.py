@@ -15,6 +15,7 @@ from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.texts import is_unicode
 
 SEEDS = 2**32
 """Seeds are below this: NumPy's generators take no others."""
@@ -212,7 +213,7 @@ def _text(value: Any, where: str) -> str:
         raise UserError(f"{where}: expected a text, got {type(value).__name__}")
     if "\0" in text:
         raise UserError(f"{where}: holds a NUL character")
-    if any("\ud800" <= c <= "\udfff" for c in text):
+    if not is_unicode(text):
         raise UserError(f"{where}: not valid Unicode")
     return text
 

@@ -20,11 +20,14 @@ def check_texts(texts: Any, kind: str) -> list[str]:
     for number, text in enumerate(listed, start=1):
         if not isinstance(text, str):
             raise UserError(f"{kind} {number}: expected a text, got {type(text).__name__}")
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # half of a surrogate pair: no tokenizer or file takes it
-            raise UserError(f"{kind} {number}: not valid Unicode: {text[:40]!a}") from None
+        if not is_unicode(text):
+            raise UserError(f"{kind} {number}: not valid Unicode: {text[:40]!a}")
     return listed
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a string is valid Unicode, without half a surrogate pair: no tokenizer or file takes that."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def check_pairs(prompts: Any, replies: Any, what: str) -> tuple[list[str], list[str]]:

@@ -18,6 +18,7 @@ from typing import Any
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import DataConfig
 from emorl_lite.base.ranges import check_seed
+from emorl_lite.base.texts import is_unicode
 from emorl_lite.data.downloads import find_file
 from emorl_lite.data.small_world import grammar
 from emorl_lite.data.tables import csv_rows, records
@@ -78,15 +79,8 @@ def load_dataset(config: DataConfig, seed: int = 0) -> Dataset:
         raise UserError(f"data set: expected DataConfig(path=...), got {type(config).__name__}")
     check_seed(seed, "data set: seed")
     limits = {"train": config.train_prompts, "validation": config.validation_prompts, "test": config.test_prompts}
-    for split, limit in limits.items():
-        if limit < 1:
-            raise UserError(f"--data.{split}-prompts {limit}: expected at least 1")
     if config.name == "small_world":
         return _load_small_world(limits, seed)
-    if config.name not in READERS:
-        raise UserError(f"--data {config.name!r}: expected small_world, {', '.join(READERS)}")
-    if config.max_words < 0:
-        raise UserError(f"--data.max-words {config.max_words}: must not be negative")
     if not config.path:
         raise UserError(f"--data-path is empty: --data {config.name} needs a file")
     examples = READERS[config.name](find_file(config.path), config)
@@ -223,7 +217,7 @@ def _cell(value: Any, path: Path, row: int, column: str) -> str:
     if value is not None and not isinstance(value, str):
         raise UserError(f"{path}, row {row}, column {column!r}: expected text, got {type(value).__name__}")
     text = clean(value or "")
-    if any("\ud800" <= c <= "\udfff" for c in text):
+    if not is_unicode(text):
         raise UserError(f"{path}, row {row}, column {column!r}: half a surrogate pair is not text")
     return text
 

@@ -178,13 +178,12 @@ class _Finder:
                 open_rows[row] = regions
         return _Branch(piece, worth, open_rows)
 
-    def climb(self, start: Any) -> tuple[float, Piece]:
-        """A good cell to begin with: the best of some weights looked up, and the cell of the overlay that holds it."""
+    def climb(self, start: np.ndarray | None) -> tuple[float, Piece]:
+        """A good cell to begin with: the best of some weights looked up (`start` [n, d] among them), and the cell that holds it."""
         d, step = len(self.scored.map.objectives), -(-len(self.regions) // STARTS)
         candidates = np.vstack([region.piece.vertices.mean(0) for region in self.regions[::step]])
         if start is not None:
-            starts = np.atleast_2d(np.asarray(start, dtype=np.float64))
-            candidates = np.vstack([starts / starts.sum(1, keepdims=True), candidates])
+            candidates = np.vstack([start / start.sum(1, keepdims=True), candidates])
         candidates = np.vstack([candidates, np.random.default_rng(0).dirichlet(np.ones(d), 4096)])
         values = np.concatenate([self._value(candidates[part]) for part in blocks(len(candidates), 16 * len(self.highest))])
         for i in values.argsort()[::-1]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import json
-import numbers
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Normalize, to_hex
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.ranges import check_index
 from emorl_lite.base.shown_text import as_html
 from emorl_lite.base.weights import weight_rows
 from emorl_lite.exact.scored_map import ScoredMap
@@ -67,8 +67,7 @@ def explore(scored: ScoredMap, prompt: int, weights: Sequence[float], sample: in
     Raises UserError for weights that are not finite, negative or all zero, an unknown prompt or sample, or a hole of the map.
     """
     exact = scored.map
-    _check_number("prompt", prompt, len(exact.prompts))
-    _check_number("sample", sample, exact.samples)
+    prompt, sample = check_index(prompt, len(exact.prompts), "prompt"), check_index(sample, exact.samples, "sample")
     region = int(exact.locate(weights)[0, prompt * exact.samples + sample])
     if region < 0:
         raise UserError("the map has no reply at these weights: it has a hole")
@@ -107,7 +106,7 @@ def map_svg(scored: ScoredMap, prompt: int, weights: Sequence[float] | None = No
 def map_explorer(scored: ScoredMap, prompt: int = 0, weights: Sequence[float] | None = None) -> ipywidgets.Widget:
     """A choice of clients, a slider per objective (only their proportions count), the triangle, and what the map says there."""
     objectives = scored.map.objectives
-    _check_number("prompt", prompt, len(scored.map.prompts))
+    prompt = check_index(prompt, len(scored.map.prompts), "prompt")
     start = [1.0] * len(objectives) if weights is None else weight_rows(weights, len(objectives))[0].tolist()
     layout = ipywidgets.Layout(width="95%")
     numbered = {f"{i + 1}. {text}": i for i, text in enumerate(scored.map.prompts)}
@@ -139,9 +138,8 @@ def map_page(scored: ScoredMap, prompts: Sequence[int] | None = None) -> str:
     `prompts` (from 0): which of them, all by default. Greedy maps of three objectives. Show it with IPython.display.HTML, or save it.
     """
     _check_three_objectives(scored)
-    chosen = list(range(len(scored.map.prompts))) if prompts is None else list(prompts)
-    for prompt in chosen:
-        _check_number("prompt", prompt, len(scored.map.prompts))
+    count = len(scored.map.prompts)
+    chosen = list(range(count)) if prompts is None else [check_index(prompt, count, "prompt") for prompt in prompts]
     data = []
     for prompt in chosen:
         regions = []
@@ -201,12 +199,6 @@ PAGE = """<div class="emorl-map" style="font-family:sans-serif;display:flex;flex
   select.addEventListener("change", draw);
   draw();
 })();</script></div>"""
-
-
-def _check_number(what: str, number: Any, count: int) -> None:
-    """Raise UserError unless it is one of so many prompts, or samples."""
-    if not isinstance(number, numbers.Integral) or isinstance(number, bool) or not 0 <= int(number) < count:
-        raise UserError(f"{what} {number!r}: the map has {count}, numbered from 0")
 
 
 def _check_three_objectives(scored: ScoredMap) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import file_digest, read_json, read_tensors, write_json, write_table, write_via
+from emorl_lite.base.files import check_made_of, file_digest, read_json, read_tensors, write_json, write_table, write_via
 
 FACTS = "classifier.json"
 WEIGHTS = "classifier.safetensors"
@@ -49,9 +48,7 @@ def read_classifier(folder: Path, options: Mapping[str, Any]) -> tuple[dict[str,
     if not is_trained(folder):
         raise UserError(f"{folder}: no trained classifier here")
     facts = read_json(folder / FACTS, "what a classifier is", ADVICE)
-    for name, value in options.items():
-        if facts.get(name, value) != value:
-            raise UserError(f"{folder}: made with {name} = {facts[name]!r}, now {value!r}; choose another --runs, or delete it")
+    check_made_of(folder, facts, options, "choose another --runs, or delete it")
     if "weights" in facts and facts["weights"] != file_digest(folder / WEIGHTS):
         raise UserError(f"{folder / WEIGHTS}: not the weights that {FACTS} beside it is about; {ADVICE}")
     tensors, _ = read_tensors(folder / WEIGHTS, "the weights of a classifier", ADVICE)
@@ -61,15 +58,13 @@ def read_classifier(folder: Path, options: Mapping[str, Any]) -> tuple[dict[str,
     return facts, tensors
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Put weights into a module. Raises UserError unless they are its own."""
-    ours = {name: list(x.shape) for name, x in module.state_dict().items()}
+def check_fits(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Raise UserError unless kept weights have the names and shapes of a classifier's own."""
+    ours = {name: list(x.shape) for name, x in own.items()}
     theirs = {name: list(x.shape) for name, x in tensors.items()}
     if ours != theirs:
         odd = sorted(name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name))[0]
         raise UserError(f"{folder / WEIGHTS}: {odd} has the shape {theirs.get(odd)}, expected {ours.get(odd)}; {ADVICE}")
-    with torch.no_grad():
-        module.load_state_dict(dict(tensors))
 
 
 def need(facts: Mapping[str, Any], names: Mapping[str, type], folder: Path) -> None:

@@ -23,7 +23,7 @@ from emorl_lite.base.presets import SmallWorldRewards
 from emorl_lite.base.texts import check_pairs
 from emorl_lite.data.small_world import Client, Grammar, Reply, damaged, sentence_case
 from emorl_lite.lm.model import LanguageModel
-from emorl_lite.rewards.classifier_store import fill, need, read_classifier, save_classifier
+from emorl_lite.rewards.classifier_store import check_fits, need, read_classifier, save_classifier
 from emorl_lite.rewards.pairs import Pair, fit
 
 LOG_LIMIT = 8.0  # one wildly unlikely token should not drown the others
@@ -137,7 +137,8 @@ class CrossEncoder(nn.Module):
         if not lm.same_base(facts["base"]):
             raise UserError(f"{folder}: this classifier was trained on another base model than {lm.config.path}")
         model = cls(lm, facts["support"], facts["width"])
-        fill(model, tensors, folder)
+        check_fits(model.state_dict(), tensors, folder)
+        model.load_state_dict(tensors)
         return model.to(lm.device).eval()
 
 

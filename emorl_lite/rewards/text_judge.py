@@ -18,6 +18,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 from transformers.utils import logging
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.failures import one_line
 from emorl_lite.base.fingerprint import tensors_digest
 from emorl_lite.base.paths import how_to_get, resolve
 from emorl_lite.base.presets import TextRewards
@@ -26,7 +27,7 @@ from emorl_lite.base.texts import check_pairs
 from emorl_lite.lm.devices import choose_device, half_precision
 from emorl_lite.lm.model import UNFINISHED
 from emorl_lite.lm.text import Words
-from emorl_lite.rewards.classifier_store import ADVICE, need, read_classifier, save_classifier
+from emorl_lite.rewards.classifier_store import check_fits, need, read_classifier, save_classifier
 from emorl_lite.rewards.pairs import Pair, fit, steps
 
 
@@ -153,15 +154,11 @@ class TextClassifier:
         probe = classifier.probe()
         if len(probe) != len(facts["probe"]) or any(abs(a - b) > 1e-3 for a, b in zip(probe, facts["probe"], strict=True)):
             raise UserError(f"{folder}: this classifier was trained on another encoder than {facts['encoder']!r}")
-        if missing := sorted(set(classifier._state()) ^ set(tensors)):
-            raise UserError(f"{folder}: its weights do not fit its encoder: {missing[0]}; {ADVICE}")
+        check_fits(classifier._state(), tensors, folder)
         state = {name: x.float() for name, x in tensors.items()}
         assert classifier.head is not None
-        try:
-            classifier.head.load_state_dict({name.removeprefix("head."): x for name, x in state.items() if name.startswith("head.")})
-            set_peft_model_state_dict(classifier.model, {name: x for name, x in state.items() if not name.startswith("head.")})
-        except RuntimeError as error:
-            raise UserError(f"{folder}: its weights do not fit its encoder ({str(error).splitlines()[-1].strip()}); {ADVICE}") from error
+        classifier.head.load_state_dict({name.removeprefix("head."): x for name, x in state.items() if name.startswith("head.")})
+        set_peft_model_state_dict(classifier.model, {name: x for name, x in state.items() if not name.startswith("head.")})
         classifier.model.eval()
         return classifier
 
@@ -180,9 +177,10 @@ def _pretrained(kind: Any, path: str, device: str, whole: bool = False) -> tuple
         if whole and loaded["missing_keys"]:
             raise UserError(f"classifier {path!r}: has no trained head ({sorted(loaded['missing_keys'])[0]} is missing)")
         return model.to(target).eval(), AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"classifier {path!r}: {how_to_get(path)} ({reason})") from error
+        raise UserError(f"classifier {path!r}: {how_to_get(path)} ({one_line(error, 200)})") from error
     finally:
         logging.set_verbosity(level)
 

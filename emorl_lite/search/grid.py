@@ -58,13 +58,11 @@ def hierarchical_grid_search(
     `table_path`: a CSV that gets each row as soon as it is scored, with the settings beside it in <stem>.search.json. If it exists, the
     search continues from it. `provenance`: what the scores depend on (adapters, data, seed; plain JSON); a table with another is refused.
 
-    Raises UserError for d < 2, levels < 1, points_per_axis < 3, an unknown space, more points than would ever end, a missing or non-finite
+    Raises UserError for d < 2, an unknown space, more points than would ever end, a missing or non-finite
     score, and a table of another search; EvaluationError, with the weights, if `evaluate` raises.
     """
     config = config or SearchConfig()
     p, d = config.points_per_axis, len(objectives)
-    if config.levels < 1:
-        raise UserError(f"search levels: expected at least 1, got {config.levels}")
     listed = _check_grid(p, space, d, config.levels)
     if space == "simplex":
         check_cells(d, p - 1)

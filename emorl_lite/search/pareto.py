@@ -99,7 +99,7 @@ def igd_plus(points: Array, front: Array) -> float:
 
 
 def _numbers(values: Any, where: str) -> np.ndarray:
-    return as_numbers(values, where, torch.float64).cpu().numpy()
+    return as_numbers(values, where, torch.float64).numpy()
 
 
 def _checked(points: Array) -> np.ndarray:

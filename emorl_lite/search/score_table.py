@@ -18,6 +18,7 @@ from tqdm import tqdm
 from emorl_lite.base.checked_rows import CHECK, CheckedRows
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import read_json, write_json
+from emorl_lite.base.ranges import check_name
 from emorl_lite.base.weights import as_numbers, direction
 
 Weights = tuple[float, ...]
@@ -81,8 +82,7 @@ def check_objectives(objectives: Sequence[str]) -> None:
     if len(objectives) < 2:
         raise UserError(f"search: expected at least 2 objectives, got {len(objectives)}; with one there is nothing to weigh")
     for name in objectives:
-        if not isinstance(name, str) or not name.strip() or any(mark in name for mark in ',"\r\n'):
-            raise UserError(f"search: objective {name!r}: expected a name without commas, quotes and line ends")
+        check_name(name, "search: objective")
     if len({*_columns(objectives), CHECK}) != len(_columns(objectives)) + 1:
         raise UserError(f"search: objective names {', '.join(objectives)} repeat, or collide with the table's own columns")
 

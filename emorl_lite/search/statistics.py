@@ -17,7 +17,7 @@ from emorl_lite.lm.devices import cpu_double
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
     """Mean of n independent values, and the ends of its confidence interval (Student's t). Raises UserError for fewer than two values."""
-    values = as_numbers(values, "confidence interval", torch.float64).cpu().numpy()
+    values = as_numbers(values, "confidence interval", torch.float64).numpy()
     if len(values) < 2:
         raise UserError(f"confidence interval: at least 2 values are needed, got {len(values)}")
     mean, error = float(np.mean(values)), float(stats.sem(values))
