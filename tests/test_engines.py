@@ -273,7 +273,7 @@ def script(folder: Path, end: str, seconds: int = 300) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def until(true, seconds: float = 60) -> None:
+def until(true, seconds: float = 300) -> None:
     for _ in range(int(seconds / 0.05)):
         if true():
             return

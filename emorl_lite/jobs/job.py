@@ -46,6 +46,10 @@ class Work:
     lock: Path | None = None
     """Whoever does the job holds this file; the system lets go of it however that process ends."""
 
+    def anywhere(self) -> Work:
+        """The same for a process whose working directory is another."""
+        return Work(self.call, self.log and self.log.resolve(), self.lock and self.lock.resolve())
+
 
 @dataclass(frozen=True)
 class Job:

@@ -42,7 +42,7 @@ class LocalEngine:
         """Start a process for it."""
         processes = fresh_processes(_module(job.work.call))
         answers, answer = processes.Pipe(duplex=False)
-        process = processes.Process(target=_do, args=(replace(job.work), answer), name=job.name)
+        process = processes.Process(target=_do, args=(job.work, answer), name=job.name)
         with interrupts_ignored():
             process.start()
         answer.close()
@@ -115,7 +115,8 @@ def _module(call: Callable[[], object]) -> str:
 
 
 class Here:
-    """This process: one job at a time, with what only this session has. Output goes where this process's goes; errors are not caught."""
+    """This process: one job at a time, with what only this session has. Output goes where this process's goes; errors but a
+    `UserError` are not caught."""
 
     capacity = 1
 

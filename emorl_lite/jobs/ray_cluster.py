@@ -14,7 +14,7 @@ from typing import Any
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import one_line
-from emorl_lite.jobs.job import Job, Outcome, Work, perform
+from emorl_lite.jobs.job import Job, Outcome, perform
 from emorl_lite.jobs.options import EngineConfig
 from emorl_lite.jobs.paths import import_path, version
 
@@ -52,8 +52,8 @@ class RayEngine:
 
     def submit(self, job: Job) -> None:
         """Give the cluster a task."""
-        work = Work(job.work.call, job.work.log and job.work.log.resolve(), job.work.lock and job.work.lock.resolve())
-        self._tasks[self._task.options(name=job.name, runtime_env={"env_vars": carried()}).remote(work)] = job
+        task = self._task.options(name=job.name, runtime_env={"env_vars": carried()})
+        self._tasks[task.remote(job.work.anywhere())] = job
 
     def wait(self, timeout: float) -> list[tuple[Job, Outcome]]:
         """Attempts that ended."""

@@ -1,6 +1,6 @@
 """Jobs as SLURM jobs, through submitit (github.com/facebookincubator/submitit), or through its stand-in on this machine.
 
-A job that SLURM preempts, or that reaches its time limit, is queued again by submitit (at most three times) and goes on from its last
+A job that SLURM preempts, or that reaches its time limit (three times at most), is queued again by submitit and goes on from its last
 checkpoint; one that is killed or fails is submitted again by the scheduler. What is submitted goes on when this process is killed, and a
 later run of the same command finds it at work by its lock.
 """
@@ -58,11 +58,10 @@ class SlurmEngine:
 
     def submit(self, job: Job) -> None:
         """Put it into the queue."""
-        work = Work(job.work.call, job.work.log and job.work.log.resolve(), job.work.lock and job.work.lock.resolve())
         before = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = import_path()  # sbatch passes the environment on
         try:
-            submitted = self.executor.submit(Attempt(work))
+            submitted = self.executor.submit(Attempt(job.work.anywhere()))
         finally:
             if before is None:
                 del os.environ["PYTHONPATH"]

@@ -27,6 +27,7 @@ import torch
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import check_identity, file_digest, read_json, read_table, write_atomically, write_json, write_table
 from emorl_lite.base.locks import alone
+from emorl_lite.base.logs import read_log
 from emorl_lite.base.paths import runs_root
 from emorl_lite.base.presets import Preset, TextRewards
 from emorl_lite.base.provenance import provenance, save_table
@@ -93,8 +94,8 @@ class Study:
         if jobs failed, when all others have ended.
         """
         engine = engine or EngineConfig()
-        if workers is not None and workers < 1:
-            raise UserError(f"--workers {workers}: must be positive")
+        if workers is not None:
+            workers = checked(workers, int, [Within(1, 1000)], f"--workers {shown(workers)}")
         self._check_bases()
         jobs = self.jobs()
         if not all(job.finished() for job in jobs):
@@ -383,7 +384,7 @@ def convergence(folder: Path, seed: int, preset: Preset) -> pd.DataFrame:
     for file in sorted(folder.glob("*/log.csv")):
         if not (file.parent / "done.json").is_file():
             continue  # still in training
-        log = pd.read_csv(file)
+        log = read_log(file)
         validated = log.dropna(subset=["validation"])
         means = validated["validation"].tolist()
         converged_at = [i for i in range(len(means)) if converged(means[: i + 1], preset.study.patience, preset.ppo.tolerance)]
