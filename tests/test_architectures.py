@@ -96,6 +96,9 @@ MORE = {
     "marian": ("marian", MODELS["bart"][1]),
     "mt5": ("mt5", MODELS["t5"][1]),
     "fsmt": ("fsmt", MODELS["bart"][1] | {"src_vocab_size": len(tiny.WORDS), "tgt_vocab_size": len(tiny.WORDS)}),
+    "phi3, narrow": ("phi3", USUAL | {"sliding_window": 6}),
+    "starcoder2, narrow": ("starcoder2", USUAL | {"sliding_window": 6}),
+    "t5 1.1": ("t5", MODELS["t5"][1] | {"tie_word_embeddings": False, "feed_forward_proj": "gated-gelu"}),
 }  # fmt: skip
 HEADS = {"phi": "bias", "gptj": "bias", "granite": "scale", "cohere": "scale", "gemma2": "cap", "bart": "other"}
 AT_ONCE = ["llama", "mistral, narrow", "phi", "gemma2", "gpt2", "opt", "bloom", "granite", "t5", "bart", "phi3, longrope", "roberta"]
