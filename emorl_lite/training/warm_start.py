@@ -93,13 +93,7 @@ def warm_start(
     disk. `batch_size` is in pairs, `lr` the peak of a cosine schedule. Raises UserError for an encoder-decoder model, no examples, a pair
     that is too long, or a missing `trl`.
     """
-    if lm.seq2seq:
-        raise UserError(f"{lm.config.path}: the warm start is for decoder-only models, this is an encoder-decoder")
-    if not examples:
-        raise UserError("warm start: no examples")
-    check_unmerged(lm.model)
-    examine_neighbours(lm.model, [])
-    rows = tokenise_examples(lm, examples)
+    rows = _rows(lm, examples)
     model = copy.deepcopy(lm.model)
     student = LanguageModel(model.unload() if lm.adapters else model, lm.tokenizer, lm.config)
     student.base.requires_grad_(False)
@@ -119,17 +113,9 @@ def warm_start(
     return LanguageModel(merged, lm.tokenizer, config)
 
 
-def warm_start_adapter(
-    lm: LanguageModel, examples: Sequence[tuple[str, str]], options: WarmStartConfig, folder: Path, seed: int = 0
-) -> None:
+def warm_start_adapter(lm: LanguageModel, examples: Sequence[tuple[str, str]], options: WarmStartConfig, folder: Path) -> None:
     """Train a LoRA adapter on (prompt, reply) pairs and keep it in a folder: small enough to hand on, folded into the base on loading."""
-    if lm.seq2seq:
-        raise UserError(f"{lm.config.path}: the warm start is for decoder-only models, this is an encoder-decoder")
-    if not examples:
-        raise UserError("warm start: no examples")
-    check_unmerged(lm.model)
-    examine_neighbours(lm.model, [])
-    rows = tokenise_examples(lm, examples)
+    rows = _rows(lm, examples)
     lm.base.requires_grad_(False)
     lm.add_adapter("warmstart", rank=options.lora_r)
     started = time.perf_counter()
@@ -138,6 +124,17 @@ def warm_start_adapter(
     lm.save_adapter("warmstart", folder)
     record = {"examples": len(rows), "seconds": round(time.perf_counter() - started, 1), **asdict(options)}
     write_json(folder / "done.json", record)
+
+
+def _rows(lm: LanguageModel, examples: Sequence[tuple[str, str]]) -> list[dict[str, list[int]]]:
+    """The examples as `tokenise_examples` gives them. Raises UserError for none, and for a model that cannot be warm-started."""
+    if lm.seq2seq:
+        raise UserError(f"{lm.config.path}: the warm start is for decoder-only models, this is an encoder-decoder")
+    check_unmerged(lm.model)
+    examine_neighbours(lm.model, [])
+    if not (rows := tokenise_examples(lm, examples)):
+        raise UserError("warm start: no examples")
+    return rows
 
 
 def supervise(student: LanguageModel, rows: list[dict[str, list[int]]], steps: int, batch_size: int, lr: float, seed: int) -> None:
