@@ -271,6 +271,8 @@ def test_the_box_is_one_line_in_any_terminal(capsys, monkeypatch, encoding):
     [
         (UserError("x.csv, row 3: bad"), 2, "error: x.csv, row 3: bad"),
         (OSError(28, "No space left on device", "x.csv"), 2, "x.csv: No space left on device"),
+        (OSError(28, "No space left on device"), 2, "a file: No space left on device"),
+        (ConnectionRefusedError(111, "Connection refused"), 1, "Connection refused"),
         (MemoryError("no more"), 2, "out of memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), 2, "out of memory"),
         (KeyboardInterrupt(), 130, "stopped"),

@@ -121,6 +121,10 @@ def test_broken_grammar_folders_name_the_file(tmp_path):
     (tmp_path / "topics" / "x.json").write_text(json.dumps({"topic": "x", "situations": []}), encoding="utf-8")
     with pytest.raises(UserError, match=r"x\.json: key 'advice' is missing"):
         Grammar.load(tmp_path)
+    for damage in ("", "[]", '{"topic": '):
+        (tmp_path / "topics" / "x.json").write_text(damage, encoding="utf-8")
+        with pytest.raises(UserError, match=r"x\.json"):
+            Grammar.load(tmp_path)
 
 
 # -- labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import signal
@@ -20,6 +21,8 @@ USER, UNFORESEEN, INTERRUPTED, TERMINATED, NO_READER = 2, 1, 130, 143, 141
 """Exit statuses: a mistake in what was given, a fault of the program, Ctrl-C, SIGTERM, and output that nobody reads any more."""
 REPORTED = ("emorl_lite", "torch", "transformers", "peft", "numpy", "pandas", "tokenizers", "safetensors", "tyro")
 """Packages whose versions stand in a report."""
+OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EMFILE)
+"""What the system says of a write without naming the file. Whatever else has no name, a connection say, is no file's fault."""
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "bad_alloc", "std::bad_alloc")
 """What libraries say that raise no MemoryError."""
 
@@ -67,7 +70,7 @@ def why(error: BaseException) -> tuple[str, int]:
         return f"error: {one_line(error)}", USER
     if any(is_of_memory(cause) for cause in causes(error)):
         return "error: out of memory: ask for smaller batches or fewer prompts, or give this process more", USER
-    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+    if isinstance(error, OSError) and error.strerror and (error.filename or error.errno in OF_DISKS):
         place = error.filename2 or error.filename
         place = os.fsdecode(place) if isinstance(place, str | bytes) else "a file"
         return f"error: {one_line(place)}: {error.strerror}", USER

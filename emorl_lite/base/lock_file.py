@@ -1,4 +1,4 @@
-"""The one kind of lock that is taken here: on a file, and never longer than its process lives."""
+"""The one kind of lock that is taken here: on a file, and never longer than its process lives. Jobs begin without loading more."""
 
 from __future__ import annotations
 

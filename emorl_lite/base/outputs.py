@@ -123,7 +123,7 @@ def sha256(data: bytes) -> str:
 
 
 def _facts(file: Path) -> dict[str, Any]:
-    """A JSON object in a file; empty if there is none."""
+    """A JSON object in a file; empty if there is none: a stranger's file is no mistake. (And `base.files` would load torch.)"""
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

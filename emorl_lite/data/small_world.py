@@ -8,7 +8,6 @@ label). Both labels are known by construction, so every learned reward can be ch
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import re
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from pathlib import Path
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import ASSETS
 from emorl_lite.base.ranges import Within, checked, shown
+from emorl_lite.data.tables import json_object
 
 ELEMENTS = "SFT"
 REFLECTION = {0: 0.0, 1: 0.4, 2: 0.75, 3: 1.0}  # label by the number of the client's elements that a reply restates
@@ -98,12 +98,12 @@ class Grammar:
             raise UserError(f"{folder}: no grammar here (expected phrases.json and topics/*.json)")
         topics = {}
         for path in files:
-            part = json.loads(path.read_text(encoding="utf-8"))
+            part = json_object(path)
             missing = {"topic", "situations", "goals", "advice", "questions"} - set(part)
             if missing:
                 raise UserError(f"{path}: key {sorted(missing)[0]!r} is missing")
             topics[part["topic"]] = part
-        return cls(topics, json.loads((folder / "phrases.json").read_text(encoding="utf-8")))
+        return cls(topics, json_object(folder / "phrases.json"))
 
     # -- clients
 

@@ -137,6 +137,15 @@ def _json(text: str, path: Path, line: int) -> Any:
         raise UserError(f"{path}, line {line}: JSON that cannot be read ({one_line(error, 80)})") from None
 
 
+def json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises UserError for anything else."""
+    with _opened(path, newline="\n") as file:
+        value = _json(file.read(), path, 1)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a JSON object")
+    return value
+
+
 def _check_columns(present: Iterable[str], wanted: list[str], where: str) -> None:
     names = list(present)
     for column in wanted:

@@ -5,7 +5,6 @@ Each notebook runs in a fresh kernel on a copy, so the committed files stay as t
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import INTERRUPTED, TERMINATED, Terminated
-from emorl_lite.base.files import read_json, read_text, write_atomically, write_json
+from emorl_lite.base.files import read_json, read_table, write_atomically, write_json
 from emorl_lite.base.outputs import check_folder
 from emorl_lite.base.paths import ASSETS, repository_root, runs_root
 from emorl_lite.base.presets import OBJECTIVES, get_preset
@@ -298,7 +297,7 @@ def _print_weights(path: Path, started: float, label: str) -> None:
 def _print_scores(path: Path, started: float, label: str) -> None:
     """Scores per policy and objective, if the notebooks got that far."""
     if path.is_file():
-        rows = list(csv.DictReader(read_text(path, "the closing table of the notebooks").splitlines()))
+        rows = _rows(path, "the closing table of the notebooks")
         columns = [c for c in (rows[0] if rows else {}) if c not in ("seed", "finished")]
         if columns:
             print(f"\nscores on held-out clients, {label}{_age(path, started)}")
@@ -309,8 +308,7 @@ def _print_reference(path: Path) -> None:
     """The reference run's scores: lowest to highest over its seeds and instruction sets, which is where another machine's may lie."""
     if not path.is_file():
         return
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = _rows(path, "the table of the reference run")
     columns = ["policy", *OBJECTIVES, "mean"]
     ranges = []
     for policy in dict.fromkeys(row["policy"] for row in rows):
@@ -321,6 +319,11 @@ def _print_reference(path: Path) -> None:
     runs = len({(row["machine"], row["seed"]) for row in rows})
     print(f"\nthe reference, lowest to highest of {runs} runs (seeds and instruction sets)")
     _print_rows(ranges, columns)
+
+
+def _rows(path: Path, what: str) -> list[dict[str, str]]:
+    """The rows of a table, as text by column."""
+    return [{str(name): str(cell) for name, cell in row.items()} for row in read_table(path, what).to_dict("records")]
 
 
 def _print_rows(rows: list[dict[str, str]], columns: list[str]) -> None:
