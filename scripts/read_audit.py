@@ -22,9 +22,13 @@ def main(file: Path) -> int:
     """Print what was found."""
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
-        lines = vulnerabilities(report)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError):
         print("audit: not done, the list of vulnerabilities cannot be reached from here")
+        return 0
+    try:
+        lines = vulnerabilities(report)
+    except (KeyError, TypeError, AttributeError):
+        print("audit: not done, the report has another form than pip-audit's had")
         return 0
     looked_up = sum("skip_reason" not in package for package in report["dependencies"])
     print("\n".join(lines) or f"audit: no known vulnerability in {looked_up} packages")
