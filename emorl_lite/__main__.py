@@ -30,7 +30,7 @@ from emorl_lite.base.presets import (
     TextRewards,
     get_preset,
 )
-from emorl_lite.base.ranges import Distinct, Within, check_seed, checked
+from emorl_lite.base.ranges import Within, check_seed, checked
 from emorl_lite.jobs.options import EngineConfig
 
 if TYPE_CHECKING:
@@ -346,19 +346,13 @@ def run_data(command: Data) -> int:
 
 
 def check_study(command: StudyRun, preset: Preset) -> None:
-    """Raise UserError for options of a study that are wrong, before anything is loaded or written."""
-    from emorl_lite.methods.registry import registered
+    """Raise UserError for what `Study` itself does not ask of its options, before anything is loaded or written."""
     from emorl_lite.rewards.registry import REWARDS, require_objectives
     from emorl_lite.study.run import TABLES
     from emorl_lite.study.tables import TABLES as MORE_TABLES
     from emorl_lite.study.tables import table_path
 
-    checked(command.seeds, int, [Within(1, 1000)], f"--seeds {command.seeds}")
     checked(command.workers, int, [Within(0, 1000)], f"--workers {command.workers}")
-    checked(command.methods, tuple[str, ...], [Distinct()], f"--methods {' '.join(command.methods)}")
-    for name in command.methods:
-        registered(name)
-    preset.study.check()
     require_objectives(preset.study.watch, list(REWARDS))
     if command.methods and not command.out:
         raise UserError("--methods: name a folder with --out too, so that the table of all methods stays")
@@ -374,9 +368,8 @@ def run_study(command: StudyRun, arguments: list[str]) -> int:
     from emorl_lite.study.run import Study
 
     preset = replace(get_preset(command.preset), study=command.study)
+    study = Study(preset, command.seeds, command.methods, Path(command.runs) if command.runs else None, progress=not command.quiet)
     check_study(command, preset)
-    root = Path(command.runs) if command.runs else None
-    study = Study(preset, command.seeds, command.methods, root, progress=not command.quiet)
     rows = study.run(command.workers or None, command.engine)["rows"]
     folder = Path(command.out) if command.out else study.folder
     for path in study.save(folder, " ".join(["python -m emorl_lite", *arguments])):

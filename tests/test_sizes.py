@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.presets import MOST_POINTS, SearchConfig
-from emorl_lite.base.sizes import Estimate, blocks, shown_bytes, shown_count, shown_seconds
+from emorl_lite.base.presets import SearchConfig
+from emorl_lite.base.sizes import MOST_POINTS, Estimate, blocks, shown_bytes, shown_count, shown_seconds
 from emorl_lite.search.grid import full_grid, hierarchical_grid_search
 from emorl_lite.search.simplex_grid import compositions, small_simplices
 

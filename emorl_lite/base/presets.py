@@ -15,6 +15,7 @@ import tyro
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.ranges import Called, Distinct, Names, Options, Within
+from emorl_lite.base.sizes import MOST_POINTS, check_points
 
 OBJECTIVES = ("reflection", "empathy", "fluency")
 """The paper's objectives."""
@@ -40,8 +41,6 @@ Pause = Annotated[int, Within(0, 10**9)]
 """Steps between two of something; 0: never."""
 MOST_STATEMENTS = 50_000
 """Distinct statements of the small world's smallest split that are found within a minute."""
-MOST_POINTS = 10**6
-"""Points of a search, or settings of a sweep: at a tenth of a second each more than a day."""
 MOST_LEVELS = 52
 """Levels of the published search: at the next one a weight is no exact number any more."""
 MOST_BAYESIAN = 1000
@@ -292,10 +291,9 @@ class SearchConfig(Options):
             raise UserError(f"search: expected at least 2 objectives, got {d}; with one there is nothing to weigh")
         if self.method == "exact" and self.mix != "hidden":
             raise UserError(f"--search.mix {self.mix}: the exact search mixes hidden states")
-        points = self.levels * self.points_per_axis**d
-        if self.method == "hierarchical" and points > MOST_POINTS:
+        if self.method == "hierarchical":
             where = f"--search.levels {self.levels}, --search.points-per-axis {self.points_per_axis}"
-            raise UserError(f"{where}: {points:,} points with {d} objectives; at most {MOST_POINTS:,}")
+            check_points(self.levels * self.points_per_axis**d, where, d)
         fewest = {"hierarchical-simplex": d * (d + 1) // 2, "grid": d * (d + 1) // 2}.get(self.method, 1)
         if self.evaluations < fewest:
             raise UserError(
@@ -339,8 +337,7 @@ class StudyConfig(Options):
         """Raise UserError for a sweep that never ends with d objectives."""
         for name in ("weight_steps", "level_steps"):
             steps = getattr(self, name)
-            if (settings := math.comb(steps + d - 1, d - 1)) > MOST_POINTS:
-                raise UserError(f"{self.where(name, steps)}: {settings:,} settings with {d} objectives; at most {MOST_POINTS:,}")
+            check_points(math.comb(steps + d - 1, d - 1), self.where(name, steps), d, "settings")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a computation will take, known before it is done, and how it is split to fit: numbers of rows, bytes, seconds."""
+"""What a computation will take, known before it is done, and how it is split to fit or refused: numbers of rows, bytes, seconds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from emorl_lite.base.errors import UserError
+
+MOST_POINTS = 10**6
+"""Points of a search, or settings of a sweep: at a tenth of a second each more than a day."""
 BLOCK = 2**26
 """Bytes of one temporary array where a long computation is done block by block: larger ones are no faster."""
 
@@ -31,6 +35,12 @@ def blocks(n: int, bytes_each: float, room: float | None = None) -> Iterator[sli
     size = max(1, int((BLOCK if room is None else room) // max(bytes_each, 1)))
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
+
+
+def check_points(points: int, where: str, d: int, what: str = "points") -> None:
+    """Raise UserError for a grid over d objectives that would never end, with the number of its points. `where`: which grid it is."""
+    if points > MOST_POINTS:
+        raise UserError(f"{where}: {shown_count(points)} {what} with {d} objectives; at most {MOST_POINTS:,}")
 
 
 def shown_count(n: int) -> str:

@@ -24,9 +24,10 @@ from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import SearchConfig
+from emorl_lite.base.sizes import check_points
 from emorl_lite.base.weights import direction
 from emorl_lite.search.score_table import Evaluate, ScoreTable, SearchResult, Weights, weight_columns
-from emorl_lite.search.simplex_grid import check_cells, check_points, compositions, small_simplices
+from emorl_lite.search.simplex_grid import check_cells, compositions, small_simplices
 
 Space = Literal["cube", "simplex"]
 Axes = list[list[Fraction]]

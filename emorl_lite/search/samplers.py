@@ -20,8 +20,9 @@ import numpy as np
 from tqdm import tqdm
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.presets import MOST_BAYESIAN, MOST_LEVELS, MOST_POINTS, SearchConfig
+from emorl_lite.base.presets import MOST_BAYESIAN, MOST_LEVELS, SearchConfig
 from emorl_lite.base.ranges import check_seed, shown
+from emorl_lite.base.sizes import MOST_POINTS
 from emorl_lite.search.grid import full_grid, hierarchical_grid_search
 from emorl_lite.search.score_table import Evaluate, ScoreTable, SearchResult, Weights
 from emorl_lite.search.simplex_grid import compositions

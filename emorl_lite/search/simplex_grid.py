@@ -7,8 +7,7 @@ from functools import cache
 from itertools import combinations, pairwise, permutations, product
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.presets import MOST_POINTS
-from emorl_lite.base.sizes import shown_count
+from emorl_lite.base.sizes import check_points, shown_count
 
 Step = tuple[int, ...]
 MOST_WALKS = 10**7
@@ -26,12 +25,6 @@ def compositions(d: int, k: int) -> tuple[Step, ...]:
         raise UserError(f"grid on the simplex: expected at least 1 objective and 0 steps, got {d} and {k}")
     check_points(math.comb(k + d - 1, d - 1), f"grid on the simplex, {k} steps", d)
     return tuple(tuple(b - a - 1 for a, b in pairwise((-1, *bars, k + d - 1))) for bars in combinations(range(k + d - 1), d - 1))
-
-
-def check_points(points: int, where: str, d: int) -> None:
-    """Raise UserError for a grid that would never end, with the number of its points. `where`: which grid it is."""
-    if points > MOST_POINTS:
-        raise UserError(f"{where}: {shown_count(points)} points with {d} objectives; at most {MOST_POINTS:,}")
 
 
 def check_cells(d: int, k: int) -> None:

@@ -27,7 +27,7 @@ import torch
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import check_identity, file_digest, read_json, read_table, write_atomically, write_json, write_table
 from emorl_lite.base.locks import alone
-from emorl_lite.base.logs import read_log
+from emorl_lite.base.logs import ADVICE
 from emorl_lite.base.paths import runs_root
 from emorl_lite.base.presets import Preset, TextRewards
 from emorl_lite.base.provenance import provenance, save_table
@@ -384,7 +384,7 @@ def convergence(folder: Path, seed: int, preset: Preset) -> pd.DataFrame:
     for file in sorted(folder.glob("*/log.csv")):
         if not (file.parent / "done.json").is_file():
             continue  # still in training
-        log = read_log(file)
+        log = read_table(file, "the log of a run", ADVICE, columns=("episodes", "validation"))
         validated = log.dropna(subset=["validation"])
         means = validated["validation"].tolist()
         converged_at = [i for i in range(len(means)) if converged(means[: i + 1], preset.study.patience, preset.ppo.tolerance)]
