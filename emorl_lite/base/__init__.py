@@ -1,1 +1,1 @@
-"""What everything stands on: errors, options, paths, weights, workers, words. Nothing is loaded here; ask a module by its name."""
+"""What everything stands on: errors, options, paths, files, texts, weights, words. Nothing is loaded here; ask a module by its name."""

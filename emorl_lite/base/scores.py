@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.ranges import shown
 from emorl_lite.base.texts import check_pairs
 from emorl_lite.base.types import Reward, reward_name
 
@@ -101,8 +102,7 @@ def _number(value: Any, row: str, reply: str) -> float:
     if isinstance(value, Tensor | np.ndarray | np.generic) and not value.ndim:
         number = value.item()
     if not isinstance(number, numbers.Real | Decimal) or isinstance(value, np.timedelta64):
-        shown = " ".join(repr(value).split())[:80]
-        raise UserError(f"{row}: score {shown} of reply {reply!r} is not a number")
+        raise UserError(f"{row}: score {shown(value)} of reply {reply!r} is not a number")
     try:
         return float(number)
     except OverflowError:  # an integer beyond all floats

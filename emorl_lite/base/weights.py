@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.ranges import shown
 
 LARGEST = 1e30
 """Of weights, in float32: products with hidden states and matrices have to be finite, and other than zero."""
@@ -57,8 +58,7 @@ def as_numbers(values: Any, where: str, dtype: torch.dtype) -> Tensor:
             raise TypeError
         return values.detach().cpu().to(dtype)  # moved first: an Apple GPU has no double precision
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        shown = " ".join(repr(values).split())
-        raise UserError(f"{where}: expected numbers, got {shown[:77]}") from error
+        raise UserError(f"{where}: expected numbers, got {shown(values)}") from error
 
 
 def weight_rows(weights: Any, n: int) -> np.ndarray:

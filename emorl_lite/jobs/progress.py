@@ -62,12 +62,13 @@ def table(board: Mapping[str, Status], rows: int) -> list[str]:
 
 def words(status: Status) -> str:
     """One job's state."""
-    attempt = f"attempt {status.attempts}"
+    attempt = f", attempt {status.attempts}"
+    again = attempt if status.attempts > 1 else ""
     if status.state == "running":
-        return f"begun, {attempt}" if status.attempts > 1 else "begun"
+        return f"begun{again}"
     if status.state == "done":
-        return f"done in {status.seconds:.0f} s" + (f", {attempt}" if status.attempts > 1 else "") if status.attempts else "done elsewhere"
-    return f"{'failed' if status.state == 'failed' else status.state}, {status.reason}" + (f", {attempt}" if status.attempts else "")
+        return f"done in {status.seconds:.0f} s{again}" if status.attempts else "done elsewhere"
+    return f"{status.state}, {status.reason}{attempt if status.attempts else ''}"
 
 
 def counts(board: Mapping[str, Status]) -> str:
