@@ -156,10 +156,15 @@ def test_a_memory_cap_gives_the_same_map():
 
 
 def same_map(one: ExactMap, other: ExactMap) -> bool:
-    """The same regions in the same order, to rounding."""
-    pairs = list(zip(one.regions, other.regions, strict=True))
+    """The same regions, to rounding. (Prompts that are read in other company differ in their last digits, and pieces then come in another
+    order.)"""
+
+    def in_order(found: ExactMap) -> list:
+        return sorted(found.regions, key=lambda r: (r.row, r.reply, r.tokens, *r.piece.vertices.mean(0).round(6)))
+
+    pairs = list(zip(in_order(one), in_order(other), strict=True))
     same = all(a.row == b.row and a.reply == b.reply and a.tokens == b.tokens for a, b in pairs)
-    return same and all(np.allclose(a.piece.vertices, b.piece.vertices, atol=1e-9) for a, b in pairs)
+    return same and all(np.allclose(np.sort(a.piece.vertices, 0), np.sort(b.piece.vertices, 0), atol=1e-9) for a, b in pairs)
 
 
 # -- memory
@@ -175,12 +180,13 @@ def test_a_small_memory_is_kept_to_and_gives_the_same_map(kind, monkeypatch):
     monkeypatch.setattr(tree, "run", lambda *args: (seen.append(tree.kept_bytes), step(*args)))
     found = exact_map(tree)
     assert same_map(found, whole) and found.rows_read == whole.rows_read and found.ties == whole.ties
-    assert tree.rows_read_again == 0  # no prompt needs another's prefixes
+    again = tree.rows_read_again
+    assert again == 0 or tree.max_rows < known.peak_rows  # no prompt needs another's prefixes, but one may fill the cache by itself
     assert tree.peak_rows * tree.model.row_bytes <= tree.memory / 2
     assert max(seen) < known.kept_bytes  # some of what was known had been dropped
     before = tree.rows_read
     assert tree.replies(weights(3, 50)) == tree_of(kind, 3).replies(weights(3, 50))
-    assert tree.rows_read == before and tree.rows_read_again > 0
+    assert tree.rows_read == before and tree.rows_read_again > again
 
 
 @cache

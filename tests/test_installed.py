@@ -301,7 +301,7 @@ def test_the_commands_train_search_and_evaluate_in_the_working_directory(user):
     assert found.returncode == 0 and "weights: fluency" in found.stdout, found.stderr
     table = user.command(f"evaluate {TINY_RUN} {SHORT} --out scores.csv")
     assert table.returncode == 0 and "ensemble" in table.stdout, table.stderr
-    assert json.loads((user.folder / "scores.json").read_text())["commit"] is None
+    assert json.loads((user.folder / "scores.csv.provenance.json").read_text())["commit"] is None
     elsewhere = user.folder / "mine"
     assert user.command(f"train {TINY_RUN} {SHORT} --objective fluency", EMORL_RUNS=str(elsewhere)).returncode == 0
     assert (elsewhere / "tiny" / "seed0" / "fluency" / "done.json").is_file()
