@@ -47,6 +47,8 @@ from emorl_lite.search.score_table import EvaluationError
 from emorl_lite.training import run_folder
 from emorl_lite.training.ppo import PPOTrainer
 
+posix = pytest.mark.skipif(os.name != "posix", reason="permissions, links and pipes as here are POSIX's")
+
 # -- one writer
 
 
@@ -59,6 +61,7 @@ WRITERS = {
 }
 
 
+@posix
 @pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("umask", [0o022, 0o007, 0o077])
 def test_files_have_the_permissions_of_the_umask_and_leave_nothing_beside(tmp_path, kind, umask):
@@ -103,16 +106,18 @@ def test_who_is_stopped_leaves_the_old_file(tmp_path):
     assert (tmp_path / "file").read_text() == "old" and os.listdir(tmp_path) == ["file"]
 
 
+@posix
 @pytest.mark.plain
 def test_places_that_are_no_files(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "plain").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "plain")
+    os.mkfifo(tmp_path / "pipe")
     for path, message in [
         (tmp_path / "folder", "a folder"),
         (tmp_path / ("n" * 300), "name too long"),
         (tmp_path / "plain" / "below", "Not a directory|File exists"),
-        (Path("/dev/full"), "a device"),
+        (tmp_path / "pipe", "a device"),
         (tmp_path / "a\0b", "no name of a file"),
     ]:
         with pytest.raises(UserError, match=f"(?i){message}") as caught:
