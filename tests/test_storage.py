@@ -387,6 +387,18 @@ def test_the_last_good_state_is_used_and_said_so(tmp_path, capsys, damage):
     assert left(tmp_path / "cut") == left(tmp_path / "whole")
 
 
+def test_two_damaged_checkpoints_are_told_and_stay(tmp_path, capsys):
+    interrupted(tmp_path)
+    files = {file: file.read_bytes()[:-100] for file in (tmp_path / "checkpoint").iterdir()}
+    for file, damaged in files.items():
+        file.write_bytes(damaged)
+    capsys.readouterr()
+    with pytest.raises(UserError, match=r"cannot be read as a checkpoint: .*delete it to start again"):
+        trainer(tmp_path).train()
+    assert len(files) == 2 and {file: file.read_bytes() for file in (tmp_path / "checkpoint").iterdir()} == files
+    assert "goes on" not in capsys.readouterr().err
+
+
 def test_a_finished_run_that_was_changed_is_told(tmp_path):
     trainer(tmp_path).train()
     weights = tmp_path / "adapter_model.safetensors"

@@ -185,6 +185,7 @@ class RunFolder:
             try:
                 load_state(last)
             except UserError as error:
+                load_state(previous)  # if it is damaged too, that is told, and nothing is moved
                 reason = str(error).partition(";")[0]
                 print(f"{reason}; kept as {set_aside(last).name}; the run goes on from the checkpoint before it", file=sys.stderr)
 
