@@ -646,3 +646,18 @@ def test_grpo_ends_at_every_end_and_takes_no_option_from_the_model(monkeypatch):
     make_method("grpo", bench(lm)).prepare()
     assert any(ids[-1] == end for ids in seen) and any(len(set(ids)) < len(ids) for ids in seen)
     assert not any(token in lm.end_ids for ids in seen for token in ids[:-1])
+
+
+def test_a_policy_that_never_ends_is_told_once(capsys):
+    """A chat model whose turn end nobody knows: every reply would score 0, and somebody should say why. Given replies are no policy's."""
+    lm = tiny.language_model("llama", adapters=1)
+    inputs = lm.encode(tiny.PROMPTS)
+    collect(lm, inputs, 1, 1.0, 8)
+    collect(lm, inputs, 4, 1.0, 8, limit=1)
+    lm.end_ids = [len(tiny.WORDS)]  # no word of the model
+    collect(lm, inputs, 2, 1.0, 8)
+    assert not capsys.readouterr().err, "too few replies to tell"
+    for _ in range(2):
+        collect(lm, inputs, 4, 1.0, 8)
+    [line] = capsys.readouterr().err.splitlines()
+    assert "none of 16 replies ended" in line and "end tokens" in line

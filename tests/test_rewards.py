@@ -15,7 +15,6 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import MORE_OBJECTIVES, OBJECTIVES, get_preset
 from emorl_lite.base.workspace import Workspace
 from emorl_lite.lm.model import UNFINISHED
-from emorl_lite.rewards import objectives
 from emorl_lite.rewards.build import RewardBuilder
 from emorl_lite.rewards.objectives import Brevity, Fluency, Guarded, RewardSet, finished, perplexity, repetition_guard
 from emorl_lite.rewards.registry import REWARDS
@@ -156,16 +155,3 @@ def test_what_a_fresh_process_makes_too(monkeypatch):
     monkeypatch.undo()
     assert not made.packaged(), "what its rewards were made by, not what the registry says now"
     assert builder("brevity").packaged()
-
-
-def test_a_policy_that_never_ends_is_told_once(monkeypatch, capsys):
-    """A chat model whose turn end nobody knows: every reply scores 0, and somebody should say why."""
-    monkeypatch.setattr(objectives, "_told", set())
-    reward = Guarded(Brevity(4), "brevity")
-    cut, whole = ["you feel sad […]"] * 20, ["you feel sad"] * 20
-    assert reward(whole, whole).min() > 0 and reward(cut[:3], cut[:3]).max() == 0
-    assert not capsys.readouterr().err
-    for _ in range(2):
-        assert reward(cut, cut).max() == 0
-    [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("reward 'brevity': none of 20 replies ended") and "end tokens" in line

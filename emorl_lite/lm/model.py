@@ -6,6 +6,7 @@ All that differs between decoder-only and encoder-decoder models is in this file
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from emorl_lite.lm.text import Template, Words
 
 UNFINISHED = " […]"
 """Marks a reply that reached the token limit before it ended. A `Guarded` reward scores such a reply 0."""
+MANY = 16
+"""Replies of which one at least should have ended."""
 
 
 @dataclass
@@ -65,6 +68,7 @@ class LanguageModel:
         """Folder that each adapter was loaded from or is trained in; None for one that was made here."""
         self.unfinished: set[str] = set()
         """Adapters whose training was begun and has not come to its end."""
+        self._told_endless = False
         self.seq2seq = bool(model.config.is_encoder_decoder)
         if tokenizer.pad_token_id is None:
             raise UserError(f"{self.config.path}: the tokenizer has no padding token")
@@ -191,6 +195,13 @@ class LanguageModel:
         tokens = tokens.masked_fill(ended | ~self.reply_mask(tokens).bool(), self.tokenizer.pad_token_id)
         texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [t.strip() if done else t.strip() + UNFINISHED for t, done in zip(texts, finished, strict=True)]
+
+    def tell_endless(self, replies: Sequence[str]) -> None:
+        """Say once, on stderr, if of many replies that the model made none ended: rewards that ask for an end are 0 then."""
+        if len(replies) >= MANY and not self._told_endless and all(reply.endswith(UNFINISHED) for reply in replies):
+            self._told_endless = True
+            why = "max_new_tokens is too small, or the model closes its turns with a token that is not among its end tokens"
+            print(f"{self.config.path}: none of {len(replies)} replies ended; if that goes on, {why}", file=sys.stderr)
 
     @torch.no_grad()
     def generate(self, inputs: Encoded, **options: Any) -> Tensor:

@@ -6,7 +6,6 @@ saying the same thing again. (`RewardBuilder` guards all in `REWARDS`.)
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -75,12 +74,6 @@ class Brevity:
         return torch.tensor([max(0.0, 1 - len(words(reply)) / self.cap) for reply in replies])
 
 
-MANY = 16
-"""Replies of which one at least should have ended."""
-_told: set[str] = set()
-"""Rewards of this process that were asked for the scores of many replies none of which had ended."""
-
-
 @dataclass
 class Guarded:
     """A reward that an unfinished, repetitive or empty reply cannot win."""
@@ -96,10 +89,6 @@ class Guarded:
             return torch.zeros(0)
         nonempty = torch.tensor([1.0 if r.removesuffix(UNFINISHED).strip() else 0.0 for r in replies])
         scores, ended = scores_of(self.score, prompts, replies, self.name), finished(replies)
-        if len(replies) >= MANY and not ended.any() and self.name not in _told:
-            _told.add(self.name)
-            why = "max_new_tokens is too small, or the model closes its turns with a token that is not among its end tokens"
-            print(f"reward {self.name!r}: none of {len(replies)} replies ended, so all score 0; if that goes on, {why}", file=sys.stderr)
         return scores * ended * repetition_guard(replies, self.repeat_ngram) * nonempty
 
 

@@ -73,7 +73,9 @@ class TreeEvaluation:
         leaves = self.tree.leaves(points)
         distinct, inverse = np.unique(leaves, return_inverse=True)
         prompts = [self.tree.prompts[i] for i in self.tree.prompt_of(distinct)]
-        means = self.scores(prompts, self.tree.texts(distinct))[inverse.reshape(leaves.shape)].mean(0)  # [W, K]
+        replies = self.tree.texts(distinct)
+        self.tree.lm.tell_endless(replies)
+        means = self.scores(prompts, replies)[inverse.reshape(leaves.shape)].mean(0)  # [W, K]
         for point, line in zip(points, means, strict=True):
             self._means[tuple(point)] = dict(zip(self.scores.names, line.tolist(), strict=True))
 
@@ -104,5 +106,7 @@ class AverageEvaluation:
 
     def __call__(self, weights: Weights) -> dict[str, float]:
         """Mean score of every objective."""
-        means = self.scores(self.prompts, self.replies(weights)).mean(0)
+        replies = self.replies(weights)
+        self.lm.tell_endless(replies)
+        means = self.scores(self.prompts, replies).mean(0)
         return dict(zip(self.scores.names, means.tolist(), strict=True))

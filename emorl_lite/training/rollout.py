@@ -205,7 +205,10 @@ def collect(
         ref_logp[index] = token_logprobs(logits, reply, temperature)
     keep = mask.float()
     logp, entropy, features = measured.logp * keep, measured.entropy * keep, measured.features * keep[..., None]
-    return Rollout(repeated, tokens, keep, lm.decode(tokens), logp, ref_logp * keep, entropy, features)
+    replies = lm.decode(tokens)
+    if limit is None:
+        lm.tell_endless(replies)
+    return Rollout(repeated, tokens, keep, replies, logp, ref_logp * keep, entropy, features)
 
 
 def score(reward: Reward, prompts: Sequence[str], replies: Sequence[str], name: str | None = None) -> Tensor:
