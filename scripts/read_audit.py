@@ -1,4 +1,5 @@
-"""Read what pip-audit found. Exit status 1 for a known vulnerability; a report that is missing or cut off is told, and is no failure."""
+"""Read what pip-audit found. Exit status 1 for a known vulnerability; a report that is missing or cut off, and packages
+that it does not know, are told and are no failure."""
 
 from __future__ import annotations
 
@@ -30,8 +31,11 @@ def main(file: Path) -> int:
     except (KeyError, TypeError, AttributeError):
         print("audit: not done, the report has another form than pip-audit's had")
         return 0
-    looked_up = sum("skip_reason" not in package for package in report["dependencies"])
-    print("\n".join(lines) or f"audit: no known vulnerability in {looked_up} packages")
+    skipped = [package for package in report["dependencies"] if "skip_reason" in package]
+    if skipped:
+        print(f"audit: {len(skipped)} of {len(report['dependencies'])} packages could not be looked up ({skipped[0]['skip_reason']}, ...)")
+    if looked_up := len(report["dependencies"]) - len(skipped):
+        print("\n".join(lines) or f"audit: no known vulnerability in {looked_up} packages")
     return 1 if lines else 0
 
 

@@ -97,6 +97,11 @@ def one_line(error: BaseException | str, longest: int = 600) -> str:
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
+def first_line(error: BaseException, longest: int = 160) -> str:
+    """The first line of an error's message, or its type if it has none."""
+    return one_line(str(error).strip().partition("\n")[0] or type(error).__name__, longest)
+
+
 def write_report(error: BaseException, command: Sequence[str]) -> str:
     """Write everything that helps to find a fault into a new file of the temporary folder. Returns its place."""
     lines = [f"command: {' '.join(['python -m emorl_lite', *command])}", f"folder: {os.getcwd()}"]

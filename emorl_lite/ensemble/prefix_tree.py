@@ -28,9 +28,10 @@ from emorl_lite.base.sizes import BLOCK, Estimate, blocks, shown_bytes
 from emorl_lite.base.texts import check_texts
 from emorl_lite.base.weights import weight_rows
 from emorl_lite.ensemble.ragged import Ragged, first_best
-from emorl_lite.ensemble.rounding import NearTies, rounding, type_name
+from emorl_lite.ensemble.rounding import NearTies, rounding
 from emorl_lite.ensemble.tree_cache import GROWTH
 from emorl_lite.ensemble.tree_model import MEMORY, TreeModel
+from emorl_lite.lm.devices import type_name
 from emorl_lite.lm.examination import check_mixable
 from emorl_lite.lm.forward import check_adapters
 from emorl_lite.lm.model import LanguageModel
@@ -174,7 +175,7 @@ class PrefixTree:
             near += int((self.leads(parents, self._token[nodes], self.with_noise(w[which])) < 1).sum())
             decisions += len(nodes)
             nodes, which = parents[self._depth[parents] > 0], which[self._depth[parents] > 0]
-        return NearTies(type_name(self.lm), decisions, near)
+        return NearTies(type_name(self.lm.base.dtype), decisions, near)
 
     def texts(self, leaves: Sequence[int] | np.ndarray) -> list[str]:
         """The replies that end at these leaves; one without end carries the UNFINISHED mark."""

@@ -48,11 +48,6 @@ def rounding(lm: LanguageModel, single: bool = False) -> Rounding:
     return Rounding(eps, (HALF if dtype.itemsize == 2 else WHOLE) * math.sqrt(layers))
 
 
-def type_name(lm: LanguageModel) -> str:
-    """The number type's name, as in `--model.dtype`."""
-    return str(lm.base.dtype).removeprefix("torch.")
-
-
 @dataclass(frozen=True)
 class NearTies:
     """How many decisions for a next word hang on rounding: their two best words are nearer to each other than rounding moves them.

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.failures import first_line
 from emorl_lite.base.files import digest, move_whole, read_bytes, read_json, read_tensors, told, write_json, write_whole
 from emorl_lite.base.paths import resolve
 from emorl_lite.lm.adapters import (
@@ -29,7 +30,6 @@ from emorl_lite.lm.adapters import (
     check_unmerged,
     examine,
     examine_loaded,
-    first_line,
     take_out,
     with_adapter,
 )

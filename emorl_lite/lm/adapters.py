@@ -17,8 +17,10 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.failures import first_line
 from emorl_lite.base.presets import ModelConfig
 from emorl_lite.base.quiet import quietly
+from emorl_lite.lm.devices import type_name
 
 PLAIN = {
     # where and how large: W + s B A, with a rank and a scale s for each layer
@@ -115,7 +117,7 @@ def _fault(layer: Any, name: str, is_head: bool, is_shared: bool) -> str:
     if not all(part[name].weight.isfinite().all() for part in (layer.lora_A, layer.lora_B)):
         return "its {where} holds NaN or infinity"
     if torch.finfo(own).eps > torch.finfo(base).eps:
-        own_type, base_type = (str(dtype).removeprefix("torch.") for dtype in (own, base))
+        own_type, base_type = type_name(own), type_name(base)
         return f"its {{where}} is {own_type} on weights of {base_type}, and PEFT rounds the sum: turn it into {base_type} first"
     return ""
 
@@ -344,8 +346,3 @@ def take_out(model: PreTrainedModel | PeftModel, name: str) -> None:
                     setattr(parent, key, layer.get_base_layer())
     if not isinstance(model, PeftModel) and hasattr(base, "peft_config"):
         del base.peft_config
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line of at most 160 characters."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

@@ -54,3 +54,8 @@ def half_precision(device: torch.device, wanted: bool = True) -> Iterator[None]:
 def cpu_has_bfloat16() -> bool:
     """Whether this processor has instructions for bfloat16 products."""
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+
+
+def type_name(dtype: torch.dtype) -> str:
+    """A number type's name, as in `--model.dtype`."""
+    return str(dtype).removeprefix("torch.")

@@ -20,7 +20,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.failures import one_line
+from emorl_lite.base.failures import first_line
 from emorl_lite.base.presets import Mix
 from emorl_lite.lm.adapters import as_before, check_unmerged
 from emorl_lite.lm.devices import cpu_double
@@ -171,7 +171,7 @@ def probing(lm: LanguageModel, ability: str) -> Iterator[None]:
     except UserError:
         raise
     except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
-        reason = one_line(str(error).partition("\n")[0] or type(error).__name__, 120)
+        reason = first_line(error, 120)
         raise UserError(f"{lm.config.path}: this model cannot {ability} ({reason})") from error
     finally:
         lm.model.train(training)

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from emorl_lite.base.wording import counted, listing, number
+from emorl_lite.lm.devices import type_name
 from emorl_lite.search.score_table import weight_columns
 
 PAYS = 0.8
@@ -25,7 +26,7 @@ def rounding_reading(mixed: float, product: float, largest: float, dtype: torch.
     `mixed`, `product`: the largest differences of the logits and of the log-probabilities; `largest`: the largest logit; `dtype`: the
     model's.
     """
-    kind, rounding = str(dtype).removeprefix("torch."), 64 * torch.finfo(dtype).eps * max(largest, 1.0)
+    kind, rounding = type_name(dtype), 64 * torch.finfo(dtype).eps * max(largest, 1.0)
     explained = max(mixed, product) <= rounding
     return (
         f"the logits of the mixed hidden state and the mixed logits differ by at most **{mixed:.0e}**, and the log-probabilities of the "

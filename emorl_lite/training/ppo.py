@@ -27,6 +27,7 @@ from emorl_lite.base.presets import PPOConfig
 from emorl_lite.base.ranges import check_seed
 from emorl_lite.base.texts import check_texts
 from emorl_lite.base.types import Reward, reward_name
+from emorl_lite.lm.devices import type_name
 from emorl_lite.lm.examination import examine
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.training.penalised_reward import PenalisedReward
@@ -478,5 +479,5 @@ class PPOTrainer:
 
     def made_of(self) -> dict[str, Any]:
         """What else does: what the reward is made of, and the type in which the base computes."""
-        types = {"model.dtype": str(self.lm.base.dtype).removeprefix("torch."), "model.autocast": self.lm.config.autocast}
+        types = {"model.dtype": type_name(self.lm.base.dtype), "model.autocast": self.lm.config.autocast}
         return {**self._reward_facts, **types}
