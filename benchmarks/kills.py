@@ -71,6 +71,7 @@ VOLATILE = {
     "command",
     "check",
     "table",
+    "tables",
     "commit",
     "made_at_commits",
     "sha256",
