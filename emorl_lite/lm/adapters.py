@@ -91,12 +91,12 @@ def examine_loaded(model: PeftModel, names: Sequence[str], who: str = "") -> Non
     head, found = model.get_base_model().get_output_embeddings(), set[str]()
     places = Counter(id(part) for module in model.modules() for part in module.children())
     for key, layer in model.named_modules():
-        if isinstance(layer, LoraLayer):
-            for name in names:
-                if carries(layer, name):
-                    if fault := _fault(layer, name, layer is head, places[id(layer.get_base_layer())] > 1):
-                        raise UserError(f"{who or f'adapter {name!r}'}: {fault.format(where=_base_name(key))}")
-                    found.add(name)
+        if isinstance(layer, LoraLayer) and (carried := [name for name in names if carries(layer, name)]):
+            fault = _fault(layer, layer is head, places[id(layer.get_base_layer())] > 1)  # once, whoever changes it
+            for name in carried:
+                if fault := fault or _fault_of_matrices(layer, name):
+                    raise UserError(f"{who or f'adapter {name!r}'}: {fault.format(where=_base_name(key))}")
+            found.update(carried)
     for name in names:
         if name not in found:
             raise UserError(
@@ -104,8 +104,8 @@ def examine_loaded(model: PeftModel, names: Sequence[str], who: str = "") -> Non
             )
 
 
-def _fault(layer: Any, name: str, is_head: bool, is_shared: bool) -> str:
-    """Why a layer with this adapter does not compute W + s B A, or empty. {where} stands for its name."""
+def _fault(layer: Any, is_head: bool, is_shared: bool) -> str:
+    """Why a layer does not compute W + s B A, whichever the adapter, or empty. {where} stands for its name."""
     if is_head or not is_linear(layer):
         what = "the LM head" if is_head else f"no linear layer but {type(layer.get_base_layer()).__name__}"
         return f"it changes {{where}}, {what}; only plain LoRA on linear layers is supported"
@@ -113,6 +113,11 @@ def _fault(layer: Any, name: str, is_head: bool, is_shared: bool) -> str:
         return "adapters are switched off in the model: call its enable_adapter_layers() first"
     if is_shared:
         return "it changes {where}, a layer that the model uses at another place as well, without it"
+    return ""
+
+
+def _fault_of_matrices(layer: Any, name: str) -> str:
+    """The same for one adapter's matrices there."""
     own, base = layer.lora_A[name].weight.dtype, layer.get_base_layer().weight.dtype
     if not all(part[name].weight.isfinite().all() for part in (layer.lora_A, layer.lora_B)):
         return "its {where} holds NaN or infinity"
