@@ -124,7 +124,7 @@ class Tutorial:
     preset: str = ""
     """Another preset than the notebooks name, for those that have a choice: --only 02 03 04 --preset smollm2."""
     run: Literal["", "mine", "reference"] = ""
-    """Whose adapters notebooks 01 to 06 read: what is trained on this machine, or the reference that comes with emorl_lite. By default
+    """Whose adapters notebooks 01 to 07 read: what is trained on this machine, or the reference that comes with emorl_lite. By default
     all notebooks together train and go on with their own; single ones read what they name."""
     seed: int = 0
     """Seed of that run."""

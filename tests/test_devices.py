@@ -362,8 +362,8 @@ def test_a_tensor_left_on_the_cpu_is_found(name, monkeypatch):
 CELLS = {
     "02": ["rollout = collect(", "logs = experiment.train_all()", "replies = {name: experiment.policy_replies", "value.numpy()"],
     "03": ["opinions = {", "torch.einsum(", "torch.eye("],
-    "05": ["def change(name", ".mean(1).numpy()", 'assert said["emorl"]'],
-    "06": ["torch.tensor([w]", "clp.prepare()", "scores.numpy()", "torch.tensor(some)", "torch.diag(gates)", "scores[:, names.index("],
+    "06": ["def change(name", ".mean(1).numpy()", 'assert said["emorl"]'],
+    "07": ["torch.tensor([w]", "clp.prepare()", "scores.numpy()", "torch.tensor(some)", "torch.diag(gates)", "scores[:, names.index("],
 }
 """Cells of each notebook that compute with a model's tensors, by what stands in them."""
 ON_THE_CPU = ["direction = torch.tensor(", "torch.tensor(EXPLORATION", "level_comparison("]
@@ -410,7 +410,7 @@ def read(book: str, device: str, dtype: str, monkeypatch: pytest.MonkeyPatch) ->
     return space
 
 
-SHORT, LONG = [("02", "float32"), ("03", "bfloat16")], [("05", "float32"), ("06", "float32")]
+SHORT, LONG = [("02", "float32"), ("03", "bfloat16")], [("06", "float32"), ("07", "float32")]
 
 
 @pytest.mark.parametrize(("book", "dtype"), [*SHORT, *(pytest.param(*case, marks=pytest.mark.slow) for case in LONG)])

@@ -71,7 +71,7 @@ def test_a_volume_of_dominated_points_counts_each_part_once():
     assert hypervolume(np.array([[0.5, 0.5, 0.5], [0.5, 0.4, 0.4], [1.0, 0.2, 0.1]]), [0.0] * 3) == pytest.approx(0.125 + 0.5 * 0.2 * 0.1)
 
 
-# -- notebook 05
+# -- notebook 06
 
 
 def test_leaders():
@@ -162,7 +162,7 @@ def test_claims_in_words():
     assert "ratio" not in chance_reading(verdicts, 1)
 
 
-# -- notebook 06
+# -- notebook 07
 
 
 def test_requests():
@@ -200,7 +200,7 @@ def test_control_and_distance():
     assert "no distance in common" in study_readings.distance_reading(apart)
 
 
-# -- notebook 07
+# -- notebook 08
 
 
 def real(emorl: float, uniform: float = 0.5, sampled: float = 0.3) -> pd.DataFrame:

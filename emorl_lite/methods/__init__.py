@@ -1,4 +1,4 @@
-"""Every way to serve several objectives, side by side, behind one interface (notebooks 05 and 06)."""
+"""Every way to serve several objectives, side by side, behind one interface (notebooks 06 and 07)."""
 
 from emorl_lite.methods.bandits import Exp3
 from emorl_lite.methods.base import Method

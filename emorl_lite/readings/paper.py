@@ -1,4 +1,4 @@
-"""What notebook 07's tables say, in sentences that are built from them and hold whichever way the numbers come out."""
+"""What notebook 08's tables say, in sentences that are built from them and hold whichever way the numbers come out."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def cubes_reading(cubes: pd.DataFrame) -> str:
         f"The paper's order is {' > '.join(theirs)}, with gaps of {published[0]} and {published[1]} ({paper.SOURCES['cubes']}). Ours, by "
         f"the means on test clients: {means}; hidden states less parameters {told(gaps[0])}, parameters less probabilities {told(gaps[1])} "
         f"over {counted(test['seed'].nunique(), 'seed')}. {clear}. The paper decoded states greedily and sampled from the merged "
-        "parameters, and notebook 05 measures what greedy decoding alone is worth. (Mixing *before the softmax* is the same as mixing "
+        "parameters, and notebook 06 measures what greedy decoding alone is worth. (Mixing *before the softmax* is the same as mixing "
         "hidden states, so there is no fourth cube.)"
     )
 

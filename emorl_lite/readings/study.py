@@ -1,4 +1,4 @@
-"""What the tables of notebooks 05 and 06 say, in sentences that are built from them and hold whichever way the numbers come out.
+"""What the tables of notebooks 06 and 07 say, in sentences that are built from them and hold whichever way the numbers come out.
 
 Differences are paired (by seed, or by client) and come with a 95 % interval. Nothing is called higher unless the interval says so; where a
 sentence looks for the largest of many differences, the interval is corrected for that many (Bonferroni).
@@ -182,7 +182,7 @@ def confounders_reading(rows: pd.DataFrame, claims: pd.DataFrame) -> str:
     )
 
 
-# -- notebook 06
+# -- notebook 07
 
 FULL = 0.95
 """A mean score to which a request can add little."""

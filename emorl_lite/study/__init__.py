@@ -1,4 +1,4 @@
-"""All methods over several seeds, and what the tables say (notebooks 05 to 07)."""
+"""All methods over several seeds, and what the tables say (notebooks 06 to 08)."""
 
 from emorl_lite.study import paper
 from emorl_lite.study.claims import chance_reading, claims_reading, examined, tally

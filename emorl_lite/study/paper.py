@@ -59,8 +59,8 @@ DEFECTS = pd.DataFrame(
         ("hidden-state aggregation is logit mixing: the head is linear", "03", "one line of algebra, and a test"),
         ("the cube holds each direction several times, and the zero vector, which has no text", "04", "decoded once, listed 135 times"),
         ("“logits” averages probabilities of texts that differ: the contexts do not match", "03", "here all read the same prefix"),
-        ("EMORL decodes greedily, parameters and baselines are sampled", "05", "greedy for all; the difference is measured"),
-        ("baselines train all parameters, EMORL trains LoRA", "05", "the same LoRA for all, and one of triple rank"),
+        ("EMORL decodes greedily, parameters and baselines are sampled", "06", "greedy for all; the difference is measured"),
+        ("baselines train all parameters, EMORL trains LoRA", "06", "the same LoRA for all, and one of triple rank"),
         (
             "rewards enter training as logarithms, and a mean over three samples is the baseline",
             "02",
@@ -69,7 +69,7 @@ DEFECTS = pd.DataFrame(
         ("text after the first end-of-sequence token is scored", "01", "a reply ends where it ends; an unfinished one scores 0"),
         ("the coherence scorer has a head of random weights", "01", "a posterior over clients instead"),
         ("gradients flow through re-tokenised text; log-probabilities leave out the last token", "02", "the sampled ids themselves"),
-        ("data points leave out samples, validation and search", "05", "both accountings, always"),
+        ("data points leave out samples, validation and search", "06", "both accountings, always"),
     ],
     columns=["in the paper's public code", "notebook", "here"],
 )

@@ -290,7 +290,7 @@ def _age(path: Path, started: float) -> str:
 def _print_weights(path: Path, started: float, label: str) -> None:
     """The search's weights, if it has run."""
     if path.is_file():
-        weights = read_json(path, "the weights that the notebooks found", "execute notebook 06 again", ("weights",))["weights"]
+        weights = read_json(path, "the weights that the notebooks found", "execute notebook 07 again", ("weights",))["weights"]
         print(f"\nweights found, {label}{_age(path, started)}: " + ", ".join(f"{k} {float(v):.3g}" for k, v in weights.items()))
 
 
