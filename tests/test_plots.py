@@ -14,7 +14,7 @@ from emorl_lite import plots
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import OBJECTIVES, SearchConfig
 from emorl_lite.plots import style as figures
-from emorl_lite.plots.style import METHOD_STYLE, OBJECTIVE_STYLE, figure_bytes, show, styles
+from emorl_lite.plots.style import METHOD_STYLE, OBJECTIVE_STYLE, describe, figure_bytes, show, styles
 from emorl_lite.search.grid import hierarchical_grid_search
 from emorl_lite.tutorial.execution import execute
 
@@ -305,9 +305,9 @@ def test_show_writes_both_files_and_needs_alternative_text(tmp_path, monkeypatch
     show(figure, "bars", "Bars of four shortcuts.", tmp_path / "given")
     assert (tmp_path / "given" / "bars.png").read_bytes() == (tmp_path / "env" / "bars.png").read_bytes()
     assert capsys.readouterr().out == ""
-    for alt in ("", "  "):
+    for alt in ("", "  ", None):
         with pytest.raises(UserError, match="alternative text"):
-            show(figure, "other", alt, tmp_path)
+            show(Figure(), "other", alt, tmp_path)
     with pytest.raises(UserError, match="file name"):
         show(figure, "../bars", "Bars.", tmp_path)
     assert not list(tmp_path.glob("*.png"))
@@ -328,9 +328,26 @@ def test_show_in_a_notebook_carries_the_alternative_text(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "in_notebook", lambda: True)
     monkeypatch.setattr(IPython.display, "display", lambda data, **options: shown.append((data, options)))
     show(plots.shortcut_bars(SHORTCUTS), "bars", "Bars of four shortcuts.", tmp_path)
-    [(data, options)] = shown
+    (data, options), (words, _) = shown
     assert data["image/png"] == (tmp_path / "bars.png").read_bytes() and data["text/plain"] == "Bars of four shortcuts."
     assert options == {"raw": True, "metadata": {"image/png": {"alt": "Bars of four shortcuts."}}}
+    assert "<summary>The figure in words</summary><p>Bars of four shortcuts.</p>" in words["text/html"]
+
+
+def test_a_figure_brings_its_own_alternative_text(tmp_path, monkeypatch):
+    import IPython.display
+
+    shown = []
+    monkeypatch.setattr(figures, "in_notebook", lambda: True)
+    monkeypatch.setattr(IPython.display, "display", lambda data, **options: shown.append(data))
+    figure = plots.shortcut_bars(SHORTCUTS)
+    assert describe(figure, "Four <bars> for $5.") is figure and figure.alt_text == "Four <bars> for $5."
+    show(figure, "bars", folder=tmp_path)
+    assert shown[0]["text/plain"] == "Four <bars> for $5."
+    assert "Four &lt;bars&gt; for <span>&#36;</span>5." in shown[1]["text/html"]
+    for empty in ("", "  "):
+        with pytest.raises(UserError, match="alternative text"):
+            describe(figure, empty)
 
 
 @pytest.mark.slow
@@ -346,6 +363,7 @@ show(figure, "bars", "One shortcut.", Path({str(tmp_path)!r}))
 """
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     execute(book, tmp_path)
-    [output] = book.cells[0].outputs
+    output, words = book.cells[0].outputs
+    assert "One shortcut." in words.data["text/html"] and "image/png" not in words.data
     assert output.metadata["image/png"] == {"alt": "One shortcut."}
     assert base64.b64decode(output.data["image/png"]) == (tmp_path / "bars.png").read_bytes()

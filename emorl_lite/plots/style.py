@@ -23,6 +23,7 @@ from PIL import Image
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import write_via
 from emorl_lite.base.paths import figures_root
+from emorl_lite.base.shown_text import as_html
 
 DPI = 110
 """Resolution of the PNG, in dots per inch: readable in a notebook, a few ten kB."""
@@ -208,12 +209,29 @@ def _with_palette(png: BytesIO) -> bytes:
     return small.getvalue()
 
 
-def show(figure: Figure, name: str, alt: str, folder: Path | None = None) -> None:
+def describe(figure: Figure, alt: str) -> Figure:
+    """Give a figure its alternative text, what it shows in a sentence or two (`figure.alt_text`), and return it.
+
+    Raises UserError for an empty text.
+    """
+    if not alt.strip():
+        raise UserError("the alternative text of a figure is empty; say in a sentence what the figure shows")
+    figure.alt_text = alt  # type: ignore[attr-defined]
+    return figure
+
+
+def in_words(alt: str) -> str:
+    """The alternative text as HTML that unfolds below the figure: the form that every page keeps, and useful to all readers."""
+    return f"<details><summary>The figure in words</summary><p>{as_html(alt)}</p></details>"
+
+
+def show(figure: Figure, name: str, alt: str | None = None, folder: Path | None = None) -> None:
     """Write <folder>/<name>.png and .pdf, show the PNG if this is a notebook, and close the figure.
 
-    `alt` tells what the figure shows to whoever cannot see it. `folder`: `figures_root()` by default.
-    Raises UserError for an empty `alt`, or a name that is no plain file name.
+    `alt` tells what the figure shows to whoever cannot see it: the figure's own text (`describe`) by default.
+    `folder`: `figures_root()` by default. Raises UserError without an alternative text, or for a name that is no plain file name.
     """
+    alt = alt if alt is not None else getattr(figure, "alt_text", "")
     if not alt.strip():
         raise UserError(f"figure {name!r}: the alternative text is empty; say in a sentence what the figure shows")
     if not re.fullmatch(r"\w[\w.-]*", name):
@@ -228,6 +246,8 @@ def show(figure: Figure, name: str, alt: str, folder: Path | None = None) -> Non
         from IPython.display import display
 
         display({"image/png": png, "text/plain": alt}, raw=True, metadata={"image/png": {"alt": alt}})
+        # Colab, MyST and nbconvert's classic page read the alternative text there; JupyterLab, nbconvert and GitHub drop it
+        display({"text/html": in_words(alt), "text/plain": ""}, raw=True)
 
 
 def in_notebook() -> bool:
