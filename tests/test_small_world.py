@@ -14,6 +14,7 @@ from emorl_lite.data.small_world import (
     EMPATHY,
     REFLECTION,
     SPLITS,
+    WRONG_COSTS,
     Grammar,
     damaged,
     grammar,
@@ -21,6 +22,7 @@ from emorl_lite.data.small_world import (
     split_of,
     to_second_person,
 )
+from emorl_lite.rewards.small_world_judge import labelled
 
 pytestmark = pytest.mark.plain
 
@@ -167,11 +169,40 @@ def test_the_feeling_frames_of_replies_are_recognised():
                 assert (world.truth(client, frame.format(f=feeling))[0] > 0) == (group == client.feeling_group)
 
 
-def test_flawed_replies_are_worth_less_than_what_they_restate():
+def test_a_wrong_element_costs_its_price():
     world, rng = grammar(), random.Random(3)
     for client in world.clients(500, "train", seed=8):
         reply = world.reply(rng, client, "flawed")
-        assert reply.quality == "low" and 0 < reply.reflection < world.truth(client, reply.text)[0] < 1
+        right, wrong = world.elements(client, reply.text)
+        assert reply.quality == "low" and wrong == 1 and right in (0, 1, 2)
+        assert world.truth(client, reply.text)[0] == reply.reflection == max(0.0, REFLECTION[right] - WRONG_COSTS)
+
+
+def test_elements_are_counted_once_each_and_by_whom_they_belong_to():
+    world, rng = grammar(), random.Random(5)
+    for client in world.clients(100, "test"):
+        full = world.reply(rng, client, "full", "warm2").text
+        assert world.elements(client, full) == (3, 0)
+        assert world.elements(world.stranger(rng, client), full) == (0, 3)
+        own = world.phrases["feelings"][client.feeling_group]
+        other = world.phrases["feelings"][client.feeling_group - 1]
+        assert world.elements(client, " ".join(f"You feel {f}." for f in own)) == (1, 0)
+        assert world.elements(client, f"{full} You are {other[0]}. It leaves you {other[1]}.") == (3, 1)
+        assert world.truth(client, f"{full} You are {other[0]}.") == (1 - WRONG_COSTS, 1)
+        assert world.elements(client, "") == world.elements(client, "Okay.") == (0, 0)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_the_classifiers_labels_are_told_from_the_texts_alone(split):
+    """Of all kinds, shortcuts too. (That words without an element were shuffled is not seen: empathy .2, not 0.)"""
+    world, n = grammar(), 1600
+    clients = {c.text: c for c in world.clients(n // 4, split, seed=1)}
+    pairs = labelled(world, n, split)
+    assert {p.kind for p in pairs} == {*CONTENTS, "flawed", "shuffled", "looped", "copied", "padded", "doubled"}
+    for pair in pairs:
+        reflection, empathy = world.truth(clients[pair.prompt], pair.reply)
+        assert reflection == pair.reflection, pair
+        assert empathy == pair.empathy or (pair.kind == "shuffled" and empathy <= EMPATHY["none"]), pair
 
 
 def test_a_copied_statement_restates_no_more_than_its_impersonal_elements():

@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import ASSETS
@@ -22,9 +24,11 @@ from emorl_lite.data.tables import json_object
 
 ELEMENTS = "SFT"
 REFLECTION = {0: 0.0, 1: 0.4, 2: 0.75, 3: 1.0}  # label by the number of the client's elements that a reply restates
+WRONG_COSTS = 0.15  # off the reflection label for an element that is not this client's: worse than a missing one
 EMPATHY = {"cold": 0.0, "none": 0.2, "warm1": 0.65, "warm2": 1.0}
 QUALITY = {"full": "high", "two": "medium", "one": "medium"}  # every other kind of content is of low reflection quality
 SPLITS = {"train": (0, 90), "validation": (90, 95), "test": (95, 100)}  # percentiles of the statement's hash
+FEELING_LEADS = ("you feel", "you are", "leaves you")  # a feeling counts behind these: "your parcels are stuck" states none
 
 _SECOND_PERSON = {
     "I": "you", "my": "your", "me": "you", "am": "are", "myself": "yourself", "mine": "yours", "our": "your", "us": "you", "we": "you both",
@@ -57,6 +61,13 @@ class Reply:
     def quality(self) -> str:
         """PAIR's three levels of reflection quality."""
         return QUALITY.get(self.content, "low")
+
+
+class Elements(NamedTuple):
+    """Elements that a reply says back: the client's own, and others."""
+
+    right: int
+    wrong: int
 
 
 def to_second_person(text: str) -> str:
@@ -170,8 +181,7 @@ class Grammar:
         wrong = rng.choice(present) if flawed else ""
         parts = {t: self._element(rng, self.stranger(rng, client) if t == wrong else client, t) for t in present}
         label = REFLECTION[len(present) - flawed]
-        # a wrong element is worse than a missing one
-        return rng.choice(phrases["reflection_leads"]) + template.format(**parts), kind, max(0.0, label - 0.15 * flawed)
+        return rng.choice(phrases["reflection_leads"]) + template.format(**parts), kind, max(0.0, label - WRONG_COSTS * flawed)
 
     def reply(self, rng: random.Random, client: Client, content: str | None = None, warmth: str | None = None) -> Reply:
         """Draw a reply, by default from the world's mixture, in which most replies are mediocre."""
@@ -226,29 +236,52 @@ class Grammar:
         starters = {w.capitalize() for t in plain for w in re.findall(r"^[a-z']+", to_second_person(t))}
         return sorted(words | starters)
 
-    # -- truth about a generated reply
+    # -- truth about any reply
+
+    @cached_property
+    def _sayings(self) -> dict[str, str | int]:
+        """Every element as a reply says it, with what it says: a situation, a goal or consequence, or the number of a feeling group."""
+        phrases = self.phrases
+        sayings: dict[str, str | int] = {}
+        for clause in [clause for part in self.topics.values() for clause in part["situations"] + part["goals"]] + phrases["consequences"]:
+            sayings[_bare(to_second_person(clause))] = clause
+        for group, feelings in enumerate(phrases["feelings"]):
+            sayings |= {_bare(f"{lead} {feeling}"): group for feeling in feelings for lead in FEELING_LEADS}
+        return sayings
+
+    def elements(self, client: Client, text: str) -> Elements:
+        """How many elements of this client a text says back, and how many that are not this client's. Synonyms of a feeling are one."""
+        bare = _bare(text)
+        said = {what for saying, what in self._sayings.items() if saying in bare}
+        right = said & {client.situation, client.third, client.feeling_group}
+        return Elements(len(right), len(said) - len(right))
 
     def truth(self, client: Client, text: str) -> tuple[float, float]:
-        """(reflection, empathy) of any text by exact matching: the yardstick against reward hacking, never a training signal.
+        """(reflection, empathy) of any text, by the rule of the labels: the yardstick against reward hacking, never a training signal.
 
-        It counts the elements restated and does not punish a wrong one beside them, so a `flawed` reply scores above its label.
+        Reflection is `REFLECTION` of the client's elements said back, less `WRONG_COSTS` for each that is not the client's, and not below
+        0. The client's own statement, copied, and four words said three times earn nothing. Matching is exact: a faithful paraphrase is
+        not seen, nor a feeling in another frame than `FEELING_LEADS`, nor the order of words that say no element (empathy .2, not 0).
         """
-        phrases, lowered = self.phrases, f" {re.sub(r'[^a-z ]', '', text.lower())} "
+        phrases, bare = self.phrases, _bare(text)
+        words = bare.split()
+        said_often = Counter(zip(words, words[1:], words[2:], words[3:], strict=False)).most_common(1)
+        if _bare(client.text) in bare or (said_often and said_often[0][1] > 2):
+            return 0.0, 0.0
 
-        def contains(phrase: str) -> bool:
-            return f" {re.sub(r'[^a-z ]', '', phrase.lower())} " in lowered
+        def says(*kinds: str) -> bool:
+            return any(_bare(phrase) in bare for kind in kinds for phrase in phrases[kind])
 
-        # leads are whole phrases: "your parcels are stuck" states no feeling
-        leads = ("you feel", "you are", "leaves you")
-        restated = (
-            contains(to_second_person(client.situation))
-            + any(contains(f"{lead} {f}") for f in phrases["feelings"][client.feeling_group] for lead in leads)
-            + contains(to_second_person(client.third))
-        )
-        opener, closer = any(map(contains, phrases["openers"])), any(map(contains, phrases["closers"]))
-        cold = any(map(contains, phrases["cold_openers"] + phrases["cold_closers"]))
-        warmth = EMPATHY["warm2" if opener and closer else "warm1" if opener or closer else "none"]
-        return REFLECTION[restated], 0.0 if cold and warmth < 0.5 else max(0.0, warmth - 0.4 * cold)
+        right, wrong = self.elements(client, text)
+        cold = says("cold_openers", "cold_closers")
+        warmth = EMPATHY[("none", "warm1", "warm2")[says("openers") + says("closers")]]
+        empathy = 0.0 if cold and warmth < 0.5 else max(0.0, warmth - 0.4 * cold)
+        return max(0.0, REFLECTION[right] - WRONG_COSTS * wrong), empathy
+
+
+def _bare(text: str) -> str:
+    """Lower-case letters between single blanks, one at each end: what is compared."""
+    return f" {' '.join(re.sub(r'[^a-z ]', '', text.lower()).split())} "
 
 
 def damaged(reply: Reply, how: str, rng: random.Random) -> Reply:
