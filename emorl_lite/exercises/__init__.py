@@ -1,1 +1,1 @@
-"""The exercises of the notebooks: for each a reference answer, cases that tell wrong answers from right ones, and how an answer is judged."""
+"""The notebooks' exercises: a reference answer for each, cases that tell wrong answers from right ones, and how an answer is judged."""
