@@ -47,7 +47,8 @@ from emorl_lite.study.run import LEVELS, RUNS, Study
 from emorl_lite.training.ppo import CPU_ROWS, PPOTrainer
 
 WORDS = ["<pad>", "<bos>", "<eos>", "<unk>", *(f"w{i}" for i in range(508))]
-GPU_FIGURES = Path(__file__).resolve().parent.parent / "data" / "results" / "gpu.json"
+RESULTS = Path(__file__).resolve().parent.parent / "data" / "results"
+GPU_FIGURES, GPU_COST = RESULTS / "gpu.json", RESULTS / "gpu_cost.json"
 
 
 @dataclass(frozen=True)
@@ -350,26 +351,33 @@ def step_seconds(model: Model) -> dict[str, float]:
 
 
 def memory_gb(model: Model) -> dict[str, float]:
-    """What a job needs of its GPU: one base for policy and reference (the adapter is switched off), d adapters, cache, a pass's graph."""
+    """What a job needs of its GPU: one base for policy and reference (the adapter is switched off), d adapters, and the larger of what
+    sampling takes (a copy of the adapted layers with the adapter folded in; keys and values) and what an update does (a pass's graph)."""
     preset = model.preset
     tokens, layers = model.prompt_tokens + preset.model.max_new_tokens, model.layers + model.encoder_layers
     lora = 2 * preset.model.lora_r * model.hidden * 7 * layers  # seven matrices a layer, about square
     rows = preset.ppo.minibatch_size * tokens
+    activations = rows * layers * model.hidden * ASSUMED["bytes of activations a token, layer and hidden unit, without recomputing"]
+    folded = (model.parameters - model.vocabulary * model.hidden) * model.bytes
+    cache = preset.study.batch_size * tokens * 2 * model.layers * model.hidden * model.bytes
     parts = {
         "weights": model.parameters * model.bytes,
         "adapters": len(preset.objectives) * lora * 4 + lora * ASSUMED["bytes of a LoRA parameter with gradient, moments and master copy"],
-        "keys and values": preset.study.batch_size * tokens * 2 * model.layers * model.hidden * model.bytes,
-        "activations": rows * layers * model.hidden * ASSUMED["bytes of activations a token, layer and hidden unit, without recomputing"],
-        "logits": rows * model.vocabulary * 4 * 3,
+        "the larger of sampling and update": max(folded + cache, activations + rows * model.vocabulary * 4 * 3),
         "reward models": ASSUMED["parameters of the reward models, read once a reply"] * 4,
     }
     return {name: value / 1e9 for name, value in parts.items()}
 
 
-def durations(model: Model, study: Study) -> dict[str, float]:
-    """Seconds of each job: its training runs, and what is added for validation and evaluation."""
-    steps = study.preset.study.budget / study.preset.study.batch_size
-    run = steps * sum(step_seconds(model).values())
+def measured_step(model: Model) -> dict[str, float]:
+    """What `benchmarks/gpu_cost.py` measured of a random model of this size (seconds of a step, peak GB), without reward models."""
+    found = json.loads(GPU_COST.read_text(encoding="utf-8"))[model.name]["measured"]
+    return {"seconds": found["step"], "GB": found["peak GB"]}
+
+
+def durations(model: Model, study: Study, step: float) -> dict[str, float]:
+    """Seconds of each job: its training runs at so many seconds a step, and what is added for validation and evaluation."""
+    run = study.preset.study.budget / study.preset.study.batch_size * step
     share = ASSUMED["share of each training run added by validation and by the closing evaluation"]
     found = {}
     for job in study.jobs():
@@ -403,15 +411,19 @@ def predicted() -> dict[str, Any]:
     found: dict[str, Any] = {"seconds a step": fixed, "seconds a layer call": each}
     for model in MODELS.values():
         study = Study(model.preset, ASSUMED["seeds"], progress=False)
-        parts, memory, seconds = step_seconds(model), memory_gb(model), durations(model, study)
-        hours = {f"hours on {gpus} GPUs": makespan(study, seconds, gpus) / 3600 for gpus in (1, 64)}
-        found[model.name] = {"step": parts, "GB": memory, "GB, all": sum(memory.values()), "jobs": len(seconds), **hours}
-        found[model.name]["hours of the longest chain"] = makespan(study, seconds, len(seconds)) / 3600
+        parts, memory, seen = step_seconds(model), memory_gb(model), measured_step(model)
+        found[model.name] = {"step": parts, "GB": memory, "GB, all": sum(memory.values()), "measured": seen, "jobs": len(study.jobs())}
         print(f"\n{model.name} on {ASSUMED[model.name].name}")
         told = ", ".join(f"{name} {x:.3f} s" for name, x in parts.items())
-        print(f"a step of {model.preset.study.batch_size} replies: {told}")
-        print("memory: " + ", ".join(f"{name} {x:.2f} GB" for name, x in memory.items()) + f"; all {sum(memory.values()):.1f} GB")
-        print(f"{len(seconds)} jobs; " + ", ".join(f"{name}: {x:.1f}" for name, x in hours.items()))
+        print(f"a step of {model.preset.study.batch_size} replies: {told}; measured {seen['seconds']:.3f} s without reward models")
+        total = f"all {sum(memory.values()):.1f} GB; measured {seen['GB']:.1f} GB without reward models"
+        print("memory: " + ", ".join(f"{name} {x:.2f} GB" for name, x in memory.items()) + f"; {total}")
+        for name, step in (("by the formula", sum(parts.values())), ("by the measured step", seen["seconds"])):
+            seconds = durations(model, study, step)
+            hours = {f"hours on {gpus} GPUs": makespan(study, seconds, gpus) / 3600 for gpus in (1, 64)}
+            hours["hours of the longest chain"] = makespan(study, seconds, len(seconds)) / 3600
+            found[model.name][name] = hours
+            print(f"{len(seconds)} jobs, {name}: " + ", ".join(f"{key}: {x:.1f}" for key, x in hours.items()))
     print("\nassumed: " + "; ".join(f"{name}: {value}" for name, value in ASSUMED.items()))
     return found
 
