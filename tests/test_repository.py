@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from functools import cache
+from html import unescape
 from pathlib import Path
 
 import nbformat
@@ -20,6 +21,10 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from emorl_lite.base.outputs import read_provenance
+from emorl_lite.plots.style import in_words
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+import execute_notebooks
 
 pytestmark = pytest.mark.plain
 
@@ -320,15 +325,89 @@ def test_notebook_was_run_in_order_from_a_fresh_kernel(path):
 
 @per_notebook
 def test_notebook_outputs_are_clean(path):
+    """No error, no warning, no word on stderr; every picture is told in words, in its metadata and on the page."""
     for cell in read(path).cells:
-        for output in cell.get("outputs", []):
+        outputs = cell.get("outputs", [])
+        for number, output in enumerate(outputs):
             where = f"{path.name}, cell {cell.execution_count}"
             assert output.output_type != "error", f"{where}: {output.get('ename')}"
-            if output.output_type == "stream" and output.name == "stderr":
-                assert "Warning" not in output.text, f"{where}: {output.text[:200]}"
+            if output.output_type == "stream":
+                assert output.name != "stderr", f"{where}: {output.text[:200]}"
             if "image/png" in output.get("data", {}):
-                alt = output.metadata.get("image/png", {}).get("alt") or output.metadata.get("alt")
-                assert alt and alt.strip(), f"{where}: a picture without alt text"
+                alt = output.metadata.get("image/png", {}).get("alt", "")
+                assert alt.strip(), f"{where}: a picture without alt text"
+                page = outputs[number + 1].get("data", {}).get("text/html", "") if number + 1 < len(outputs) else ""
+                assert in_words(alt) == page, f"{where}: the page does not tell the picture in words"
+
+
+@per_notebook
+def test_notebook_folds_the_cells_that_say_so(path):
+    """Tag, JupyterLab's and Colab's marks agree; a folded cell's first line is its title."""
+    book = read(path)
+    before = [dict(cell.metadata) for cell in book.cells]
+    execute_notebooks.fold(book)
+    assert [dict(cell.metadata) for cell in book.cells] == before, "python scripts/execute_notebooks.py --fold sets the marks"
+    titled = {c.id for c in book.cells if c.cell_type == "code" and c.source.startswith(execute_notebooks.TITLE)}
+    assert titled == {c.id for c in book.cells if execute_notebooks.FOLDED in c.metadata.get("tags", [])}
+
+
+def test_folding_marks_the_tagged_cells_alone():
+    def cell(source: str, **metadata: object) -> nbformat.NotebookNode:
+        return nbformat.v4.new_code_cell(source, metadata=metadata)
+
+    folded = cell("# @title Costs\nplot()", tags=["hide-input"], jupyter={"outputs_hidden": False})
+    plain = cell("plot()", jupyter={"source_hidden": True}, cellView="form")
+    execute_notebooks.fold(nbformat.v4.new_notebook(cells=[folded, plain, nbformat.v4.new_markdown_cell("# @title")]))
+    assert folded.metadata == {"tags": ["hide-input"], "cellView": "form", "jupyter": {"outputs_hidden": False, "source_hidden": True}}
+    assert plain.metadata == {}
+    with pytest.raises(ValueError, match="first line"):
+        execute_notebooks.fold(nbformat.v4.new_notebook(cells=[cell("plot()", tags=["hide-input"])]))
+
+
+WIDTH = 100
+"""Columns of a line of code, in notebooks: a laptop shows them beside JupyterLab's file list."""
+TABLE = 110
+"""Characters of a table's widest row as it is laid out, headers included. Longer texts wrap."""
+
+
+@per_notebook
+def test_notebook_code_fits_a_laptop(path):
+    long = [
+        f"cell {cell.id}, {len(line)} columns: {line[:60]}"
+        for cell in read(path).cells
+        if cell.cell_type == "code"
+        for line in cell.source.splitlines()
+        if len(line) > WIDTH
+    ]
+    assert not long, f"{path.name}: {long}"
+
+
+@per_notebook
+def test_notebook_tables_fit_a_laptop(path):
+    wide = [
+        f"cell {cell.execution_count}: {width} characters"
+        for cell in read(path).cells
+        for output in cell.get("outputs", [])
+        for html in re.findall(r"<table.*?</table>", output.get("data", {}).get("text/html", ""), re.S)
+        if (width := table_width(html)) > TABLE
+    ]
+    assert not wide, f"{path.name}: {wide}"
+
+
+def table_width(html: str) -> int:
+    """Characters of a table that wraps as little as it may: each column as wide as its longest word, or its text up to 40."""
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in re.findall(r"<tr.*?</tr>", html, re.S)]
+    columns = itertools.zip_longest(*rows, fillvalue="")
+    return sum(max(_cell_width(unescape(re.sub(r"<[^>]+>", "", cell))) for cell in column) + 2 for column in columns)
+
+
+def _cell_width(text: str) -> int:
+    return max(min(len(text), 40), max(map(len, text.split()), default=0))
+
+
+def test_the_width_of_a_table():
+    html = "<table><tr><th>a</th><th>bcd</th></tr><tr><td>&lt;1</td><td>" + "word " * 30 + "</td></tr></table>"
+    assert table_width(html) == 2 + 2 + 40 + 2
 
 
 @per_notebook

@@ -6,10 +6,12 @@ emorl_lite/assets/tiny) and EMORL_SEED.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Callable, Mapping
 from typing import Any
+from zlib import crc32
 
 import pandas as pd
 import torch
@@ -113,23 +115,64 @@ def say(markdown: str) -> None:
     display(Markdown(safe_markdown(markdown)))
 
 
-def table(frame: pd.DataFrame, caption: str, digits: int = 2) -> Any:
-    """A table with a caption, left-aligned wrapped text, and numbers of `digits` digits. Texts, names and caption are shown as they are."""
-    left_aligned = {"text-align": "left", "white-space": "normal"}
+def table(frame: pd.DataFrame, caption: str, digits: int | Mapping[str, int] = 2) -> Any:
+    """A table with a caption, texts to the left, numbers to the right under their names. Texts, names and caption are shown as they are.
+
+    Each column of numbers has one precision: none for counts and seeds, `digits` decimals for others, fewer for numbers from 100, more
+    where all would read 0.00. `digits`: for all columns, or for those named (the others: 2). Five figures and more are grouped: 23,398.
+    """
+    few, chosen = (2, dict(digits)) if isinstance(digits, Mapping) else (digits, {})
     frame = frame.copy()
-    for column in frame.select_dtypes("float").columns:
-        frame[column] = frame[column].round(digits) + 0.0  # no "-0.00"
-    texts = [c for c in frame.columns if not pd.api.types.is_numeric_dtype(frame[c])]
-    styler = frame.style.format(precision=digits, na_rep="", escape="html").hide(axis="index").set_caption(as_html(caption))
+    for column in frame.select_dtypes("bool").columns:
+        frame[column] = frame[column].map({True: "yes", False: "no"})
+    numbers = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
+    texts = [c for c in frame.columns if c not in numbers]
+    shown = {c: _number(frame[c], chosen.get(str(c), few), forced=str(c) in chosen) for c in numbers}
+    mark = f"{crc32(repr((caption, list(frame.columns))).encode()):x}"  # pandas draws one at random: the same table gives the same page
+    styler = frame.style.set_uuid(mark).hide(axis="index").set_caption(as_html(caption))
+    styler = styler.format(shown, precision=few, na_rep="", escape="html")  # type: ignore[arg-type]
     styler = styler.format_index(as_html, axis="columns")
     maths = [name for name in texts if frame[name].map(lambda cell: isinstance(cell, str) and bool(set(cell) & set("$\\"))).any()]
     if maths:  # pandas escapes markup, and leaves these signs
-        styler = styler.format(_cell(digits), subset=maths, na_rep="")  # type: ignore[arg-type]
+        styler = styler.format(_cell(few), subset=maths, na_rep="")  # type: ignore[arg-type]
     if texts:
-        styler = styler.set_properties(subset=texts, **left_aligned)  # type: ignore[arg-type]
-    head: Any = {"selector": "th", "props": [("text-align", "left")]}
-    title: Any = {"selector": "caption", "props": [("text-align", "left"), ("font-style", "italic")]}
-    return styler.set_table_styles([head, title])
+        styler = styler.set_properties(subset=texts, **{"text-align": "left", "white-space": "normal"})  # type: ignore[arg-type]
+    if numbers:
+        styler = styler.set_properties(subset=numbers, **{"text-align": "right", "white-space": "nowrap"})  # type: ignore[arg-type]
+    heads: Any = [
+        {"selector": f"th.col{i}", "props": [("text-align", "right" if c in numbers else "left"), ("vertical-align", "bottom")]}
+        for i, c in enumerate(frame.columns)
+    ]
+    title: Any = {"selector": "caption", "props": CAPTION}
+    return styler.set_table_styles([*heads, title])
+
+
+CAPTION: Any = [("text-align", "left"), ("font-style", "italic"), ("width", "44em"), ("max-width", "90vw"), ("margin-right", "-90vw")]
+"""Wider than a narrow table, which it would be squeezed into, and without widening it."""
+
+
+def _number(column: pd.Series, digits: int, forced: bool) -> Callable[[float], str]:
+    """How the numbers of a column are shown."""
+    sizes = column.dropna().abs()
+    largest, smallest = float(sizes.max() if len(sizes) else 0), float(sizes[sizes > 0].min() if (sizes > 0).any() else 0)
+    whole = bool((sizes % 1 == 0).all())
+    if forced:
+        decimals = digits
+    elif (whole and (pd.api.types.is_integer_dtype(column) or largest > 1)) or (largest >= 1000 and smallest >= 10):
+        decimals = 0
+    elif largest >= 100 and smallest >= 1:
+        decimals = min(digits, 1)
+    elif 1e-6 <= largest < 10**-digits:
+        decimals = 1 - math.floor(math.log10(largest))
+    else:
+        decimals = digits
+    group = "," if largest >= 10_000 else ""
+
+    def shown(value: float) -> str:
+        places = 0 if not forced and abs(value) >= 1000 else decimals  # a count among shares
+        return f"{round(float(value), places) + 0.0:{group}.{places}f}"  # + 0.0: no "-0.00"
+
+    return shown
 
 
 def _cell(digits: int) -> Callable[[Any], str]:
