@@ -31,8 +31,8 @@ def score(prompts, replies):
 def explorer():
     ensemble = FakeEnsemble()
     box = weight_explorer(ensemble, score, PROMPTS, OBJECTIVES)
-    choice, *sliders, output = box.children
-    return ensemble, choice, sliders, output
+    choice, *rows, output = box.children
+    return ensemble, choice, [row.children[1] for row in rows], output
 
 
 def test_render_gives_reply_and_scores():
@@ -50,7 +50,7 @@ def test_render_gives_reply_and_scores():
 def test_html_is_escaped():
     page = render(FakeEnsemble(), score, PROMPTS[0], {"<u>": 1.0, "empathy": 0.5}).html()
     assert "&lt;i&gt;I feel &lt;b&gt;stuck&lt;/b&gt; &amp; tired" in page
-    assert "<i>" not in page and page.count("<b>") == 2  # the two labels, Client and Reply
+    assert "<i>" not in page and page.count("<b>") == 3  # the labels: Client, Weights, Reply
     page = render(FakeEnsemble(), lambda p, r: {"<u>": torch.ones(1)}, PROMPTS[0], {"a": 1.0, "b": 0.5}).html()
     assert "<u>" not in page and "&lt;u&gt;" in page
 
@@ -64,11 +64,44 @@ def test_all_zero_weights_say_so_without_calling_the_model():
 
 def test_the_explorer_starts_with_a_reply(explorer):
     ensemble, choice, sliders, output = explorer
-    assert [s.description for s in sliders] == list(OBJECTIVES)
     assert all((s.min, s.max, s.step, s.continuous_update) == (0, 1, 0.05, False) for s in sliders)
     assert list(choice.options) == PROMPTS
     assert ensemble.asked == [([PROMPTS[0]], (0.5, 0.5, 0.5))]
     assert "at 0.5 0.5 0.5" in output.value and "0.750" in output.value
+
+
+def test_each_number_has_a_labelled_field_beside_its_slider():
+    box = weight_explorer(FakeEnsemble(), score, PROMPTS, OBJECTIVES)
+    _, *rows, output = box.children
+    for row, name in zip(rows, OBJECTIVES, strict=True):
+        field, slider = row.children
+        assert (field.description, field.min, field.max) == (name, 0, 1)
+        field.value = 0.25
+        assert slider.value == 0.25
+        slider.value = 0.75
+        assert field.value == 0.75
+    assert "at 0.75 0.75 0.75" in output.value
+
+
+def test_the_page_shows_the_weights_and_says_whether_the_reply_changed():
+    class Stubborn(FakeEnsemble):
+        def reply(self, prompts, weights=None):
+            return ["low" if weights[0] < 0.6 else "high"]
+
+    box = weight_explorer(Stubborn(), score, PROMPTS, OBJECTIVES)
+    choice, *rows, output = box.children
+    first = rows[0].children[1]
+    assert "reflection 0.50" in output.value and "same" not in output.value
+    first.value = 0.55
+    assert "reflection 0.55" in output.value and "The reply is the same as at reflection 0.50" in output.value
+    first.value = 0.9
+    assert "reflection 0.90" in output.value and "another than at reflection 0.55" in output.value
+    choice.value = PROMPTS[1]
+    assert "same as at" not in output.value and "another than" not in output.value
+    for row in rows:
+        row.children[1].value = 0
+    first.value = 0.3
+    assert "<b>Reply:</b> low" in output.value and "another than" not in output.value
 
 
 def test_moving_a_slider_or_choosing_a_prompt_asks_again(explorer):
