@@ -1,41 +1,313 @@
-"""The exercises' checks: they see a stub, a right and a wrong answer."""
+"""What a check tells of an answer: unsolved, right, or one sentence that says what is wrong and not what is right."""
 
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from emorl_lite.tutorial.checks import check, check_against
+from emorl_lite.base.errors import UserError
+from emorl_lite.exercises import course
+from emorl_lite.exercises.exercise import Case, Exercise
+from emorl_lite.exercises.judging import judge
+from emorl_lite.tutorial import check
 
 pytestmark = pytest.mark.plain
 
 
-def test_three_outcomes(capsys):
-    check(lambda x: ..., ((1,), 2))
-    check(..., ((), 3))
-    assert capsys.readouterr().out.count("Not solved yet") == 2
-    check(lambda x: x + 1, ((1,), 2), ((2,), 3))
-    check((0.1, 0.2), ((), (0.1, 0.2)))
-    assert capsys.readouterr().out.count("Correct") == 2
-    with pytest.raises(AssertionError, match="expected 2"):
-        check(lambda x: x, ((1,), 2))
+def cases(random):
+    for n in range(2, 17):
+        yield Case("drawn at random", (random.random(n).tolist(), 2.0))
+    yield Case("a single score", ([0.25], 2.0))
+    yield Case("no factor", ([0.25, 0.75], 0.0))
 
 
-@pytest.mark.parametrize("wrong", [[1.0, 2.1], [1.0], 1.0, "x", torch.zeros(2)])
-def test_wrong_values_and_shapes_fail(wrong):
-    with pytest.raises(AssertionError):
-        check(lambda: wrong, ((), [1.0, 2.0]))
+SCALED = Exercise("02.1", lambda scores, factor: [factor * x for x in scores], cases, "a list of T numbers")
+TOTAL = Exercise("02.2", lambda scores, factor: factor * sum(scores), cases, "a number")
+MANY = Exercise("02.3", lambda scores, factor: len(scores) > 5, cases, "True or False")
+COUNT = Exercise("02.4", lambda scores, factor: 100_000 + len(scores), cases, "a whole number")
+VALUE = Exercise("02.5", lambda: 0.3125, None, "a number")
+NAMES = Exercise("02.6", lambda: {"PPO", "CLP"}, None, "the names")
+TEXT = Exercise("02.7", lambda scores, factor: "many" if len(scores) > 5 else "few", cases, '"many" or "few"')
+TABLE = Exercise("02.8", lambda scores, factor: {"mean": sum(scores) / len(scores), "n": len(scores)}, cases, "a dictionary: mean, n")
+PAIR = Exercise("02.9", lambda scores, factor: (scores, len(scores)), cases, "the scores and their number")
+MAYBE = Exercise("02.10", lambda scores, factor: None if factor == 0 else factor, cases, "a number or None")
 
 
-def test_against_a_reference():
-    check_against(lambda a, b: a + b, lambda a, b: b + a, (1, 2), (3, 4))
-    with pytest.raises(AssertionError):
-        check_against(lambda a, b: a - b, lambda a, b: a + b, (1, 2))
+def wrong(exercise, answer) -> str:
+    told = judge(exercise, answer).wrong
+    assert told is not None and told.startswith(f"Exercise {exercise.name}") and told.endswith(".") and "\n" not in told, told
+    return told
 
 
-def test_sets_strings_and_tensors():
-    check(lambda: "a", ((), "a"))
-    check(lambda: {1, 2}, ((), {2, 1}))
-    check(lambda: torch.tensor([1.0, 2.0]), ((), [1.0, 2.0]))
-    with pytest.raises(AssertionError):
-        check(lambda: "b", ((), "a"))
+# -- unsolved
+
+
+def empty(scores, factor): ...
+
+
+def described(scores, factor):
+    """Only a docstring."""
+    ...
+
+
+def gone_on(scores, factor):
+    total = ...
+    return total * factor
+
+
+def half_done(scores, factor):
+    return [factor * x for x in scores] if factor else ...
+
+
+@pytest.mark.parametrize(
+    "stub", [..., empty, described, gone_on, half_done, lambda scores, factor: ..., lambda scores, factor: (..., ...), lambda: ...]
+)
+def test_stubs_are_unsolved(stub):
+    assert judge(SCALED, stub).unsolved
+
+
+@pytest.mark.parametrize("stub", [..., (..., ...), [1, ...]])
+def test_stubs_of_a_value_are_unsolved(stub):
+    assert judge(VALUE, stub).unsolved
+
+
+# -- right, in any library's numbers
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda s, f: [f * x for x in s],
+        lambda s, f: tuple(f * x for x in s),
+        lambda s, f: f * np.array(s),
+        lambda s, f: f * np.array(s, dtype=np.float16),
+        lambda s, f: pd.Series(s) * f,
+        lambda s, f: f * torch.tensor(s),
+        lambda s, f: f * torch.tensor(s, dtype=torch.bfloat16),
+        lambda s, f: f * torch.tensor(s, requires_grad=True),
+        lambda s, f: [Fraction(f) * Fraction(x) for x in s],
+        lambda s, f: [Decimal(f) * Decimal(x) for x in s],
+        lambda s, f: [torch.tensor(f * x) for x in s],
+        lambda s, f: np.array([f * x for x in s], dtype=object),
+    ],
+)
+def test_lists_are_accepted(answer):
+    assert judge(SCALED, answer).cases == 17
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda s, f: f * sum(s),
+        lambda s, f: np.sum(s) * f,
+        lambda s, f: np.array(f * sum(s)),
+        lambda s, f: torch.tensor(s).sum() * f,
+        lambda s, f: Fraction(f * sum(s)),
+    ],
+)
+def test_numbers_are_accepted(answer):
+    assert judge(TOTAL, answer).cases == 17
+
+
+@pytest.mark.parametrize("answer", [lambda s, f: len(s) > 5, lambda s, f: np.size(s) > np.int64(5), lambda s, f: torch.tensor(len(s)) > 5])
+def test_true_and_false_are_accepted(answer):
+    assert judge(MANY, answer).cases == 17
+
+
+@pytest.mark.parametrize("answer", [0.3125, 0.31251, np.float32(0.3125), torch.tensor(0.3125), Fraction(5, 16), Decimal("0.3125")])
+def test_values_are_accepted(answer):
+    assert judge(VALUE, answer).cases == 1
+
+
+@pytest.mark.parametrize("answer", [{"CLP", "PPO"}, ["PPO", "CLP"], ("CLP", "PPO"), frozenset({"CLP", "PPO"}), np.array(["CLP", "PPO"])])
+def test_sets_are_accepted_in_any_order(answer):
+    assert judge(NAMES, answer).cases == 1
+
+
+def test_other_shapes_of_answers():
+    assert judge(TEXT, lambda s, f: np.str_("many") if len(s) > 5 else "few").cases == 17
+    assert judge(TABLE, lambda s, f: {"n": torch.tensor(len(s)), "mean": np.mean(s)}).cases == 17
+    assert judge(PAIR, lambda s, f: [np.array(s), float(len(s))]).cases == 17
+    assert judge(MAYBE, lambda s, f: f or None).cases == 17
+    assert judge(COUNT, lambda s, f: 100_000.0 + len(s)).cases == 17
+
+
+# -- wrong, each in its own words
+
+
+def printing(scores, factor):
+    print([factor * x for x in scores])
+
+
+def forgetful(scores, factor):
+    [factor * x for x in scores]
+
+
+def broken(scores, factor):
+    return [factor * scores[i] for i in range(len(scores) + 1)]
+
+
+def broken_below(scores, factor):
+    return np.array(scores).reshape(1, 2, 3, 4)
+
+
+def keeping(scores, factor):
+    scores.sort()
+    return [factor * x for x in scores]
+
+
+@pytest.mark.parametrize(
+    "answer, told",
+    [
+        (printing, "prints, and returns nothing (None): return the result"),
+        (forgetful, "returns nothing (None): a return is missing"),
+        (broken, "raises IndexError (list index out of range) in its line "),
+        (broken, '`return [factor * scores[i] for i in range(len(scores) + 1)]`, in the case "drawn at random"'),
+        (broken_below, "`return np.array(scores).reshape(1, 2, 3, 4)`"),
+        (keeping, "changes its argument scores"),
+        (lambda s, f: sum(s), "returns a number, and a list of length 2 is expected"),
+        (lambda s, f: s[1:], "returns a list of length 1, and a list of length 2 is expected"),
+        (lambda s, f: [s], "returns values of shape (1, 2), and a list of length 2 is expected"),
+        (lambda s, f: np.array(s)[:, None], "returns values of shape (2, 1)"),
+        (lambda s, f: [s[0], s], "returns a list of length 2 as part 1 of the result, and a number is expected there"),
+        (lambda s, f: (f * x for x in s), "returns a generator"),
+        (lambda s, f: map(float, s), "returns a map object"),
+        (lambda s, f: {"a": s}, "returns a dictionary, and a list is expected"),
+        (lambda s, f: set(s), "returns a set, and a list is expected"),
+        (lambda s, f: "0.5", "returns a text"),
+        (lambda s, f: [str(f * x) for x in s], "returns a text inside the result, and a number is expected there"),
+        (lambda s, f: [f * x > 1 for x in s], "returns True or False inside the result"),
+        (lambda s, f: [f * x + 0j for x in s], "returns a complex number"),
+        (lambda s, f: torch.tensor(s) + 0j, "returns a complex number"),
+        (lambda s, f: [f * x / f if f else float("nan") for x in s], "returns NaN (not a number), in the case"),
+        (lambda s, f: [float("inf")] * len(s), "returns an infinite number"),
+        (lambda s, f: lambda x: x, "returns a function"),
+        (lambda s: s, "does not take its arguments, (scores, factor)"),
+        (lambda: 1, "does not take its arguments"),
+        ([1.0, 2.0], "wants a function: give the function itself"),
+        (lambda s, f: [2 * x for x in s], 'wrong in 1 of 17 cases: "no factor" (1 of 1)'),
+        (lambda s, f: [f + x for x in s], 'wrong in 17 of 17 cases: "drawn at random" (15 of 15), "a single score" (1 of 1)'),
+    ],
+)
+def test_a_wrong_list_is_told(answer, told):
+    assert told in wrong(SCALED, answer)
+
+
+@pytest.mark.parametrize(
+    "exercise, answer, told",
+    [
+        (TOTAL, lambda s, f: [f * sum(s)], "one number inside a list or an array: return it itself"),
+        (TOTAL, lambda s, f: torch.tensor([[f * sum(s)]]), "one number inside a list or an array: return it itself"),
+        (TOTAL, lambda s, f: s, "a list of length 2, and a number is expected"),
+        (TOTAL, lambda s, f: True, "returns True or False, and a number is expected"),
+        (MANY, lambda s, f: 1, "returns a number, and True or False is expected"),
+        (MANY, lambda s, f: [True], "returns one value inside a list or an array"),
+        (COUNT, lambda s, f: 100_000 + len(s) + 0.01, "wrong in 17 of 17"),
+        (TEXT, lambda s, f: "much", "wrong in 17 of 17"),
+        (TEXT, lambda s, f: b"many", "an object of type bytes"),
+        (TABLE, lambda s, f: {"mean": 0.5}, "a dictionary of 1 keys, and 2 are expected"),
+        (TABLE, lambda s, f: {"mean": 0.5, "N": 2}, "with other names"),
+        (TABLE, lambda s, f: {"mean": "x", "n": 2}, "returns a text inside the result"),
+        (PAIR, lambda s, f: (len(s), s), "as part 0 of the result"),
+        (PAIR, lambda s, f: (s[:1], 1), "a list of length 1, and a list of length 2 is expected as part 0"),
+        (MAYBE, lambda s, f: f, 'wrong in 1 of 17 cases: "no factor" (1 of 1)'),
+        (VALUE, 0.32, "not the right answer; a number is expected"),
+        (VALUE, "0.3125", "your answer is a text"),
+        (VALUE, [0.3125], "one number inside a list or an array: give it itself"),
+        (VALUE, None, "your answer is None"),
+        (VALUE, max, "wants a number, not a function"),
+        (VALUE, float("nan"), "your answer is NaN"),
+        (NAMES, {"PPO"}, "not the right answer"),
+        (NAMES, "PPO", "your answer is a text, and a set is expected"),
+    ],
+)
+def test_other_wrong_answers_are_told(exercise, answer, told):
+    assert told in wrong(exercise, answer)
+
+
+def test_a_comparison_of_its_own():
+    front = Exercise(
+        "02.1", lambda s, f: [i for i, x in enumerate(s) if x >= 0.5], cases, "indices", equal=lambda a, b: sorted(a) == sorted(b)
+    )
+    assert judge(front, lambda s, f: [i for i, x in reversed(list(enumerate(s))) if x >= 0.5]).cases == 17
+    assert "wrong in" in wrong(front, lambda s, f: [])
+    assert "is expected" in wrong(front, lambda s, f: 3)
+    assert "as part 0 of the result" in wrong(front, lambda s, f: [[1, 2], 3])
+
+
+def test_the_arguments_are_copies():
+    given: list = []
+
+    def keep(scores, factor):
+        given.append(scores)
+        return [factor * x for x in scores]
+
+    judge(SCALED, keep), judge(SCALED, keep)
+    assert given[0] == given[17] and given[0] is not given[17]
+
+    def of_tensors(random):
+        for n in range(20):
+            yield Case("a model and its data", (torch.nn.Linear(2, 1), torch.ones(n + 1, 2, requires_grad=True), {"a": np.zeros(n)}))
+
+    exercise = Exercise("02.1", lambda model, x, named: x.sum(), of_tensors, "a number")
+    assert judge(exercise, lambda model, x, named: x.sum()).cases == 20
+
+    def fill(model, x, named):
+        named["b"] = 1
+        return x.sum()
+
+    def add(model, x, named):
+        with torch.no_grad():
+            return x.add_(0.0).mul_(1.5).sum() / 1.5
+
+    assert "changes its argument named" in wrong(exercise, fill)
+    assert "changes its argument x" in wrong(exercise, add)
+
+
+def test_the_readers_random_numbers_go_on():
+    np.random.seed(3), torch.manual_seed(3)
+    expected = np.random.random(), torch.rand(1).item()
+    np.random.seed(3), torch.manual_seed(3)
+    judge(TOTAL, lambda s, f: np.random.random() + torch.rand(1).item())
+    assert (np.random.random(), torch.rand(1).item()) == expected
+
+
+# -- the check itself
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    monkeypatch.setattr("emorl_lite.tutorial.checks.find", {"02.1": SCALED, "02.5": VALUE}.__getitem__)
+
+
+def test_what_is_printed(notebook, capsys):
+    check("02.1", lambda scores, factor: [factor * x for x in scores])
+    check("02.5", 0.3125)
+    check("02.5", ...)
+    assert capsys.readouterr().out.splitlines() == [
+        "Correct: 17 cases.",
+        "Correct.",
+        "Not solved yet: replace the ... and run both cells again.",
+    ]
+    with pytest.raises(AssertionError, match="prints, and returns nothing") as caught:
+        check("02.1", printing)
+    assert capsys.readouterr().out.count("\n") == 1  # of its first case, not of all
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+def test_graders_are_told_of_stubs(notebook, monkeypatch):
+    monkeypatch.setenv("EMORL_CHECKS", "strict")
+    with pytest.raises(AssertionError, match="Not solved yet"):
+        check("02.5", ...)
+
+
+def test_names_of_exercises():
+    with pytest.raises(UserError, match=r"no such exercise"):
+        course.find("00.99")
+    with pytest.raises(UserError, match=r"no notebook of the course"):
+        course.find("99.1")
