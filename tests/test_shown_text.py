@@ -20,7 +20,7 @@ from emorl_lite.plots import framework, prompt_map, task_example
 from emorl_lite.plots.map_explorer import map_explorer, map_page, map_svg
 from emorl_lite.plots.style import figure_bytes
 from emorl_lite.plots.weight_explorer import render, weight_explorer
-from emorl_lite.readings.search import candidates_reading
+from emorl_lite.readings.maps import candidates_reading
 from emorl_lite.readings.training import favourite_reading
 from emorl_lite.tutorial import notebook
 

@@ -5,6 +5,10 @@ from emorl_lite.plots.map_explorer import explore, map_explorer, map_page
 from emorl_lite.plots.maps import (
     achievable_scores,
     achievable_scores_alt,
+    decision_line,
+    decision_line_alt,
+    decision_triangle,
+    decision_triangle_alt,
     mean_map,
     mean_map_alt,
     prompt_map,
@@ -49,7 +53,6 @@ from emorl_lite.plots.search import (
     search_levels,
     search_levels_alt,
 )
-from emorl_lite.plots.step_explorer import decoding_step, decoding_step_alt, decoding_steps, step_at, step_explorer
 from emorl_lite.plots.search_tables import (
     cost_panels,
     promise_and_test,
@@ -61,6 +64,7 @@ from emorl_lite.plots.search_tables import (
     search_growth,
     search_growth_alt,
 )
+from emorl_lite.plots.step_explorer import decoding_step, decoding_step_alt, decoding_steps, step_at, step_explorer
 from emorl_lite.plots.style import show
 from emorl_lite.plots.training import (
     consumption_scatter,
@@ -93,6 +97,10 @@ __all__ = [
     "cross_scores_alt",
     "cubes",
     "cubes_alt",
+    "decision_line",
+    "decision_line_alt",
+    "decision_triangle",
+    "decision_triangle_alt",
     "decoding_cost",
     "decoding_cost_alt",
     "decoding_step",

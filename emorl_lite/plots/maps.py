@@ -1,9 +1,9 @@
-"""Figures of exact maps: regions of the simplex as polygons, achievable scores, and what searches cost beside them."""
+"""Figures of exact maps: regions of the simplex as polygons, and achievable scores."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,20 +14,74 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import counted, number, percent, span
 from emorl_lite.exact.overlay import Overlay, overlay
 from emorl_lite.exact.scored_map import ScoredMap
-from emorl_lite.plots.search import STAR, draw_triangle, project, triangle
-from emorl_lite.plots.style import name_axes, need, panels, readable, styles
+from emorl_lite.plots.search import RED, STAR, draw_triangle, project, triangle
+from emorl_lite.plots.style import OBJECTIVE_STYLE, describe, name_axes, need, panels, readable
+
+
+@readable
+def decision_line(z: np.ndarray, pieces: Sequence[tuple[float, float, str]], objectives: Sequence[str], others: np.ndarray) -> Figure:
+    """One choice of a word with two adapters: each word's score is a line over the weight of the second, the highest line wins.
+
+    `z` [2, n]: the logits of the words that win somewhere, in the order of `pieces` (start, end, word). `others` [2, m]: some that never
+    do.
+    """
+    figure, (axes,) = panels(1, width=7.6, height=4.2)
+    ends = np.array([0.0, 1.0])
+    for k, (a, b) in enumerate(others.T):
+        axes.plot(ends, [a, b], color="0.75", linewidth=1, label="never wins" if k == 0 else None, zorder=1)
+    looks = list(OBJECTIVE_STYLE.values())
+    for k, ((start, end, word), (a, b)) in enumerate(zip(pieces, z.T, strict=True)):
+        color = looks[k % len(looks)].color
+        axes.plot(ends, [a, b], color=color, linewidth=1.2, linestyle="--", zorder=2)
+        at = np.array([start, end])
+        axes.plot(at, a + (b - a) * at, color=color, linewidth=4, label=f"“{word}” wins", zorder=3, solid_capstyle="butt")
+        if end < 1:
+            axes.axvline(end, color="black", linewidth=1, linestyle=":", label="border" if k == 0 else None)
+    name_axes(axes, f"weight of {objectives[1]} (that of {objectives[0]} is the rest)", "score of a word, w · z(v)")
+    axes.set_xlim(0, 1)
+    figure.legend(loc="outside right upper")
+    return describe(figure, decision_line_alt(pieces, objectives))
+
+
+def decision_line_alt(pieces: Sequence[tuple[float, float, str]], objectives: Sequence[str]) -> str:
+    """What `decision_line` draws, with its borders."""
+    parts = ", ".join(f"“{word}” from {number(start)} to {number(end)}" for start, end, word in pieces)
+    return (
+        f"Scores of words as straight lines over the weight of {objectives[1]}; the highest line is drawn thick, and dotted borders mark "
+        f"where another one takes over: {parts}."
+    )
+
+
+@readable
+def decision_triangle(parts: Mapping[str, np.ndarray], objectives: Sequence[str]) -> Figure:
+    """One choice of a word with three adapters: the triangle of weights cut into a polygon a word. `parts`: word -> corners [m, 3]."""
+    _objectives(objectives, "decision_triangle")
+    figure, axes = triangle(objectives, width=5.6)
+    for k, (word, corners) in enumerate(parts.items()):
+        x, y = project(corners)
+        look = list(OBJECTIVE_STYLE.values())[k % len(OBJECTIVE_STYLE)]
+        axes.fill(x, y, facecolor=look.color, alpha=0.35, edgecolor="black", linewidth=1.2)
+        axes.annotate(f"“{word}”", (float(x.mean()), float(y.mean())), ha="center", va="center", fontsize=12)
+    return describe(figure, decision_triangle_alt(parts, objectives))
+
+
+def decision_triangle_alt(parts: Mapping[str, np.ndarray], objectives: Sequence[str]) -> str:
+    """What `decision_triangle` draws."""
+    words = ", ".join(f"“{word}” with {counted(len(corners), 'corner')}" for word, corners in parts.items())
+    return f"A triangle with the corners {', '.join(objectives)}, cut by straight borders into {counted(len(parts), 'polygon')}: {words}."
 
 
 @readable
 def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 52) -> Figure:
     """The regions of one prompt: polygons coloured by the mean score of their reply; the `replies` largest and the best are numbered and
-    spelled out.
+    spelled out. The colours are those of the map explorer: their scale spans all prompts.
 
     Three objectives. `row`: prompt * samples + sample.
     """
@@ -38,6 +92,7 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 5
     figure, (axes, text_axes) = panels(2, width=5.6, height=4.8)
     draw_triangle(axes, scored.map.objectives)
     colors = _draw_polygons(axes, [regions[i].piece.outline for i in order], means[order], edge="white")
+    colors.set_norm(mean_scale(scored))
     best = int(means.argmax())
     shown = order[:replies] if best in order[:replies] else [*order[: replies - 1], best]
     lines = []
@@ -46,14 +101,15 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 5
         [x], [y] = project(region.piece.deepest[0][None])
         axes.annotate(str(label), (x, y), ha="center", va="center", fontsize=10, fontweight="bold", bbox=LABEL)
         share = percent(min(region.piece.measure, 1.0) if len(order) > 1 else 1.0)
-        text = textwrap.fill(f"{label}.  {share}, mean {means[i]:.2f}:  {region.reply}", width, subsequent_indent="     ")
+        top = " (the best)" if i == best and len(order) > 1 else ""
+        text = textwrap.fill(f"{label}.  {share}, mean {means[i]:.2f}{top}:  {region.reply}", width, subsequent_indent="     ")
         lines.append(text)
     if len(order) > replies:
         lines.append(f"… and {len(order) - replies} other regions")
     text_axes.text(0, 0.5, "\n".join(lines), transform=text_axes.transAxes, va="center", fontsize=9.5)
     text_axes.set_axis_off()
     figure.colorbar(colors, ax=axes, label="mean score of the reply", shrink=0.7, location="left")
-    return figure
+    return describe(figure, prompt_map_alt(scored, row))
 
 
 def prompt_map_alt(scored: ScoredMap, row: int = 0) -> str:
@@ -86,13 +142,13 @@ def mean_map(cells: Overlay, points: pd.DataFrame | None = None, best: Sequence[
         need(points, [*columns, "mean"], "mean_map")
         w = points[columns].to_numpy(dtype=float)
         w, means = w[w.sum(1) > 0], points.loc[w.sum(1) > 0, "mean"].to_numpy(dtype=float)
-        axes.scatter(*project(w), s=26, facecolor="none", edgecolor="white", linewidth=1.0, label="points of the search")
+        axes.scatter(*project(w), s=26, color="white", edgecolor="black", linewidth=0.8, label="points of the search")
         axes.scatter(*project(w[[means.argmax()]]), marker="X", s=110, color="white", edgecolor="black", label="its best")
     star = cells.weights[cells.best()] if best is None else np.asarray(best)
     axes.scatter(*project(star[None]), **STAR, label="exact optimum")
-    axes.legend(loc="upper left", bbox_to_anchor=(-0.05, 1.0), facecolor="lightgrey", frameon=True, framealpha=1)
-    figure.colorbar(colors, ax=axes, label="mean score over objectives and prompts", shrink=0.8)
-    return figure
+    axes.legend(loc="upper left", bbox_to_anchor=(-0.05, 1.0), facecolor="0.92", frameon=True, framealpha=1)
+    figure.colorbar(colors, ax=axes, label="mean score over objectives and clients", shrink=0.8)
+    return describe(figure, mean_map_alt(cells, points, best))
 
 
 def mean_map_alt(cells: Overlay, points: pd.DataFrame | None = None, best: Sequence[float] | None = None) -> str:
@@ -122,7 +178,7 @@ def two_objective_map(scored: ScoredMap, rows: Sequence[int] | None = None) -> F
     rows = list(range(len(scored.map.prompts) * scored.map.samples)) if rows is None else list(rows)
     figure = Figure(figsize=(8.4, 1.9 + 0.28 * len(rows)), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[max(1, len(rows) / 5), 1])
-    norm, cmap = Normalize(scored.mean.min(), scored.mean.max()), colormaps["cividis"]
+    norm, cmap = mean_scale(scored), colormaps["cividis"]
     for position, row in enumerate(rows):
         for i in scored.map.indices[row]:
             start, end = np.sort(scored.map.regions[i].piece.vertices[:, 1])
@@ -137,8 +193,9 @@ def two_objective_map(scored: ScoredMap, rows: Sequence[int] | None = None) -> F
     bottom.margins(y=0.25)
     figure.colorbar(ScalarMappable(norm, cmap), ax=top, label="mean score of the reply")
     first, second = scored.map.objectives
+    bottom.legend(handles=[Line2D([], [], color="black", label="mean over the clients"), star_mark("its best")], loc="best", fontsize=9)
     name_axes(bottom, f"weight of {second} (that of {first} is the rest)", "mean score")
-    return figure
+    return describe(figure, two_objective_map_alt(scored, rows))
 
 
 def two_objective_map_alt(scored: ScoredMap, rows: Sequence[int] | None = None) -> str:
@@ -161,16 +218,16 @@ def achievable_scores(cells: Overlay) -> Figure:
     red, the best mean starred."""
     names = cells.names
     pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
-    figure, grid = panels(len(pairs), width=4.0, height=3.8)
+    figure, grid = panels(len(pairs), width=3.4, height=3.6)
     best = cells.best()
     for axes, (i, j) in zip(grid, pairs, strict=True):
         axes.scatter(cells.scores[:, i], cells.scores[:, j], s=5, color="0.6", label="achievable", rasterized=True)
         front = cells.scores[cells.pareto]
-        axes.scatter(front[:, i], front[:, j], s=14, marker="D", color="#d00000", alpha=0.5, label="Pareto front", rasterized=True)
+        axes.scatter(front[:, i], front[:, j], s=14, marker="D", color=RED, alpha=0.5, label="Pareto front", rasterized=True)
         axes.scatter(cells.scores[[best], i], cells.scores[[best], j], **STAR | {"edgecolor": "black"}, label="best mean")
         name_axes(axes, f"mean {names[i]}", f"mean {names[j]}")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    return figure
+    return describe(figure, achievable_scores_alt(cells))
 
 
 def achievable_scores_alt(cells: Overlay) -> str:
@@ -188,140 +245,21 @@ def achievable_scores_alt(cells: Overlay) -> str:
     )
 
 
-@readable
-def regret_curves(table: pd.DataFrame) -> Figure:
-    """How far each search's best so far is below the exact optimum, against evaluations: the mean over runs, and the middle half as a band.
-
-    Regrets below 0.0001, zero included, are drawn at 0.0001.
-
-    Columns: search, run, evaluation (from 1), regret (mean score).
-    """
-    need(table, ["search", "run", "evaluation", "regret"], "regret_curves")
-    figure, (axes,) = panels(1, width=7.6, height=4.4)
-    styles_by_name = styles(table["search"])
-    for name, runs in table.groupby("search", sort=False):
-        pivot = runs.pivot_table(index="evaluation", columns="run", values="regret").ffill()
-        style = styles_by_name[str(name)]
-        low, high = (pivot.quantile(q, axis=1).clip(lower=1e-4) for q in (0.25, 0.75))
-        axes.fill_between(pivot.index, low, high, color=style.color, alpha=0.12)
-        line: dict[str, Any] = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker, "markevery": 0.15}
-        axes.plot(pivot.index, pivot.mean(axis=1).clip(lower=1e-4), linewidth=2, label=f"{name} (n = {pivot.shape[1]})", **line)
-    axes.set_yscale("log")
-    name_axes(axes, "evaluations (distinct directions decoded and scored)", "regret in mean score (log scale, from 0.0001)")
-    figure.legend(loc="outside right upper")
-    return figure
-
-
-def regret_curves_alt(table: pd.DataFrame) -> str:
-    """What `regret_curves` draws, with its main numbers. Columns: search, run, evaluation, regret."""
-    parts = []
-    for name, runs in table.groupby("search", sort=False):
-        ends = runs.sort_values("evaluation").groupby("run").agg(evaluation=("evaluation", "last"), regret=("regret", "min"))
-        parts.append(f"{name} {number(ends['regret'].mean(), 4)} after {span(ends['evaluation'].min(), ends['evaluation'].max(), 0)}")
-    return (
-        "Regret against evaluations on a logarithmic scale, a line per search for the mean over its runs and a band for their middle "
-        f"half. Mean regret at the end: {'; '.join(parts)} evaluations."
-    )
-
-
-@readable
-def promise_and_test(table: pd.DataFrame) -> Figure:
-    """What a search's choice promised on n validation clients (dashed, hollow), and what it scores on the test clients (solid), over n.
-
-    Means over adapters, with their range as a band. Columns: search, adapters, clients, promised, test.
-    """
-    need(table, ["search", "adapters", "clients", "promised", "test"], "promise_and_test")
-    searches = list(dict.fromkeys(table["search"]))
-    styles_by_name = styles(searches)
-    figure, grid = panels(len(searches), width=4.4, sharey=True)
-    for axes, name in zip(grid, searches, strict=True):
-        style, rows = styles_by_name[name], table[table["search"] == name].groupby("clients")
-        for column, line, face in (("promised", "--", "white"), ("test", "-", style.color)):
-            values = rows[column]
-            axes.fill_between(values.min().index, values.min(), values.max(), color=style.color, alpha=0.12)
-            shape: dict[str, Any] = {"linestyle": line, "marker": style.marker, "markerfacecolor": face, "linewidth": 2}
-            axes.plot(values.mean().index, values.mean(), color=style.color, label=column, **shape)
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(sorted(table["clients"].unique()), [str(n) for n in sorted(table["clients"].unique())])
-        axes.set_title(name)
-        name_axes(axes, "validation clients", "mean score" if axes is grid[0] else "")
-        axes.legend()
-    return figure
-
-
-def promise_and_test_alt(table: pd.DataFrame) -> str:
-    """What `promise_and_test` draws, with its main numbers. Columns: search, adapters, clients, promised, test."""
-    fewest, most = table["clients"].min(), table["clients"].max()
-    means = table.groupby(["search", "clients"])[["promised", "test"]].mean()
-    parts = [
-        f"{name}, promised {number(means.loc[(name, fewest), 'promised'], 3)} to {number(means.loc[(name, most), 'promised'], 3)}, "
-        f"test {number(means.loc[(name, fewest), 'test'], 3)} to {number(means.loc[(name, most), 'test'], 3)}"
-        for name in dict.fromkeys(table["search"])
-    ]
-    return (
-        "A panel per search: the mean score that it promised (dashed) and that its choice has on the test clients (solid) against the "
-        f"number of validation clients, as means of {counted(table['adapters'].nunique(), 'seed')} with their range as a band. From "
-        f"{fewest} to {most} clients: {'; '.join(parts)}."
-    )
-
-
-@readable
-def search_costs(table: pd.DataFrame) -> Figure:
-    """What searches cost as objectives and precision grow (the paper's cost surfaces, measured): one panel a varied quantity and unit.
-
-    Columns: varied, value, search, unit, cost. A search named "formula: .." is drawn as a thin line without markers.
-    """
-    need(table, ["varied", "value", "search", "unit", "cost"], "search_costs")
-    kinds = list(dict.fromkeys(zip(table["varied"], table["unit"], strict=True)))
-    figure, grid = panels(len(kinds), width=4.3, height=4.2)
-    measured = [name for name in dict.fromkeys(table["search"]) if not str(name).startswith("formula: ")]
-    formulas = [name for name in dict.fromkeys(table["search"]) if name not in measured]
-    styles_by_name = styles(measured)
-    for axes, (varied, unit) in zip(grid, kinds, strict=True):
-        for name, rows in table[(table["varied"] == varied) & (table["unit"] == unit)].groupby("search", sort=False):
-            rows = rows.sort_values("value")
-            if str(name).startswith("formula: "):
-                dashes: Any = FORMULA_LINES[formulas.index(str(name)) % len(FORMULA_LINES)]
-                axes.plot(rows["value"], rows["cost"], color="0.35", linewidth=1, linestyle=dashes, label=name)
-                continue
-            style = styles_by_name[str(name)]
-            axes.plot(
-                rows["value"], rows["cost"], color=style.color, linestyle=style.linestyle, marker=style.marker, linewidth=2, label=name
-            )
-        axes.set_yscale("log")
-        axes.set_xticks(sorted(table.loc[table["varied"] == varied, "value"].unique()))
-        name_axes(axes, str(varied), f"{unit} (log scale)")
-    handles: dict[str, Any] = {}
-    for axes in grid:
-        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3)
-    return figure
-
-
-def search_costs_alt(table: pd.DataFrame) -> str:
-    """What `search_costs` draws, with the first and the last value of every line. Columns: varied, value, search, unit, cost."""
-    parts = []
-    for (varied, unit), panel in table.groupby(["varied", "unit"], sort=False):
-        ends = panel.sort_values("value").groupby("search", sort=False)["cost"].agg(["first", "last"])
-        lines = ", ".join(f"{name} {_cost(row['first'])} to {_cost(row['last'])}" for name, row in ends.iterrows())
-        parts.append(f"{unit} as {varied} goes from {panel['value'].min():g} to {panel['value'].max():g}: {lines}")
-    return (
-        f"{counted(len(parts), 'panel')} with logarithmic y axes, a line per search"
-        f"{', formulas thin and without markers' if table['search'].str.startswith('formula: ').any() else ''}. "
-        f"{'. '.join(text[0].upper() + text[1:] for text in parts)}."
-    )
-
-
-FORMULA_LINES = [":", (0, (5, 3)), (0, (8, 2, 1, 2))]
 LABEL: dict[str, Any] = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "black", "alpha": 0.85}
+
+
+def mean_scale(scored: ScoredMap) -> Normalize:
+    """The scale of colours for mean scores of replies, the same for every prompt of a map."""
+    return Normalize(float(scored.mean.min()), float(scored.mean.max()))
+
+
+def star_mark(label: str) -> Line2D:
+    """The star of the best, for a legend."""
+    return Line2D([], [], linestyle="", marker="*", markersize=14, markerfacecolor="none", markeredgecolor=RED, label=label)
 
 
 def _point_text(w: np.ndarray) -> str:
     return ", ".join(number(x) for x in w)
-
-
-def _cost(value: float) -> str:
-    return number(value, 0 if value >= 100 else 1).removesuffix(".0")
 
 
 def _objectives(names: Sequence[str], figure: str) -> None:

@@ -1,19 +1,19 @@
-"""What notebook 04 says of one run's search and exact map: its numbers in sentences that are right whichever way they come out."""
+"""What notebook 04 says of one run's search: its numbers in sentences that are right whichever way they come out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from emorl_lite.base.shown_text import as_markdown
+from emorl_lite.base.weights import direction
 from emorl_lite.base.wording import counted, listing, number, span
-from emorl_lite.exact.optimum import Optimum
-from emorl_lite.exact.overlay import Overlay, overlay
-from emorl_lite.exact.scored_map import ScoredMap
-from emorl_lite.search.score_table import DEGENERATE, SearchResult
+from emorl_lite.ensemble.prefix_tree import PrefixTree
+from emorl_lite.search.grid import best_cell, count_redundancy
+from emorl_lite.search.score_table import DEGENERATE, SearchResult, weight_columns
 
 
 def portion(share: float) -> str:
@@ -54,6 +54,133 @@ def levels_reading(table: pd.DataFrame) -> str:
     )
 
 
+def cells(means: np.ndarray) -> dict[tuple[int, ...], float]:
+    """The sum over the corners of each cell of a level. `means` [3, .., 3]: the mean score of every grid point."""
+    return {c: float(means[tuple(slice(i, i + 2) for i in c)].sum()) for c in product((0, 1), repeat=means.ndim)}
+
+
+def cells_table(means: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
+    """The sub-cubes of the first level, the largest sum first: a column an objective, its sum, and its best corner's score."""
+    rows: list[dict[str, Any]] = []
+    for cell, total in sorted(cells(means).items(), key=lambda item: -item[1]):
+        sides: dict[str, Any] = {name: HALVES[half] for name, half in zip(names, cell, strict=True)}
+        best = float(means[tuple(slice(i, i + 2) for i in cell)].max())
+        rows.append(sides | {"sum of its 8 corners": total, "best corner": best, "taken": "yes" if cell == best_cell(means) else ""})
+    return pd.DataFrame(rows).rename(columns={"sum of its 8 corners": f"sum of its {2**means.ndim} corners"})
+
+
+HALVES = ("0 to ½", "½ to 1")
+
+
+def cell_reading(means: np.ndarray) -> str:
+    """Which sub-cube the first level takes, how clearly, and whether it holds the level's best point."""
+    sums = sorted(cells(means).values(), reverse=True)
+    cell = best_cell(means)
+    holds = np.isclose(means[tuple(slice(i, i + 2) for i in cell)].max(), means.max(), atol=1e-12)
+    return (
+        f"The largest sum is {number(sums[0], 3)}, the next {number(sums[1], 3)}. The sub-cube that is taken "
+        f"{'holds' if holds else 'does not hold'} the best point of the level ({number(means.max(), 3)})"
+        f"{'' if holds else ': the rule looks at neighbourhoods, not at peaks'}."
+    )
+
+
+def found_reading(result: SearchResult, clients: int) -> str:
+    """What a search lists and decodes, and the weights it returns."""
+    names = [column.removeprefix("w_") for column in weight_columns(result.table)]
+    weights = ", ".join(f"{name} {w:g}" for name, w in zip(names, result.best, strict=True))
+    return (
+        f"{counted(result.listed, 'point')} listed, {result.evaluated} of them decoded, on {counted(clients, 'validation client')}. "
+        f"**Weights found:** {weights}, with S(w) = **{number(float(result.table['mean'].max()), 3)}**."
+    )
+
+
+def redundancy_reading(table: pd.DataFrame) -> str:
+    """How few directions the points of a search have: at its first level, and in all. Columns: level, w_<objective>."""
+    first, total = count_redundancy(table[table["level"] == table["level"].min()]), count_redundancy(table)
+    zero = f" and {counted(first['degenerate'], 'zero vector')}" if first["degenerate"] else ""
+    text = f"Level 1 has {first['points']} points, but only **{counted(first['directions'], 'direction')}**{zero}."
+    levels = table["level"].nunique()
+    if levels == 1:
+        return text
+    return (
+        f"{text} All {levels} levels together list {total['points']} points, {total['distinct_points']} of them distinct, with "
+        f"**{total['directions']} directions**."
+    )
+
+
+def origin_reading(means: np.ndarray) -> str:
+    """What the sub-cube at the origin, which holds every direction, would have needed at the first level to be taken."""
+    sums = cells(means)
+    origin = (0,) * means.ndim
+    rival = max(total for cell, total in sums.items() if cell != origin)
+    others = sums[origin] - float(means[origin])
+    needed = rival - others
+    text = f"Its corners sum to {number(sums[origin], 3)}, with 0 for the zero vector. The best other sub-cube has {number(rival, 3)}. "
+    if needed <= 0:
+        return text + "It is taken all the same: its other corners are enough."
+    if needed > 1:
+        return text + (
+            f"For the sub-cube at the origin to be taken the zero vector would have to score {number(needed, 3)}, more than any text can: "
+            "a 0 of another size would not have saved it here."
+        )
+    best = "less than the best point of the level has" if needed <= means.max() else "more than the best point of the level has"
+    return text + f"The zero vector would have to score {number(needed, 3)} for it to be taken, {best} ({number(means.max(), 3)})."
+
+
+def apart_reading(sums: Mapping[str, float], holds: str, ends: float, cube: float) -> str:
+    """Why the search on the simplex and that of the cube end where they do.
+
+    `sums`: of the triangles of the first level, by their names. `holds`: the triangle that the cube's result lies in. `ends`, `cube`: the
+    best mean scores of both searches.
+    """
+    taken = max(sums, key=lambda name: sums[name])
+    gap = shown_gap(cube, ends)
+    result = (
+        "Both searches end at the same score to three digits."
+        if not gap
+        else f"The search on the simplex ends {number(abs(gap), 3)} {'below' if gap > 0 else 'above'} that of the cube."
+    )
+    if taken == holds:
+        return f"{result} Both look into {taken}: the cube's result lies there, too, so they part at a later level or not at all."
+    return (
+        f"{result} At its first level it took {taken}, with {number(sums[taken], 3)}; the cube's result lies in {holds}, which had "
+        f"{number(sums[holds], 3)}, {number(shown_gap(sums[taken], sums[holds]), 3)} less. What is dropped at a level is never looked at "
+        "again."
+    )
+
+
+def triangle_names(names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The four half-size triangles of the simplex of three objectives by name, each as its corners' weights [3, 3]."""
+    eye = np.eye(3)
+    found = {f"the {name} corner's triangle": (eye + eye[i]) / 2 for i, name in enumerate(names)}
+    return found | {"the triangle in the middle": (1 - eye) / 2}
+
+
+def triangle_of(weights: Sequence[float], names: Sequence[str]) -> str:
+    """The name of the half-size triangle that the direction of these weights [3] lies in, deepest."""
+    w = np.asarray(weights, dtype=float) / np.sum(weights)
+    inside = {name: float(np.linalg.solve(corners.T, w).min()) for name, corners in triangle_names(names).items()}
+    return max(inside, key=lambda name: inside[name])
+
+
+def tree_reading(tree: PrefixTree, leaves: np.ndarray, points: Sequence[Sequence[float]]) -> str:
+    """What a tree saves for these weight vectors. `leaves` [B, W]: the reply of every prompt at every one."""
+    words = sum(len(tree.tokens(int(leaf))) for leaf in leaves.ravel())
+    directions = len({direction(point) for point in points})
+    return (
+        f"{counted(len(points), 'weight vector')} × {counted(len(leaves), 'client')} are {leaves.size:,} replies with {words:,} tokens; "
+        f"{len(np.unique(leaves)):,} of the replies are different, and **{tree.rows_read:,} prefixes** had to be read: "
+        f"{number(words / tree.rows_read, 0)} times fewer (of which {number(len(points) / directions, 1)} times is the redundancy above)."
+    )
+
+
+def leaves_table(tree: PrefixTree, leaves: np.ndarray, shown: int = 6) -> pd.DataFrame:
+    """The replies of one prompt and how many weight vectors take each, the most frequent first. `leaves` [W]."""
+    found, counts = np.unique(leaves, return_counts=True)
+    order = counts.argsort(kind="stable")[::-1][:shown]
+    return pd.DataFrame({"weight vectors": counts[order], "reply": tree.texts(found[order])})
+
+
 def spaces_reading(simplex: SearchResult, cube: SearchResult) -> str:
     """The search on the simplex beside the one on the cube: work and result."""
     simplex_best, cube_best = float(simplex.table["mean"].max()), float(cube.table["mean"].max())
@@ -65,17 +192,6 @@ def spaces_reading(simplex: SearchResult, cube: SearchResult) -> str:
         f"On the simplex: {simplex.listed} points listed, {simplex.evaluated} decoded, best mean {number(simplex_best, 3)} at "
         f"({', '.join(number(w, 3) for w in simplex.best)}). On the cube: {cube.evaluated} decoded, {number(cube_best, 3)}. So the simplex "
         f"search decodes {cost}, and its result on these clients is {result}."
-    )
-
-
-def candidates_reading(words: Sequence[str], vocabulary: int, kept: Sequence[int], shown: int = 8) -> str:
-    """How many tokens can still win. `words`: those left to the first client; `kept`: how many are left to each client."""
-    named = ", ".join(f"“{as_markdown(word)}”" for word in words[:shown]) + (", …" if len(words) > shown else "")
-    remaining = f"{len(words)} of {vocabulary:,} tokens {'is' if len(words) == 1 else 'are'} left ({named})"
-    return (
-        f"At the start of the first client's reply {remaining}; no other can ever win. Over all {counted(len(kept), 'client')} the number "
-        f"left is {span(min(kept), max(kept), 0)}. A prefix that has been read once is decided for any further weights without the "
-        "model."
     )
 
 
@@ -92,66 +208,6 @@ def speed_reading(speed: Mapping[str, Any]) -> str:
         f"after point) and {times(speed['speedup_over_cached'])} the cached ensemble of notebook 03; "
         f"{'all' if identical == 1 else portion(identical) + ' of the'} replies are identical. At 64 tokens it is "
         f"{times(speed['speedup_over_reference_64'])} the published algorithm."
-    )
-
-
-def agreement_reading(same: int, n: int, speed: Mapping[str, Any]) -> str:
-    """Random weights decoded the ordinary way beside the map: here, and in the benchmark (data/results/search_speed.json)."""
-    agreeing = f"All {n}" if same == n else f"{same} of {n}"
-    compared, near_border, share = speed["agreement_weights"], speed["agreement_near_border"], speed["exact_map_agreement"]
-    return (
-        f"{agreeing} random weight vectors give the reply of the map. (The benchmark asks {compared:,}: "
-        f"{'all' if share == 1 else portion(share)} of those farther than 10⁻⁵ from a border agree; {near_border or 'none'} "
-        f"{'was' if near_border < 2 else 'were'} nearer, where single-precision rounding can decide.)"
-    )
-
-
-def optimum_reading(optimum: Optimum, cells: Overlay, promised: Mapping[str, float]) -> str:
-    """The exact optimum, its cell, and how far below it each search ended. `promised`: best mean by search."""
-    if len(cells.weights) == 1:
-        return f"The overlay has 1 cell: no client's reply depends on the weights, and all of them score **{number(optimum.value, 4)}**."
-    size = f"{optimum.piece.measure:.1e}" if optimum.piece.measure < 1e-4 else portion(optimum.piece.measure)
-    ends = [
-        f"{name} promised {number(value, 4)}, "
-        + (f"{number(below, 4)} below it" if (below := shown_gap(optimum.value, value, 4)) > 0 else "the optimum to four digits")
-        for name, value in promised.items()
-    ]
-    return (
-        f"The overlay has {counted(len(cells.weights), 'cell')}. The optimum is **{number(optimum.value, 4)}** at "
-        f"({', '.join(number(w, 3) for w in optimum.weights)}); its cell is {size} of the simplex, and the weights may move by "
-        f"{number(optimum.radius, 4) if optimum.radius >= 1e-4 else f'{optimum.radius:.0e}'} in any direction without changing any "
-        f"client's reply. {'; '.join(ends)}."
-    )
-
-
-def triangle_reading(took: str, holds: str, cells: int) -> str:
-    """Which triangle the search of the simplex took at its first level, and which holds the optimum (the middle of its cell)."""
-    if cells == 1:
-        return f"At its first level the search of the simplex took {took}; here every triangle is as good."
-    if took == holds:
-        return f"At its first level the search of the simplex took {took}, which holds this optimum."
-    return f"At its first level the search of the simplex took {took}; this optimum lies in {holds}."
-
-
-def pair_reading(scored: ScoredMap) -> str:
-    """A map of two objectives: how often replies change, where the mean is best, and how many steps it has."""
-    first, second = scored.map.objectives
-    changes = [len(indices) - 1 for indices in scored.map.indices]
-    cells = overlay(scored)
-    means, best = cells.scores.mean(1), cells.best()
-    borders, jumps = len(means) - 1, int((np.abs(np.diff(means)) > 1e-9).sum())
-    if not borders:
-        return f"No reply changes on the way from {first} to {second}: the mean is {number(means[0], 3)} everywhere."
-    fewest, most = min(changes), max(changes)
-    often = counted(fewest, "time") if fewest == most else f"{fewest} to {most} times"
-    if jumps:
-        weight = number(cells.weights[best, 1])
-        steps = f"the mean is best, {number(means[best], 3)}, at a weight of {weight} for {second}. It is a step function and jumps at"
-    else:
-        steps = f"the mean is {number(means[0], 3)} everywhere. It could jump where a reply changes, and does so at"
-    return (
-        f"On the way from {first} to {second} a client's reply changes {often}, and {steps} "
-        f"{jumps} of {counted(borders, 'border')}. A reply that does not end scores 0, wherever it stands."
     )
 
 
