@@ -94,12 +94,15 @@ def _in_words(problem: Exception, answer: Callable[..., Any]) -> str:
 
 
 def is_stub(answer: Any) -> bool:
-    """Whether an answer is `...`, or a function with nothing but `...` in it."""
+    """Whether an answer is `...`, or a function that does nothing but return it, or nothing at all."""
     if answer is Ellipsis or not inspect.isfunction(answer):
         return answer is Ellipsis
     steps = list(dis.get_instructions(answer))
     returned = [step.argval for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST")]
-    return {step.opname for step in steps} <= {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE"} and returned[-1:] == [None]
+    return {step.opname for step in steps} <= {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE"} and returned[-1:] in (
+        [None],
+        [...],
+    )
 
 
 def takes(answer: Callable[..., Any], arguments: tuple[Any, ...]) -> bool:
