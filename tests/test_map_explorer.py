@@ -34,7 +34,8 @@ def test_mistakes(prompt, w, message):
 def test_sliders_show_what_explore_says():
     scored = made(3)
     box = map_explorer(scored, 1, [0.2, 0.5, 0.3])
-    choice, *sliders, shown = box.children
+    choice, *rows, shown = box.children
+    sliders = [row.children[1] for row in rows]
     picture, output = shown.children
     assert output.value == explore(scored, 1, [s.value for s in sliders]).html()
     sliders[0].value = 1.0

@@ -193,6 +193,19 @@ def test_methods_of_a_family_share_a_colour_and_differ_in_marker():
     assert long.marker == METHOD_STYLE["ensemble"].marker and sum(long.color) < sum(METHOD_STYLE["ensemble"].color)
 
 
+def test_every_colour_is_seen_on_white():
+    """By the formula of WCAG 2.2: at least 3 : 1 for lines and markers."""
+    look = styles([*OBJECTIVE_STYLE, *METHOD_STYLE, *figures.SEARCH_STYLE, *(f"{name}-long" for name in METHOD_STYLE), *"abcde"])
+    for name, style in look.items():
+        r, g, b = ((v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4) for v in style.color)
+        assert 1.05 / (0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05) >= 3, name
+
+
+def test_contrast_of_known_pairs():
+    assert figures.contrast((0, 0, 0), (1, 1, 1)) == pytest.approx(21) == figures.contrast((1, 1, 1), (0, 0, 0))
+    assert figures.contrast((0x76 / 255,) * 3) == pytest.approx(4.54, abs=0.01)  # the grey that is just read on white
+
+
 def test_a_name_keeps_its_style():
     assert styles(["warmth", "empathy"])["empathy"] == styles(["empathy"])["empathy"] == OBJECTIVE_STYLE["empathy"]
     assert styles(["hidden"])["hidden"] == METHOD_STYLE["ensemble"]

@@ -24,7 +24,7 @@ from emorl_lite.base.shown_text import as_html
 from emorl_lite.base.weights import weight_rows
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.plots.search import project
-from emorl_lite.plots.weight_explorer import score_bars
+from emorl_lite.plots.weight_explorer import score_bars, weight_controls
 from emorl_lite.readings.search import portion
 
 SIZE, EDGE = 420, 40
@@ -104,7 +104,7 @@ def map_svg(scored: ScoredMap, prompt: int, weights: Sequence[float] | None = No
 
 
 def map_explorer(scored: ScoredMap, prompt: int = 0, weights: Sequence[float] | None = None) -> ipywidgets.Widget:
-    """A choice of clients, a slider per objective (only their proportions count), the triangle, and what the map says there."""
+    """A choice of clients, a field and a slider per objective (only their proportions count), the triangle, and what the map says there."""
     objectives = scored.map.objectives
     prompt = check_index(prompt, len(scored.map.prompts), "prompt")
     start = [1.0] * len(objectives) if weights is None else weight_rows(weights, len(objectives))[0].tolist()
@@ -112,10 +112,11 @@ def map_explorer(scored: ScoredMap, prompt: int = 0, weights: Sequence[float] | 
     numbered = {f"{i + 1}. {text}": i for i, text in enumerate(scored.map.prompts)}
     choice = ipywidgets.Dropdown(options=list(numbered), index=prompt, description="client", layout=layout)
     highest = max(start) or 1.0
-    sliders = [
-        ipywidgets.FloatSlider(value=w / highest, min=0, max=1, step=0.01, description=name, continuous_update=True)
-        for name, w in zip(objectives, start, strict=True)
-    ]
+    controls = weight_controls(objectives, [w / highest for w in start], "map explorer")
+    sliders = [control.slider for control in controls.values()]
+    for control in controls.values():
+        control.slider.step = control.field.step = 0.01
+        control.slider.continuous_update = True  # a look-up follows at once
     picture, output = ipywidgets.HTML(), ipywidgets.HTML()
 
     def refresh(_: object = None) -> None:
@@ -129,7 +130,7 @@ def map_explorer(scored: ScoredMap, prompt: int = 0, weights: Sequence[float] | 
     for control in (choice, *sliders):
         control.observe(refresh, names="value")
     refresh()
-    return ipywidgets.VBox([choice, *sliders, ipywidgets.HBox([picture, output])])
+    return ipywidgets.VBox([choice, *(control.row for control in controls.values()), ipywidgets.HBox([picture, output])])
 
 
 def map_page(scored: ScoredMap, prompts: Sequence[int] | None = None) -> str:
@@ -232,4 +233,5 @@ def _svg(inside: str, objectives: Sequence[str]) -> str:
     )
     size: Any = (SIZE + 2 * EDGE, int(height + 2 * EDGE))
     alt = html.escape(f"Triangle of the weights of {', '.join(objectives)}, cut into one region per reply")
-    return f"<svg viewBox='0 0 {size[0]} {size[1]}' width='{size[0]}' role='img' aria-label='{alt}'>{inside}{labels}</svg>"
+    paper = "background:#fff;color:#000"  # its own: on a dark page black letters would be lost
+    return f"<svg viewBox='0 0 {size[0]} {size[1]}' width='{size[0]}' style='{paper}' role='img' aria-label='{alt}'>{inside}{labels}</svg>"

@@ -48,15 +48,40 @@ DATA_POINTS = "data points (training prompts)"
 THOUSANDS = FuncFormatter(lambda x, _: f"{x:,.0f}")
 
 
+Color = tuple[float, float, float]
+
+
 class Style(NamedTuple):
     """One colour, marker and line style that a name keeps in every figure."""
 
-    color: tuple[float, float, float]
+    color: Color
     marker: str
     linestyle: Any
 
 
-_COLORS = sns.color_palette("colorblind")
+SEEN, READ = 3.0, 4.5
+"""Contrasts to the white of a figure that lines and markers, and texts, have at least (WCAG 2.2, 1.4.11 and 1.4.3)."""
+
+
+def contrast(one: Color, other: Color = (1.0, 1.0, 1.0)) -> float:
+    """The ratio of two colours' luminances, 1 to 21, as WCAG 2.2 defines it. Colours are red, green, blue in [0, 1]."""
+
+    def luminance(color: Color) -> float:
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in color]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _seen(color: Color) -> Color:
+    """This colour, darkened until it is seen on white."""
+    while contrast(color) < SEEN:
+        color = (0.98 * color[0], 0.98 * color[1], 0.98 * color[2])
+    return color
+
+
+_COLORS = [_seen(color) for color in sns.color_palette("colorblind")]  # told apart by all readers; its light ones are too faint
 
 OBJECTIVE_STYLE: dict[str, Style] = {
     "reflection": Style(_COLORS[0], "o", "-"),
@@ -67,16 +92,18 @@ METHOD_STYLE: dict[str, Style] = {
     "base": Style(_COLORS[7], "X", ":"),
     "single-objective": Style((0.2, 0.2, 0.2), "D", (0, (2, 2))),
     "ensemble": Style(_COLORS[3], "*", (0, (8, 1.5))),
-    "parameters": Style(_COLORS[5], "P", (0, (6, 1, 1, 1))),
+    "parameters": Style((0.36, 0.2, 0.62), "P", (0, (6, 1, 1, 1))),
     "probabilities": Style(_COLORS[4], "v", (0, (5, 1))),
     "uniform": Style(_COLORS[9], "h", (0, (3, 1, 1, 1, 1, 1))),
     "uniform-wide": Style(_COLORS[9], "H", (0, (1, 1))),
-    "dynaopt": Style(_COLORS[8], ">", "-."),
-    "c-dynaopt": Style(_COLORS[8], "<", ":"),
+    "dynaopt": Style((0.68, 0.54, 0.0), ">", "-."),
+    "c-dynaopt": Style((0.68, 0.54, 0.0), "<", ":"),
     "grpo": Style((0.0, 0.4, 0.4), "p", "--"),
     "ensemble, summed": Style(_COLORS[3], "P", (0, (3, 2))),
+    "ensemble, searched": Style((0.5, 0.22, 0.0), "*", (0, (2, 2))),
+    "ensemble, summed and searched": Style((0.5, 0.22, 0.0), "P", (0, (3, 2, 1, 2))),
     "mod-reverse": Style(_COLORS[3], "8", (0, (1, 1))),
-    "soup": Style(_COLORS[5], "d", (0, (3, 1))),
+    "soup": Style((0.8, 0.2, 0.5), "d", (0, (3, 1))),
     "personalized-soups": Style(_COLORS[5], "^", (0, (1, 2))),
     "dera": Style((0.45, 0.1, 0.1), "s", "--"),
     "prompted": Style(_COLORS[2], "v", (0, (4, 1, 1, 1))),
@@ -103,6 +130,8 @@ _ALIASES = {
     "emorl": "ensemble",
     "emorl (longest run)": "ensemble",
     "emorl (sum of runs)": "ensemble, summed",
+    "emorl (longest run + search)": "ensemble, searched",
+    "emorl (sum of runs + search)": "ensemble, summed and searched",
     "emorl, exact map": "exact map",
     "parameters (exact)": "parameters",
     "exact-average": "parameters",
@@ -127,7 +156,7 @@ def styles(names: Iterable[str]) -> dict[str, Style]:
         stem = name.removesuffix("-long")
         style = known_styles.get(_ALIASES.get(name, name)) or known_styles.get(_ALIASES.get(stem, stem))
         if style and stem != name:  # the same method with more data: the same marker, darker
-            style = style._replace(color=(0.6 * style.color[0], 0.6 * style.color[1], 0.6 * style.color[2]))
+            style = style._replace(color=(0.78 * style.color[0], 0.78 * style.color[1], 0.78 * style.color[2]))
         chosen[name] = style or _SPARE[unknown % len(_SPARE)]
         unknown += style is None
     return chosen
