@@ -6,6 +6,7 @@ tested, far from where it could tip; the spread over machines and seeds is in em
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from emorl_lite.base.presets import get_preset
 from emorl_lite.data.small_world import grammar
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.plots.rewards import roc
-from emorl_lite.rewards.probes import equal_form, handed_on, shortcut_replies
+from emorl_lite.rewards.objectives import RewardSet
+from emorl_lite.rewards.probes import equal_form, handed_on, shortcut_pays, shortcut_replies
 from emorl_lite.rewards.small_world_judge import CrossEncoder, labelled, read_pairs
 
 TINY = get_preset("tiny")
@@ -84,6 +86,17 @@ def test_shortcuts_do_not_pay(reference):
         assert means[name] < 0.25 < means["as they are"]
     assert abs(means["question mark"] - means["as they are"]) < 0.1
     assert all(r(prompts, versions["cut off"]).sum() == 0 for r in reference.rewards.values())
+
+
+def test_what_a_change_earns_and_what_it_is_worth():
+    rewards = RewardSet({"reflection": lambda prompts, replies: torch.tensor([0.01 * len(reply.split()) for reply in replies])})
+    wrong = {client.text: grammar().phrases["feelings"][client.feeling_group - 1][0] for client in grammar().clients(16, "test", 400)}
+    table = shortcut_pays(rewards, grammar(), lambda client, reply: f"{reply} You feel {wrong[client.text]}.", n=16).set_index("measure")
+    assert list(table.index) == ["reflection", "wrong elements"]
+    reflection, elements = table.loc["reflection"], table.loc["wrong elements"]
+    assert reflection["reward after"] - reflection["reward before"] == pytest.approx(0.03)
+    assert reflection["truth before"] == 1 and reflection["truth after"] == pytest.approx(0.85)
+    assert elements["truth before"] == 0 and elements["truth after"] == 1 and math.isnan(elements["reward after"])
 
 
 def test_saved_and_loaded_classifier_scores_alike(experiment, tmp_path):

@@ -5,14 +5,16 @@ All functions raise UserError if the table is empty or lacks a column. Scores ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.wording import listing, number, percent
-from emorl_lite.plots.style import name_axes, need, panels, readable, styles
+from emorl_lite.base.wording import listing, number, percent, signed
+from emorl_lite.plots.style import describe, name_axes, need, panels, readable, styles
 
 
 @readable
@@ -28,7 +30,7 @@ def classifier_loss(losses: pd.DataFrame, window: int = 20) -> Figure:
         axes.plot(run["step"], run["loss"].rolling(window, min_periods=1).mean(), label=str(name), **line)
     name_axes(axes, "training step", "binary cross-entropy")
     axes.legend()
-    return figure
+    return describe(figure, classifier_loss_alt(losses, window))
 
 
 def classifier_loss_alt(losses: pd.DataFrame, window: int = 20) -> str:
@@ -43,12 +45,64 @@ def classifier_loss_alt(losses: pd.DataFrame, window: int = 20) -> str:
     )
 
 
-def _bins(group: pd.DataFrame, bins: int) -> tuple[pd.DataFrame, pd.Series, float]:
-    """Mean prediction and label of each bin, its share of all, and the mean distance of the two (ECE)."""
-    bin_numbers = (group["predicted"] * bins).astype(int).clip(upper=bins - 1)
-    mean = group.groupby(bin_numbers)[["predicted", "label"]].mean()
-    share = group.groupby(bin_numbers).size() / len(group)
-    return mean, share, float((share * (mean["predicted"] - mean["label"]).abs()).sum())
+Numbers = Sequence[float] | np.ndarray | pd.Series
+
+
+def calibration_bins(predicted: Numbers, label: Numbers, bins: int = 10) -> pd.DataFrame:
+    """Replies by predicted score, in `bins` equally wide bins of [0, 1]; a score of 1 belongs to the last. Empty bins are left out.
+
+    Columns: predicted, label (means of the bin), share (of all replies).
+    """
+    table = pd.DataFrame({"predicted": predicted, "label": label})
+    numbers = (table["predicted"] * bins).astype(int).clip(upper=bins - 1)
+    groups = table.groupby(numbers)
+    return groups[["predicted", "label"]].mean().assign(share=groups.size() / len(table))
+
+
+def calibration_error(predicted: Numbers, label: Numbers, bins: int = 10) -> float:
+    """Expected calibration error: the distance of mean score and mean label of a bin, averaged over all replies (Guo et al., ICML 2017)."""
+    found = calibration_bins(predicted, label, bins)
+    return float((found["share"] * (found["predicted"] - found["label"]).abs()).sum())
+
+
+NAMED = 4
+"""Words that the alternative text of a reply's word ratios names."""
+
+
+@readable
+def word_ratios(table: pd.DataFrame) -> Figure:
+    """How much likelier the client makes each word of a reply, a panel a reply. Columns: reply (what it is), word, ratio (nats)."""
+    need(table, ["reply", "word", "ratio"], "word_ratios")
+    replies = list(dict.fromkeys(table["reply"]))
+    figure = Figure(figsize=(8.2, 2.7 * len(replies)), layout="constrained")
+    low, high = min(0.0, float(table["ratio"].min())), max(0.0, float(table["ratio"].max()))
+    likelier, rarer = sns.color_palette("colorblind")[0], sns.color_palette("colorblind")[1]
+    for axes, reply in zip(np.ravel(figure.subplots(len(replies), 1, squeeze=False)), replies, strict=True):
+        rows = table[table["reply"] == reply]
+        ratio, places = rows["ratio"].to_numpy(), np.arange(len(rows))
+        for there, color, hatch, label in ((ratio >= 0, likelier, "", "likelier"), (ratio < 0, rarer, "//", "less likely")):
+            axes.bar(places[there], ratio[there], 0.75, color=color, hatch=hatch, edgecolor="black", linewidth=0.6, label=label)
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.set_xticks(places, rows["word"], rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_ylim(low - 0.5, high + 0.5)
+        axes.grid(visible=False, axis="x")
+        axes.set_title(reply, loc="left")
+        name_axes(axes, "word of the reply", "difference (nats)")
+    figure.axes[0].legend(loc="upper right", ncols=2, title="with the client, this word is")
+    return describe(figure, word_ratios_alt(table))
+
+
+def word_ratios_alt(table: pd.DataFrame) -> str:
+    """What `word_ratios` shows: each reply's largest differences and their sum. Columns as there."""
+    parts = []
+    for reply, rows in table.groupby("reply", sort=False):
+        far = rows.reindex(rows["ratio"].abs().sort_values(ascending=False).index)[:NAMED]
+        named = ", ".join(f"“{word}” {signed(ratio, 1)}" for word, ratio in zip(far["word"], far["ratio"], strict=True))
+        parts.append(f"{reply}: {named}; the sum over its words is {signed(float(rows['ratio'].sum()), 1)}")
+    return (
+        "Bars, one a word of a reply: its log-probability given the client less that without the client. The largest of "
+        f"{'; of '.join(parts)}."
+    )
 
 
 @readable
@@ -63,25 +117,32 @@ def calibration(table: pd.DataFrame, bins: int = 10) -> Figure:
     styles_by_name = styles(table["objective"])
     for name, group in table.groupby("objective", sort=False):
         style = styles_by_name[str(name)]
-        mean, share, error = _bins(group, bins)
+        mean, error = (
+            calibration_bins(group["predicted"], group["label"], bins),
+            calibration_error(group["predicted"], group["label"], bins),
+        )
         axes.plot(mean["predicted"], mean["label"], color=style.color, linestyle=style.linestyle)
-        axes.scatter(mean["predicted"], mean["label"], s=25 + 300 * share, color=style.color, marker=style.marker, alpha=0.8)
+        axes.scatter(mean["predicted"], mean["label"], s=25 + 300 * mean["share"], color=style.color, marker=style.marker, alpha=0.8)
         axes.plot([], [], color=style.color, linestyle=style.linestyle, marker=style.marker, label=f"{name} (ECE {error:.3f})")
+    axes.scatter([], [], s=25 + 300 * 0.2, color="0.5", alpha=0.8, label="marker area: share of the replies")
     name_axes(axes, "predicted score", "mean label of the bin")
-    axes.legend(loc="upper left")
-    return figure
+    axes.legend(loc="upper left", fontsize=9)
+    return describe(figure, calibration_alt(table, bins))
 
 
 def calibration_alt(table: pd.DataFrame, bins: int = 10) -> str:
     """What `calibration` shows: the mean distance of each objective from the diagonal, and its farthest bin. Columns as there."""
     parts = []
     for name, group in table.groupby("objective", sort=False):
-        mean, share, error = _bins(group, bins)
+        mean, error = (
+            calibration_bins(group["predicted"], group["label"], bins),
+            calibration_error(group["predicted"], group["label"], bins),
+        )
         worst_bin = int((mean["predicted"] - mean["label"]).abs().to_numpy().argmax())
-        predicted, label = mean.to_numpy()[worst_bin]
+        predicted, label, share = mean.to_numpy()[worst_bin]
         parts.append(
             f"{name} {error:.3f} from it on average, farthest where it predicts {number(predicted)} and the labels are {number(label)} "
-            f"({percent(share.iloc[worst_bin])} of the replies)"
+            f"({percent(share)} of the replies)"
         )
     return f"Mean label against mean predicted score in {bins} bins, beside the diagonal of a perfect score: {'; '.join(parts)}."
 
@@ -111,7 +172,7 @@ def roc_curves(table: pd.DataFrame) -> Figure:
         axes.plot(false_rate, true_rate, label=f"{name} (AUC {area:.3f})", **line)
     name_axes(axes, "false positive rate", "true positive rate")
     axes.legend(loc="lower right")
-    return figure
+    return describe(figure, roc_curves_alt(table))
 
 
 def roc_curves_alt(table: pd.DataFrame) -> str:
@@ -139,7 +200,7 @@ def shortcut_bars(table: pd.DataFrame) -> Figure:
     axes.grid(visible=False, axis="y")
     name_axes(axes, "mean score", "shortcut")
     figure.legend(loc="outside upper right", ncols=2)
-    return figure
+    return describe(figure, shortcut_bars_alt(table))
 
 
 def shortcut_bars_alt(table: pd.DataFrame) -> str:

@@ -6,13 +6,66 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from emorl_lite.base.wording import listing, number, percent
-from emorl_lite.data.small_world import REFLECTION
+from emorl_lite.base.wording import listing, number, percent, signed
+from emorl_lite.data.small_world import REFLECTION, WRONG_COSTS
 
 CLEAR = 0.03
 """A difference between two areas under the curve that is worth a sentence; seeds of one network differ by less."""
 HOLE = 0.2
 """A shortcut that earns more than this is worth a look."""
+
+
+def form_reading(areas: pd.DataFrame) -> str:
+    """What a reply's form alone tells. Index: views of the reply; columns: "held out", "equal form" (areas under the curve)."""
+    best = str(areas["held out"].idxmax())
+    held, same = areas.loc[[best]].iloc[0][["held out", "equal form"]].astype(float)
+    text = f"A model that sees of the reply {best}, and nothing of the client, reaches an AUC of **{held:.2f}** on held-out pairs"
+    text += ": well above guessing, and it would look like success. " if held > 0.7 else ". "
+    text += f"Among replies of equal form it reaches {same:.2f}"
+    if abs(same - 0.5) < 0.06:
+        return text + ", which is guessing: that is the examination a reward of reflection must pass."
+    return text + f", {'less' if same < held else 'no less'} than before: that is the examination a reward of reflection must pass."
+
+
+def ratio_reading(ratios: pd.DataFrame) -> str:
+    """What a client explains of replies. Columns: reply, word, ratio (nats); the first reply is the client's own."""
+    sums = ratios.groupby("reply", sort=False)["ratio"].sum()
+    own, others = str(sums.index[0]), sums.iloc[1:]
+    rows = ratios[ratios["reply"] == own].sort_values("ratio", ascending=False).head(3)
+    words = listing([f"“{row['word']}” ({signed(row['ratio'], 1)})" for row in rows.to_dict("records")])
+    text = f"Summed over the reply, the client explains {signed(float(sums.iloc[0]), 1)} nats of {own}, most of it at {words}. "
+    text += "".join(f"Of {name} it explains {signed(float(value), 1)}. " for name, value in others.items())
+    if (others < sums.iloc[0] - 1).all():
+        text += "Both have the form of a good reflection; this number tells them apart, and no word list was needed. "
+    else:
+        text += "This number alone does not tell them apart here. "
+    return text + "A word that follows from the words before it (the rest of a set phrase) is near 0 either way: it says nothing new."
+
+
+def error_reading(error: Mapping[str, float], calibration: Mapping[str, float]) -> str:
+    """Mean absolute error and calibration error of each classifier, and why both are told."""
+    parts = [f"{name} {number(error[name], 3)} and {number(calibration[name], 3)}" for name in error]
+    return (
+        f"Mean absolute error of a single score, and ECE: {'; '.join(parts)}. The second is no larger than the first, and usually smaller: "
+        "errors in both directions cancel within a bin, so a calibrated score can still be wrong on many a reply."
+    )
+
+
+def tried_reading(tried: pd.DataFrame) -> str:
+    """Whether a shortcut paid. Columns: measure, reward before, reward after, truth before, truth after (of `rewards.shortcut_pays`)."""
+    rows = tried.set_index("measure").to_dict("index")
+    parts, holes = [], []
+    for name in ("reflection", "empathy"):
+        row = rows[name]
+        earned, worth = row["reward after"] - row["reward before"], row["truth after"] - row["truth before"]
+        parts.append(f"{name} earns {signed(earned, 2)} and is worth {signed(worth, 2)}")
+        if earned - worth > 0.1:
+            holes.append(name)
+    wrong = rows["wrong elements"]["truth after"]
+    text = f"Against the replies as they were, {' and '.join(parts)}; {number(wrong, 1)} wrong elements a reply. "
+    if holes:
+        return text + f"The reward of {listing(holes)} follows the change better than the truth does: a hole that a policy may find."
+    return text + "Neither reward rises above what the rule grants: this shortcut does not pay. Try another."
 
 
 def loss_reading(losses: pd.DataFrame, window: int = 20, early: int = 100) -> str:
@@ -34,7 +87,7 @@ def loss_reading(losses: pd.DataFrame, window: int = 20, early: int = 100) -> st
 def same_form_reading(area: float, scores: Mapping[str, float], handed: float) -> str:
     """Whether reflection reads the client. `scores`: mean score by kind of `rewards.probes.equal_form`; `handed`: of those handed on."""
     this_client, flawed = scores["this client"], scores["one wrong element"]
-    labels = " or ".join(number(label - 0.15) for label in (REFLECTION[1], REFLECTION[2]))
+    labels = " or ".join(number(label - WRONG_COSTS) for label in (REFLECTION[1], REFLECTION[2]))
     return (
         f"Among replies of equal form the AUC is **{area:.3f}** (.5 would be guessing). Plain reflections of this client score "
         f"{number(this_client)} on average; full reflections, warm or not, handed to the next client **{handed:.3f}**. "

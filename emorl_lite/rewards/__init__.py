@@ -4,7 +4,7 @@ from emorl_lite.rewards.build import RewardBuilder
 from emorl_lite.rewards.metrics import Coherence, Specificity, diversity_2, evaluation_metrics
 from emorl_lite.rewards.objectives import Brevity, Fluency, Guarded, RewardSet, finished, perplexity, repetition_guard
 from emorl_lite.rewards.pairs import Pair
-from emorl_lite.rewards.probes import equal_form, handed_on, shortcut_replies
+from emorl_lite.rewards.probes import equal_form, handed_on, shortcut_pays, shortcut_replies
 from emorl_lite.rewards.registry import REWARDS
 from emorl_lite.rewards.small_world_judge import CrossEncoder, labelled, train_classifier
 from emorl_lite.rewards.text_judge import TextClassifier, train_text_classifier
@@ -29,6 +29,7 @@ __all__ = [
     "labelled",
     "perplexity",
     "repetition_guard",
+    "shortcut_pays",
     "shortcut_replies",
     "train_classifier",
     "train_text_classifier",

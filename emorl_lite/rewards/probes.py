@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pandas as pd
 
-from emorl_lite.data.small_world import Grammar
+from emorl_lite.data.small_world import Client, Grammar
 from emorl_lite.lm.model import UNFINISHED
+from emorl_lite.rewards.objectives import RewardSet
 from emorl_lite.rewards.small_world_judge import shortcut
 
 SHORTCUTS = {
@@ -55,3 +57,29 @@ def shortcut_replies(world: Grammar, n: int, split: str = "test", seed: int = 0)
         versions[name] = [shortcut(world, c, r, how, rng).text for c, r in zip(clients, full, strict=True)]
     versions["cut off"] = [" ".join(r.text.split()[:-4]) + UNFINISHED for r in full]
     return [c.text for c in clients], versions
+
+
+def shortcut_pays(
+    rewards: RewardSet, world: Grammar, change: Callable[[Client, str], str], n: int = 64, content: str = "full", split: str = "test"
+) -> pd.DataFrame:
+    """What a change of replies earns, beside what it is worth by the rule of the labels.
+
+    `change(client, reply)` gives the changed text; it is tried on plain replies of one `content` to n clients. Columns: measure (the
+    rewards, and "wrong elements"), reward before, reward after, truth before, truth after; means, NaN where there is no such thing.
+    """
+    rng = random.Random("change")
+    clients = world.clients(n, split, 400)
+    before = [world.reply(rng, client, content, "none").text for client in clients]
+    after = [change(client, reply) for client, reply in zip(clients, before, strict=True)]
+    table: dict[str, dict[str, float]] = {}
+    for when, replies in (("before", before), ("after", after)):
+        told = [world.truth(client, reply) for client, reply in zip(clients, replies, strict=True)]
+        wrong = [world.elements(client, reply).wrong for client, reply in zip(clients, replies, strict=True)]
+        table[f"reward {when}"] = rewards.means([client.text for client in clients], replies)
+        table[f"truth {when}"] = {
+            "reflection": sum(reflection for reflection, _ in told) / n,
+            "empathy": sum(empathy for _, empathy in told) / n,
+            "wrong elements": sum(wrong) / n,
+        }
+    columns = ["reward before", "reward after", "truth before", "truth after"]
+    return pd.DataFrame(table)[columns].reindex([*rewards, "wrong elements"]).rename_axis("measure").reset_index()
