@@ -1,4 +1,4 @@
-"""Every weight at once, as regions (notebook 04)."""
+"""Every weight at once, as regions (notebook 05)."""
 
 from emorl_lite.exact.exact_map import ExactMap, Region, exact_map
 from emorl_lite.exact.optimum import best_weights, exact_search
