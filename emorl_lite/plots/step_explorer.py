@@ -148,7 +148,7 @@ def decoding_step(step: Step) -> Figure:
     The word that the mixture says is hatched wherever it stands.
     """
     looks = styles([*step.weights, "ensemble"])
-    figure, axes = panels(len(step.words), width=2.9, height=2.9, sharex=True)
+    figure, axes = panels(len(step.words), width=2.35, height=2.7, sharex=True)
     for panel, (name, words) in zip(axes, step.words.items(), strict=True):
         color = looks["ensemble" if name == MIXTURE else name].color
         bars = panel.barh(range(len(words)), [p for _, p in words], color=color, edgecolor="black", linewidth=0.8)
@@ -163,7 +163,7 @@ def decoding_step(step: Step) -> Figure:
         panel.grid(axis="y", visible=False)
         panel.set_title(step.title(name))
         panel.set_xlabel("probability")
-    prefix = step.prefix if len(step.prefix) <= 60 else "… " + step.prefix[-60:].partition(" ")[2]
+    prefix = step.prefix if len(step.prefix) <= 44 else "… " + step.prefix[-44:].partition(" ")[2]
     figure.suptitle(
         f'After "{prefix}" the mixture says "{step.word}" (hatched)' if prefix else f'The mixture begins with "{step.word}" (hatched)'
     )

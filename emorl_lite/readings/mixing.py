@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from emorl_lite.base.wording import counted, listing, number
+from emorl_lite.base.wording import counted, listing, number, part, percent
 from emorl_lite.lm.devices import type_name
 from emorl_lite.search.score_table import weight_columns
 
@@ -18,6 +18,8 @@ SAME = 5e-4
 """Means that are this near are equal in three digits."""
 APART = 3.6
 """The largest and the smallest of four means are clearly apart if they differ by more than this many of their standard errors."""
+STRAIGHT = 0.01
+"""What is off a straight line by less than this part of the distance between its ends lies on it, up to rounding."""
 
 
 def rounding_reading(mixed: float, product: float, largest: float, dtype: torch.dtype = torch.float32) -> str:
@@ -32,6 +34,42 @@ def rounding_reading(mixed: float, product: float, largest: float, dtype: torch.
         f"the logits of the mixed hidden state and the mixed logits differ by at most **{mixed:.0e}**, and the log-probabilities of the "
         f"product of experts by at most **{product:.0e}**, where logits reach {largest:.0f}: "
         + (f"the rounding of {kind}." if explained else f"**more** than the rounding of {kind} explains.")
+    )
+
+
+def by_hand_reading(mine: Sequence[str], theirs: Sequence[str], dtype: torch.dtype = torch.float32) -> str:
+    """Whether the loop of the notebook and the package write the same replies. `dtype`: the model's."""
+    k = sum(a == b for a, b in zip(mine, theirs, strict=True))
+    text = f"The loop and `EnsembleLM` write the same to {part(k, len(mine), 'client')}"
+    if k == len(mine):
+        return f"{text}, word for word."
+    return f"{text}; they add up in another order, and in {type_name(dtype)} rounding decides where two words are nearly level."
+
+
+def favourites_reading(nobody: int, positions: int, replies: int) -> str:
+    """How often the mixture says a word that is no adapter's favourite: at `nobody` of the positions of its own replies."""
+    where = f"{counted(positions, 'position')} of {counted(replies, 'reply', 'replies')}"
+    if not nobody:
+        return f"At none of {where} does the mixture say a word that is no adapter's favourite: here it always follows one of them."
+    return (
+        f"At **{nobody:,}** of {where} ({percent(nobody / positions)}) the mixture says a word that is **no** adapter's favourite. The "
+        "weights do not choose whom to follow: a word that all find good can beat three favourites."
+    )
+
+
+def bends_reading(bends: pd.DataFrame) -> str:
+    """Which scores are straight lines in the weights. Columns: place, "off the line", "between the ends" (both largest over all words)."""
+    ratio = bends["off the line"] / bends["between the ends"]
+    straight = [str(place) for place in bends.loc[ratio < STRAIGHT, "place"]]
+    bent = [f"{place} by {percent(share)}" for place, share in zip(bends["place"], ratio, strict=True) if share >= STRAIGHT]
+    verb = "is a straight line" if len(straight) == 1 else "are straight lines"
+    text = (
+        f"Half-way between two adapters, {listing(straight)} {verb} in the weights, up to rounding" if straight else "None is straight here"
+    )
+    return (
+        f"{text}; off the line, in parts of the distance between the ends, lie {listing(bent)}."
+        if bent
+        else f"{text}; nothing else is bent."
     )
 
 
@@ -91,7 +129,7 @@ def levels_reading(compared: pd.DataFrame, clients: int) -> str:
             else "At the same weights they are equal, too"
         )
         + ". A weight vector means another thing in each of them, so weights that were searched for one are no fair test of the rest. "
-        "Notebook 04 compares over several seeds."
+        "Notebook 06 compares over several seeds."
     )
 
 
@@ -120,6 +158,6 @@ def level_comparison_alt(table: pd.DataFrame) -> str:
     points = len(table[weight_columns(table)].drop_duplicates())
     return (
         f"Two panels, mean score of {counted(points, 'weight vector')} for each of {counted(len(levels), 'way')} to combine the "
-        f"adapters. Left: a line a way, the weight vectors ordered by the score of {levels[0]}. Right: a box a way, a marker at its "
+        f"adapters. Left: a marker each, the weight vectors ordered by the score of {levels[0]}. Right: a box a way, a marker at its "
         f"best. Ranges: {numbers}."
     )

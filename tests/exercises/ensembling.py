@@ -2,14 +2,6 @@
 
 NEAR_MISSES: dict[str, dict[str, str]] = {
     "03.1": {
-        "adds the same to each": "def rescaled(w, total):\n    return [x + (total - sum(w)) / len(w) for x in w]",
-        "takes the weights to sum to 1": "def rescaled(w, total):\n    return [total * x for x in w]",
-        "scales the largest to the total": "def rescaled(w, total):\n    return [total * x / max(w) for x in w]",
-        "squares": "def rescaled(w, total):\n    return [total * x**2 / sum(y**2 for y in w) for x in w]",
-        "softmax": "import torch\n\ndef rescaled(w, total):\n    return total * torch.tensor(w).softmax(0)",
-        "length in place of sum": "import numpy as np\n\ndef rescaled(w, total):\n    return total * np.array(w) / np.linalg.norm(w)",
-    },
-    "03.2": {
         "softmax of the weights": "def next_word(h, w, W):\n    return int((W @ (w.softmax(0) @ h)).argmax())",
         "only which weights are above zero": "def next_word(h, w, W):\n    return int((W @ ((w > 0).float() @ h)).argmax())",
         "squared weights": "def next_word(h, w, W):\n    return int((W @ (w**2 @ h)).argmax())",
@@ -23,7 +15,7 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         ),
         "the score, not the word": "def next_word(h, w, W):\n    return float((W @ (w @ h)).max())",
     },
-    "03.3": {
+    "03.2": {
         "does not normalise": "def product_of_experts(p, w):\n    return (p ** w[:, None]).prod(0)",
         "mixes probabilities": "def product_of_experts(p, w):\n    return w @ p / w.sum()",
         "divides the weights by their sum": (
@@ -34,7 +26,7 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "weights as factors": "def product_of_experts(p, w):\n    q = (p * w[:, None]).prod(0)\n    return q / q.sum()",
         "normalises by the largest": "def product_of_experts(p, w):\n    q = (p ** w[:, None]).prod(0)\n    return q / q.max()",
     },
-    "03.4": {
+    "03.3": {
         "absolute leads": (
             "def margin(z, w):\n    a, b = (w @ z).topk(2).indices\n    return float((w * (z[:, a] - z[:, b]).abs()).sum())"
         ),
@@ -47,6 +39,14 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "runner-up minus winner": "def margin(z, w):\n    best = (w @ z).topk(2).values\n    return float(best[1] - best[0])",
         "from the least likely word": "def margin(z, w):\n    s = w @ z\n    return float(s.max() - s.min())",
         "only the best different score": ("def margin(z, w):\n    s = w @ z\n    return float(s.max() - s[s < s.max()].max())"),
+    },
+    "03.4": {
+        "adds the same to each": "def rescaled(w, total):\n    return [x + (total - sum(w)) / len(w) for x in w]",
+        "takes the weights to sum to 1": "def rescaled(w, total):\n    return [total * x for x in w]",
+        "scales the largest to the total": "def rescaled(w, total):\n    return [total * x / max(w) for x in w]",
+        "squares": "def rescaled(w, total):\n    return [total * x**2 / sum(y**2 for y in w) for x in w]",
+        "softmax": "import torch\n\ndef rescaled(w, total):\n    return total * torch.tensor(w).softmax(0)",
+        "length in place of sum": "import numpy as np\n\ndef rescaled(w, total):\n    return total * np.array(w) / np.linalg.norm(w)",
     },
     "03.5": {"as at w": "ratio = 3", "twice": "ratio = 6", "the root": "ratio = 3**0.5", "the other way round": "ratio = 1 / 9"},
     "03.6": {
@@ -77,15 +77,6 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
 
 ACCEPTED: dict[str, dict[str, str]] = {
     "03.1": {
-        "list": "def rescaled(w, total):\n    return [total * x / sum(w) for x in w]",
-        "tuple": "def rescaled(w, total):\n    return tuple(x / sum(w) * total for x in w)",
-        "NumPy": "import numpy as np\n\ndef rescaled(w, total):\n    return np.array(w) / np.sum(w) * total",
-        "torch": "import torch\n\ndef rescaled(w, total):\n    return torch.tensor(w) * total / sum(w)",
-        "Fraction": (
-            "from fractions import Fraction as F\n\ndef rescaled(w, total):\n    return [F(x) * F(total) / sum(F(y) for y in w) for x in w]"
-        ),
-    },
-    "03.2": {
         "logits mixed": "def next_word(h, w, W):\n    return int((w @ (h @ W.T)).argmax())",
         "weights that sum to 1": "def next_word(h, w, W):\n    return int((W @ (w / w.sum() @ h)).argmax())",
         "a tensor": "def next_word(h, w, W):\n    return (W @ (w @ h)).argmax()",
@@ -96,7 +87,7 @@ ACCEPTED: dict[str, dict[str, str]] = {
             "    scores = [sum(a * b for a, b in zip(row, f)) for row in W]\n    return scores.index(max(scores))"
         ),
     },
-    "03.3": {
+    "03.2": {
         "torch": "def product_of_experts(p, w):\n    q = (p ** w[:, None]).prod(0)\n    return q / q.sum()",
         "NumPy": "def product_of_experts(p, w):\n    q = (p.numpy() ** w.numpy()[:, None]).prod(0)\n    return q / q.sum()",
         "list": (
@@ -104,11 +95,20 @@ ACCEPTED: dict[str, dict[str, str]] = {
             "        q = [a * b**x for a, b in zip(q, row)]\n    return [a / sum(q) for a in q]"
         ),
     },
-    "03.4": {
+    "03.3": {
         "sorted": "def margin(z, w):\n    s = sorted((w @ z).tolist())\n    return s[-1] - s[-2]",
         "NumPy": "import numpy as np\n\ndef margin(z, w):\n    s = np.sort(w.numpy() @ z.numpy())\n    return s[-1] - s[-2]",
         "a tensor": "def margin(z, w):\n    best = (w @ z).topk(2).values\n    return best[0] - best[1]",
         "leads of the two best": ("def margin(z, w):\n    a, b = (w @ z).topk(2).indices\n    return float(w @ (z[:, a] - z[:, b]))"),
+    },
+    "03.4": {
+        "list": "def rescaled(w, total):\n    return [total * x / sum(w) for x in w]",
+        "tuple": "def rescaled(w, total):\n    return tuple(x / sum(w) * total for x in w)",
+        "NumPy": "import numpy as np\n\ndef rescaled(w, total):\n    return np.array(w) / np.sum(w) * total",
+        "torch": "import torch\n\ndef rescaled(w, total):\n    return torch.tensor(w) * total / sum(w)",
+        "Fraction": (
+            "from fractions import Fraction as F\n\ndef rescaled(w, total):\n    return [F(x) * F(total) / sum(F(y) for y in w) for x in w]"
+        ),
     },
     "03.5": {
         "float": "ratio = 9.0",
