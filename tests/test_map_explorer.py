@@ -1,3 +1,4 @@
+import html
 import json
 import re
 
@@ -6,7 +7,7 @@ import pytest
 from test_scored_map import made, weights
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.plots.map_explorer import explore, map_explorer, map_page, map_svg
+from emorl_lite.plots.map_explorer import explore, map_explorer, map_page, map_svg, save_map_page
 
 
 def test_explore_is_the_map():
@@ -69,13 +70,52 @@ def inside(points: str, x: float, y: float) -> bool:
     return bool((cross >= 0).all() or (cross <= 0).all())
 
 
+def facts_of(page: str) -> dict:
+    return json.loads(re.search(r"facts = (\{.*\});", page).group(1))
+
+
 def test_the_page_holds_the_map():
     scored = made(3)
     page = map_page(scored, [0, 3])
-    facts = json.loads(re.search(r"facts = (\{.*\});", page).group(1))
+    facts = facts_of(page)
     assert facts["names"] == scored.names and [m["client"] for m in facts["maps"]] == [f"{i + 1}. {scored.map.prompts[i]}" for i in (0, 3)]
     for w in weights(3, 40):
         x, y = 40 + 420 * (w[1] + w[2] / 2), 40 + 420 * np.sqrt(3) / 2 * (1 - w[2])
         hits = [region["r"] for region in facts["maps"][1]["regions"] if inside(region["p"], x, y)]
         assert scored.map.replies(w)[3][0] in hits
+    for region in facts["maps"][0]["regions"]:
+        assert scored.map.replies(region["d"])[0][0] == region["r"]  # where the keyboard goes
     assert "http://www.w3.org/2000/svg" in page and "src=" not in page
+
+
+def test_the_page_without_scripts_shows_the_first_client():
+    scored = made(3)
+    page = map_page(scored, [1, 2], best=[0.2, 0.5, 0.3])
+    still = re.sub(r"<script>.*</script>", "", page, flags=re.S)
+    titles = re.findall(r"<title>([^<]*)</title>", still)
+    assert [html.unescape(title).split(": ", 1)[1] for title in titles[:-1]] == [r["r"] for r in facts_of(page)["maps"][0]["regions"]]
+    assert titles[-1] == "the optimum" and still.count("class='star'") == 2 and scored.map.prompts[1] in html.unescape(still)
+    assert "the optimum" not in map_page(scored, [1])
+    assert still.index('class="answer"') < still.index("<svg")  # what is asked for stands above the triangle
+
+
+def test_the_mean_of_all_clients_is_read_off_a_grid():
+    scored = made(3)
+    mean = facts_of(map_page(scored, [0]))["mean"]
+    n, codes = mean["steps"], mean["codes"]
+    assert len(codes) == (n + 1) * (n + 2) // 2 and mean["png"].startswith("data:image/png;base64,")
+    for i, j in ((0, 0), (0, n), (n, 0), (7, 11), (40, 60)):  # third and second weight
+        place = i * (n + 1) - i * (i - 1) // 2 + j
+        here = mean["low"] + (ord(codes[place]) - 35) / 88 * (mean["high"] - mean["low"])
+        assert here == pytest.approx(scored.means([n - i - j, j, i]).mean(), abs=0.01 * (mean["high"] - mean["low"]) + 1e-9)
+
+
+def test_a_page_of_its_own(tmp_path):
+    path = save_map_page(tmp_path / "map.html", made(3), [0], title="A <map> & more")
+    page = path.read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>") and '<html lang="en">' in page and '<meta charset="utf-8">' in page
+    assert page.count("<title>A &lt;map&gt; &amp; more</title>") == 1 and page.rstrip().endswith("</html>")
+
+
+def test_small_shares_are_no_zero():
+    assert "0.00 %" not in map_page(made(3))

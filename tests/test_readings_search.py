@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 from test_scored_map import NAMES, made, score
+from test_scored_map import tree as map_tree
 
 from emorl_lite import plots as map_plots
 from emorl_lite import plots as search_plots
@@ -20,6 +21,7 @@ from emorl_lite.exact.optimum import best_weights
 from emorl_lite.exact.overlay import overlay
 from emorl_lite.exact.scored_map import scored_map
 from emorl_lite.plots.map_explorer import explore, map_page
+from emorl_lite.readings import maps as map_readings
 from emorl_lite.readings import mixing as mixing_readings
 from emorl_lite.readings import search as search_readings
 from emorl_lite.readings import search_tables as search_table_readings
@@ -167,9 +169,9 @@ def test_ties_name_all():
 
 
 def test_candidates():
-    assert "1 of 2,000 tokens is left (“I”)" in search_readings.candidates_reading(["I"], 2000, [1, 1])
-    assert search_readings.candidates_reading(["I"], 2000, [1, 1]).count("the number left is 1.") == 1
-    assert "“b”, …)" in search_readings.candidates_reading(["a", "b", "c"], 2000, [3, 4], shown=2)
+    assert "1 of 2,000 tokens is left (“I”)" in map_readings.candidates_reading(["I"], 2000, [1, 1])
+    assert map_readings.candidates_reading(["I"], 2000, [1, 1]).count("the number left is 1.") == 1
+    assert "“b”, …)" in map_readings.candidates_reading(["a", "b", "c"], 2000, [3, 4], shown=2)
 
 
 def test_benchmark_sentences():
@@ -177,11 +179,10 @@ def test_benchmark_sentences():
     speed |= {"identical_replies": 0.99999, "agreement_weights": 10_000, "agreement_near_border": 0, "exact_map_agreement": 1.0}
     text = search_readings.speed_reading(speed)
     assert "**0.8 times as fast as**" in text and "17 times as fast as" in text and "over 99.99 % of the replies" in text
-    assert "All 300 random" in search_readings.agreement_reading(
-        300, 300, speed
-    ) and "none was nearer" in search_readings.agreement_reading(1, 300, speed)
-    worse = search_readings.agreement_reading(299, 300, speed | {"agreement_near_border": 3, "exact_map_agreement": 0.9998})
-    assert "299 of 300" in worse and "over 99.99 % of those" not in worse and "3 were nearer" in worse
+    assert "10,000 random weight vectors: all of those" in map_readings.benchmark_reading(speed)
+    assert "none was nearer" in map_readings.benchmark_reading(speed)
+    worse = map_readings.benchmark_reading(speed | {"agreement_near_border": 3, "exact_map_agreement": 0.9998})
+    assert "over 99.99 % of those" not in worse and "3 were nearer" in worse
 
 
 @pytest.mark.parametrize("scored", [made, constant])
@@ -189,7 +190,7 @@ def test_the_optimum_and_its_figures(scored):
     scored = scored(3)
     cells, optimum, cube = overlay(scored), best_weights(scored), searched(scored)
     best = cube.table["mean"].max()
-    text = clean(search_readings.optimum_reading(optimum, cells, {"The search": best, "another": optimum.value}))
+    text = clean(map_readings.optimum_reading(optimum, cells, {"The search": best, "another": optimum.value}))
     if len(cells.weights) > 1:
         assert f"{len(cells.weights):,} cells" in text and "another promised" in text and "the optimum to four digits" in text
     else:
@@ -216,9 +217,9 @@ def test_the_optimum_and_its_figures(scored):
 
 def test_two_objectives():
     moving, still = made(2), constant(2)
-    text = clean(search_readings.pair_reading(moving))
+    text = clean(map_readings.pair_reading(moving))
     assert "a client's reply changes" in text and "borders" in text
-    assert search_readings.pair_reading(still).startswith("No reply changes")
+    assert map_readings.pair_reading(still).startswith("No reply changes")
     for scored in (moving, still):
         clean(map_plots.two_objective_map_alt(scored))
         assert map_plots.two_objective_map(scored).axes
@@ -237,7 +238,109 @@ def test_fresh_clients(ensemble, base, single):
     assert "± 0.020" in text
 
 
-# -- 04, committed tables
+MEANS = np.arange(27.0).reshape(3, 3, 3) / 100
+
+
+def test_the_sub_cube_that_is_taken():
+    assert "holds the best point of the level (0.260)" in search_readings.cell_reading(MEANS)
+    peak = MEANS.copy()
+    peak[0, 0, 0] = 0.3
+    assert "does not hold the best point of the level (0.300): the rule looks at neighbourhoods" in search_readings.cell_reading(peak)
+    table = search_readings.cells_table(MEANS, ["a", "b", "c"])
+    assert len(table) == 8 and table["sum of its 8 corners"].is_monotonic_decreasing
+    assert table.iloc[0].tolist()[:3] == ["½ to 1"] * 3 and (table["taken"] == "yes").tolist() == [True] + [False] * 7
+
+
+def test_the_sub_cube_at_the_origin():
+    far = MEANS.copy()
+    assert "more than any text can" in search_readings.origin_reading(far)
+    near = np.full((3, 3, 3), 0.1)
+    near[0, 0, 0] = 0.0
+    assert "would have to score 0.100 for it to be taken, less than the best point" in search_readings.origin_reading(near)
+    near[:2, :2, :2] = 0.5
+    near[0, 0, 0] = 0.0
+    assert "It is taken all the same" in search_readings.origin_reading(near)
+
+
+SUMS = {"the a corner's triangle": 1.2, "the b corner's triangle": 1.1}
+
+
+def test_why_two_searches_end_apart():
+    text = search_readings.apart_reading(SUMS, "the b corner's triangle", 0.5, 0.69)
+    assert "ends 0.190 below" in text and "which had 1.100, 0.100 less" in text
+    assert "Both look into the a corner's triangle" in search_readings.apart_reading(SUMS, "the a corner's triangle", 0.5, 0.4)
+    assert "0.100 above" in search_readings.apart_reading(SUMS, "the a corner's triangle", 0.5, 0.4)
+    assert "same score to three digits" in search_readings.apart_reading(SUMS, "the b corner's triangle", 0.5, 0.5001)
+
+
+def test_which_triangle_holds_a_direction():
+    names = ["a", "b", "c"]
+    assert search_readings.triangle_of((3, 1, 0.5), names) == "the a corner's triangle"
+    assert search_readings.triangle_of((0.1, 0.1, 5), names) == "the c corner's triangle"
+    assert search_readings.triangle_of((1, 1, 1), names) == "the triangle in the middle"
+    assert all(np.allclose(corners.sum(1), 1) for corners in search_readings.triangle_names(names).values())
+
+
+def test_how_few_directions():
+    cube = searched(made(3)).table
+    text = clean(search_readings.redundancy_reading(cube))
+    assert "27 points, but only **19 directions** and 1 zero vector" in text and "All 5 levels together" in text
+    assert "together" not in search_readings.redundancy_reading(cube[cube["level"] == 1])
+    clean(search_readings.found_reading(searched(made(3)), 4))
+
+
+def test_what_a_tree_saves():
+    tree = map_tree(3)
+    points = [(1.0, 0.0, 0.0), (2.0, 0.0, 0.0), (0.0, 1.0, 0.0)]
+    leaves = tree.leaves(points)
+    text = clean(search_readings.tree_reading(tree, leaves, points))
+    assert "3 weight vectors" in text and "1.5 times is the redundancy" in text
+    shown = search_readings.leaves_table(tree, leaves[0])
+    assert shown["weight vectors"].sum() == 3 and shown["weight vectors"].is_monotonic_decreasing
+
+
+# -- 05
+
+
+def test_one_choice_of_a_word():
+    assert map_readings.pieces_reading([(0, 1, "I")], "a", "b") == "One word wins all along the line from a to b: “I”."
+    assert "“I” from 0.000 to 0.250, “You” from 0.250 to 1.000" in map_readings.pieces_reading([(0, 0.25, "I"), (0.25, 1, "You")], "a", "b")
+    assert "“I” 100 % of the triangle" in map_readings.shares_reading({"I": 1.0})
+    assert "2 words can be the next one: “You” 75.00 %, “I” 25.00 %" in map_readings.shares_reading({"I": 0.25, "You": 0.75})
+
+
+def test_checks_of_a_map_see_a_hole_and_an_overlap():
+    scored = made(3)
+    random_weights = np.random.default_rng(0).dirichlet(np.ones(3), 300)
+    assert list(map_readings.cover_check(scored.map, random_weights).index) == [1]
+    assert "all lie in exactly one region" in map_readings.cover_reading(scored.map, random_weights)
+    regions = list(scored.map.regions)
+    [a, b] = sorted((i for i, r in enumerate(regions) if r.row == 0), key=lambda i: -regions[i].piece.measure)[:2]
+    moved = [r if i != b else type(r)(r.row, r.reply, regions[a].piece) for i, r in enumerate(regions)]
+    broken = type(scored.map)(scored.map.objectives, scored.map.prompts, moved)
+    assert {0, 2} <= set(map_readings.cover_check(broken, random_weights).index)
+    assert "do not lie in exactly one region" in map_readings.cover_reading(broken, random_weights)
+
+
+def test_deepest_points():
+    regions = made(3).map.regions
+    right = [region.reply for region in regions]
+    assert f"in all {len(regions)} regions" in map_readings.deepest_reading(regions, right)
+    assert "rounding decides there" in map_readings.deepest_reading(regions, ["another", *right[1:]])
+
+
+@pytest.mark.parametrize("scored", [made, constant])
+def test_sentences_of_a_map(scored):
+    scored = scored(3)
+    cells, optimum = overlay(scored), best_weights(scored)
+    texts = [map_readings.one_map_reading(scored, 0), map_readings.size_reading(scored, 2.0), map_readings.front_reading(cells)]
+    texts += [map_readings.landscape_reading(scored, cells, optimum), map_readings.margin_reading(scored, optimum)]
+    for text in texts:
+        clean(text)
+    assert ("the same reply" in texts[0]) == (len(scored.map.of(0)) == 1)
+
+
+# -- 06, committed tables
 
 
 def test_signs_need_more_than_a_mean():
@@ -313,12 +416,6 @@ def test_truth_both_ways():
     assert "reflection in 0 of 1 seed " in search_table_readings.truth_reading(seeds(0.1, 0, -0.1, 1))
 
 
-def test_which_triangle_the_search_took():
-    assert "took A; this optimum lies in B." in search_readings.triangle_reading("A", "B", 9)
-    assert "took A, which holds this optimum." in search_readings.triangle_reading("A", "A", 9)
-    assert "every triangle is as good" in search_readings.triangle_reading("A", "B", 1)
-
-
 def test_differences_agree_with_the_digits_beside_them():
     assert search_readings.shown_gap(0.6904, 0.5551) == 0.135  # 0.690 less 0.555, not 0.1353
     assert search_readings.shown_gap(0.7006, 0.7004) == 0.001 and search_readings.shown_gap(0.7014, 0.7006) == 0
@@ -336,7 +433,10 @@ def test_the_committed_tables_can_be_read():
     clean(map_plots.regret_curves_alt(committed("search_regret.csv")))
     clean(map_plots.promise_and_test_alt(committed("search_clients.csv")))
     clean(map_plots.search_costs_alt(costs.dropna(subset="rows").assign(unit="prefixes", cost=costs["rows"])))
-    clean(search_table_readings.consumption_scatter_alt(seeds(0.1, 0, 0).rename(columns={"policy": "method"})))
+    clean(search_table_readings.accounts_reading(committed("tiny_seeds.csv")))
+    by_search = search_table_readings.by_search(committed("search_choice.csv"))
+    assert (by_search["search"].str.startswith("exact") == (by_search["evaluations"] == "all")).all()
+    assert len(search_table_readings.by_seed(committed("tiny_seeds.csv"), ["reflection", "empathy", "fluency"])) > 1
 
 
 def test_an_optimum_that_is_not_proven_says_so():

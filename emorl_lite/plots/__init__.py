@@ -1,7 +1,7 @@
 """Every figure of the notebooks, the widgets, and `show`, which keeps a figure and shows it with its alternative text."""
 
 from emorl_lite.plots.diagram import framework
-from emorl_lite.plots.map_explorer import explore, map_explorer, map_page
+from emorl_lite.plots.map_explorer import explore, map_explorer, map_page, save_map_page
 from emorl_lite.plots.maps import (
     achievable_scores,
     achievable_scores_alt,
@@ -139,6 +139,7 @@ __all__ = [
     "roc",
     "roc_curves",
     "roc_curves_alt",
+    "save_map_page",
     "search_costs",
     "search_costs_alt",
     "search_growth",

@@ -10,7 +10,7 @@ import pandas as pd
 
 from emorl_lite.base.shown_text import as_markdown
 from emorl_lite.base.wording import counted, number, percent, span
-from emorl_lite.exact.exact_map import ExactMap
+from emorl_lite.exact.exact_map import ExactMap, Region
 from emorl_lite.exact.optimum import Optimum
 from emorl_lite.exact.overlay import Overlay, overlay
 from emorl_lite.exact.polytopes import TOLERANCE
@@ -88,10 +88,10 @@ def cover_reading(found: ExactMap, weights: np.ndarray) -> str:
     )
 
 
-def deepest_reading(found: ExactMap, decoded: Sequence[str]) -> str:
+def deepest_reading(regions: Sequence[Region], decoded: Sequence[str]) -> str:
     """Each region's deepest point, decoded the ordinary way, beside the region's reply. `decoded`: a reply a region, in their order."""
-    wrong = [region for region, text in zip(found.regions, decoded, strict=True) if region.reply != text]
-    tiny = [region.piece.measure for region in found.regions if region.piece.measure < 1e-4]
+    wrong = [region for region, text in zip(regions, decoded, strict=True) if region.reply != text]
+    tiny = [region for region in regions if region.piece.measure < 1e-4]
     what = f"all {len(decoded)} regions" if not wrong else f"{len(decoded) - len(wrong)} of {len(decoded)} regions"
     text = (
         f"Decoded at its deepest point, the reply is that of the map in {what}, {len(tiny)} of which are smaller than 10⁻⁴ of the triangle "
@@ -114,14 +114,13 @@ def candidates_reading(words: Sequence[str], vocabulary: int, kept: Sequence[int
     )
 
 
-def agreement_reading(same: int, n: int, speed: Mapping[str, Any]) -> str:
-    """Random weights decoded the ordinary way beside the map: here, and in the benchmark (data/results/search_speed.json)."""
-    agreeing = f"All {n}" if same == n else f"{same} of {n}"
+def benchmark_reading(speed: Mapping[str, Any]) -> str:
+    """Random weights decoded the ordinary way beside the map, in the benchmark (data/results/search_speed.json)."""
     compared, near_border, share = speed["agreement_weights"], speed["agreement_near_border"], speed["exact_map_agreement"]
     return (
-        f"{agreeing} random weight vectors give the reply of the map. (The benchmark asks {compared:,}: "
-        f"{'all' if share == 1 else portion(share)} of those farther than 10⁻⁵ from a border agree; {near_border or 'none'} "
-        f"{'was' if near_border < 2 else 'were'} nearer, where single-precision rounding can decide.)"
+        f"The benchmark (`benchmarks/search.py`) decodes {compared:,} random weight vectors: {'all' if share == 1 else portion(share)} of "
+        f"those farther than 10⁻⁵ from a border agree; {near_border or 'none'} {'was' if near_border < 2 else 'were'} nearer, where "
+        "single-precision rounding can decide."
     )
 
 
@@ -141,15 +140,6 @@ def optimum_reading(optimum: Optimum, cells: Overlay, promised: Mapping[str, flo
         f"{number(optimum.radius, 4) if optimum.radius >= 1e-4 else f'{optimum.radius:.0e}'} in any direction without changing any "
         f"client's reply. {'; '.join(ends)}."
     )
-
-
-def triangle_reading(took: str, holds: str, cells: int) -> str:
-    """Which triangle the search of the simplex took at its first level, and which holds the optimum (the middle of its cell)."""
-    if cells == 1:
-        return f"At its first level the search of the simplex took {took}; here every triangle is as good."
-    if took == holds:
-        return f"At its first level the search of the simplex took {took}, which holds this optimum."
-    return f"At its first level the search of the simplex took {took}; this optimum lies in {holds}."
 
 
 def landscape_reading(scored: ScoredMap, cells: Overlay, optimum: Optimum) -> str:

@@ -121,7 +121,7 @@ def origin_reading(means: np.ndarray) -> str:
     if needed > 1:
         return text + (
             f"For the sub-cube at the origin to be taken the zero vector would have to score {number(needed, 3)}, more than any text can: "
-            "a 0 of another size would not have saved it here."
+            "here it was not to be taken, whatever the zero vector counts."
         )
     best = "less than the best point of the level has" if needed <= means.max() else "more than the best point of the level has"
     return text + f"The zero vector would have to score {number(needed, 3)} for it to be taken, {best} ({number(means.max(), 3)})."
