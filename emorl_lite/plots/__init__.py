@@ -34,9 +34,13 @@ from emorl_lite.plots.methods import (
     weight_sweep_alt,
 )
 from emorl_lite.plots.paper import cost_surfaces, cubes, cubes_alt, paper_and_ours, paper_and_ours_alt, task_example, task_example_alt
+from emorl_lite.plots.ppo import advantage_lines, clip_cases, run_log, small_runs
+from emorl_lite.plots.ppo_explorer import Recorded, clip_at, clipped_tokens, ppo_explorer
 from emorl_lite.plots.rewards import (
     calibration,
     calibration_alt,
+    calibration_bins,
+    calibration_error,
     classifier_loss,
     classifier_loss_alt,
     roc,
@@ -44,6 +48,8 @@ from emorl_lite.plots.rewards import (
     roc_curves_alt,
     shortcut_bars,
     shortcut_bars_alt,
+    word_ratios,
+    word_ratios_alt,
 )
 from emorl_lite.plots.search import (
     reachable_directions,
@@ -79,16 +85,23 @@ from emorl_lite.plots.training import (
 from emorl_lite.plots.weight_explorer import render, weight_explorer
 
 __all__ = [
+    "Recorded",
     "achievable_scores",
     "achievable_scores_alt",
+    "advantage_lines",
     "aggregation_levels",
     "aggregation_levels_alt",
     "calibration",
     "calibration_alt",
+    "calibration_bins",
+    "calibration_error",
     "claims_figure",
     "claims_figure_alt",
     "classifier_loss",
     "classifier_loss_alt",
+    "clip_at",
+    "clip_cases",
+    "clipped_tokens",
     "consumption_alt",
     "consumption_scatter",
     "cost_panels",
@@ -123,6 +136,7 @@ __all__ = [
     "mean_map_alt",
     "paper_and_ours",
     "paper_and_ours_alt",
+    "ppo_explorer",
     "promise_and_test",
     "promise_and_test_alt",
     "prompt_map",
@@ -139,6 +153,7 @@ __all__ = [
     "roc",
     "roc_curves",
     "roc_curves_alt",
+    "run_log",
     "save_map_page",
     "search_costs",
     "search_costs_alt",
@@ -149,6 +164,7 @@ __all__ = [
     "shortcut_bars",
     "shortcut_bars_alt",
     "show",
+    "small_runs",
     "step_at",
     "step_explorer",
     "task_example",
@@ -158,4 +174,6 @@ __all__ = [
     "weight_explorer",
     "weight_sweep",
     "weight_sweep_alt",
+    "word_ratios",
+    "word_ratios_alt",
 ]

@@ -16,7 +16,7 @@ from matplotlib.patches import Ellipse
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import listing, number
-from emorl_lite.plots.style import DATA_POINTS, THOUSANDS, name_axes, need, panels, readable, styles
+from emorl_lite.plots.style import DATA_POINTS, THOUSANDS, describe, name_axes, need, panels, readable, styles
 from emorl_lite.search.score_table import weight_columns
 
 
@@ -48,7 +48,7 @@ def learning_curves(log: pd.DataFrame, window: int = 8) -> Figure:
     name_axes(right, DATA_POINTS, "KL to the base (nats a reply)")
     left.legend()
     right.legend()
-    return figure
+    return describe(figure, learning_curves_alt(log, window))
 
 
 def learning_curves_alt(log: pd.DataFrame, window: int = 8) -> str:
@@ -100,7 +100,7 @@ def cross_scores(log: pd.DataFrame, objectives: Sequence[str] | None = None, win
         axes.set_title(f"trained on {trained}")
         name_axes(axes, DATA_POINTS, "score, mean of a rollout" if axes is grid[0] else "")
     grid[-1].legend()
-    return figure
+    return describe(figure, cross_scores_alt(log, objectives, window))
 
 
 def cross_scores_alt(log: pd.DataFrame, objectives: Sequence[str] | None = None, window: int = 8) -> str:
@@ -162,7 +162,7 @@ def reward_distributions(scores: pd.DataFrame, kind: Literal["violin", "ecdf"] =
             name_axes(axes, f"{what} (marker: mean)", "score of a reply" if axes is grid[0] else "")
     if kind == "ecdf":
         grid[0].legend()
-    return figure
+    return describe(figure, reward_distributions_alt(scores))
 
 
 def reward_distributions_alt(scores: pd.DataFrame) -> str:

@@ -1,7 +1,7 @@
 """Sentences built from the numbers beside them, a module a notebook; words for numbers, and a run beside the reference's spread."""
 
 from emorl_lite.base.wording import counted, listing, number, part, percent, signed, span, told
-from emorl_lite.readings import mixing, paper, rewards, search, search_tables, study, training
+from emorl_lite.readings import mixing, paper, ppo, rewards, search, search_tables, study, training
 from emorl_lite.readings.spread import (
     CLASSIFIER_MEASURES,
     base_reading,
@@ -27,6 +27,7 @@ __all__ = [
     "policies_here",
     "policy_measures",
     "policy_runs",
+    "ppo",
     "rewards",
     "search",
     "search_tables",

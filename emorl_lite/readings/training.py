@@ -14,6 +14,7 @@ import pandas as pd
 from emorl_lite.base.presets import Preset
 from emorl_lite.base.shown_text import as_markdown
 from emorl_lite.base.wording import counted, listing, number, part, percent, signed, span
+from emorl_lite.data.small_world import WRONG_COSTS, Client, Grammar
 from emorl_lite.experiment.experiment import Experiment
 
 ROUNDING = 1e-3
@@ -174,9 +175,126 @@ def truth_reading(checked: pd.DataFrame, known: bool) -> str:
         reward, truth = by_policy[name][f"{name} reward"], by_policy[name][f"{name} truth"]
         gap = signed(round(reward, 2) - round(truth, 2), 2)
         text += f"The {name} model earns {number(reward)} on average where the truth is {number(truth)}: {gap}. "
-    return text + (
-        "A positive difference is pay for more than the words warrant. Two means can agree while single replies are overpaid, and neither "
-        "sees what is *wrong* beside what is right, such as a feeling that the client did not name. Read the replies for both."
+    return text + "A positive difference is pay for more than the words warrant. Two means can agree while single replies are overpaid."
+
+
+def checked_replies(
+    world: Grammar, known: Mapping[str, Client], prompts: Sequence[str], replies: Mapping[str, Sequence[str]], scores: pd.DataFrame
+) -> pd.DataFrame:
+    """Every policy's replies beside the truth. `known`: clients by what they say; `scores`: columns policy, objective, score.
+
+    Columns: policy, client, reply, right, wrong (elements said back: the client's own, others; NaN where no truth is known), and of
+    reflection and empathy: "<objective> reward", "<objective> truth".
+    """
+    nan, frames = math.nan, []
+    for policy, texts in replies.items():
+        rows: list[dict[str, object]] = []
+        for prompt, reply in zip(prompts, texts, strict=True):
+            client = known.get(prompt)
+            right, wrong = world.elements(client, reply) if client else (nan, nan)
+            reflection, empathy = world.truth(client, reply) if client else (nan, nan)
+            row: dict[str, object] = {"policy": policy, "client": prompt, "reply": reply, "right": right, "wrong": wrong}
+            rows.append(row | {"reflection truth": reflection, "empathy truth": empathy})
+        frame = pd.DataFrame(rows)
+        for name in ("reflection", "empathy"):
+            one = scores[(scores["policy"] == policy) & (scores["objective"] == name)]
+            frame[f"{name} reward"] = one["score"].to_numpy() if len(one) else nan
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def hack_table(checked: pd.DataFrame) -> pd.DataFrame:
+    """Each policy in a row, from `checked_replies`: means of rewards and truths, share of replies with a wrong element, favourite reply.
+
+    Columns: policy, "<objective> reward", "<objective> truth" (reflection, empathy), wrong element, favourite reply, its share.
+    """
+    rows = []
+    for policy, one in checked.groupby("policy", sort=False):
+        shares = one["reply"].value_counts(normalize=True).sort_index().sort_values(ascending=False, kind="stable")
+        means = {f"{o} {what}": one[f"{o} {what}"].mean() for o in ("reflection", "empathy") for what in ("reward", "truth")}
+        wrong = float((one["wrong"] > 0).mean()) if one["wrong"].notna().any() else math.nan
+        rows.append({"policy": policy, **means, "wrong element": wrong, "favourite reply": shares.index[0], "its share": shares.iloc[0]})
+    return pd.DataFrame(rows)
+
+
+def wrong_reading(checked: pd.DataFrame, known: bool) -> str:
+    """How often each policy says what is not its client's, and what that earns. Columns as `checked_replies` gives them."""
+    if not known:
+        return "Whose elements a real reply says back is not known either."
+    wrong = checked["wrong"] > 0
+    by_policy = wrong.groupby(checked["policy"], sort=False)
+    counts = [f"{policy} {part(int(flags.sum()), len(flags), 'reply', 'replies')}" for policy, flags in by_policy]
+    text = f"Replies with an element that is not the client's: {', '.join(counts)}. "
+    rows = checked[wrong & (checked["policy"] == "reflection")]
+    if rows.empty:
+        return text + "The reflection model has none of them: this hole, at least, it did not find."
+    earned, due = float(rows["reflection reward"].mean()), float(rows["reflection truth"].mean())
+    text += (
+        f"Those of the reflection model earn {number(earned)} on average; by the rule ({WRONG_COSTS:g} off for each) they "
+        f"deserve {number(due)}. "
+    )
+    if earned > due + TIED:
+        return text + (
+            "So the reward **is** hacked in part: a right form with wrong content is paid. The classifier hears that elements are "
+            "said back, and "
+            "less well whose they are; repeats alone would not have shown it."
+        )
+    return text + "They are not paid for it: the classifier hears whose elements these are."
+
+
+def overpaid(checked: pd.DataFrame, objective: str, most: int = 4) -> pd.DataFrame:
+    """The replies of an objective's own model that earn most above their truth (above nothing, where no truth is known).
+
+    Columns: client, reply, wrong, reward, truth.
+    """
+    own = checked[checked["policy"] == objective]
+    rows = own.assign(reward=own[f"{objective} reward"], truth=own[f"{objective} truth"])
+    gap = (rows["reward"] - rows["truth"].fillna(0.0)).sort_values(ascending=False, kind="stable")
+    chosen = rows.loc[gap.index].drop_duplicates("reply").head(most)
+    return chosen[["client", "reply", "wrong", "reward", "truth"]].astype({"wrong": "Int64"}).reset_index(drop=True)
+
+
+def log_reading(log: pd.DataFrame, clip: float, window: int = 8) -> str:
+    """A run's log, read number by number: a list. `clip`: the clip range.
+
+    Columns: objective, clipfrac, entropy, explained_variance, approx_kl, kl; a row a step.
+    """
+    runs = {str(name): run for name, run in log.groupby("objective", sort=False)}
+
+    def ends(column: str, digits: int = 2) -> str:
+        moves = []
+        for name, run in runs.items():
+            first, last = run[column].head(window).mean(), run[column].tail(window).mean()
+            moves.append(f"{name} {number(float(first), digits)} → {number(float(last), digits)}")
+        return ", ".join(moves)
+
+    most = float(log["clipfrac"].max())
+    clipped = "within what a sound run shows" if most < 0.3 else "much: a smaller learning rate would waste less of a rollout"
+    collapsed = [name for name, run in runs.items() if run["entropy"].tail(window).mean() < 0.25 * run["entropy"].head(window).mean()]
+    entropy = (
+        f"{listing(collapsed)} lost over three quarters of it: what was not found by then is hardly found any more"
+        if collapsed
+        else "none lost three quarters of it, so all still explore"
+    )
+    explained = {name: float(run["explained_variance"].tail(window).mean()) for name, run in runs.items()}
+    good = [name for name, value in explained.items() if value > 0.3]
+    poor = [name for name, value in explained.items() if value < 0]
+    critic = f"above .3 for {listing(good)}: there the critic has learned what to expect" if good else "nowhere above .3"
+    critic += f"; below 0 for {listing(poor)}: worse than a constant, and λ = .95 is right to trust it little" if poor else ""
+    return (
+        f"First and last {window} steps:\n\n"
+        f"- **Clip fraction** (tokens whose ratio left {1 - clip:g} to {1 + clip:g}): {ends('clipfrac', 3)}. At most "
+        f"{percent(most)}, {clipped}. "
+        "Zero throughout would mean that the steps are too small to matter.\n"
+        f"- **Entropy** (nats a token) should fall slowly: {ends('entropy')}; {entropy}.\n"
+        f"- **Explained variance**: {ends('explained_variance')}; {critic}. Where all replies score alike there is little left to explain, "
+        "and it falls for that reason.\n"
+        f"- **KL of old to new policy** (nats a token): {ends('approx_kl', 4)}. It is how far one update goes; a jump announces a "
+        f"collapse.\n"
+        f"- **KL to the base** (nats a reply): {ends('kl')}. It should rise and level off; a KL that runs away while the reward "
+        f"stands still is "
+        "drift, one that runs away with the reward calls for reading replies.\n"
+        "- **First ratio**: next."
     )
 
 

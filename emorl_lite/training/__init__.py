@@ -6,14 +6,16 @@ from emorl_lite.training.ppo import (
     PPOTrainer,
     explained_variance,
     gae,
+    kl_k3,
     kl_per_token,
     leave_one_out,
     masked_mean,
     policy_loss,
+    token_rewards,
     value_loss,
     whiten,
 )
-from emorl_lite.training.rollout import Rollout, collect, token_logprobs
+from emorl_lite.training.rollout import Rollout, collect, ratio_limit, token_logprobs
 from emorl_lite.training.stopping import converged, stop_reason
 from emorl_lite.training.warm_start import warm_start
 
@@ -26,12 +28,15 @@ __all__ = [
     "converged",
     "explained_variance",
     "gae",
+    "kl_k3",
     "kl_per_token",
     "leave_one_out",
     "masked_mean",
     "policy_loss",
+    "ratio_limit",
     "stop_reason",
     "token_logprobs",
+    "token_rewards",
     "value_loss",
     "warm_start",
     "whiten",
