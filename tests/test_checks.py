@@ -190,8 +190,9 @@ def keeping(scores, factor):
         (lambda s: s, "does not take its arguments, (scores, factor)"),
         (lambda: 1, "does not take its arguments"),
         ([1.0, 2.0], "wants a function: give the function itself"),
+        (lambda s, f: [f + x if f else f for x in s], 'wrong in 16 of 17 cases: "drawn at random" (15 of 15), "a single score" (1 of 1)'),
         (lambda s, f: [2 * x for x in s], 'wrong in 1 of 17 cases: "no factor" (1 of 1)'),
-        (lambda s, f: [f + x for x in s], 'wrong in 17 of 17 cases: "drawn at random" (15 of 15), "a single score" (1 of 1)'),
+        (lambda s, f: [f + x for x in s], "wrong in all 17 cases"),
     ],
 )
 def test_a_wrong_list_is_told(answer, told):
@@ -207,8 +208,8 @@ def test_a_wrong_list_is_told(answer, told):
         (TOTAL, lambda s, f: True, "returns True or False, and a number is expected"),
         (MANY, lambda s, f: 1, "returns a number, and True or False is expected"),
         (MANY, lambda s, f: [True], "returns one value inside a list or an array"),
-        (COUNT, lambda s, f: 100_000 + len(s) + 0.01, "wrong in 17 of 17"),
-        (TEXT, lambda s, f: "much", "wrong in 17 of 17"),
+        (COUNT, lambda s, f: 100_000 + len(s) + 0.01, "wrong in all 17 cases"),
+        (TEXT, lambda s, f: "much", "wrong in all 17 cases"),
         (TEXT, lambda s, f: b"many", "an object of type bytes"),
         (TABLE, lambda s, f: {"mean": 0.5}, "a dictionary of 1 keys, and 2 are expected"),
         (TABLE, lambda s, f: {"mean": 0.5, "N": 2}, "with other names"),

@@ -156,7 +156,7 @@ def test_what_every_function_is_told(notebook):
         for result, wanted in (
             (None, "returns nothing"),
             (ValueError("on purpose"), "raises ValueError (on purpose) in its line"),
-            (np.zeros((7, 3, 2)), "shape (7, 3, 2)|wrong in" if listed else "is expected"),
+            (np.zeros((7, 3, 2)), "shape (7, 3, 2)|wrong in|parts, and" if listed else "is expected"),
             (iter(()), "is expected"),
         ):
             told = of_any_arguments(exercise, result).wrong or "nothing"

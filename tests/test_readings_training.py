@@ -15,13 +15,11 @@ from emorl_lite.base.wording import part
 from emorl_lite.readings import rewards, training
 from emorl_lite.readings.spread import (
     CLASSIFIER_MEASURES,
-    base_reading,
     classifier_runs,
     policies_here,
     policy_measures,
     policy_runs,
     spread_reading,
-    tour_reading,
 )
 from emorl_lite.tutorial.notebook import beside, table
 
@@ -93,6 +91,46 @@ def test_losses_that_fall_and_that_do_not():
     assert "empathy 0.70 at the start, 0.20 at the end (80 % of the fall by step 100)" in rewards.loss_reading(fell)
     assert "(no fall)" in rewards.loss_reading(fell.assign(loss=0.7))
     assert "by step" not in rewards.loss_reading(fell.head(60))
+
+
+def test_what_form_alone_tells():
+    areas = pd.DataFrame(
+        {"held out": {"its length": 0.7, "all its words": 0.81}, "equal form": {"its length": 0.57, "all its words": 0.52}}
+    )
+    fooled = rewards.form_reading(areas)
+    assert "sees of the reply all its words" in fooled and "**0.81**" in fooled and "0.52, which is guessing" in fooled
+    assert "would look like success" not in rewards.form_reading(areas.assign(**{"held out": 0.6}))
+    assert "0.90, no less than before" in rewards.form_reading(areas.assign(**{"equal form": 0.9}))
+
+
+def test_what_a_client_explains_of_a_reply():
+    ratios = pd.DataFrame({"reply": ["mine"] * 3 + ["another"] * 2, "word": list("abcde"), "ratio": [6.5, 0.0, 2.0, -3.0, 0.5]})
+    text = rewards.ratio_reading(ratios)
+    assert "+8.5 nats of mine" in text and "“a” (+6.5), “c” (+2.0)" in text and "Of another it explains −2.5" in text
+    assert "tells them apart, and" in text
+    assert "does not tell them apart" in rewards.ratio_reading(ratios.assign(ratio=1.0))
+    assert "mine: “a” +6.5, “c” +2.0" in plots.word_ratios_alt(ratios) and "another: “d” −3.0" in plots.word_ratios_alt(ratios)
+
+
+def test_errors_of_single_scores_and_of_bins():
+    assert "reflection 0.042 and 0.021; empathy 0.016 and 0.011" in rewards.error_reading(
+        {"reflection": 0.042, "empathy": 0.016}, {"reflection": 0.021, "empathy": 0.011}
+    )
+
+
+def test_a_tried_shortcut_that_pays_and_one_that_does_not():
+    tried = pd.DataFrame(
+        {
+            "measure": ["reflection", "empathy", "fluency", "wrong elements"],
+            "reward before": [0.9, 0.2, 0.2, float("nan")],
+            "reward after": [0.8, 0.9, 0.1, float("nan")],
+            "truth before": [1.0, 0.2, float("nan"), 0.0],
+            "truth after": [0.85, 0.2, float("nan"), 1.0],
+        }
+    )
+    text = rewards.tried_reading(tried)
+    assert "reflection earns −0.10 and is worth −0.15" in text and "The reward of empathy follows" in text and "1.0 wrong elements" in text
+    assert "does not pay" in rewards.tried_reading(tried.assign(**{"reward after": [0.8, 0.2, 0.1, float("nan")]}))
 
 
 def test_a_reward_that_reads_its_client_and_one_that_does_not():
@@ -290,39 +328,3 @@ def test_inside_agrees_with_the_digits_that_are_shown():
     assert beside({"auc": 0.9886}, reference, digits=3)["inside"].item() == "yes"
     kept = pd.DataFrame({"score": [0.055462]})  # rounded once, as the page's sentences round
     assert beside({"score": 0.0554619}, kept, digits=3).drop(columns="measure").iloc[0].tolist() == [0.055] * 4 + ["yes"]
-
-
-# -- the tour
-
-
-def tour(ensemble, own=0.9, empathy_fluency=0.1):
-    rows = []
-    for seed, mean in enumerate(ensemble):
-        scores = {
-            "base": (0.1, 0.2, 0.3),
-            "reflection": (own, 0.2, 0.1),
-            "empathy": (0.1, own, empathy_fluency),
-            "fluency": (0.1, 0.2, 0.5),
-        }
-        rows += [{"seed": seed, "policy": p, **dict(zip(NAMES, s, strict=True)), "mean": sum(s) / 3} for p, s in scores.items()]
-        rows.append({"seed": seed, "policy": "ensemble", **dict.fromkeys(NAMES, mean), "mean": mean})
-    return pd.DataFrame(rows)
-
-
-def test_the_tour_tells_who_leads():
-    ahead = tour_reading(tour([0.7, 0.72, 0.71]), NAMES)
-    assert "in 3 of 3 seeds: 0.71" in ahead and "no clear difference" not in ahead and "no single-objective model is best" in ahead
-    assert "in 0 of 3 seeds" in tour_reading(tour([0.2, 0.2, 0.2]), NAMES)
-    assert "2 of 3 seeds" in tour_reading(tour([0.1, 0.7, 0.7]), NAMES) and "no clear" in tour_reading(tour([0.1, 0.7, 0.7]), NAMES)
-    assert "in 1 of 1 seed" in tour_reading(tour([0.7]), NAMES)
-    best_at_all = tour([0.7, 0.7], own=0.9)
-    best_at_all.loc[best_at_all.policy == "empathy", list(NAMES)] = 0.95
-    text = tour_reading(best_at_all, NAMES)
-    assert "own reward: 2 of 6 runs" in text and "another reward: 4 of 6 runs" in text and "best, or level, at all" in text
-
-
-def test_a_mediocre_and_a_good_base():
-    poor = base_reading(pd.DataFrame({"reflection": [0.0, 0.4], "empathy": [0.2, 0.2]}))
-    assert "Over 2 held-out clients: true reflection 0.20" in poor and "back: 1 of 2; with something warm in them: 0." in poor
-    assert "something to do" in poor
-    assert "little to do" in base_reading(pd.DataFrame({"reflection": [1.0], "empathy": [1.0]}))

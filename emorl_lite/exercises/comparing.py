@@ -20,6 +20,8 @@ def fault(
     answer: Plain, expected: Plain, tolerance: float, exact: bool, equal: Callable[[Plain, Plain], bool] | None = None
 ) -> Fault | None:
     """None where the answer is right. All plain; `exact`: whole numbers, compared without a tolerance."""
+    if answer is None or expected is None:  # where nothing may be an answer: a wrong value at most
+        return None if answer is expected else Fault()
     told = _wrong_type(answer, expected)
     if told is not None:
         return Fault(told)
@@ -41,8 +43,6 @@ def _by_its_own(equal: Callable[[Plain, Plain], bool], answer: Plain, expected: 
 
 
 def _wrong_type(answer: Plain, expected: Plain) -> str | None:
-    if expected is None:
-        return None  # nothing is an answer here: a wrong value at most
     if _kind(answer) == _kind(expected):
         return None
     if isinstance(expected, set) and isinstance(answer, list):

@@ -13,6 +13,9 @@ from emorl_lite.exercises.comparing import Fault, fault
 from emorl_lite.exercises.exercise import Case, Exercise
 from emorl_lite.exercises.plain import Plain, UnreadableError, is_number, leaves, plain, roughness
 
+NAMED = 5
+"""So many kinds of wrong cases are named."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -93,7 +96,7 @@ def _fault(exercise: Exercise, answer: Any, expected: Plain, exact: bool) -> Fau
 def _judge_calls(exercise: Exercise, cases: list[Case], calls: list[Called], expected: list[Plain]) -> Verdict:
     """The first that holds in any case: it raises, returns nothing, returns something else, changes an argument, is wrong."""
     name = _named(exercise)
-    none_is_right = any(value is None for value in expected)
+    none_is_right = any(value is None for value in expected) and any(called.result is not None for called in calls)
 
     def first(is_so: Callable[[int], bool]) -> int | None:
         return next((i for i in range(len(cases)) if is_so(i)), None)
@@ -120,10 +123,14 @@ def _judge_calls(exercise: Exercise, cases: list[Case], calls: list[Called], exp
     wrong = [i for i, found in enumerate(faults) if found is not None]
     if not wrong:
         return Verdict(cases=len(cases))
-    return Verdict(wrong=f"{name}: wrong in {len(wrong)} of {len(cases)} cases: {_kinds(cases, wrong)}.", printed=calls[wrong[0]].printed)
+    return Verdict(wrong=f"{name}: wrong in {_kinds(cases, wrong)}.", printed=calls[wrong[0]].printed)
 
 
 def _kinds(cases: list[Case], wrong: list[int]) -> str:
+    if len(wrong) == len(cases):
+        return f"all {len(cases)} cases"
     of_all = Counter(case.kind for case in cases)
     of_wrong = Counter(cases[i].kind for i in wrong)
-    return ", ".join(f'"{kind}" ({count} of {of_all[kind]})' for kind, count in of_wrong.items())
+    named = [f'"{kind}" ({count} of {of_all[kind]})' for kind, count in of_wrong.items()]
+    more = f", and {len(named) - NAMED} more kinds" if len(named) > NAMED else ""
+    return f"{len(wrong)} of {len(cases)} cases: {', '.join(named[:NAMED])}{more}"

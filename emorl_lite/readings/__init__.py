@@ -1,17 +1,16 @@
 """Sentences built from the numbers beside them, a module a notebook; words for numbers, and a run beside the reference's spread."""
 
 from emorl_lite.base.wording import counted, listing, number, part, percent, signed, span, told
-from emorl_lite.readings import mixing, paper, ppo, rewards, search, search_tables, study, training
+from emorl_lite.readings import mixing, paper, ppo, rewards, search, search_tables, study, tour, training
 from emorl_lite.readings.spread import (
     CLASSIFIER_MEASURES,
-    base_reading,
     classifier_runs,
     policies_here,
     policy_measures,
     policy_runs,
     spread_reading,
-    tour_reading,
 )
+from emorl_lite.readings.tour import base_reading, tour_reading
 
 __all__ = [
     "CLASSIFIER_MEASURES",
@@ -36,6 +35,7 @@ __all__ = [
     "spread_reading",
     "study",
     "told",
+    "tour",
     "tour_reading",
     "training",
 ]

@@ -1,4 +1,4 @@
-"""A run beside the reference's spread over seeds and instruction sets, and what the tour says about the seeds."""
+"""A run beside the reference's spread over seeds and instruction sets."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from emorl_lite.base.wording import counted, number, part
-from emorl_lite.data.small_world import EMPATHY
 
-TIED = 0.02
-"""Scores that are this near are called level."""
 NAMED = 4
 """So many measures outside the spread are named."""
 FAR = 0.1
@@ -102,47 +99,3 @@ def spread_reading(table: pd.DataFrame, runs: int, reference: bool = False, digi
     if len(outside) > n / 2:
         return text + "But this run does in most of them. Look for what differs: length, options, data."
     return text + "Every machine is another draw."
-
-
-# -- the tour
-
-
-def base_reading(truth: pd.DataFrame) -> str:
-    """What the base is worth on held-out clients. Columns: reflection, empathy (true scores); a row a client."""
-    n, reflection, empathy = len(truth), float(truth["reflection"].mean()), float(truth["empathy"].mean())
-    reflecting, warm = int((truth["reflection"] > 0).sum()), int((truth["empathy"] > EMPATHY["none"]).sum())
-    return (
-        f"Over {counted(n, 'held-out client')}: true reflection {number(reflection)}, true empathy {number(empathy)}, where 1 is a full "
-        f"and warm reflection. Replies that say something of the client back: {reflecting} of {n}; with something warm in them: {warm}. "
-        f"That leaves reinforcement learning {'something' if min(reflection, empathy) < 0.5 else 'little'} to do."
-    )
-
-
-def tour_reading(scores: pd.DataFrame, objectives: Sequence[str]) -> str:
-    """The ensemble beside base and single-objective models over seeds. Columns: policy, seed, the objectives, mean."""
-    names = list(objectives)
-    means = scores.pivot(index="seed", columns="policy", values="mean")[["base", *names, "ensemble"]]
-    single, n = means[names].max(axis=1), len(means)
-    won = int((means["ensemble"] > means[["base", *names]].max(axis=1)).sum())
-    lead = means["ensemble"] - single
-    clear = n > 1 and abs(lead.mean()) > 2 * lead.std() / n**0.5
-    own_best = beaten = 0
-    for _, run in scores[scores["policy"].isin(names)].groupby("seed"):
-        by_policy = run.set_index("policy")[names].loc[names]
-        best = by_policy.max()
-        own_best += sum(by_policy[o].idxmax() == o for o in names)
-        beaten += sum(any(by_policy[p][o] < best[p] - TIED for p in names if p != o) for o in names)
-    runs = n * len(names)
-    return (
-        f"The ensemble has the highest mean reward of these policies in {won} of {counted(n, 'seed')}: "
-        f"{number(means['ensemble'].mean())} on average, the best single-objective model {number(single.mean())}, the base "
-        f"{number(means['base'].mean())}"
-        f"{'' if clear else ' (no clear difference between the first two)'}. "
-        f"Best of the single-objective models at their own reward: {own_best} of {counted(runs, 'run')}; beaten by another of them on "
-        f"another reward: {beaten} of {counted(runs, 'run')}. "
-        + (
-            "So no single-objective model is best at all of them."
-            if beaten == runs
-            else "A run that is not beaten is best, or level, at all of them."
-        )
-    )
