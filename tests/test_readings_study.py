@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from test_study import NAMES, made_up
 
 from emorl_lite import plots as method_plots
@@ -150,6 +151,72 @@ def test_confounders(low, high, reading):
     claims = pd.DataFrame([{"claim": "greedy decoding flatters a policy", "mean": (low + high) / 2, "low": low, "high": high}])
     said = study_readings.confounders_reading(table(uniform=[0.1, 0.2]), claims)
     assert reading in said and "the narrow one: not measured" in said
+
+
+@pytest.mark.parametrize(
+    ("sampled", "reading"), [(0.2, "sampled, 1 of them still"), (0.0, "sampled, none of them still"), (-0.2, "Turned round: a and b")]
+)
+def test_rankings_by_decoder(sampled, reading):
+    rows = table(a=[0.7, 0.8, 0.9], b=[0.5, 0.6, 0.7]).assign(sampled_mean=0.3)
+    rows.loc[rows["method"] == "a", "sampled_mean"] += sampled
+    assert reading in study_readings.decoder_reading(rows, [("a", "b")])
+    assert study_readings.by_decoder(rows, [("a", "b"), ("a", "c")])["sampled"].iloc[1] == "not measured"
+    assert "none of these" in study_readings.decoder_reading(rows.assign(mean=0.5), [("a", "b")])
+
+
+def test_a_run_that_gives_an_objective_up():
+    rows = pd.DataFrame({"method": ["a", "a", "base"], "seed": [0, 1, 0], "x": [0.001, 0.7, 0.0], "y": 0.5})
+    assert "a in 1 of 2 seeds" in study_readings.missing_objective_reading(rows, ["x", "y"])
+    assert "No run gives" in study_readings.missing_objective_reading(rows, ["y"])
+
+
+def test_the_search_counts():
+    spent = [("uniform", 1000), ("emorl (longest run)", 800), ("emorl (sum of runs)", 2000)]
+    rows = pd.DataFrame(
+        [{"method": m, "seed": s, "data_points": n + s, "mean": 0.5, "censored": False} for m, n in spent for s in range(3)]
+    )
+    both = study_readings.searched_too(rows, 500)
+    said = study_readings.saved_reading(both, 500)
+    assert "longest run +200" in said and "longest run + search −300" in said and "costs more" in said and "saves" in said
+    assert study_readings.accounts(both).set_index("method").loc["emorl (sum of runs + search)", "mean"] == 2501
+
+
+def test_how_far_a_bandit_leans():
+    assert study_readings.furthest(3, 0) == pytest.approx(1 / 3)
+    reached = [study_readings.furthest(3, n) for n in range(20)]
+    assert reached == sorted(reached) and reached[-1] < 1
+    log = pd.DataFrame({"reward": [0.1, 0.4]})
+    assert "would reach 0.35" in study_readings.bandit_reading(log, ["a", "b", "c"], [0.4, 0.3, 0.3], 32, 1)
+    assert "leave everything" in study_readings.step_reading(["a"], 0, -0.1, 1, [1.0])
+
+
+def test_groups_and_their_spread():
+    scores = np.array([[0.0, 0.2], [1.0, 0.1]])
+    said = study_readings.group_reading(scores, ["x", "y"], np.array([0.0, 1.0]), np.array([1.0, 0.0]))
+    assert "here x" in said and "prefers reply 2, GDPO's reply 1" in said
+    assert "Both" in study_readings.group_reading(scores, ["x", "y"], np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+
+
+def test_holm_steps_down():
+    assert study_readings.holm([0.04, 0.01, 0.03]) == [False, True, False] and study_readings.holm([0.02, 0.04]) == [True, True]
+    assert study_readings.holm([]) == []
+
+
+def test_p_values_agree_with_the_intervals():
+    """An end of the interval on the threshold is p = .05, of either kind."""
+    F = {"measure": "ratio of standard deviations", "nothing": 1.0}
+    t = {"measure": "mean score", "nothing": 0.0, "mean": 1.0, "low": 0.0, "high": 2.0}
+    assert study_readings.claim_p(t, 5) == pytest.approx(0.05)
+    assert study_readings.claim_p(F | {"mean": stats.f.ppf(0.975, 4, 4) ** 0.5}, 5) == pytest.approx(0.05)
+
+
+def test_a_correction_takes_verdicts_back():
+    claims = pd.DataFrame({"claim": ["a", "b", "c"], "measure": "m", "nothing": 0.0, "mean": [1.0, 1.0, 0.1]})
+    claims = claims.assign(low=[0.95, 0.01, -1.0], high=[1.05, 1.99, 1.2], verdict=["holds", "holds", "open"])
+    said = study_readings.holm_reading(claims, 5)
+    assert "leaves 1 of the 2 verdicts. Open again: b (m)." in said
+    assert "leaves 1 of the 1 verdicts here." in study_readings.holm_reading(claims, 5, claims["claim"] == "a")
+    assert "nothing can be corrected" in study_readings.holm_reading(claims, 1)
 
 
 def test_claims_in_words():
@@ -334,6 +401,6 @@ def test_alternative_texts_of_the_papers_figures():
     assert "base says “Yes.” (x 0.25)" in paper_plots.task_example_alt(replies, ["x"])
     cube = pd.DataFrame({"what": "hidden", "level": [1, 1, 5], "w_x": [0.0, 1.0, 0.5], "mean": [0.1, 0.3, 0.4], "note": ""})
     said = paper_plots.cubes_alt(cube, ["x"], "hidden")
-    assert "level 1: 2 points with means from 0.10 to 0.30, the best, a star, at x 1.00" in said and "hidden states" in said
+    assert "level 1: 2 points with means from 0.10 to 0.30, the best, in a red frame, at x 1.00" in said and "hidden states" in said
     both = pd.DataFrame({"method": ["a", "a"], "source": ["paper", "tiny"], "mean": [0.1, 0.2]})
     assert "paper: a 0.10; tiny: a 0.20" in paper_plots.paper_and_ours_alt(both)

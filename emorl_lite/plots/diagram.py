@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from emorl_lite.plots.style import MATHS, readable, styles
+from emorl_lite.plots.style import MATHS, describe, readable, styles
 
 
 @readable
 def framework(objectives: Sequence[str]) -> Figure:
     """EMORL as a diagram: shared base, one adapter an objective, weighted hidden states, shared head, search over the weights."""
-    figure = Figure(figsize=(9.2, 1.6 + 0.9 * len(objectives)), layout="constrained")
+    figure = Figure(figsize=(7.4, 1.5 + 0.8 * len(objectives)), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
     n = len(objectives)
@@ -34,16 +34,24 @@ def framework(objectives: Sequence[str]) -> Figure:
     _box(axes, 9.2, middle, 1.1, "next\nword", "0.93")
     _arrow(axes, (7.1, middle), (7.55, middle))
     _arrow(axes, (8.75, middle), (9.15, middle))
-    _box(axes, 3.2, -1.1, 5.4, "hierarchical grid search:\nthe weights with the best mean reward on validation clients", "white")
+    _box(axes, 3.2, -1.1, 5.4, "hierarchical grid search for the weights\nwith the best mean score on validation clients", "white")
     _arrow(axes, (9.7, middle - 0.4), (8.65, -1.1), "arc3,rad=-0.3", "--")
     _arrow(axes, (5.9, -0.75), (6.4, middle - 0.4), "arc3,rad=0.2", "--")
-    return figure
+    return describe(figure, framework_alt(objectives))
+
+
+def framework_alt(objectives: Sequence[str]) -> str:
+    """What `framework` shows."""
+    return (
+        f"EMORL as a diagram: client statement and reply so far go into {len(objectives)} adapters on one base ({', '.join(objectives)}), "
+        "their last hidden states are added with weights, a shared head gives the next word; a search around it finds the weights."
+    )
 
 
 def _box(axes: Axes, x: float, y: float, width: float, text: str, color: object, alpha: float = 1.0, gid: str | None = None) -> None:
     patch = FancyBboxPatch((x, y - 0.32), width, 0.64, boxstyle="round,pad=0.03", facecolor=color, edgecolor="black", alpha=alpha)  # type: ignore[arg-type]
     axes.add_patch(patch)
-    axes.text(x + width / 2, y, text, ha="center", va="center", fontsize=10, gid=gid)
+    axes.text(x + width / 2, y, text, ha="center", va="center", fontsize=9, gid=gid)
 
 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], curve: str = "arc3", line: str = "-") -> None:

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.wording import number
-from emorl_lite.plots.style import name_axes, need, panels, readable, styles
+from emorl_lite.base.wording import counted, number
+from emorl_lite.plots.style import Style, describe, name_axes, need, panels, readable, styles
 from emorl_lite.search.score_table import DEGENERATE
+
+WIDTH = 6.4
+"""Inches: about 700 pixels, what a notebook's column shows without shrinking it."""
+
+BEST = (0.85, 0.0, 0.0)
+"""The frame of a best point."""
+SOURCE_STYLE = {
+    "paper": Style((0.0, 0.0, 0.0), "D", "-"),
+    "smollm2": Style((0.0, 0.447, 0.698), "o", "--"),
+    "tiny": Style((0.902, 0.624, 0.0), "s", "-."),
+    "tiny, a budget a run": Style((0.8, 0.2, 0.2), "^", ":"),
+}
+"""Where mean scores come from, in `paper_and_ours`."""
 
 
 @readable
@@ -23,22 +39,24 @@ def task_example(statement: str, replies: pd.DataFrame, objectives: Sequence[str
     """
     need(replies, ["method", "reply", *objectives], "task_example")
     n = len(replies)
-    figure = Figure(figsize=(9.6, 1.3 + 1.05 * n), layout="constrained")
-    grid = figure.subplots(n, 2, width_ratios=[2.6, 1], squeeze=False)
-    figure.suptitle("Client: " + textwrap.fill(statement, 95), x=0.01, ha="left", fontsize=11, style="italic")
+    figure = Figure(figsize=(WIDTH, 0.8 + 1.0 * n), layout="constrained")
+    grid = figure.subplots(n, 2, width_ratios=[1.45, 1], squeeze=False, sharex="col")
+    figure.suptitle(textwrap.fill(f"Client: {statement}", 78), x=0.01, ha="left", fontsize=11, style="italic")
     styles_by_name = styles(objectives)
     for (text, bars), row in zip(grid, replies.to_dict("records"), strict=True):
         text.set_axis_off()
         text.text(0, 0.95, row["method"], fontsize=11, fontweight="bold", va="top")
-        text.text(0, 0.62, textwrap.fill(str(row["reply"]), 78), fontsize=11, va="top")
+        text.text(0, 0.66, textwrap.fill(str(row["reply"]), 44), fontsize=11, va="top")
         values = [float(row[name]) for name in objectives]
         bars.barh(range(len(values)), values, color=[styles_by_name[name].color for name in objectives], edgecolor="black", linewidth=0.5)
         bars.set_yticks(range(len(values)), objectives)
         bars.invert_yaxis()
-        bars.set_xlim(0, 1)
+        bars.set_xlim(0, 1.16)  # room for a number beside a full bar
+        bars.set_xticks([0, 0.5, 1])
         for position, value in enumerate(values):
-            bars.text(min(value + 0.02, 0.86), position, f"{value:.2f}", va="center", fontsize=9)
-    return figure
+            bars.text(value + 0.02, position, f"{value:.2f}", va="center", fontsize=10)
+    grid[-1][1].set_xlabel("score of the reply")
+    return describe(figure, task_example_alt(replies, objectives))
 
 
 def task_example_alt(replies: pd.DataFrame, objectives: Sequence[str]) -> str:
@@ -54,50 +72,96 @@ def task_example_alt(replies: pd.DataFrame, objectives: Sequence[str]) -> str:
 def cost_surfaces(d: Sequence[int] = (2, 3, 4, 5, 6), levels: Sequence[int] = (1, 2, 3, 4, 5, 6)) -> Figure:
     """Evaluations of the hierarchical search, 3^d a level, and of the full grid of the same precision (the paper's figure 4).
 
-    Two panels of numbers on one logarithmic colour scale: objectives d across, levels (last spacing 2^-levels) up.
+    Two panels of numbers on one logarithmic colour scale: objectives d across, levels L (last spacing 2^-L) up.
     """
     if not len(d) or not len(levels):
         raise UserError("figure cost_surfaces: no objectives or no levels")
     counts = {
-        "hierarchical: 3^d points a level": np.array([[level * 3**k for k in d] for level in levels], dtype=float),
-        "full grid: (2^levels + 1)^d points": np.array([[(2**level + 1) ** k for k in d] for level in levels], dtype=float),
+        "hierarchical search: 3^d points a level": np.array([[level * 3**k for k in d] for level in levels], dtype=float),
+        "full grid of the same spacing: (2^L + 1)^d points": np.array([[(2**level + 1) ** k for k in d] for level in levels], dtype=float),
     }
-    figure, grid = panels(2, width=4.9, height=4.0, sharey=True)
+    figure = Figure(figsize=(WIDTH, 1.3 + 0.62 * len(levels)), layout="constrained")
+    grid = list(np.ravel(figure.subplots(2, 1, squeeze=False, sharex=True)))
     top = max(values.max() for values in counts.values())
     for axes, (title, values) in zip(grid, counts.items(), strict=True):
-        picture = axes.imshow(np.log10(values), origin="lower", cmap="cividis", vmin=0, vmax=np.log10(top), aspect="auto")
+        picture = axes.imshow(values, origin="lower", cmap="cividis", norm=LogNorm(1, top), aspect="auto")
         for y, row in enumerate(values):
             for x, value in enumerate(row):
-                dark = np.log10(value) < 0.55 * np.log10(top)
-                axes.text(
-                    x,
-                    y,
-                    f"{value:,.0f}" if value < 1e5 else f"{value:.0e}",
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if dark else "black",
-                )
+                dark = np.log(value) < 0.5 * np.log(top)
+                axes.text(x, y, _short(value), ha="center", va="center", fontsize=10, color="white" if dark else "black")
         axes.set_xticks(range(len(d)), [str(k) for k in d])
         axes.set_yticks(range(len(levels)), [str(level) for level in levels])
         axes.grid(False)
         axes.set_title(title)
-        name_axes(axes, "objectives d", "levels" if axes is grid[0] else "")
-    figure.colorbar(picture, ax=grid, label="log10 of evaluations", shrink=0.85)
-    return figure
+        name_axes(axes, "objectives d" if axes is grid[-1] else "", "levels L")
+    figure.colorbar(picture, ax=grid, label="evaluations", shrink=0.85)
+    return describe(figure, cost_surfaces_alt(d, levels))
+
+
+def _short(value: float) -> str:
+    """A count in at most seven characters: 35,937, 1.2 million as "1.2 M", a thousand millions as "1 bn"."""
+    for unit, name in ((1e9, "bn"), (1e6, "M")):
+        if value >= unit:
+            return f"{value / unit:.{0 if value >= 10 * unit else 1}f} {name}"
+    return f"{value:,.0f}"
+
+
+def cost_surfaces_alt(d: Sequence[int] = (2, 3, 4, 5, 6), levels: Sequence[int] = (1, 2, 3, 4, 5, 6)) -> str:
+    """What `cost_surfaces` shows: how many evaluations at the smallest and at the largest of both."""
+    ends = [(d[0], levels[0]), (d[-1], levels[-1])]
+    parts = [f"{level * 3**k:,} against {(2**level + 1) ** k:,} with {k} objectives and {counted(level, 'level')}" for k, level in ends]
+    return (
+        "Two tables of numbers coloured on one logarithmic scale, over objectives and levels: evaluations of the hierarchical search, and "
+        f"of the full grid of the same spacing: {'; '.join(parts)}."
+    )
 
 
 @readable
 def cubes(table: pd.DataFrame, objectives: Sequence[str], what: str) -> Figure:
-    """The first and the last level of one search (the paper's cube figures). Columns: what, level, w_<objective>, mean, note."""
-    from emorl_lite.plots.search import search_levels
+    """The first and the last level of one search (the paper's cube figures), each cube cut into slices so that every score can be read.
 
-    need(table, ["what", "level", "mean", "note"], "cubes")
+    A row a level with a colour scale of its own, a panel for each weight of the third objective; the level's best point has a red frame.
+    Columns: what, level, w_<objective>, mean, note.
+    """
+    need(table, ["what", "level", "mean", "note", *(f"w_{name}" for name in objectives)], "cubes")
     chosen = table[table["what"] == what]
-    if chosen.empty:
-        raise UserError(f"figure cubes: the table has no search over {what!r}")
-    figure: Figure = search_levels(chosen.reset_index(drop=True), objectives)
-    return figure
+    if chosen.empty or len(objectives) != 3:
+        raise UserError(f"figure cubes: the table has no search over {what!r} with three objectives")
+    levels = sorted({int(chosen["level"].min()), int(chosen["level"].max())})
+    figure = Figure(figsize=(WIDTH, 0.9 + 2.45 * len(levels)), layout="constrained")
+    rows = figure.subfigures(len(levels), 1, squeeze=False)[:, 0]
+    for part, level in zip(rows, levels, strict=True):
+        _slices(part, chosen[(chosen["level"] == level) & (chosen["note"] != DEGENERATE)], objectives, f"level {level}")
+    frame = Patch(facecolor="none", edgecolor=BEST, linewidth=2.5, label="the level's best point")
+    figure.legend(handles=[frame], loc="outside lower center")
+    return describe(figure, cubes_alt(table, objectives, what))
+
+
+def _slices(part: Any, points: pd.DataFrame, objectives: Sequence[str], title: str) -> None:
+    """One cube of weights as panels of numbers: the first two objectives across and up, a panel for each weight of the third."""
+    x, y, z = (f"w_{name}" for name in objectives)
+    xs, ys, zs = (sorted(points[column].unique()) for column in (x, y, z))
+    norm = Normalize(points["mean"].min(), points["mean"].max())
+    best = points.iloc[int(points["mean"].argmax())]
+    grid = np.ravel(part.subplots(1, len(zs), squeeze=False, sharey=True))
+    part.suptitle(title, fontsize=12)
+    for axes, depth in zip(grid, zs, strict=True):
+        slice_ = points[points[z] == depth]
+        values = slice_.pivot(index=y, columns=x, values="mean").reindex(index=ys, columns=xs).to_numpy(dtype=float)
+        picture = axes.imshow(values, origin="lower", cmap="cividis", norm=norm, aspect="auto")
+        for (row, column), value in np.ndenumerate(values):
+            shade = "white" if norm(value) < 0.5 else "black"
+            axes.text(column, row, "no text" if np.isnan(value) else f"{value:.2f}", ha="center", va="center", fontsize=10, color=shade)
+        if depth == best[z]:
+            corner = (xs.index(best[x]) - 0.47, ys.index(best[y]) - 0.47)
+            axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor="none", edgecolor=BEST, linewidth=2.5))
+        axes.set_xticks(range(len(xs)), [f"{value:.3g}" for value in xs], fontsize=9)
+        axes.set_yticks(range(len(ys)), [f"{value:.3g}" for value in ys], fontsize=9)
+        axes.grid(False)
+        axes.set_title(f"{objectives[2]} {depth:.3g}", fontsize=10)
+    grid[0].set_ylabel(f"weight of {objectives[1]}")
+    grid[len(zs) // 2].set_xlabel(f"weight of {objectives[0]}")
+    part.colorbar(picture, ax=list(grid), label="mean score")
 
 
 def cubes_alt(table: pd.DataFrame, objectives: Sequence[str], what: str) -> str:
@@ -110,8 +174,8 @@ def cubes_alt(table: pd.DataFrame, objectives: Sequence[str], what: str) -> str:
         best = points.loc[int(points["mean"].argmax())]
         best_weights = ", ".join(f"{name} {number(float(best[f'w_{name}']))}" for name in objectives)
         reach = f"{number(points['mean'].min())} to {number(points['mean'].max())}"
-        parts.append(f"level {level}: {len(points)} points with means from {reach}, the best, a star, at {best_weights}")
-    return f"Scatter plots of weight vectors in the cube, coloured by mean score, where {mixed} are mixed on tiny; {'; '.join(parts)}."
+        parts.append(f"level {level}: {len(points)} points with means from {reach}, the best, in a red frame, at {best_weights}")
+    return f"Cubes of weights cut into slices, every point with its mean score, where {mixed} are mixed on tiny; {'; '.join(parts)}."
 
 
 @readable
@@ -123,11 +187,14 @@ def paper_and_ours(table: pd.DataFrame) -> Figure:
     need(table, ["method", "source", "mean", "std"], "paper_and_ours")
     sources = list(dict.fromkeys(table["source"]))
     methods = list(dict.fromkeys(table["method"]))
-    styles_by_name = styles(sources)
-    figure, (axes,) = panels(1, width=7.2, height=0.9 + 0.62 * len(methods))
+    styles_by_name = styles(sources) | {name: style for name, style in SOURCE_STYLE.items() if name in sources}
+    figure, (axes,) = panels(1, width=WIDTH, height=1.1 + 0.17 * (len(sources) + 1) * len(methods))
+    step = 0.8 / len(sources)
+    for i in range(0, len(methods), 2):
+        axes.axhspan(i - 0.5, i + 0.5, color="0.94", zorder=0)  # which markers belong together
     for position, source in enumerate(sources):
         rows = table[table["source"] == source]
-        y = [methods.index(m) + (position - (len(sources) - 1) / 2) * 0.22 for m in rows["method"]]
+        y = [methods.index(m) + (position - (len(sources) - 1) / 2) * step for m in rows["method"]]
         style = styles_by_name[source]
         axes.errorbar(
             rows["mean"],
@@ -136,14 +203,17 @@ def paper_and_ours(table: pd.DataFrame) -> Figure:
             fmt=style.marker,
             color=style.color,
             markeredgecolor="black",
-            capsize=3,
+            markersize=7,
+            capsize=4,
             label=source,
         )
     axes.set_yticks(range(len(methods)), methods)
-    axes.invert_yaxis()
-    name_axes(axes, "mean score over objectives (± 1 standard deviation over seeds)", "")
-    figure.legend(loc="outside upper center", ncols=len(sources))
-    return figure
+    axes.set_ylim(len(methods) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.grid(False, axis="y")
+    name_axes(axes, "mean score (± 1 standard deviation over seeds)", "")
+    figure.legend(loc="outside upper center", ncols=2)
+    return describe(figure, paper_and_ours_alt(table))
 
 
 def paper_and_ours_alt(table: pd.DataFrame) -> str:

@@ -10,7 +10,72 @@ from scipy import stats
 from emorl_lite.base.shown_text import as_markdown
 from emorl_lite.base.wording import by_sign, counted, judged, listing, number, percent, signed, told
 from emorl_lite.study import paper
-from emorl_lite.study.comparison import paired
+from emorl_lite.study.comparison import BY_OWN_SEARCH, paired, representative
+
+
+def provenance_reading(numbers: pd.DataFrame) -> str:
+    """How many of the published numbers are confirmed. Columns of `paper.published()`: confirmed ("yes", "read by eye", "no")."""
+    kinds = numbers["confirmed"].value_counts()
+    sure, eye, unsure = (int(kinds.get(kind, 0)) for kind in ("yes", "read by eye", "no"))
+    return (
+        f"Of these {counted(len(numbers), 'line')}, {sure} were seen in a file of the authors', {eye} read by eye off a picture (about "
+        f"two digits), and {unsure} in {paper.SOURCES['summary'].removeprefix('from ')}. Whatever rests on the last kind is a guess until "
+        "somebody looks it up in the paper's own text; it is labelled so wherever it is quoted below."
+    )
+
+
+def advantages_reading(scores: Sequence[float], entered: Sequence[float], advantages: Sequence[float]) -> str:
+    """What the logarithm does to k scores of one prompt: the scores [k], what enters training [k], the advantages [k]."""
+    k, lowest, highest = len(scores), min(scores), max(scores)
+    text = (
+        f"Scores from {number(lowest, 4)} to {number(highest, 4)} enter as {number(min(entered))} to {number(max(entered))}. Advantages "
+        "sum to 0 by construction, whatever the scores. "
+    )
+    if highest - lowest < 1e-6:
+        return text + f"All {k} samples score alike, so none is better than the mean and nothing is learned from this prompt."
+    worst, best = min(advantages), max(advantages)
+    text += f"The best sample is pushed with {signed(best, 2)}, the worst with {signed(worst, 2)}: "
+    text += by_size(best + worst, "the winner weighs more", "the loser weighs more", "both weigh alike")
+    return (
+        f"{text}. A logarithm stretches the low end: .001 and .01 are as far apart as .1 and 1, though neither of the first two is of "
+        "any use to a client. So training works at the difference between bad and worse, and little at that between good and better."
+    )
+
+
+def by_size(value: float, above: str, below: str, near: str, room: float = 0.005) -> str:
+    """Which of three: `value` above `room`, below -`room`, or between."""
+    return above if value > room else below if value < -room else near
+
+
+def stopping_reading(rows: pd.DataFrame, patience: int, tolerance: float) -> str:
+    """What the paper's rule says of some runs. Columns: objective, mean, spread (std / mean of the last validations), stops (yes, no)."""
+    stopped = [str(name) for name in rows.loc[rows["stops"] == "yes", "objective"]]
+    gone_on = [str(name) for name in rows.loc[rows["stops"] == "no", "objective"]]
+    parts = []
+    if stopped:
+        parts.append(f"would stop {listing(stopped)}")
+    if gone_on:
+        parts.append(f"would let {listing(gone_on)} go on")
+    return (
+        f"With the last {patience} validations and a limit of {tolerance:g}, the rule {' and '.join(parts)}. It asks how much the "
+        "validation means *vary*, not whether they are high, and not which way they go: a run that has learned nothing is as level as one "
+        f"that has learned all. With {patience} values a slow rise passes for level; the paper takes 20."
+    )
+
+
+def accounting_reading(counts: pd.DataFrame) -> str:
+    """Which accounting fits the published figure. Columns of `paper.accountings()`: accounting, low, high, fits."""
+    figure = int(paper.CONSUMPTION.set_index("method")["data_points"]["emorl"])
+    fits = counts.loc[counts["fits"], "accounting"].tolist()
+    text = f"The published {figure:,} ({paper.SOURCES['scatter']}) lies "
+    text += f"between the two ends of *{listing(fits)}*" if fits else "between the two ends of none of the four"
+    if len(fits) == 1:
+        text += " alone"
+    return (
+        f"{text}. How much does that prove? The runs are {paper.SOURCES['curves']}, to the nearest thousand, and the code counts no "
+        "search. It is a guess that fits, not a finding. What it must not be is circular: take the search off the published figure, call "
+        "the rest the longest run, add the search again, and every figure fits."
+    )
 
 
 def budgets_reading(rows: pd.DataFrame) -> str:
@@ -250,3 +315,11 @@ def signs_reading(signs: pd.DataFrame, seeds: dict[str, int]) -> str:
         f"Signs that agree: {', '.join(f'{source} {text}' for source, text in agree.items())}. A sign is not evidence. A 95 % interval "
         f"reaches so many standard errors each way: {listing(reach)}."
     )
+
+
+def own_model_reading(tables: dict[str, pd.DataFrame]) -> str:
+    """The mean scores of a study of the paper's own model, if somebody has made it: `real_tables("t5")`."""
+    if not tables:
+        return "No table of `t5` is here (`data/t5`). This cell shows its mean scores as soon as there is one."
+    rows = representative(tables["rows"], BY_OWN_SEARCH).groupby("method", sort=False)["mean"].mean()
+    return "The mean scores of `t5`: " + ", ".join(f"{method} {number(float(mean), 3)}" for method, mean in rows.items()) + "."
