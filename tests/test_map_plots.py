@@ -13,9 +13,11 @@ from emorl_lite import plots
 from emorl_lite.base.errors import UserError
 from emorl_lite.exact.optimum import best_weights
 from emorl_lite.exact.overlay import overlay
+from emorl_lite.plots.search import reached
 from emorl_lite.plots.style import figure_bytes
 from emorl_lite.search.evaluation import TreeEvaluation
 from emorl_lite.search.grid import hierarchical_grid_search
+from emorl_lite.tutorial.notebook import committed
 
 
 def polygons(axes) -> PolyCollection:
@@ -105,6 +107,61 @@ def test_costs_by_panel():
     first, second = figure.axes
     assert [line.get_label() for line in first.lines] == ["hierarchical", "formula: full grid"] and len(second.lines) == 1
     assert first.lines[1].get_marker() in ("None", "", None) and first.lines[0].get_ydata() == pytest.approx([10, 30])
+
+
+def test_lower_bounds_of_costs_are_told():
+    rows = [("d", v, "random, to within 1% of the optimum", "evaluations", c, c > 79) for v, c in ((2, 10.0), (3, 80.0))]
+    table = pd.DataFrame(rows, columns=["varied", "value", "search", "unit", "cost", "at_least"])
+    figure = plots.search_costs(table)
+    hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
+    assert [line.get_ydata().tolist() for line in hollow] == [[80.0]]
+    assert "more than this" in " ".join(text.get_text() for text in figure.legends[0].get_texts())
+    assert "10 to over 80" in figure.alt_text and "arrow" in figure.alt_text
+    assert "arrow" not in plots.search_costs_alt(table.drop(columns="at_least"))
+
+
+def test_the_committed_costs_know_their_lower_bounds():
+    panels = plots.cost_panels(committed("search_costs.csv"))
+    assert set(panels["search"][panels["at_least"]]) <= {f"{s}, to within 1% of the optimum" for s in ("random", "bayesian")}
+    assert (panels["cost"][panels["at_least"]] > 79).all() and panels["cost"].notna().all()
+
+
+def test_growth_is_drawn_beside_proportion():
+    rows = [
+        ("prompts", v, s, c) for s, cs in (("hierarchical", (100, 200)), ("exact map", (50, 60))) for v, c in zip((4, 8), cs, strict=True)
+    ]
+    figure = plots.search_growth(pd.DataFrame(rows, columns=["varied", "value", "search", "cost"]))
+    [axes] = figure.axes
+    first, second, proportion = (line.get_xydata().tolist() for line in axes.lines)
+    assert first == [[1, 1], [2, 2]] and second == [[1, 1], [2, 1.2]] and proportion == [[1, 1], [2, 2]]
+    assert axes.get_xlim() == axes.get_ylim() and axes.get_xscale() == axes.get_yscale() == "log"
+    assert "hierarchical 2.0 times, exact map 1.2 times" in figure.alt_text
+
+
+def test_runs_of_few_are_drawn_each():
+    rows = [(s, run, e, 0.1 / e + run / 100) for s, n in (("random", 6), ("grid", 3)) for run in range(n) for e in (1, 2)]
+    axes = plots.regret_curves(pd.DataFrame(rows, columns=["search", "run", "evaluation", "regret"])).axes[0]
+    assert len(axes.lines) == 2 + 3 and len(axes.collections) == 1  # a mean each; three thin lines of the one, a band of the other
+
+
+def test_one_choice_of_a_word():
+    z = np.array([[2.0, 0.0, 1.5, 0.5], [0.0, 2.0, 1.4, 0.4]])
+    pieces = [(0.0, 0.26, 0), (0.26, 0.71, 2), (0.71, 1.0, 1)]
+    figure = plots.decision_line(z, pieces, ["I", "so", "You"], ["a", "b"])
+    thick = [line for line in figure.axes[0].lines if line.get_linewidth() == 4]
+    assert [line.get_xdata().tolist() for line in thick] == [[0.0, 0.26], [0.26, 0.71], [0.71, 1.0]]
+    assert "“so” from 0.26 to 0.71" in figure.alt_text
+    half = np.array([[1, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5]])
+    triangle = plots.decision_triangle({"I": half, "You": np.array([[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1], [0.5, 0, 0.5]])}, ["a", "b", "c"])
+    assert len(triangle.axes[0].patches) == 2 and "“You” with 4 corners" in triangle.alt_text
+
+
+def test_directions_within_bounds():
+    assert np.allclose(sorted(reached(np.array([[0, 0, 0], [1, 1, 1.0]])).tolist()), sorted(np.eye(3).tolist()))
+    cube = np.array([[a, b, c] for a in (0.5, 1) for b in (0.5, 1) for c in (0.5, 1)])
+    corners = reached(cube)
+    assert len(corners) == 6 and np.allclose(corners.sum(1), 1) and corners.min() == pytest.approx(0.2)
+    assert len(reached(np.array([[1, 0, 0], [2, 0, 0.0]]))) == 2  # one direction
 
 
 def test_figures_repeat_and_refuse():

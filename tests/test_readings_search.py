@@ -303,8 +303,9 @@ def test_what_a_tree_saves():
 
 
 def test_one_choice_of_a_word():
-    assert map_readings.pieces_reading([(0, 1, "I")], "a", "b") == "One word wins all along the line from a to b: “I”."
-    assert "“I” from 0.000 to 0.250, “You” from 0.250 to 1.000" in map_readings.pieces_reading([(0, 0.25, "I"), (0.25, 1, "You")], "a", "b")
+    assert map_readings.pieces_reading([(0, 1, 7)], ["I"], "a", "b") == "One word wins all along the line from a to b: “I”."
+    text = map_readings.pieces_reading([(0, 0.25, 7), (0.25, 1, 3)], ["I", "You"], "a", "b")
+    assert "“I” from 0.000 to 0.250, “You” from 0.250 to 1.000" in text
     assert "“I” 100 % of the triangle" in map_readings.shares_reading({"I": 1.0})
     assert "2 words can be the next one: “You” 75.00 %, “I” 25.00 %" in map_readings.shares_reading({"I": 0.25, "You": 0.75})
 

@@ -26,18 +26,21 @@ from emorl_lite.plots.style import OBJECTIVE_STYLE, describe, name_axes, need, p
 
 
 @readable
-def decision_line(z: np.ndarray, pieces: Sequence[tuple[float, float, str]], objectives: Sequence[str], others: np.ndarray) -> Figure:
+def decision_line(z: np.ndarray, pieces: Sequence[tuple[float, float, int]], words: Sequence[str], objectives: Sequence[str]) -> Figure:
     """One choice of a word with two adapters: each word's score is a line over the weight of the second, the highest line wins.
 
-    `z` [2, n]: the logits of the words that win somewhere, in the order of `pieces` (start, end, word). `others` [2, m]: some that never
-    do.
+    `z` [2, V]: the logits of all words. `pieces`: (start, end, word by its number) in order; `words`: their texts. The next best words are
+    drawn, too.
     """
     figure, (axes,) = panels(1, width=7.6, height=4.2)
     ends = np.array([0.0, 1.0])
-    for k, (a, b) in enumerate(others.T):
+    winners = [word for _, _, word in pieces]
+    for k, v in enumerate([v for v in z.max(0).argsort()[::-1].tolist() if v not in winners][:OTHERS]):
+        a, b = z[:, v]
         axes.plot(ends, [a, b], color="0.75", linewidth=1, label="never wins" if k == 0 else None, zorder=1)
     looks = list(OBJECTIVE_STYLE.values())
-    for k, ((start, end, word), (a, b)) in enumerate(zip(pieces, z.T, strict=True)):
+    for k, ((start, end, v), word) in enumerate(zip(pieces, words, strict=True)):
+        a, b = z[:, v]
         color = looks[k % len(looks)].color
         axes.plot(ends, [a, b], color=color, linewidth=1.2, linestyle="--", zorder=2)
         at = np.array([start, end])
@@ -47,12 +50,12 @@ def decision_line(z: np.ndarray, pieces: Sequence[tuple[float, float, str]], obj
     name_axes(axes, f"weight of {objectives[1]} (that of {objectives[0]} is the rest)", "score of a word, w · z(v)")
     axes.set_xlim(0, 1)
     figure.legend(loc="outside right upper")
-    return describe(figure, decision_line_alt(pieces, objectives))
+    return describe(figure, decision_line_alt(pieces, words, objectives))
 
 
-def decision_line_alt(pieces: Sequence[tuple[float, float, str]], objectives: Sequence[str]) -> str:
+def decision_line_alt(pieces: Sequence[tuple[float, float, int]], words: Sequence[str], objectives: Sequence[str]) -> str:
     """What `decision_line` draws, with its borders."""
-    parts = ", ".join(f"“{word}” from {number(start)} to {number(end)}" for start, end, word in pieces)
+    parts = ", ".join(f"“{word}” from {number(start)} to {number(end)}" for (start, end, _), word in zip(pieces, words, strict=True))
     return (
         f"Scores of words as straight lines over the weight of {objectives[1]}; the highest line is drawn thick, and dotted borders mark "
         f"where another one takes over: {parts}."
@@ -79,7 +82,7 @@ def decision_triangle_alt(parts: Mapping[str, np.ndarray], objectives: Sequence[
 
 
 @readable
-def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 52) -> Figure:
+def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 6, width: int = 44) -> Figure:
     """The regions of one prompt: polygons coloured by the mean score of their reply; the `replies` largest and the best are numbered and
     spelled out. The colours are those of the map explorer: their scale spans all prompts.
 
@@ -89,7 +92,7 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 5
     regions = scored.map.of(row)
     means = scored.mean[scored.map.indices[row]]
     order = sorted(range(len(regions)), key=lambda i: -regions[i].piece.measure)
-    figure, (axes, text_axes) = panels(2, width=5.6, height=4.8)
+    figure, (axes, text_axes) = panels(2, width=4.6, height=5.0)
     draw_triangle(axes, scored.map.objectives)
     colors = _draw_polygons(axes, [regions[i].piece.outline for i in order], means[order], edge="white")
     colors.set_norm(mean_scale(scored))
@@ -106,7 +109,7 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 8, width: int = 5
         lines.append(text)
     if len(order) > replies:
         lines.append(f"… and {len(order) - replies} other regions")
-    text_axes.text(0, 0.5, "\n".join(lines), transform=text_axes.transAxes, va="center", fontsize=9.5)
+    text_axes.text(0, 0.5, "\n".join(lines), transform=text_axes.transAxes, va="center", fontsize=10)
     text_axes.set_axis_off()
     figure.colorbar(colors, ax=axes, label="mean score of the reply", shrink=0.7, location="left")
     return describe(figure, prompt_map_alt(scored, row))
@@ -142,7 +145,7 @@ def mean_map(cells: Overlay, points: pd.DataFrame | None = None, best: Sequence[
         need(points, [*columns, "mean"], "mean_map")
         w = points[columns].to_numpy(dtype=float)
         w, means = w[w.sum(1) > 0], points.loc[w.sum(1) > 0, "mean"].to_numpy(dtype=float)
-        axes.scatter(*project(w), s=26, color="white", edgecolor="black", linewidth=0.8, label="points of the search")
+        axes.scatter(*project(w), s=16, color="white", edgecolor="black", linewidth=0.7, label="points of the search")
         axes.scatter(*project(w[[means.argmax()]]), marker="X", s=110, color="white", edgecolor="black", label="its best")
     star = cells.weights[cells.best()] if best is None else np.asarray(best)
     axes.scatter(*project(star[None]), **STAR, label="exact optimum")
@@ -245,6 +248,8 @@ def achievable_scores_alt(cells: Overlay) -> str:
     )
 
 
+OTHERS = 8
+"""Words that never win, drawn beside those that do."""
 LABEL: dict[str, Any] = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "black", "alpha": 0.85}
 
 

@@ -63,7 +63,7 @@ def _one_level(axes: Any, points: pd.DataFrame, names: Sequence[str], level: int
         ticks = np.union1d(values, [0.0]) if level == 1 else values
         side = {"x": "right", "y": "left", "z": "left"}[axis]  # the labels of two axes meet at a corner
         getattr(axes, f"set_{axis}ticks")(ticks, [f"{x:.3g}" for x in ticks], ha=side)
-        getattr(axes, f"set_{axis}label")(f"weight of {name}", labelpad=14 if axis == "z" and level > 1 else 8)
+        getattr(axes, f"set_{axis}label")(f"weight of {name}", labelpad={"x": 8, "y": 12, "z": 12}[axis] + 10 * (level > 1 and axis != "x"))
     axes.tick_params(labelsize=9, pad=1)
     axes.tick_params(axis="z", pad=5)
     axes.set_title(f"level {level}", y=0.96)

@@ -21,11 +21,12 @@ SEEN = 0.001
 """A step of the mean that three digits show."""
 
 
-def pieces_reading(pieces: Sequence[tuple[float, float, str]], first: str, second: str) -> str:
-    """The words that win on the line between two adapters. `pieces`: (start, end, word) in order, as weights of the second."""
+def pieces_reading(pieces: Sequence[tuple[float, float, int]], words: Sequence[str], first: str, second: str) -> str:
+    """The words that win on the line between two adapters. `pieces`: (start, end, number of the word), as weights of the second."""
     if len(pieces) == 1:
-        return f"One word wins all along the line from {first} to {second}: “{as_markdown(pieces[0][2])}”."
-    parts = [f"“{as_markdown(word)}” from {number(start, 3)} to {number(end, 3)}" for start, end, word in pieces]
+        return f"One word wins all along the line from {first} to {second}: “{as_markdown(words[0])}”."
+    spans = [f"from {number(start, 3)} to {number(end, 3)}" for start, end, _ in pieces]
+    parts = [f"“{as_markdown(word)}” {where}" for word, where in zip(words, spans, strict=True)]
     return f"Along the weight of {second}: {', '.join(parts)}."
 
 
