@@ -194,7 +194,7 @@ PAGE = """<div class="emorl-map" style="font-family:sans-serif;max-width:660px">
 <style>.emorl-map text { fill: currentColor; } .emorl-map polygon { cursor: pointer; }
 .emorl-map polygon:focus { outline: none; stroke: #d00000; stroke-width: 3; }</style>
 <div class="choice" hidden><label>client <select style="max-width:480px"></select></label></div>
-<div class="answer" aria-live="polite" style="min-height:11em">@CLIENT<br>Each region of the triangle is one reply; point at it to
+<div class="answer" aria-live="polite" style="min-height:9em">@CLIENT<br>Each region of the triangle is one reply; point at it to
 read the reply.</div>
 @FRAME
 <script>(function () {
