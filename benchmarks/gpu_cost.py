@@ -15,17 +15,14 @@ import json
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import cost_model  # beside this file
 import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, benchmarks/ is first on the path and the repository is not
-
-from benchmarks import cost_model
 from emorl_lite.base.presets import ModelConfig, PPOConfig
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.exact_map import exact_map
@@ -71,11 +68,9 @@ def random_model(name: str, device: str, quick: bool) -> LanguageModel:
         head[:4] = 0  # far less likely than the best words
         head[4:] *= 3
     model = asked.preset.model
-    options: dict[str, Any] = {"max_prompt_tokens": 256, "max_new_tokens": 8 if quick else model.max_new_tokens}
-    kind = str(TYPES[name]).removeprefix("torch.")
-    config = ModelConfig(
-        path=name, template="{prompt}", device=device, dtype=kind, lora_r=model.lora_r, lora_alpha=model.lora_alpha, **options
-    )
+    options: dict[str, Any] = {"max_prompt_tokens": 256, "max_new_tokens": 8 if quick else model.max_new_tokens, "device": device}
+    options |= {"dtype": str(TYPES[name]).removeprefix("torch."), "lora_r": model.lora_r, "lora_alpha": model.lora_alpha}
+    config = ModelConfig(path=name, template="{prompt}", **options)
     return LanguageModel(network.eval(), tokenizer_of(words), config)
 
 

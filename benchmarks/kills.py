@@ -196,8 +196,8 @@ class Run:
         """Its lines on standard error."""
         return self.log.read_text().splitlines() if self.log.exists() else []
 
-    def alive(self, seconds: float = 5) -> int:
-        """How many of its own children are still there after a while."""
+    def alive(self, seconds: float = 60) -> int:
+        """How many of its own children are still there after a while: while one imports torch it does not see that its parent is gone."""
         until = time.perf_counter() + seconds
         while (count := sum(1 for _ in self._session())) and time.perf_counter() < until:
             time.sleep(0.1)

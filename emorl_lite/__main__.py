@@ -178,6 +178,10 @@ def parse(argv: list[str]) -> AnyCommand:
     for option in LISTS:
         if option in argv and (argv[argv.index(option) + 1 :] or ["--"])[0].startswith("--"):
             raise UserError(f"{option}: expected at least one value")
+    typed = [word.partition("=")[0].replace("_", "-") for word in argv if re.match("--[a-z]", word)]
+    for option in typed:
+        if typed.count(option) > 1:
+            raise UserError(f"{option}: given twice")
     for option, value in itertools.pairwise(argv):
         if option in PLACES and not value.strip():
             raise UserError(f"{option} is empty: expected a path")

@@ -291,6 +291,18 @@ def test_given_replies_end_with_the_tokenizers_own(kind):
     assert end not in ids
 
 
+def test_a_generation_config_that_is_cut_off_is_told(tmp_path):
+    lm = tiny.language_model()
+    lm.base.save_pretrained(tmp_path)
+    lm.tokenizer.save_pretrained(tmp_path)
+    config = replace(lm.config, path=str(tmp_path), device="cpu")
+    LanguageModel.load(config)
+    file = tmp_path / "generation_config.json"
+    file.write_text(file.read_text()[:20])
+    with pytest.raises(UserError, match=r"generation_config\.json: .*cut off, or no JSON"):
+        LanguageModel.load(config)
+
+
 def test_an_end_that_only_the_generation_config_names_is_enough():
     network, tokenizer = tiny.network("llama"), tiny.tokenizer()
     tokenizer.eos_token = None

@@ -716,6 +716,11 @@ def test_objectives_are_scored_once():
     assert_close(watch["a"](["p"], ["w1 w2"]), torch.ones(1))
     assert_close(watch["b"](["p"], ["w1 w2"]), torch.tensor([0.25]))
     assert calls == [1]
+    objectives.means(["p"], ["w1 w2"])
+    objectives.means(["p", "q"], ["w1 w2", "w1 w2"])
+    assert calls == [1, 1, 1], "a measurement scores each pair once"
+    watch["a"](["p", "q"], ["w1 w2", "w1 w2"])
+    assert calls == [1, 1, 1, 2], "a batch of a training is scored whole, whatever was scored before an interruption"
 
 
 @pytest.mark.parametrize("name", ["emorl", "mod-forward", "rewarded-soups", "clp-full", "clp-logit", "panacea", "prompted"])

@@ -175,6 +175,8 @@ def test_weights_of_adapters_that_were_trained_anew_are_told_and_not_used(copied
         other.search()
     (other.folder / "search.csv").unlink()
     assert other.search().best == other.found_weights() and not list(other.folder.glob("*.replies.csv"))
+    (other.folder / "search.replies.csv").write_text("left by a process that was killed at its last step")
+    assert other.search().best == other.found_weights() and not list(other.folder.glob("*.replies.csv"))
 
 
 def test_a_record_of_a_search_that_was_changed_is_one_line(copied):

@@ -19,6 +19,7 @@ import tiny
 import torch
 from safetensors.torch import save_file
 
+import emorl_lite
 from emorl_lite.base.checked_rows import CheckedRows
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import (
@@ -72,6 +73,13 @@ def test_files_have_the_permissions_of_the_umask_and_leave_nothing_beside(tmp_pa
         os.umask(before)
     assert (tmp_path / "new" / "file").stat().st_mode & 0o777 == 0o666 & ~umask
     assert os.listdir(tmp_path / "new") == ["file"]
+
+
+@pytest.mark.plain
+def test_tensors_are_written_by_this_packages_own_writer_alone():
+    """safetensors' own makes a file of another name first, which stays where a process is killed and which nothing sweeps up."""
+    package = Path(emorl_lite.__file__).resolve().parent
+    assert not [path for path in package.rglob("*.py") if "save_file(" in path.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])

@@ -170,6 +170,20 @@ def test_a_table_that_is_not_as_its_job_left_it_is_told(small, tmp_path):
 
 
 @pytest.mark.slow
+def test_results_of_other_adapters_or_classifiers_are_told(small):
+    made_of = json.loads((small.folder / "seed1" / "results" / "emorl" / "result.json").read_text())["made_of"]
+    home = small.folder.parent
+    assert {f"study/seed1/{name}/adapter_model.safetensors" for name in NAMES} <= set(made_of)
+    for name in made_of:
+        kept = (home / name).read_bytes()
+        (home / name).write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+        with pytest.raises(UserError, match=r"result\.json: made with .*safetensors = .*; delete it and the job is done again"):
+            small.tables()
+        (home / name).write_bytes(kept)
+    assert len(small.tables()["rows"])
+
+
+@pytest.mark.slow
 def test_a_new_method_needs_its_file_and_its_name(small, monkeypatch):
     monkeypatch.setitem(sys.modules, "emorl_lite.methods.newcomer", sys.modules[__name__])
     monkeypatch.setitem(methods.METHODS, "newcomer", ("newcomer:Newcomer", {}))

@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
@@ -50,9 +50,8 @@ def told(path: Path, what: str = "cannot write there; what was there is as it wa
 def write_via(path: Path | str, write: Callable[[Path], object]) -> None:
     """Let `write` make a file, and put it in the place of `path` in one step. Folders are made as needed.
 
-    The file has the permissions that this process gives new files (umask), so that a group can share runs: safetensors alone would make it
-    private. Raises UserError, and leaves everything as it was, if it cannot be written (disk full, read-only, quota, name too long), or if
-    the path is a folder or a device.
+    The file has the permissions that this process gives new files (umask), so that a group can share runs. Raises UserError, and leaves
+    everything as it was, if it cannot be written (disk full, read-only, quota, name too long), or if the path is a folder or a device.
     """
     path = Path(path)
     with told(path):
@@ -114,8 +113,13 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
 
 def write_whole(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors as a safetensors file."""
-    plain = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
-    write_via(path, lambda file: save_file(plain, file, dict(metadata or {}) or None))
+    write_via(path, lambda file: file.write_bytes(safetensors_bytes(tensors, metadata)))
+
+
+def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
+    """What a safetensors file of these holds. safetensors' own writer makes a file of another name beside it first, which would stay
+    for good where a process is killed."""
+    return save({name: x.detach().cpu().contiguous() for name, x in tensors.items()}, dict(metadata or {}) or None)
 
 
 def move_whole(source: Path, path: Path) -> None:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from typing import Any
 
+from tqdm import tqdm
+
 NO_MAIN_GUARD = "its process ended before it began; a script must start processes under `if __name__ == '__main__':`"
 
 
@@ -27,6 +29,12 @@ def fresh_processes(preload: str = "") -> Any:
     if preload and preload != "__main__":
         context.set_forkserver_preload([preload])  # the server's first start counts
     return context
+
+
+def keep_locks_here() -> None:
+    """A progress bar's lock is this process's alone. As it comes it is one of the system's, which outlives a process that is killed, and
+    Python warns of it when the parent ends."""
+    tqdm.set_lock(threading.RLock())
 
 
 def end_with_parent() -> None:

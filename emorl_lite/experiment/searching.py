@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,7 @@ def _sampled(
         result = find_weights(config.method, evaluate, objectives, config.evaluations, seed, **options)
     if not finished or _record(preset, path).get("table", file_digest(path)) != file_digest(path):
         _keep(preset, path, result, made_of)
+    with suppress(OSError):  # a run that comes read-only is read
         kept_path.unlink(missing_ok=True)
     return result
 

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.workers import NO_MAIN_GUARD, end_with_parent, fresh_processes, interrupts_ignored
+from emorl_lite.base.workers import NO_MAIN_GUARD, end_with_parent, fresh_processes, interrupts_ignored, keep_locks_here
 from emorl_lite.jobs.job import Job, Outcome, Work, perform
 
 BEGUN = "begun"
@@ -73,6 +73,7 @@ class LocalEngine:
 def _do(work: Work, answer: Connection) -> None:
     """What the process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: the parent ends its children
+    keep_locks_here()
     end_with_parent()
     answer.send(BEGUN)
     answer.send(perform(work))

@@ -13,6 +13,7 @@ from transformers.utils import logging
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import is_of_memory, one_line
+from emorl_lite.base.files import read_json
 from emorl_lite.base.paths import how_to_get, resolve
 from emorl_lite.base.presets import ModelConfig
 from emorl_lite.lm.devices import choose_device
@@ -29,6 +30,8 @@ def load_base(config: ModelConfig) -> tuple[PreTrainedModel, Any]:
         logging.disable_progress_bar()  # reading a local file needs none
         if not (Path(path) / "config.json").is_file():
             raise UserError(f"{name}: {how_to_get(config.path)} (the folder {path} has no config.json)")
+        if (Path(path) / "generation_config.json").exists():  # transformers goes on without one that is cut off
+            read_json(Path(path) / "generation_config.json", "how a model generates")
     with _told(name, config.path), _silent():
         hf = AutoConfig.from_pretrained(path, trust_remote_code=False)
         device, dtype = choose_device(config.device, config.dtype, hf.is_encoder_decoder)

@@ -15,15 +15,25 @@ from emorl_lite.search.evaluation import ReplyScores
 
 
 class Objectives:
-    """All objectives of replies at once, each distinct reply to a prompt scored once."""
+    """All objectives of replies at once, each distinct reply to a prompt scored once: of a measurement, or of one batch of a training.
+
+    A trainer asks for the same batch several times, and nothing of earlier batches is kept for it: scores depend a little on what else is
+    scored at the same time (padding changes the order of sums), and a run that goes on after an interruption knows no earlier batches.
+    """
 
     def __init__(self, rewards: RewardSet):
         self.rewards, self.names = rewards, list(rewards)
         self.scores = ReplyScores(rewards.scores)
+        """Of what is measured, all of it kept."""
+        self._batch: tuple[list[str], list[str]] = ([], [])
+        self._of_batch = torch.empty(0, len(self.names))
 
     def __call__(self, prompts: Sequence[str], replies: Sequence[str]) -> Tensor:
-        """Scores [N, d] as float32."""
-        return torch.from_numpy(self.scores(prompts, replies)).float()
+        """Scores [N, d] of a trainer's batch, as float32."""
+        batch = (list(prompts), list(replies))
+        if batch != self._batch:
+            self._batch, self._of_batch = batch, torch.from_numpy(ReplyScores(self.rewards.scores)(*batch)).float()
+        return self._of_batch.clone()
 
     def watch(self) -> dict[str, Reward]:
         """Each objective as a reward of its own, for a trainer's log."""
@@ -31,8 +41,8 @@ class Objectives:
         return {name: Column(self, name) for name in self.names}
 
     def means(self, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, float]:
-        """Mean score of every objective, and their mean as "mean"."""
-        scores = self(prompts, replies).double().mean(0)
+        """Mean score of every objective, and their mean as "mean": a measurement."""
+        scores = torch.from_numpy(self.scores(prompts, replies)).float().double().mean(0)
         return {**dict(zip(self.names, scores.tolist(), strict=True)), "mean": float(scores.mean())}
 
 

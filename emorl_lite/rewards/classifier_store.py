@@ -7,11 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors.torch import save_file
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import check_made_of, file_digest, read_json, read_tensors, write_json, write_table, write_via
+from emorl_lite.base.files import (
+    check_made_of,
+    file_digest,
+    read_json,
+    read_tensors,
+    safetensors_bytes,
+    write_json,
+    write_table,
+    write_via,
+)
 
 FACTS = "classifier.json"
 WEIGHTS = "classifier.safetensors"
@@ -26,14 +34,14 @@ def is_trained(folder: Path) -> bool:
 
 def save_classifier(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], losses: pd.DataFrame | None = None) -> None:
     """Write a classifier, its weights in float16, and what it is. Who is stopped meanwhile leaves a folder without weights."""
-    half = {name: x.detach().cpu().half().contiguous() for name, x in tensors.items()}
+    half = {name: x.detach().cpu().half() for name, x in tensors.items()}
     if losses is not None:
         write_table(folder / LOSSES, losses)
     if is_trained(folder):  # trained again by whoever asks for it: never these weights beside those facts
         (folder / WEIGHTS).unlink()
 
     def write(file: Path) -> None:
-        save_file(half, file)
+        file.write_bytes(safetensors_bytes(half))
         write_json(folder / FACTS, {**facts, "weights": file_digest(file)})  # there before the weights are in their place
 
     write_via(folder / WEIGHTS, write)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,7 +25,16 @@ import pandas as pd
 import torch
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import check_identity, file_digest, read_json, read_table, write_atomically, write_json, write_table
+from emorl_lite.base.files import (
+    check_identity,
+    check_made_of,
+    file_digest,
+    read_json,
+    read_table,
+    write_atomically,
+    write_json,
+    write_table,
+)
 from emorl_lite.base.locks import alone
 from emorl_lite.base.logs import ADVICE
 from emorl_lite.base.paths import runs_root
@@ -201,13 +210,30 @@ def results_folder(lab: Experiment, name: str) -> Path:
 
 
 def finished(experiment: Experiment, name: str) -> bool:
-    """Whether a job's result is there. Raises UserError if it was made with other options."""
+    """Whether a job's result is there. Raises UserError if it was made with other options, or of other adapters or classifiers than lie
+    here now."""
     file = results_folder(experiment, name) / "result.json"
     if not file.is_file():
         return False
-    made_with = read_json(file, "a job's record", ANEW, keys=("identity",))["identity"]
-    check_identity(file, *comparable(made_with, identity(experiment.preset)), advice="choose another --runs, or delete it")
+    record = read_json(file, "a job's record", ANEW, keys=("identity",))
+    check_identity(file, *comparable(record["identity"], identity(experiment.preset)), advice="choose another --runs, or delete it")
+    files = record.get("made_of")  # records made before have none
+    if isinstance(files, Mapping):
+        check_made_of(file, files, made_of(experiment, files), ANEW)
     return True
+
+
+def made_of(experiment: Experiment, of: Iterable[str]) -> dict[str, str]:
+    """What a result is made of: the checksum of each of these files that is there, named as from the folder of the preset's runs."""
+    return {name: file_digest(experiment.home / name) for name in of if (experiment.home / name).is_file()}
+
+
+def _files(experiment: Experiment) -> list[str]:
+    """The weights of the classifiers, and of every adapter that this process has trained or read, as far as they lie among these runs."""
+    places = [experiment.workspace.place("classifiers", objective) / "classifier.safetensors" for objective in experiment.preset.objectives]
+    places += [Path(folder) / "adapter_model.safetensors" for folder in experiment.lm.origin.values() if folder]
+    home = experiment.home.resolve()
+    return sorted({place.resolve().relative_to(home).as_posix() for place in places if place.resolve().is_relative_to(home)})
 
 
 def result_tables(folder: Path) -> dict[str, pd.DataFrame]:
@@ -309,6 +335,7 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
         "seconds": round(time.perf_counter() - started, 1),
         "attempts": attempt,
         "identity": identity(preset),
+        "made_of": made_of(experiment, _files(experiment)),
         "tables": {table: file_digest(folder / f"{table}.csv") for table in tables},
     }
     write_json(folder / "result.json", result)
