@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +11,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.wording import counted, listing, number
-from emorl_lite.plots.style import name_axes, need, panels, readable, styles
+from emorl_lite.base.wording import counted, listing, number, signed
+from emorl_lite.plots.style import describe, name_axes, need, panels, readable, styles
 from emorl_lite.search.pareto import non_dominated
 from emorl_lite.study.comparison import best_by_level, objectives_of, with_intervals
 
@@ -26,100 +29,129 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 def forest(table: pd.DataFrame, column: str, label: str, by: str = "method") -> Figure:
     """Mean and interval of a column for every method, the highest on top; small marks are the seeds.
 
-    Columns: `by`, seed, and the column drawn.
+    Columns: `by`, seed, and the column drawn. `label`: the column in words.
     """
     need(table, [by, "seed", column], "forest")
     measured = table.dropna(subset=[column])
     intervals = with_intervals(measured, column, [by]).sort_values("mean")
     names = intervals[by].tolist()
     styles_by_name = styles(table[by])
-    figure, (axes,) = panels(1, width=7.0, height=0.32 * len(names) + 1.0)
+    figure, (axes,) = panels(1, width=7.0, height=0.28 * len(names) + 1.3)
     for position, row in enumerate(_records(intervals)):
         style = styles_by_name[names[position]]
         seeds = measured.loc[measured[by] == names[position], column]
-        axes.scatter(seeds, [position] * len(seeds), marker="|", s=60, color=style.color, alpha=0.7)
-        axes.plot([row["low"], row["high"]], [position, position], color=style.color, linewidth=2.5, alpha=0.6)
-        axes.scatter(row["mean"], position, marker=style.marker, s=75, color=style.color, edgecolor="black", zorder=5)
+        axes.scatter(seeds, [position] * len(seeds), marker="|", s=60, color=style.color, alpha=0.8)
+        axes.plot([row["low"], row["high"]], [position, position], color=style.color, linewidth=3, alpha=0.5)
+        axes.scatter(row["mean"], position, marker=style.marker, s=70, color=style.color, edgecolor="black", zorder=5)
     axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(-0.7, len(names) - 0.3)
     name_axes(axes, label, "")
     axes.grid(axis="y", alpha=0.15)
-    return figure
+    _legend_of_marks(figure)
+    return describe(figure, forest_alt(table, column, label, by))
+
+
+def _legend_of_marks(figure: Figure) -> None:
+    """What the marks of a forest mean, above it; and room beside the names."""
+    figure.set_layout_engine("constrained", w_pad=0.1)
+    grey: Any = {"color": "0.4", "linestyle": "none"}
+    marks = [
+        Line2D([], [], marker="o", markeredgecolor="black", label="mean", **grey),
+        Line2D([], [], color="0.4", linewidth=3, alpha=0.5, label="95 % interval over seeds"),
+        Line2D([], [], marker="|", markersize=9, label="one seed", **grey),
+    ]
+    figure.legend(handles=marks, loc="outside upper center", ncols=3)
 
 
 def forest_alt(table: pd.DataFrame, column: str, what: str, by: str = "method") -> str:
     """What `forest` shows: every mean, from the top down. `what` names the column in words."""
     means = table.dropna(subset=[column]).groupby(by)[column].mean().sort_values(ascending=False, kind="stable")
-    return f"Dot plot of the {what}, means over seeds with intervals, from the highest down: {_listed(means)}."
+    return f"Dot plot, {what}: means over seeds with intervals, from the highest down: {_listed(means)}."
 
 
 @readable
 def fronts(
     sweep: pd.DataFrame, methods: Sequence[str], exact: pd.DataFrame | None = None, exact_of: str = "emorl", seed: int = 0
 ) -> Figure:
-    """What each method can reach, two objectives at a time, for one seed: all settings of the sweep, and their Pareto front as a line.
+    """What each method can reach, two objectives at a time, for one seed: all settings of the sweep, and their Pareto front as steps.
 
-    Columns: method, seed, w_<objective>, <objective>. `exact`: fronts of exact maps; that of `exact_of` is drawn as small stars.
+    A method reaches what lies below and left of its steps. Columns: method, seed, w_<objective>, <objective>. `exact`: fronts of exact
+    maps; that of `exact_of` is drawn as small dots.
     """
     names = objectives_of(sweep)
     need(sweep, ["method", "seed", *names], "fronts")
     sweep = sweep[(sweep["seed"] == seed) & sweep["method"].isin(methods)]
     need(sweep, [], "fronts")
-    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     styles_by_name = styles(methods)
-    figure, grid = panels(len(pairs), width=4.3, height=4.0)
-    for axes, (a, b) in zip(grid, pairs, strict=True):
+    figure, grid, corner = _pairs(names)
+    for axes, (a, b) in grid.items():
         if exact is not None and len(exact):
             rows = exact[(exact["method"] == exact_of) & (exact["seed"] == seed)]
-            axes.scatter(rows[a], rows[b], marker="*", s=14, color="0.55", label=f"{exact_of}, exact map" if axes is grid[0] else None)
+            axes.scatter(rows[a], rows[b], marker=".", s=16, color="0.6", label=f"{exact_of}, exact map")
         for method in methods:
             points = sweep.loc[sweep["method"] == method, [a, b]].to_numpy()
             if not len(points):
                 continue
             style = styles_by_name[method]
             front = np.unique(points[non_dominated(points)], axis=0)
-            label = method if axes is grid[0] else None
-            axes.plot(front[:, 0], front[:, 1], color=style.color, linestyle=style.linestyle, linewidth=1.5, alpha=0.8)
-            axes.scatter(points[:, 0], points[:, 1], color=style.color, marker=style.marker, s=28, alpha=0.75, label=label)
+            if len(front) > 1:
+                axes.step(front[:, 0], front[:, 1], where="pre", color=style.color, linestyle=style.linestyle, linewidth=1.5)
+            axes.scatter(points[:, 0], points[:, 1], color=style.color, marker=style.marker, s=30, alpha=0.8, label=method)
         name_axes(axes, f"{a} score", f"{b} score")
-    figure.legend(loc="outside upper center", ncols=min(5, len(methods) + 1))
-    return figure
+    handles, labels = next(iter(grid)).get_legend_handles_labels()
+    steps = Line2D([], [], color="0.4", linewidth=1.5)
+    corner.legend([*handles, steps], [*labels, "front of the two objectives"], loc="center", fontsize=11)
+    return describe(figure, fronts_alt(sweep, methods, exact_of if exact is not None and len(exact) else "", seed))
+
+
+def _pairs(names: Sequence[str]) -> tuple[Figure, dict[Axes, tuple[str, str]], Axes]:
+    """A figure with a panel for each pair of objectives, two a row, and an empty one for the legend."""
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    rows = len(pairs) // 2 + 1
+    figure = Figure(figsize=(7.2, 3.1 * rows), layout="constrained")
+    grid = list(np.ravel(figure.subplots(rows, 2, squeeze=False)))
+    for axes in grid[len(pairs) :]:
+        axes.set_axis_off()
+    return figure, dict(zip(grid, pairs, strict=False)), grid[-1]
 
 
 def fronts_alt(sweep: pd.DataFrame, methods: Sequence[str], exact_of: str = "", seed: int = 0) -> str:
-    """What `fronts` shows: the methods, and how high each gets in every objective. `exact_of`: whose exact front is drawn as stars."""
+    """What `fronts` shows: the methods, and how high each gets in every objective. `exact_of`: whose exact front is drawn as dots."""
     names = objectives_of(sweep)
     rows = sweep[(sweep["seed"] == seed) & sweep["method"].isin(methods)]
     best = {str(method): group[names].max() for method, group in rows.groupby("method")}
     heights = "; ".join(f"{m} " + ", ".join(f"{n} {number(best[m][n])}" for n in names) for m in methods if m in best)
-    stars = f" Small stars: the front of {exact_of}'s exact map." if exact_of else ""
+    stars = f" Small dots: the front of {exact_of}'s exact map." if exact_of else ""
     return (
-        f"Scatter plots of each pair of objectives for seed {seed}: every setting of a method as a marker, its Pareto front as a line."
+        f"Scatter plots of each pair of objectives for seed {seed}: every setting of a method as a marker, its Pareto front as steps."
         f"{stars} The highest score of each method's settings: {heights}."
     )
 
 
 @readable
 def decoding_cost(rows: pd.DataFrame) -> Figure:
-    """Model calls a generated token against the mean score: one marker a method, with its interval over seeds.
+    """The mean score of methods by the model calls that a generated token takes: a panel for each number of calls, a row a method.
 
-    Columns: method, seed, calls_per_token, mean. Methods with equal calls are spread a little sideways.
+    Columns: method, seed, calls_per_token, mean. Bars are intervals over seeds.
     """
     need(rows, ["method", "seed", "calls_per_token", "mean"], "decoding_cost")
     intervals = with_intervals(rows, "mean", ["method", "calls_per_token"])
+    groups = [(int(str(calls)), group.sort_values("mean")) for calls, group in intervals.groupby("calls_per_token")]
     styles_by_name = styles(rows["method"])
-    figure, (axes,) = panels(1, width=8.2, height=max(4.6, 0.26 * rows["method"].nunique()))
-    for calls, group in intervals.groupby("calls_per_token"):
-        ordered = group.sort_values("mean")
-        spread = np.linspace(-0.3, 0.3, len(ordered)) if len(ordered) > 1 else np.zeros(1)
-        for shift, row in zip(spread, _records(ordered), strict=True):
+    sizes = [len(group) for _, group in groups]
+    figure = Figure(figsize=(7.0, 0.3 * sum(sizes) + 0.4 * len(groups) + 1.0), layout="constrained")
+    grid = np.ravel(figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=[n + 0.6 for n in sizes]))
+    for axes, (calls, group) in zip(grid, groups, strict=True):
+        for position, row in enumerate(_records(group)):
             style = styles_by_name[row["method"]]
-            x = float(np.asarray(calls)) + shift
-            axes.plot([x, x], [row["low"], row["high"]], color=style.color, linewidth=2)
-            axes.scatter(x, row["mean"], color=style.color, marker=style.marker, s=90, edgecolor="black", label=row["method"], zorder=5)
-    axes.set_xticks(sorted({int(c) for c in intervals["calls_per_token"]}))
-    name_axes(axes, "model calls for each generated token", "mean score over objectives")
-    figure.legend(loc="outside right upper", fontsize=9)
-    return figure
+            axes.plot([row["low"], row["high"]], [position, position], color=style.color, linewidth=3, alpha=0.5)
+            axes.scatter(row["mean"], position, color=style.color, marker=style.marker, s=80, edgecolor="black", zorder=5)
+        axes.set_yticks(range(len(group)), group["method"])
+        axes.set_ylim(-0.7, len(group) - 0.3)
+        axes.set_title(f"{counted(calls, 'model call')} for each token", loc="left")
+        name_axes(axes, "mean score (bar: 95 % interval over seeds)" if axes is grid[-1] else "", "")
+    figure.set_layout_engine("constrained", w_pad=0.1)
+    return describe(figure, decoding_cost_alt(rows))
 
 
 def decoding_cost_alt(rows: pd.DataFrame) -> str:
@@ -137,24 +169,27 @@ def aggregation_levels(levels: pd.DataFrame) -> Figure:
     """Where adapters are mixed, from the parameters to the probabilities: the mean score of weights chosen on validation prompts, and the
     mean over all weights.
 
-    Columns: level, seed, w_<objective>, validation_mean, mean. Thin lines are the seeds, bars the intervals.
+    Columns: level, seed, w_<objective>, validation_mean, mean. Small marks are the seeds, bars the intervals; each panel has its own scale.
     """
     need(levels, ["level", "seed", "mean"], "aggregation_levels")
     table = best_by_level(levels)
-    order = list(dict.fromkeys(table["level"]))
-    figure, grid = panels(2, width=5.2, height=4.4, sharey=True)
+    order = list(dict.fromkeys(table["level"]))[::-1]  # the earliest on top
+    figure, grid = panels(2, width=3.6, height=0.36 * len(order) + 1.7, sharey=True)
+    color = styles(["ensemble"])["ensemble"].color
     for axes, column, title in zip(grid, ("best", "average"), ("weights chosen on validation", "mean over all weights"), strict=True):
-        for _, group in table.groupby("seed"):
-            values = group.set_index("level")[column].reindex(order)
-            axes.plot(range(len(order)), values, color="0.7", linewidth=1, marker=".", markersize=4)
-        intervals = with_intervals(table, column, ["level"])
-        error: Any = [intervals["mean"] - intervals["low"], intervals["high"] - intervals["mean"]]
-        options: Any = {"fmt": "o", "color": styles(["ensemble"])["ensemble"].color, "capsize": 3, "zorder": 5}
-        axes.errorbar(range(len(order)), intervals["mean"], yerr=error, **options)
-        axes.set_xticks(range(len(order)), order, rotation=40, ha="right")
+        intervals = with_intervals(table, column, ["level"]).set_index("level")
+        for position, level in enumerate(order):
+            row = intervals.loc[level]
+            seeds = table.loc[table["level"] == level, column]
+            axes.scatter(seeds, [position] * len(seeds), marker="|", s=70, color="0.35")
+            axes.plot([row["low"], row["high"]], [position, position], color=color, linewidth=3, alpha=0.5)
+            axes.scatter(row["mean"], position, color=color, edgecolor="black", s=60, zorder=5)
+        axes.set_yticks(range(len(order)), order)
+        axes.set_ylim(-0.7, len(order) - 0.3)
         axes.set_title(title)
-        name_axes(axes, "", "mean score over objectives" if axes is grid[0] else "")
-    return figure
+        name_axes(axes, "mean score", "")
+    _legend_of_marks(figure)
+    return describe(figure, aggregation_levels_alt(levels))
 
 
 def aggregation_levels_alt(levels: pd.DataFrame) -> str:
@@ -164,7 +199,7 @@ def aggregation_levels_alt(levels: pd.DataFrame) -> str:
     parts = [f"{level} {number(row['best'])} and {number(row['average'])}" for level, row in means.iterrows()]
     return (
         "Mean score by place of aggregation, on the left with the weights chosen on validation, on the right averaged over all weights; "
-        f"thin lines are seeds, bars intervals over them. From left to right: {'; '.join(parts)}."
+        f"small marks are seeds, bars intervals over them. From top to bottom: {'; '.join(parts)}."
     )
 
 
@@ -172,14 +207,18 @@ def aggregation_levels_alt(levels: pd.DataFrame) -> str:
 def weight_sweep(sweep: pd.DataFrame, methods: Sequence[str]) -> Figure:
     """Does more weight give more? Each objective's score against its own weight, averaged over the other weights and the seeds.
 
-    Columns: method, seed, w_<objective>, <objective>. Bands are the intervals over seeds.
+    Columns: method, seed, w_<objective>, <objective>. Thin bars are the intervals over seeds, moved a little apart.
     """
     names = objectives_of(sweep)
     need(sweep, ["method", "seed", *names], "weight_sweep")
     styles_by_name = styles(methods)
-    figure, grid = panels(len(names), width=4.2, height=3.8)
-    for axes, name in zip(grid, names, strict=True):
-        for method in methods:
+    rows_of_panels = len(names) // 2 + 1
+    figure = Figure(figsize=(7.2, 2.9 * rows_of_panels), layout="constrained")
+    grid = list(np.ravel(figure.subplots(rows_of_panels, 2, squeeze=False)))
+    for axes in grid[len(names) :]:
+        axes.set_axis_off()
+    for axes, name in zip(grid, names, strict=False):
+        for position, method in enumerate(methods):
             rows = sweep[sweep["method"] == method]
             if rows.empty:
                 continue
@@ -187,15 +226,16 @@ def weight_sweep(sweep: pd.DataFrame, methods: Sequence[str]) -> Figure:
             means = rows.groupby(["seed", "weight"])[name].mean().reset_index()
             intervals = with_intervals(means, name, ["weight"]).sort_values("weight")
             style = styles_by_name[method]
-            axes.fill_between(intervals["weight"], intervals["low"], intervals["high"], color=style.color, alpha=0.12, linewidth=0)
-            label = method if axes is grid[0] else None
-            axes.plot(
-                intervals["weight"], intervals["mean"], color=style.color, marker=style.marker, linestyle=style.linestyle, label=label
-            )
+            shifted = intervals["weight"] + 0.012 * (position - (len(methods) - 1) / 2)
+            axes.vlines(shifted, intervals["low"], intervals["high"], color=style.color, alpha=0.5, linewidth=1.5)
+            options: Any = {"color": style.color, "marker": style.marker, "linestyle": style.linestyle}
+            axes.plot(shifted, intervals["mean"], label=method, **options)
         axes.set_ylim(-0.03, 1.03)  # an interval may reach further, a score cannot
         name_axes(axes, f"weight of {name}", f"{name} score")
-    figure.legend(loc="outside upper center", ncols=min(5, len(methods)))
-    return figure
+    handles, labels = grid[0].get_legend_handles_labels()
+    bar = Line2D([], [], color="0.4", linewidth=1.5, alpha=0.5)
+    grid[-1].legend([*handles, bar], [*labels, "95 % interval over seeds"], loc="center", fontsize=11)
+    return describe(figure, weight_sweep_alt(sweep, methods))
 
 
 def weight_sweep_alt(sweep: pd.DataFrame, methods: Sequence[str]) -> str:
@@ -210,7 +250,7 @@ def weight_sweep_alt(sweep: pd.DataFrame, methods: Sequence[str]) -> str:
                 ends.append(f"{method} {number(means.iloc[0])} to {number(means.iloc[-1])}")
         parts.append(f"{name}: {', '.join(ends)}")
     return (
-        "Each objective's score against its own weight, averaged over the other weights and the seeds, with bands over seeds; "
+        "Each objective's score against its own weight, averaged over the other weights and the seeds, with bars over seeds; "
         f"from the smallest to the largest weight, {'; '.join(parts)}."
     )
 
@@ -227,7 +267,7 @@ def kl_trade_off(sweep: pd.DataFrame, rows: pd.DataFrame | None = None, points: 
         raise UserError("figure kl_trade_off: no method with a strength in the table")
     methods = list(dict.fromkeys(measured["method"]))
     styles_by_name = styles([*methods, *points])
-    figure, (axes,) = panels(1, width=6.6, height=4.4)
+    figure, (axes,) = panels(1, width=6.4, height=5.0)
     for method in methods:
         by_strength = measured[measured["method"] == method].groupby("strength")[["kl", "sampled_mean"]]
         style, mean = styles_by_name[method], by_strength.mean()
@@ -248,9 +288,11 @@ def kl_trade_off(sweep: pd.DataFrame, rows: pd.DataFrame | None = None, points: 
                 label=name,
                 zorder=5,
             )
+    if measured["seed"].nunique() > 1:
+        axes.plot([], [], color="0.4", alpha=0.4, label="± one standard error")
     name_axes(axes, "KL(policy || base), nats a reply", "mean score of sampled replies")
-    figure.legend(loc="outside right upper")
-    return figure
+    figure.legend(loc="outside upper center", ncols=3)
+    return describe(figure, kl_trade_off_alt(sweep, rows if rows is not None else sweep.iloc[:0], points))
 
 
 def kl_trade_off_alt(sweep: pd.DataFrame, rows: pd.DataFrame, points: Sequence[str]) -> str:
@@ -275,32 +317,54 @@ def _crosses(axes: Axes, mean: pd.DataFrame, error: pd.DataFrame | None, color: 
         axes.errorbar(mean["kl"], mean["sampled_mean"], xerr=error["kl"], yerr=error["sampled_mean"], **options)
 
 
+REACH = 4.0
+"""Half-widths of an interval that the figure of claims shows to either side; what lies further is an arrow at the edge."""
+
+
 @readable
 def claims_figure(table: pd.DataFrame) -> Figure:
-    """Each claim's number and 95 % interval, in units of the interval's half-width (cut at 7), against its threshold.
+    """Each claim's number and 95 % interval against its threshold, in units of the interval's half-width; the number is written beside.
 
-    Columns: claim, measure, nothing, mean, low, high, verdict.
+    Columns: claim, measure, nothing, mean, low, high, verdict. What lies beyond `REACH` half-widths is an arrow; an exact number has no
+    half-width, and is an arrow too.
     """
     need(table, ["claim", "measure", "nothing", "mean", "low", "high", "verdict"], "claims")
     table = table[table["verdict"] != "not measured"]
     need(table, [], "claims")
     colors = {"holds": styles(["fluency"])["fluency"], "open": styles(["base"])["base"], "refuted": styles(["empathy"])["empathy"]}
-    figure, (axes,) = panels(1, width=9.5, height=0.3 * len(table) + 1.0)
+    figure, (axes,) = panels(1, width=7.2, height=0.48 * len(table) + 1.4)
     for position, row in enumerate(_records(table[::-1])):
         reach = max(row["high"] - row["low"], 1e-9) / 2
         style = colors[row["verdict"]]
-        low, mean, high = np.clip([(row[key] - row["nothing"]) / reach for key in ("low", "mean", "high")], -7, 7)
-        axes.plot([low, high], [position, position], color=style.color, linewidth=2.5, alpha=0.6)
-        axes.scatter(mean, position, marker=style.marker, color=style.color, edgecolor="black", s=60, zorder=5)
+        low, mean, high = ((row[key] - row["nothing"]) / reach for key in ("low", "mean", "high"))
+        if abs(mean) > REACH:
+            axes.scatter(math.copysign(REACH, mean), position, marker=">" if mean > 0 else "<", color=style.color, edgecolor="black", s=60)
+        else:
+            axes.plot([max(low, -REACH), min(high, REACH)], [position, position], color=style.color, linewidth=3, alpha=0.5)
+            axes.scatter(mean, position, marker=style.marker, color=style.color, edgecolor="black", s=60, zorder=5)
+        axes.text(REACH + 0.7, position, _found(row), va="center", fontsize=8.5)
     axes.axvline(0, color="black", linewidth=1)
-    labels = [f"{row['claim']}  [{row['measure']}]" for row in _records(table[::-1])]
-    axes.set_yticks(range(len(table)), labels, fontsize=9)
-    axes.set_xlim(-7.2, 7.2)
+    labels = [f"{row['claim']}\n{textwrap.fill(row['measure'], 50)}" for row in _records(table[::-1])]
+    axes.set_yticks(range(len(table)), labels, fontsize=8.5)
+    axes.set_xlim(-REACH - 0.4, REACH + 0.4)
+    axes.set_xticks([-REACH, 0, REACH])
+    axes.set_ylim(-0.7, len(table) - 0.3)
     for name, style in colors.items():
         axes.scatter([], [], marker=style.marker, color=style.color, edgecolor="black", s=60, label=name)
-    name_axes(axes, "distance from the threshold, in half-widths of the interval", "")
-    figure.legend(loc="outside upper center", ncols=3)
-    return figure
+    axes.scatter([], [], marker=">", color="white", edgecolor="black", s=60, label="further out")
+    name_axes(axes, "half-widths from the threshold", "")
+    figure.legend(loc="outside upper center", ncols=4)
+    return describe(figure, claims_figure_alt(table))
+
+
+def _found(row: dict[str, Any]) -> str:
+    """A claim's number with its interval, in as many digits as its size asks for, and what it should exceed where that is not 0."""
+    digits = 0 if abs(row["high"] - row["low"]) > 20 else 2 if row["nothing"] == 1 else 3
+    sign = number if row["nothing"] else signed
+    text = sign(row["mean"], digits)
+    if row["high"] > row["low"]:
+        text += f" [{sign(row['low'], digits)}, {sign(row['high'], digits)}]"
+    return f"{text}\nagainst {number(row['nothing'], digits).rstrip('0').rstrip('.')}" if row["nothing"] else text
 
 
 def claims_figure_alt(table: pd.DataFrame) -> str:
@@ -308,18 +372,18 @@ def claims_figure_alt(table: pd.DataFrame) -> str:
     sides = {"holds": "wholly to the right (holds)", "refuted": "wholly to the left (refuted)", "open": "across it (open)"}
     parts = [f"{int((table['verdict'] == verdict).sum())} {where}" for verdict, where in sides.items()]
     return (
-        "Every claim's estimate and interval against its threshold, a vertical line, in half-widths of the interval, cut at seven: "
-        f"{listing(parts)}. The list below names them."
+        "Every claim's estimate and interval against its threshold, a vertical line, in half-widths of the interval, what is further out "
+        f"as an arrow at the edge: {listing(parts)}. The list below names them."
     )
 
 
 def consumption_alt(table: pd.DataFrame) -> str:
-    """What `plots.consumption_scatter` shows: where each method's mean lies. Columns: method, seed, data_points, mean."""
+    """What `consumption_scatter` shows: where each method's mean lies. Columns: method, seed, data_points, mean."""
     means = table.groupby("method", sort=False)[["data_points", "mean"]].mean()
     parts = [f"{m} at {number(row['data_points'], 0)} data points and {number(row['mean'])}" for m, row in means.iterrows()]
     return (
-        "Scatter of data points until the stopping rule holds against mean score: small markers are seeds, large ones means with an "
-        f"ellipse of one standard deviation. {listing(parts)}."
+        "Scatter of data points against mean score: a small marker a seed, a large one for the mean, with an ellipse of one standard "
+        f"deviation each way. {listing(parts)}."
     )
 
 

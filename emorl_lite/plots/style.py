@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from io import BytesIO
 from pathlib import Path
@@ -74,6 +74,13 @@ def contrast(one: Color, other: Color = (1.0, 1.0, 1.0)) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
+def ink(behind: Sequence[float]) -> str:
+    """The colour of a text on this one (red, green, blue, perhaps opacity), black or white: whichever is read more easily."""
+    opacity = behind[3] if len(behind) > 3 else 1.0
+    red, green, blue = (opacity * part + 1 - opacity for part in behind[:3])
+    return "black" if contrast((red, green, blue), (0.0, 0.0, 0.0)) >= contrast((red, green, blue)) else "white"
+
+
 def _seen(color: Color) -> Color:
     """This colour, darkened until it is seen on white."""
     while contrast(color) < SEEN:
@@ -133,6 +140,7 @@ _ALIASES = {
     "emorl (longest run + search)": "ensemble, searched",
     "emorl (sum of runs + search)": "ensemble, summed and searched",
     "emorl, exact map": "exact map",
+    "emorl-long, exact map": "exact map",
     "parameters (exact)": "parameters",
     "exact-average": "parameters",
     "mod-forward": "probabilities",

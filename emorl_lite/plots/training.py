@@ -16,7 +16,9 @@ from matplotlib.patches import Ellipse
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import listing, number
+from emorl_lite.plots.methods import consumption_alt
 from emorl_lite.plots.style import DATA_POINTS, THOUSANDS, describe, name_axes, need, panels, readable, styles
+from emorl_lite.readings.mixing import level_comparison_alt
 from emorl_lite.search.score_table import weight_columns
 
 
@@ -127,7 +129,7 @@ def reward_distributions(scores: pd.DataFrame, kind: Literal["violin", "ecdf"] =
     objectives = list(dict.fromkeys(scores["objective"]))
     policies = list(dict.fromkeys(scores["policy"]))
     styles_by_name = styles(policies)
-    figure, grid = panels(len(objectives), width=max(3.4, 0.9 * len(policies)), height=3.9, sharey=True)
+    figure, grid = panels(len(objectives), width=3.6, height=3.9, sharey=True)
     for axes, objective in zip(grid, objectives, strict=True):
         rows = scores[scores["objective"] == objective]
         for position, policy in enumerate(policies):
@@ -182,7 +184,7 @@ def consumption_scatter(table: pd.DataFrame) -> Figure:
     Columns: method, seed, data_points, mean. Say in the caption whether data points are summed over the single-objective runs.
     """
     need(table, ["method", "seed", "data_points", "mean"], "consumption_scatter")
-    figure, (axes,) = panels(1, width=6.6, height=4.4)
+    figure, (axes,) = panels(1, width=6.4, height=5.0)
     styles_by_name = styles(table["method"])
     for name, runs in table.groupby("method", sort=False):
         style = styles_by_name[str(name)]
@@ -191,13 +193,15 @@ def consumption_scatter(table: pd.DataFrame) -> Figure:
             size = (2 * float(x.std()), 2 * float(y.std()))
             axes.add_patch(Ellipse((float(x.mean()), float(y.mean())), *size, facecolor=style.color, edgecolor=style.color, alpha=0.2))
         axes.scatter(x, y, color=style.color, marker=style.marker, s=25, alpha=0.7)
-        label = f"{name} (n = {len(runs)})"
-        axes.scatter(x.mean(), y.mean(), color=style.color, marker=style.marker, s=130, edgecolor="black", label=label, zorder=5)
+        axes.scatter(x.mean(), y.mean(), color=style.color, marker=style.marker, s=130, edgecolor="black", label=str(name), zorder=5)
+    axes.scatter([], [], color="0.5", marker="o", s=25, label="one seed")
+    axes.scatter([], [], color="0.5", marker="o", s=130, edgecolor="black", label="mean over seeds")
+    axes.scatter([], [], color="0.5", marker="o", s=260, alpha=0.25, label="± one standard deviation")
     axes.xaxis.set_major_formatter(THOUSANDS)
     axes.autoscale_view()
     name_axes(axes, DATA_POINTS, "mean score over objectives")
-    figure.legend(loc="outside right upper")
-    return figure
+    figure.legend(loc="outside upper center", ncols=2)
+    return describe(figure, consumption_alt(table))
 
 
 @readable
@@ -215,9 +219,9 @@ def level_comparison(table: pd.DataFrame) -> Figure:
     pivot = table.pivot_table(index=weights, columns="level", values="mean").sort_values(levels[0])
     for position, level in enumerate(levels):
         style, values = styles_by_name[level], pivot[level].dropna()
-        left.plot(
-            range(len(pivot)), pivot[level], color=style.color, marker=style.marker, linestyle=style.linestyle, linewidth=1, label=level
-        )
+        # markers without lines: the weight vectors are points of a triangle, and their order here is that of one level's scores
+        aside = 0.16 * (position - (len(levels) - 1) / 2)
+        left.plot([x + aside for x in range(len(pivot))], pivot[level], color=style.color, marker=style.marker, linestyle="", label=level)
         box: Any = right.boxplot(
             values, positions=[position], widths=0.6, patch_artist=True, medianprops={"color": "black"}, showfliers=False
         )
@@ -227,4 +231,4 @@ def level_comparison(table: pd.DataFrame) -> Figure:
     name_axes(left, f"weight vectors, by the score of {levels[0]}", "mean score over objectives")
     name_axes(right, "what is mixed (marker: best weights)", "")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=min(4, len(levels)))
-    return figure
+    return describe(figure, level_comparison_alt(table))

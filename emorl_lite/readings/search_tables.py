@@ -1,4 +1,4 @@
-"""What notebook 04 says of the committed tables of its searches and seeds: right for any table of that kind, however it comes out.
+"""What notebook 06 says of the committed tables of its searches and seeds: right for any table of that kind, however it comes out.
 
 Tables: search_choice.csv, search_regret.csv, search_clients.csv, search_costs.csv (benchmarks/search_quality.py) and tiny_seeds.csv
 (scripts/make_reference.py).
@@ -26,6 +26,36 @@ def sign(values: Sequence[float]) -> int:
         return 0
     _, low, high = interval(np.asarray(values, dtype=float))
     return int(low > 0) - int(high < 0)
+
+
+def by_search(choice: pd.DataFrame) -> pd.DataFrame:
+    """Means over adapters and seeds: evaluations, promise on validation, regret there, score on test clients. Columns of search_choice."""
+    table: Any = choice.groupby("search", sort=False)[["evaluations", "promised", "regret", "test"]].mean().reset_index()
+    table["promised − test"] = table["promised"] - table["test"]
+    shown = table.astype({"evaluations": object, "promised − test": object})
+    shown["evaluations"] = [
+        "all" if name.startswith("exact") else f"{n:.0f}" for name, n in zip(table["search"], table["evaluations"], strict=True)
+    ]
+    shown.loc[shown["search"] == CEILING, "promised − test"] = float("nan")
+    return shown
+
+
+def by_seed(seeds: pd.DataFrame, singles: Sequence[str]) -> pd.DataFrame:
+    """Mean reward on the test clients, a row a policy, a column a seed. Columns of tiny_seeds: policy, seed, mean."""
+    policies = ["base", *singles, "ensemble", "ensemble, uniform weights", "probabilities", "parameters (exact)", "parameters (soup)"]
+    table = seeds.pivot(index="policy", columns="seed", values="mean").loc[policies]
+    return table.rename(columns=lambda seed: f"seed {seed}").reset_index()
+
+
+def accounts_reading(seeds: pd.DataFrame) -> str:
+    """What the ensemble took, by sum and by the longest run, and what the search adds. Columns of tiny_seeds."""
+    row = seeds[seeds["policy"] == "ensemble"].iloc[0]
+    total, longest, search = (int(row[column]) for column in ("data_points", "data_points_parallel", "search_replies"))
+    return (
+        f"Training the adapters took {total:,} data points in **sum**, {longest:,} in **parallel**. The search decoded {search:,} replies "
+        f"more (seed {int(row['seed'])}): {total + search:,} and {longest + search:,}. The paper's 17,529 fits the second kind of count: "
+        "the longest run and the search."
+    )
 
 
 def regret_reading(choice: pd.DataFrame, curves: pd.DataFrame, at: int = 40) -> str:
@@ -166,13 +196,3 @@ def truth_reading(seeds: pd.DataFrame) -> str:
     end = f"Overpaid are {listing([f'{name} in {k} of {n}' for name, k in overpaid.items()])}"
     end += "; mixing models need not repair what a reward overpays." if any(overpaid.values()) else "."
     return f"And the truth, by matching words (means over {n}): the ensemble's {listing(parts)}. {end}"
-
-
-def consumption_scatter_alt(table: pd.DataFrame) -> str:
-    """What `plots.consumption_scatter` draws, with its main numbers. Columns: method, seed, data_points, mean."""
-    means = table.groupby("method", sort=False)[["data_points", "mean"]].mean()
-    text = "; ".join(f"{name} {row['data_points']:,.0f} data points, {number(row['mean'], 3)}" for name, row in means.iterrows())
-    return (
-        "Scatter of data points used for training (of the ensemble: of its adapters in sum) against mean reward on test clients, one "
-        f"marker shape per method, a small one per seed and a large one for their mean: {text}."
-    )

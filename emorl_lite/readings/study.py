@@ -6,13 +6,18 @@ sentence looks for the largest of many differences, the interval is corrected fo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from emorl_lite.base.wording import by_sign, counted, judged, listing, number, signed, told
+from emorl_lite.methods.bandits import Exp3
+from emorl_lite.methods.base import Method
+from emorl_lite.methods.dynaopt import EXPLORATION
 from emorl_lite.study.comparison import BY_OWN_SEARCH, over, paired, representative
 
 
@@ -41,6 +46,53 @@ def leaders(table: pd.DataFrame, column: str, what: str, by: str = "method") -> 
     return f"{text} Of the other {len(others)}, {len(unclear)} {verb} not clearly below {first}{names} ({test_note})."
 
 
+def roster(methods: Sequence[Method]) -> pd.DataFrame:
+    """The methods as a table: name, family, what is trained, and the number of the paper on arXiv."""
+    papers = [re.search(r"\d{4}\.\d{5}", m.reference) for m in methods]
+    columns = ("method", "family", "trains", "arXiv")
+    return pd.DataFrame([(m.name, m.family, m.trains, p[0] if p else "–") for m, p in zip(methods, papers, strict=True)], columns=columns)
+
+
+def group_reading(scores: np.ndarray, names: Sequence[str], grpo: np.ndarray, gdpo: np.ndarray) -> str:
+    """Which reply of a group each advantage prefers, and whose spread decides. `scores` [k, d]; advantages [k]."""
+    spread = scores.std(0)
+    widest = names[int(spread.argmax())]
+    text = "Standard deviations in this group: " + ", ".join(f"{name} {number(s)}" for name, s in zip(names, spread, strict=True))
+    text += f". In a plain mean the widest speaks loudest, here {widest}. "
+    first, second = int(grpo.argmax()) + 1, int(gdpo.argmax()) + 1
+    same = f"Both advantages prefer reply {first} of this group"
+    return text + (f"{same}." if first == second else f"GRPO's advantage prefers reply {first}, GDPO's reply {second}.")
+
+
+def step_reading(names: Sequence[str], judged: int, gain: float, drawn: int, weights: Sequence[float]) -> str:
+    """One step of DynaOpt: the arm that was judged, what it brought, the arm that was drawn then, and the weights after it."""
+    arms = [*(f"raise {name}" for name in names), "leave everything"]
+    after = ", ".join(f"{name} {number(w, 3)}" for name, w in zip(names, weights, strict=True))
+    return (
+        f"Judged was *{arms[judged]}*, by a mean gain of {signed(gain)}: its chance {'grows' if gain > 0 else 'does not grow'}. Drawn was "
+        f"then *{arms[drawn]}*. Reward weights after it: {after}. By hand and by the package: the same numbers."
+    )
+
+
+def furthest(d: int, choices: int, mu: float = EXPLORATION) -> float:
+    """The largest weight that DynaOpt can give one of d objectives after so many choices: all of them raise the same one."""
+    bandit = Exp3(d, mu)
+    for _ in range(choices):
+        bandit.update(0, 1.0)
+    return bandit.weights[0] / sum(bandit.weights)
+
+
+def bandit_reading(log: pd.DataFrame, names: Sequence[str], weights: Sequence[float], replies: int, choices: int) -> str:
+    """What a short DynaOpt run did, and how far the study's can lean. Columns of `log`: reward."""
+    after = ", ".join(f"{name} {number(w, 3)}" for name, w in zip(names, weights, strict=True))
+    return (
+        f"After {counted(len(log), 'step')} the weights for the next one are {after}; the training reward was "
+        f"{number(log['reward'].iloc[0])} in the first step and {number(log['reward'].iloc[-1])} in the last (each the mean of "
+        f"{counted(replies, 'sampled reply', 'sampled replies')}). The study's run has {counted(choices, 'choice')}: if all raised the "
+        f"same objective, its weight would reach {number(furthest(len(names), choices))}. No run of that length can lean further."
+    )
+
+
 def merged_reading(scores: pd.DataFrame) -> str:
     """How far ways to combine the same adapters lie apart. `scores`: mean score of each reply, [clients, ways]."""
     means, pairs = scores.mean(), scores.shape[1] * (scores.shape[1] - 1) // 2
@@ -59,6 +111,14 @@ def merged_reading(scores: pd.DataFrame) -> str:
     )
 
 
+def costs(rows: pd.DataFrame) -> pd.DataFrame:
+    """What each method takes and gives, means over the seeds. Columns of `rows`: one setting a method and seed (`representative`)."""
+    columns = {"data_points": "data, sum", "parallel": "data, longest run", "trainable": "parameters", "calls_per_token": "calls a token"}
+    means = rows.groupby("method", sort=False)[[*columns, "mean"]].mean()
+    counts = means[list(columns)].round().astype(int).rename(columns=columns)
+    return counts.join(means["mean"].rename("mean score")).reset_index()
+
+
 def ranking_reading(rows: pd.DataFrame) -> str:
     """Who scores highest with one budget in sum, and what a shared and a whole budget give EMORL. Columns: method, seed, mean."""
     means = rows.groupby("method")["mean"].mean()
@@ -70,6 +130,56 @@ def ranking_reading(rows: pd.DataFrame) -> str:
         gain = told(paired(rows, "emorl-long", "emorl"))
         text += f" Sharing the budget among its runs, EMORL has {shared}; with a whole budget for each run {full}, a difference of {gain}."
     return f"{text} Whoever is first among many owes part of that to luck: look at the intervals, not at the order."
+
+
+GREEDY_AND_SAMPLED = (("clp-full", "uniform"), ("emorl-long", "uniform"), ("clp-full", "grpo"), ("emorl-long", "exact-average-long"))
+"""Pairs of methods whose difference is looked at greedily and sampled."""
+
+
+def by_decoder(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]] = GREEDY_AND_SAMPLED) -> pd.DataFrame:
+    """Differences of mean scores with intervals, greedy and sampled. Columns: method, seed, mean, sampled_mean."""
+    return pd.DataFrame(
+        [
+            {"first less second": f"{a} − {b}", "greedy": told(paired(rows, a, b)), "sampled": told(paired(rows, a, b, "sampled_mean"))}
+            for a, b in pairs
+        ]
+    )
+
+
+def decoder_reading(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]] = GREEDY_AND_SAMPLED) -> str:
+    """Which rankings hold in both ways of decoding. Columns: method, seed, mean, sampled_mean."""
+    sides = [[by_sign(paired(rows, a, b, column), 1, -1, 0) for column in ("mean", "sampled_mean")] for a, b in pairs]
+    clear = [pair for pair, (greedy, _) in zip(pairs, sides, strict=True) if greedy]
+    kept = [pair for pair, (greedy, sampled) in zip(pairs, sides, strict=True) if greedy and greedy == sampled]
+    turned = [pair for pair, (greedy, sampled) in zip(pairs, sides, strict=True) if greedy * sampled < 0]
+    if not clear:
+        return "Greedily none of these differences is clear."
+    text = f"Greedily {len(clear)} of {counted(len(pairs), 'difference')} {'is' if len(clear) == 1 else 'are'} clear; "
+    text += f"sampled, {'all' if len(kept) == len(clear) > 1 else len(kept) or 'none'} of them still. "
+    if turned:
+        text += f"Turned round: {listing([f'{a} and {b}' for a, b in turned])}. "
+    lesson = (
+        "A ranking of greedy scores is one of that decoder" if len(kept) < len(clear) else "Here the decoder does not change the ranking"
+    )
+    return text + f"{lesson}; all tables below are greedy unless they say otherwise."
+
+
+MISSING = 0.05
+"""A mean score below which an objective is not served at all."""
+
+
+def missing_objective_reading(rows: pd.DataFrame, names: Sequence[str]) -> str:
+    """Runs that give an objective up: then scores lie in two heaps, which no Student's interval knows. Columns: method, seed, names."""
+    trained = rows[rows["method"] != "base"]
+    lost = trained[(trained[list(names)] < MISSING).any(axis=1)]
+    if lost.empty:
+        return f"No run gives an objective up (a mean score below {MISSING})."
+    seeds = rows["seed"].nunique()
+    parts = [f"{method} in {len(group)}" for method, group in lost.groupby("method", sort=False)]
+    return (
+        f"Some runs give an objective up (a mean score below {MISSING}): {listing(parts)} of {counted(seeds, 'seed')}. A method that "
+        "sometimes does has scores in two heaps, and Student's interval, made for one, says little of it."
+    )
 
 
 def emorl_reading(rows: pd.DataFrame, seeds: int) -> str:
@@ -108,6 +218,34 @@ def choice_reading(rows: pd.DataFrame, method: str = "emorl-long") -> str:
     unclear = "no more than the grid's that these seeds could show: what is best on validation clients need not be best on fresh ones"
     gain = by_sign(gains["exact optimum"], "more than the grid's, also on fresh clients", "less than the grid's on fresh clients", unclear)
     return f"{text} The optimum on the validation clients, which no search can beat there, is worth {gain}."
+
+
+def searched_too(spent: pd.DataFrame, search: int) -> pd.DataFrame:
+    """Data points with the search's own replies counted: EMORL's rows once more, as "(.. + search)". Columns as `consumption`."""
+    emorl = spent[spent["method"].str.startswith("emorl (")]
+    counted_too = emorl.assign(
+        data_points=emorl["data_points"] + search, method=emorl["method"].str.replace(")", " + search)", regex=False)
+    )
+    return pd.concat([spent, counted_too], ignore_index=True)
+
+
+def accounts(spent: pd.DataFrame) -> pd.DataFrame:
+    """Data points by method: mean, std, and the share of seeds in which the rule never held ("never"). Columns as `consumption`."""
+    groups = spent.groupby("method", sort=False)
+    table = groups.agg(mean=("data_points", "mean"), std=("data_points", "std"), never=("censored", "mean"))
+    return table.reset_index()
+
+
+def saved_reading(spent: pd.DataFrame, search: int, against: str = "uniform") -> str:
+    """What EMORL saves against a single policy, by what is counted. Columns as `consumption`, with the search's rows (`searched_too`)."""
+    parts = []
+    for label in ("longest run", "longest run + search", "sum of runs", "sum of runs + search"):
+        found = paired(spent, against, f"emorl ({label})", "data_points")
+        parts.append(f"{label} {judged(found, 'saves', 'costs more', 'open', 0)}")
+    return (
+        f"Data points of {against} less EMORL's (positive: EMORL saves), by what is counted: {'; '.join(parts)}. The search alone decodes "
+        f"{search:,} replies: whoever quotes such a number must say whether it is in."
+    )
 
 
 def stopping_reading(taken: pd.DataFrame) -> str:
@@ -164,6 +302,50 @@ def levels_reading(place: pd.DataFrame) -> str:
     return f"Means {'; '.join(parts)}. (Brackets: intervals over seeds, corrected for all pairs of levels.)"
 
 
+def holm(p: Sequence[float], alpha: float = 0.05) -> list[bool]:
+    """Which of m hypotheses Holm's step-down procedure rejects (Holm 1979), in the order given.
+
+    The smallest p is compared with alpha / m, the next with alpha / (m - 1), and so on; the first that is larger ends it.
+    """
+    rejected = [False] * len(p)
+    for step, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        if p[i] > alpha / (len(p) - step):
+            break
+        rejected[i] = True
+    return rejected
+
+
+def claim_p(claim: Mapping[str, Any], seeds: int) -> float:
+    """Two-sided p of "exactly at the threshold", from a claim's number and 95 % interval over so many seeds.
+
+    Ratios of standard deviations have an F distribution, all others Student's.
+    """
+    if str(claim["measure"]).startswith("ratio of standard deviations"):
+        F = (claim["mean"] / claim["nothing"]) ** 2
+        return float(2 * min(stats.f.cdf(F, seeds - 1, seeds - 1), stats.f.sf(F, seeds - 1, seeds - 1)))
+    error = (claim["high"] - claim["low"]) / 2 / stats.t.ppf(0.975, seeds - 1)
+    return float(2 * stats.t.sf(abs(claim["mean"] - claim["nothing"]) / error, seeds - 1))
+
+
+def holm_reading(claims: pd.DataFrame, seeds: int, shown: pd.Series[bool] | None = None) -> str:
+    """How many verdicts Holm's correction for all claims leaves, of those `shown` (default: all). Columns as `examined` gives them."""
+    tested = claims[claims["high"] > claims["low"]]  # some are exact, some not measured
+    if seeds < 2 or tested.empty:
+        return "With one seed nothing can be corrected."
+    kept = np.asarray(holm([claim_p({str(k): v for k, v in row.items()}, seeds) for _, row in tested.iterrows()]), dtype=np.bool_)
+    here = np.ones(len(tested), dtype=bool) if shown is None else shown[tested.index].to_numpy()
+    decided = tested["verdict"].isin(["holds", "refuted"]).to_numpy() & here
+    lost = tested[decided & ~kept]
+    text = (
+        f"Of {counted(len(tested), 'interval')} at 95 %{'' if here.all() else ' in both notebooks'} {number(0.05 * len(tested), 1)} miss "
+        f"the truth by chance. Holm's correction for so many leaves {int((decided & kept).sum())} of the {int(decided.sum())} verdicts"
+        f"{'' if here.all() else ' here'}"
+    )
+    if lost.empty:
+        return f"{text}."
+    return f"{text}. Open again: {'; '.join(f'{c} ({m})' for c, m in zip(lost['claim'], lost['measure'], strict=True))}."
+
+
 def confounders_reading(rows: pd.DataFrame, claims: pd.DataFrame) -> str:
     """Trained parameters and decoding: two confounders of the paper's comparison."""
     rank_effect = paired(rows, "uniform-wide", "uniform")
@@ -214,12 +396,12 @@ def strength_reading(scores: pd.DataFrame, what: str) -> str:
     means, last = scores.mean(), float(max(scores.columns.astype(float)))
     gain, beyond = (over((scores[b] - scores[a]).to_numpy()) for a, b in ((0.0, 1.0), (1.0, last)))
     text = (
-        f"From λ = 0, the base, to λ = 1, the adapter, {what} goes from {number(means[0.0])} to {number(means[1.0])}, {told(gain, 2)} "
+        f"From κ = 0, the base, to κ = 1, the adapter, {what} goes from {number(means[0.0])} to {number(means[1.0])}, {told(gain, 2)} "
         f"(interval over {counted(len(scores), 'client')}). "
     )
     if last > 1:
         outcome = by_sign(beyond, "extrapolating adds to it", "extrapolating loses", "extrapolating makes no clear difference")
-        text += f"At λ = {last:g} it is {number(means[last])}, {told(beyond, 2)} against λ = 1: {outcome}. "
+        text += f"At κ = {last:g} it is {number(means[last])}, {told(beyond, 2)} against κ = 1: {outcome}. "
     return text.rstrip()
 
 

@@ -1,7 +1,133 @@
 """Answers to the exercises of notebook 07, steerable policies: near misses that must be refused, and styles that must pass."""
 
-NEAR_MISSES: dict[str, dict[str, str]] = {}
+GATED = "def gated(x, A, B, g, s):\n"
+FLIP = "import numpy as np\n\ndef flip(z_base, z_policy):\n    z, one = np.array(z_base), np.array(z_policy)\n    a = int(z.argmax())\n"
+SLOPES = "    slope = (one - z) - (one - z)[a]\n"
+SHARE = "import numpy as np\n\ndef dominated_share(first, second):\n    first, second = np.array(first), np.array(second)\n"
+OVER = "    over = lambda p, q: (p >= q).all() and (p > q).any()\n"
+FRONT = "    front = [q for q in second if not any(over(p, q) for p in second)]\n"
+
+NEAR_MISSES: dict[str, dict[str, str]] = {
+    "07.1": {
+        "the weights in turn": "def clp_gates(w, R):\n    return [1.0] * R + list(w) * R",
+        "no shared block": "def clp_gates(w, R):\n    return [x for x in w for _ in range(R)]",
+        "one shared gate": "def clp_gates(w, R):\n    return [1.0] + [x for x in w for _ in range(R)]",
+        "the shared block last": "def clp_gates(w, R):\n    return [x for x in w for _ in range(R)] + [1.0] * R",
+        "weights divided by the rank": "def clp_gates(w, R):\n    return [1.0] * R + [x / R for x in w for _ in range(R)]",
+    },
+    "07.2": {
+        "every row with the first one's gates": GATED + "    return s * ((x @ A.T) * g[:1]) @ B.T",
+        "gates averaged over the rows": GATED + "    return s * ((x @ A.T) * g.mean(0)) @ B.T",
+        "no scale": GATED + "    return ((x @ A.T) * g) @ B.T",
+        "no gates": GATED + "    return s * (x @ A.T) @ B.T",
+        "gates squared": GATED + "    return s * ((x @ A.T) * g * g) @ B.T",
+    },
+    "07.3": {
+        "the policy's word alone": FLIP
+        + "    b = int(one.argmax())\n    if b == a:\n        return float('inf'), a\n"
+        + SLOPES
+        + "    return (z[a] - z[b]) / slope[b], b",
+        "cut at 1": FLIP + SLOPES + "    found = [(min((z[a] - z[v]) / slope[v], 1.0), v) for v in range(len(z)) if slope[v] > 0]\n"
+        "    return min(found) if found else (float('inf'), a)",
+        "negative strengths too": FLIP + SLOPES + "    found = [((z[a] - z[v]) / slope[v], v) for v in range(len(z)) if slope[v] != 0]\n"
+        "    return min(found) if found else (float('inf'), a)",
+        "the policy's logits for the slope": FLIP
+        + "    slope = one - one[a]\n    found = [((z[a] - z[v]) / slope[v], v) for v in range(len(z)) if slope[v] > 0]\n"
+        "    return min(found) if found else (float('inf'), a)",
+        "the last crossing": FLIP + SLOPES + "    found = [((z[a] - z[v]) / slope[v], v) for v in range(len(z)) if slope[v] > 0]\n"
+        "    return max(found) if found else (float('inf'), a)",
+        "a constant counts": FLIP
+        + "    slope = one - z\n    found = [((z[a] - z[v]) / slope[v], v) for v in range(len(z)) if v != a and slope[v] > 0]\n"
+        "    return min(found) if found else (float('inf'), a)",
+    },
+    "07.4": {
+        "boxes added up": "def area(points):\n    return sum(x * y for x, y in points)",
+        "the box around all": "def area(points):\n    return max(x for x, _ in points) * max(y for _, y in points)",
+        "the largest box": "def area(points):\n    return max(x * y for x, y in points)",
+        "dominated points stay": "def area(points):\n    total, before = 0.0, 0.0\n    for x, y in sorted(points):\n"
+        "        total, before = total + (x - before) * y, x\n    return total",
+        "a slope between the points": "def area(points):\n    best, front = 0.0, []\n    for x, y in sorted(points, reverse=True):\n"
+        "        if y > best:\n            best = y\n            front.append((x, y))\n    front.reverse()\n"
+        "    total = front[0][0] * front[0][1]\n    for (a, b), (c, d) in zip(front, front[1:]):\n"
+        "        total += (c - a) * (b + d) / 2\n    return total",
+    },
+    "07.5": {
+        "an equal point dominates": SHARE
+        + OVER
+        + FRONT
+        + "    front = np.unique(front, axis=0)\n    return sum(any((p >= q).all() for p in first) for q in front) / len(front)",
+        "higher in every objective": SHARE
+        + OVER
+        + FRONT
+        + "    front = np.unique(front, axis=0)\n    return sum(any((p > q).all() for p in first) for q in front) / len(front)",
+        "a point twice counts twice": SHARE + OVER + FRONT + "    return sum(any(over(p, q) for p in first) for q in front) / len(front)",
+        "all points of the second": SHARE
+        + OVER
+        + "    rows = np.unique(second, axis=0)\n    return sum(any(over(p, q) for p in first) for q in rows) / len(rows)",
+        "the other way round": SHARE + OVER + "    front = np.unique([q for q in first if not any(over(p, q) for p in first)], axis=0)\n"
+        "    return sum(any(over(p, q) for p in second) for q in front) / len(front)",
+    },
+    "07.6": {
+        "the largest score": "def steering(p, w):\n    given = float((w * p).sum(1).mean())\n    return given, float(p.max()) - given",
+        "the best answer for its own weights": "def steering(p, w):\n    given = (w * p).sum(1)\n"
+        "    return float(given.mean()), float(given.max() - given.mean())",
+        "the mean of the objectives": "def steering(p, w):\n    given = float(p.mean())\n"
+        "    return given, float((w @ p.T).max(1).mean()) - given",
+        "the best weights of an answer": "def steering(p, w):\n    u = w @ p.T\n    given = float(u.diagonal().mean())\n"
+        "    return given, float(u.max(0).mean()) - given",
+        "the best, not what it adds": "def steering(p, w):\n    u = w @ p.T\n    return float(u.diagonal().mean()), float(u.max(1).mean())",
+    },
+}
 """By exercise ("02.3"): what is wrong with an answer, and its source."""
 
-ACCEPTED: dict[str, dict[str, str]] = {}
+ACCEPTED: dict[str, dict[str, str]] = {
+    "07.1": {
+        "lists": "def clp_gates(w, R):\n    return [1.0] * R + [x for x in w for _ in range(R)]",
+        "NumPy": "import numpy as np\n\ndef clp_gates(w, R):\n    return np.concatenate([np.ones(R), np.repeat(w, R)])",
+        "PyTorch": "import torch\n\ndef clp_gates(w, R):\n    return torch.cat([torch.ones(R), torch.tensor(w).repeat_interleave(R)])",
+    },
+    "07.2": {
+        "NumPy": GATED + "    return s * ((x @ A.T) * g) @ B.T",
+        "PyTorch": "import torch\n\n"
+        + GATED
+        + "    x, A, B, g = (torch.as_tensor(m) for m in (x, A, B, g))\n    return s * torch.einsum('nk,rk,nr,mr->nm', x, A, g, B)",
+        "row by row": "import numpy as np\n\n" + GATED + "    return [s * B @ np.diag(row) @ A @ v for v, row in zip(x, g)]",
+    },
+    "07.3": {
+        "NumPy": FLIP + SLOPES + "    found = [((z[a] - z[v]) / slope[v], v) for v in range(len(z)) if slope[v] > 0]\n"
+        "    return min(found) if found else (np.inf, a)",
+        "Fraction": "from fractions import Fraction\n\ndef flip(z_base, z_policy):\n"
+        "    z, one = ([Fraction(str(x)) for x in row] for row in (z_base, z_policy))\n    a = z.index(max(z))\n"
+        "    slope = [q - p - one[a] + z[a] for p, q in zip(z, one)]\n"
+        "    found = [((z[a] - z[v]) / slope[v], v) for v in range(len(z)) if slope[v] > 0]\n"
+        "    return min(found) if found else (float('inf'), a)",
+    },
+    "07.4": {
+        "from the right": "def area(points):\n    total, height = 0.0, 0.0\n    for x, y in sorted(map(tuple, points), reverse=True):\n"
+        "        total, height = total + x * max(0.0, y - height), max(height, y)\n    return total",
+        "NumPy": "import numpy as np\n\ndef area(points):\n    p = np.array(points)\n    p = p[np.lexsort((p[:, 1], p[:, 0]))[::-1]]\n"
+        "    top = np.maximum.accumulate(p[:, 1])\n    return (p[:, 0] * np.diff(top, prepend=0)).sum()",
+        "Fraction": "from fractions import Fraction\n\ndef area(points):\n    total = height = Fraction(0)\n"
+        "    for x, y in sorted(((Fraction(str(x)), Fraction(str(y))) for x, y in points), reverse=True):\n"
+        "        total, height = total + x * max(Fraction(0), y - height), max(height, y)\n    return total",
+    },
+    "07.5": {
+        "NumPy": SHARE
+        + OVER
+        + FRONT
+        + "    front = np.unique(front, axis=0)\n    return np.mean([any(over(p, q) for p in first) for q in front])",
+        "Fraction": "from fractions import Fraction\n\ndef dominated_share(first, second):\n"
+        "    over = lambda p, q: all(a >= b for a, b in zip(p, q)) and tuple(p) != tuple(q)\n"
+        "    front = {tuple(q) for q in second if not any(over(p, q) for p in second)}\n"
+        "    return Fraction(sum(any(over(p, q) for p in first) for q in front), len(front))",
+    },
+    "07.6": {
+        "NumPy": "def steering(p, w):\n    u = w @ p.T\n    given = u.diagonal().mean()\n    return given, u.max(1).mean() - given",
+        "PyTorch": "import torch\n\ndef steering(p, w):\n    u = torch.tensor(w) @ torch.tensor(p).T\n"
+        "    return u.diagonal().mean(), u.amax(1).mean() - u.diagonal().mean()",
+        "lists": "def steering(p, w):\n    dot = lambda a, b: sum(x * y for x, y in zip(a, b))\n    n = len(w)\n"
+        "    given = sum(dot(a, b) for a, b in zip(w, p)) / n\n"
+        "    return [given, sum(max(dot(a, b) for b in p) for a in w) / n - given]",
+    },
+}
 """By exercise: the style of a right answer ("NumPy"), and its source."""
