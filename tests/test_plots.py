@@ -104,6 +104,14 @@ SHORTCUTS = pd.DataFrame(
     }
 )
 
+RATIOS = pd.DataFrame(
+    {
+        "reply": ["this client's"] * 5 + ["another client's"] * 4,
+        "word": ["you", "feel", "scared", ".", "<eos>", "your", "lungs", "$", "<eos>"],
+        "ratio": [0.1, 0.0, 2.0, -0.1, 0.0, 0.3, -3.2, -0.1, 0.0],
+    }
+)
+
 DRAWINGS = {
     "learning_curves": lambda: plots.learning_curves(training_log()),
     "cross_scores": lambda: plots.cross_scores(training_log()),
@@ -112,6 +120,7 @@ DRAWINGS = {
     "calibration": lambda: plots.calibration(predictions()),
     "roc_curves": lambda: plots.roc_curves(predictions()),
     "shortcut_bars": lambda: plots.shortcut_bars(SHORTCUTS),
+    "word_ratios": lambda: plots.word_ratios(RATIOS),
     "search_levels": lambda: plots.search_levels(search_table()),
     "redundancy": lambda: plots.redundancy(search_table().query("level == 1")),
     "consumption_scatter": lambda: plots.consumption_scatter(consumption()),
@@ -201,6 +210,13 @@ def test_every_colour_is_seen_on_white():
         assert 1.05 / (0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05) >= 3, name
 
 
+def test_ink_is_read_on_every_colour():
+    for behind in itertools.product((0, 0.25, 0.5, 0.75, 1), repeat=3):
+        text = {"black": (0, 0, 0), "white": (1, 1, 1)}[figures.ink(behind)]
+        assert figures.contrast(text, behind) >= 4.5
+    assert figures.ink((0, 0, 0, 0)) == "black"  # nothing there: the white of the figure
+
+
 def test_contrast_of_known_pairs():
     assert figures.contrast((0, 0, 0), (1, 1, 1)) == pytest.approx(21) == figures.contrast((1, 1, 1), (0, 0, 0))
     assert figures.contrast((0x76 / 255,) * 3) == pytest.approx(4.54, abs=0.01)  # the grey that is just read on white
@@ -284,6 +300,7 @@ NEEDS = {
     plots.calibration: (predictions, "label"),
     plots.roc_curves: (predictions, "predicted"),
     plots.shortcut_bars: (lambda: SHORTCUTS, "after"),
+    plots.word_ratios: (lambda: RATIOS, "ratio"),
     plots.search_levels: (search_table, "note"),
     plots.consumption_scatter: (consumption, "seed"),
     plots.level_comparison: (levels, "mean"),
@@ -303,6 +320,20 @@ def test_missing_columns_and_empty_tables_are_named(draw):
 def test_two_objectives_have_no_cube(draw):
     with pytest.raises(UserError, match="3 objectives, got 2"):
         draw(search_table().drop(columns="w_fluency"))
+
+
+def test_a_score_of_one_is_in_the_last_bin_and_empty_bins_are_left_out():
+    bins = plots.calibration_bins([1.0, 0.95, 0.05], [1.0, 0.0, 0.0])
+    assert bins["share"].tolist() == pytest.approx([1 / 3, 2 / 3]) and bins["predicted"].tolist() == pytest.approx([0.05, 0.975])
+    assert plots.calibration_error([1.0, 0.95, 0.05], [1.0, 0.0, 0.0]) == pytest.approx(0.05 / 3 + 0.475 * 2 / 3)
+
+
+def test_each_figure_of_the_rewards_brings_its_alternative_text():
+    table = predictions()
+    assert plots.calibration(table).alt_text == plots.calibration_alt(table)
+    assert plots.roc_curves(table).alt_text == plots.roc_curves_alt(table)
+    assert plots.shortcut_bars(SHORTCUTS).alt_text == plots.shortcut_bars_alt(SHORTCUTS)
+    assert plots.word_ratios(RATIOS).alt_text == plots.word_ratios_alt(RATIOS)
 
 
 def test_labels_all_the_same():

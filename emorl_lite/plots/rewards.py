@@ -9,12 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import listing, number, percent, signed
-from emorl_lite.plots.style import describe, name_axes, need, panels, readable, styles
+from emorl_lite.plots.style import OBJECTIVE_STYLE, describe, name_axes, need, panels, readable, styles
 
 
 @readable
@@ -76,11 +75,10 @@ def word_ratios(table: pd.DataFrame) -> Figure:
     replies = list(dict.fromkeys(table["reply"]))
     figure = Figure(figsize=(8.2, 2.7 * len(replies)), layout="constrained")
     low, high = min(0.0, float(table["ratio"].min())), max(0.0, float(table["ratio"].max()))
-    likelier, rarer = sns.color_palette("colorblind")[0], sns.color_palette("colorblind")[1]
     for axes, reply in zip(np.ravel(figure.subplots(len(replies), 1, squeeze=False)), replies, strict=True):
         rows = table[table["reply"] == reply]
         ratio, places = rows["ratio"].to_numpy(), np.arange(len(rows))
-        for there, color, hatch, label in ((ratio >= 0, likelier, "", "likelier"), (ratio < 0, rarer, "//", "less likely")):
+        for there, color, hatch, label in ((ratio >= 0, "0.35", "", "likelier"), (ratio < 0, "white", "///", "less likely")):
             axes.bar(places[there], ratio[there], 0.75, color=color, hatch=hatch, edgecolor="black", linewidth=0.6, label=label)
         axes.axhline(0, color="black", linewidth=0.8)
         axes.set_xticks(places, rows["word"], rotation=60, ha="right", rotation_mode="anchor")
@@ -88,7 +86,8 @@ def word_ratios(table: pd.DataFrame) -> Figure:
         axes.grid(visible=False, axis="x")
         axes.set_title(reply, loc="left")
         name_axes(axes, "word of the reply", "difference (nats)")
-    figure.axes[0].legend(loc="upper right", ncols=2, title="with the client, this word is")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2, title="with the client, the word is")
     return describe(figure, word_ratios_alt(table))
 
 
@@ -190,9 +189,9 @@ def shortcut_bars(table: pd.DataFrame) -> Figure:
     need(table, ["shortcut", "before", "after"], "shortcut_bars")
     figure, (axes,) = panels(1, width=6.4, height=1.2 + 0.55 * len(table))
     places = np.arange(len(table))
-    first, second = sns.color_palette("colorblind")[1], sns.color_palette("colorblind")[0]
-    before = axes.barh(places - 0.2, table["before"], 0.38, color=first, edgecolor="black", hatch="//", label="without guards")
-    after = axes.barh(places + 0.2, table["after"], 0.38, color=second, edgecolor="black", label="with guards")
+    colour = OBJECTIVE_STYLE["reflection"].color
+    before = axes.barh(places - 0.2, table["before"], 0.38, color="white", edgecolor="black", hatch="//", label="without guards")
+    after = axes.barh(places + 0.2, table["after"], 0.38, color=colour, edgecolor="black", label="with guards")
     axes.bar_label(before, fmt="%.2f", padding=3, fontsize=10)
     axes.bar_label(after, fmt="%.2f", padding=3, fontsize=10)
     axes.set_yticks(places, table["shortcut"])
