@@ -38,7 +38,8 @@ from emorl_lite.methods.conditioning import Conditioning
 from emorl_lite.rewards.metrics import evaluation_metrics
 from emorl_lite.rewards.objectives import Fluency
 from emorl_lite.rewards.pairs import Pair
-from emorl_lite.rewards.small_world_judge import read_pairs, train_classifier
+from emorl_lite.rewards.probes import equal_form
+from emorl_lite.rewards.small_world_judge import labelled, read_pairs, train_classifier
 from emorl_lite.rewards.text_judge import TextClassifier, train_text_classifier
 from emorl_lite.search.statistics import confirm
 from emorl_lite.study.divergence import sampled_replies
@@ -360,13 +361,51 @@ def test_a_tensor_left_on_the_cpu_is_found(name, monkeypatch):
 # -- the notebooks' own cells
 
 CELLS = {
-    "02": ["rollout = collect(", "logs = experiment.train_all()", "replies = {name: experiment.policy_replies", "value.numpy()"],
-    "03": ["opinions = {", "torch.einsum(", "torch.eye("],
-    "06": ["def change(name", ".mean(1).numpy()", 'assert said["emorl"]'],
-    "07": ["torch.tensor([w]", "clp.prepare()", "scores.numpy()", "torch.tensor(some)", "torch.diag(gates)", "scores[:, names.index("],
+    "01": [
+        *("client = world.clients(1", "views = {", "mine = world.reply(", "parts = []", "states = lm.model(", "Encoder(lm).to("),
+        *("def cross_entropy(", "def read(", "(lm, support)", "ablation = ", "rewards = experiment.rewards", "score_of = {"),
+        *("reflection = experiment", 'same_form["score"]', "ppl = "),
+    ],
+    "02": [
+        *("five_steps = replace(", "TOLERANCE = ", "def read(rollout", "all_ref_logp = ", "at_each = ", "critic = student", "later = t[None"),
+        *("moved = values", "white = (adv", "measures = [logp", "kept_weights = ", "first = ratios()", "class Options", "= train(says_feel"),
+        *("def dropout(rollout", "def rollout_of(", "logs = experiment.train_all()", "replies = {name: experiment.policy_replies"),
+    ],
+    "03": [
+        "def states(",
+        "def equal(",
+        "def likeliest(",
+        "mixed = W @ f",
+        "weights=(1 / 3",
+        "torch.einsum(",
+        "def reply_by_hand(",
+        "torch.eye(",
+        "(c * mixed).softmax",
+        "lora_layers(lm)[0]",
+        "def merged_scores(",
+    ],
+    "06": [
+        "client, k = prompts[0], 4",
+        "grpo = mean",
+        "group_reading(",
+        "mean_a, mean_b",
+        "def change(name",
+        "by_logits =",
+        ".mean(1).numpy()",
+    ],
+    "07": [
+        "gates = torch.cat(",
+        "clp.prepare()",
+        "scores.numpy()",
+        "by_gates =",
+        "torch.tensor(some)",
+        "torch.diag(g[0])",
+        "def first_word(",
+        "scores[:, names.index(",
+    ],
 }
 """Cells of each notebook that compute with a model's tensors, by what stands in them."""
-ON_THE_CPU = ["direction = torch.tensor(", "torch.tensor(EXPLORATION", "level_comparison("]
+ON_THE_CPU = ["direction = torch.tensor(", "torch.tensor(EXPLORATION", "level_comparison(", "curves = []"]
 """Cells whose tensors no model made: weights to try, scores of rewards."""
 
 
@@ -383,6 +422,8 @@ def few(monkeypatch, tmp_path):
     prompts = Dataset.prompts
     monkeypatch.setattr(Dataset, "prompts", lambda self, split: prompts(self, split)[:8])
     monkeypatch.setattr("emorl_lite.tutorial.size", lambda preset, tiny, real: 4)
+    monkeypatch.setattr("emorl_lite.rewards.labelled", lambda world, n, split: labelled(world, min(n, 48), split))
+    monkeypatch.setattr("emorl_lite.rewards.equal_form", lambda world, n: equal_form(world, min(n, 8)))
     for name in ("display", "Markdown", "HTML"):
         monkeypatch.setattr(f"IPython.display.{name}", lambda *shown: None)
     monkeypatch.setenv("EMORL_RUNS", str(tmp_path))
@@ -410,7 +451,7 @@ def read(book: str, device: str, dtype: str, monkeypatch: pytest.MonkeyPatch) ->
     return space
 
 
-SHORT, LONG = [("02", "float32"), ("03", "bfloat16")], [("06", "float32"), ("07", "float32")]
+SHORT, LONG = [("01", "bfloat16"), ("02", "float32"), ("03", "bfloat16")], [("06", "float32"), ("07", "float32")]
 
 
 @pytest.mark.parametrize(("book", "dtype"), [*SHORT, *(pytest.param(*case, marks=pytest.mark.slow) for case in LONG)])
@@ -421,7 +462,7 @@ def test_a_notebooks_own_tensors_lie_where_the_model_does(book, dtype, few, monk
 
 
 def test_no_cell_with_tensors_is_left_out():
-    with_tensors = re.compile(r"\btorch\.(?!manual_seed|no_grad)\w|\.numpy\(\)|forward_reply|lm\.head|lora_layers\(")
+    with_tensors = re.compile(r"(?<!from )\btorch\.(?!manual_seed|no_grad)\w|\.numpy\(\)|forward_reply|lm\.head|lora_layers\(")
     for book, marks in CELLS.items():
         left = [cell for cell in cells(book) if with_tensors.search(cell) and not any(mark in cell for mark in [*marks, *ON_THE_CPU])]
         assert not left, left[0]
