@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import shapely
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -71,7 +72,8 @@ def decision_triangle(parts: Mapping[str, np.ndarray], objectives: Sequence[str]
         x, y = project(corners)
         look = list(OBJECTIVE_STYLE.values())[k % len(OBJECTIVE_STYLE)]
         axes.fill(x, y, facecolor=look.color, alpha=0.35, edgecolor="black", linewidth=1.2)
-        axes.annotate(f"“{word}”", (float(x.mean()), float(y.mean())), ha="center", va="center", fontsize=12)
+        middle = shapely.Polygon(np.stack([x, y], 1)).centroid
+        axes.annotate(f"“{word}”", (middle.x, middle.y), ha="center", va="center", fontsize=11)
     return describe(figure, decision_triangle_alt(parts, objectives))
 
 
@@ -194,7 +196,7 @@ def two_objective_map(scored: ScoredMap, rows: Sequence[int] | None = None) -> F
     bottom.stairs(means, ends, baseline=None, color="black", linewidth=1.6)
     bottom.scatter([cells.weights[best, 1]], [means[best]], **STAR)
     bottom.margins(y=0.25)
-    figure.colorbar(ScalarMappable(norm, cmap), ax=top, label="mean score of the reply")
+    figure.colorbar(ScalarMappable(norm, cmap), ax=top, label="score of the reply" if len(rows) > 6 else "score")
     first, second = scored.map.objectives
     bottom.legend(handles=[Line2D([], [], color="black", label="mean over the clients"), star_mark("its best")], loc="best", fontsize=9)
     name_axes(bottom, f"weight of {second} (that of {first} is the rest)", "mean score")

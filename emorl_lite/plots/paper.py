@@ -14,7 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import counted, number
-from emorl_lite.plots.style import Style, describe, name_axes, need, panels, readable, styles
+from emorl_lite.plots.style import Style, describe, ink, name_axes, need, panels, readable, styles
 from emorl_lite.search.score_table import DEGENERATE
 
 WIDTH = 6.4
@@ -45,6 +45,7 @@ def task_example(statement: str, replies: pd.DataFrame, objectives: Sequence[str
     styles_by_name = styles(objectives)
     for (text, bars), row in zip(grid, replies.to_dict("records"), strict=True):
         text.set_axis_off()
+        text.set_in_layout(False)  # a long reply must not squeeze the bars
         text.text(0, 0.95, row["method"], fontsize=11, fontweight="bold", va="top")
         text.text(0, 0.66, textwrap.fill(str(row["reply"]), 44), fontsize=11, va="top")
         values = [float(row[name]) for name in objectives]
@@ -87,8 +88,8 @@ def cost_surfaces(d: Sequence[int] = (2, 3, 4, 5, 6), levels: Sequence[int] = (1
         picture = axes.imshow(values, origin="lower", cmap="cividis", norm=LogNorm(1, top), aspect="auto")
         for y, row in enumerate(values):
             for x, value in enumerate(row):
-                dark = np.log(value) < 0.5 * np.log(top)
-                axes.text(x, y, _short(value), ha="center", va="center", fontsize=10, color="white" if dark else "black")
+                color = ink(picture.cmap(picture.norm(value)))
+                axes.text(x, y, _short(value), ha="center", va="center", fontsize=10, color=color)
         axes.set_xticks(range(len(d)), [str(k) for k in d])
         axes.set_yticks(range(len(levels)), [str(level) for level in levels])
         axes.grid(False)
@@ -150,7 +151,7 @@ def _slices(part: Any, points: pd.DataFrame, objectives: Sequence[str], title: s
         values = slice_.pivot(index=y, columns=x, values="mean").reindex(index=ys, columns=xs).to_numpy(dtype=float)
         picture = axes.imshow(values, origin="lower", cmap="cividis", norm=norm, aspect="auto")
         for (row, column), value in np.ndenumerate(values):
-            shade = "white" if norm(value) < 0.5 else "black"
+            shade = "black" if np.isnan(value) else ink(picture.cmap(picture.norm(value)))
             axes.text(column, row, "no text" if np.isnan(value) else f"{value:.2f}", ha="center", va="center", fontsize=10, color=shade)
         if depth == best[z]:
             corner = (xs.index(best[x]) - 0.47, ys.index(best[y]) - 0.47)
