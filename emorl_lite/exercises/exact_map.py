@@ -55,7 +55,29 @@ def _decision_cases(random: np.random.Generator) -> Iterator[Case]:
         yield Case("random logits", ([(float(a), float(b)) for a, b in random.normal(size=(int(random.integers(2, 30)), 2)).round(4)],))
 
 
-# -- 3: words that can win
+# -- 3: the share of a region
+
+
+def _share(corners: Words) -> float:
+    x, y = np.asarray(corners, dtype=float)[:, :2].T
+    return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)))
+
+
+def _share_cases(random: np.random.Generator) -> Iterator[Case]:
+    yield Case("the whole triangle", (np.eye(3).tolist(),))
+    yield Case("the whole triangle, the other way round", (np.eye(3)[::-1].tolist(),))
+    yield Case("one of the four half-size triangles", ([[1, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5]],))
+    yield Case("a region of four corners", ([[1, 0, 0], [0, 1, 0], [0, 0.5, 0.5], [0.5, 0, 0.5]],))
+    yield Case("a region that begins at another corner", ([[0.5, 0, 0.5], [1, 0, 0], [0, 1, 0], [0, 0.5, 0.5]],))
+    for _ in range(16):
+        piece = simplex(3)
+        for normal in random.normal(size=(int(random.integers(1, 4)), 3)):
+            piece = piece.cut(normal[None]) or piece
+        corners = piece.outline[:: int(random.choice([-1, 1]))]
+        yield Case("random cuts of the triangle", (np.roll(corners, int(random.integers(5)), axis=0).tolist(),))
+
+
+# -- 4: words that can win
 
 
 def _open_words(z: Words) -> list[int]:
@@ -81,7 +103,7 @@ def _open_cases(random: np.random.Generator) -> Iterator[Case]:
         yield Case("random logits", (random.normal(size=(int(random.integers(2, 4)), int(random.integers(2, 12)))).round(3).tolist(),))
 
 
-# -- 4: the word of a whole piece
+# -- 5: the word of a whole piece
 
 
 def _agreed(corners: Words, z: Words) -> int:
@@ -100,28 +122,6 @@ def _agreed_cases(random: np.random.Generator) -> Iterator[Case]:
         corners = random.dirichlet(np.ones(3) * (0.3 if k % 2 else 3), int(random.integers(3, 7)))
         z = random.normal(size=(3, int(random.integers(2, 6))))
         yield Case("random corners and logits", (corners.round(4).tolist(), z.round(3).tolist()))
-
-
-# -- 5: the share of a region
-
-
-def _share(corners: Words) -> float:
-    x, y = np.asarray(corners, dtype=float)[:, :2].T
-    return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)))
-
-
-def _share_cases(random: np.random.Generator) -> Iterator[Case]:
-    yield Case("the whole triangle", (np.eye(3).tolist(),))
-    yield Case("the whole triangle, the other way round", (np.eye(3)[::-1].tolist(),))
-    yield Case("one of the four half-size triangles", ([[1, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5]],))
-    yield Case("a region of four corners", ([[1, 0, 0], [0, 1, 0], [0, 0.5, 0.5], [0.5, 0, 0.5]],))
-    yield Case("a region that begins at another corner", ([[0.5, 0, 0.5], [1, 0, 0], [0, 1, 0], [0, 0.5, 0.5]],))
-    for _ in range(16):
-        piece = simplex(3)
-        for normal in random.normal(size=(int(random.integers(1, 4)), 3)):
-            piece = piece.cut(normal[None]) or piece
-        corners = piece.outline[:: int(random.choice([-1, 1]))]
-        yield Case("random cuts of the triangle", (np.roll(corners, int(random.integers(5)), axis=0).tolist(),))
 
 
 # -- 6: the bound of branch and bound
@@ -146,8 +146,8 @@ def _bound_cases(random: np.random.Generator) -> Iterator[Case]:
 EXERCISES: tuple[Exercise, ...] = (
     Exercise("05.1", _border, _border_cases, "a number"),
     Exercise("05.2", _decision_map, _decision_cases, "a list of (start, end, word), in order"),
-    Exercise("05.3", _open_words, _open_cases, "a list of words (their numbers), in any order", equal=_same_words),
-    Exercise("05.4", _agreed, _agreed_cases, "a whole number"),
-    Exercise("05.5", _share, _share_cases, "a number from 0 to 1"),
+    Exercise("05.3", _share, _share_cases, "a number from 0 to 1"),
+    Exercise("05.4", _open_words, _open_cases, "a list of words (their numbers), in any order", equal=_same_words),
+    Exercise("05.5", _agreed, _agreed_cases, "a whole number"),
     Exercise("05.6", _bound, _bound_cases, "a number"),
 )

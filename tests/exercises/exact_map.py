@@ -54,7 +54,7 @@ def decision_map(z):
         "the last border first": walk("slope(v) > slope(word)", "(-c[0], c)"),
         "every piece begins at 0": RIGHT_WALK.replace("pieces.append((at, border, word))", "pieces.append((0.0, border, word))"),
     },
-    "05.3": {
+    "05.4": {
         "favourites alone": "lambda z: sorted({max(range(len(row)), key=lambda v: row[v]) for row in z})",
         "a tie beats, too": "lambda z: " + OPEN.format("all(row[u] >= row[v] for row in z)"),
         "beaten with one adapter is enough": "lambda z: " + OPEN.format("any(row[u] > row[v] for row in z)"),
@@ -64,7 +64,7 @@ def decision_map(z):
         "the two first adapters alone": "lambda z: " + OPEN.format("all(row[u] > row[v] for row in z[:2])"),
         "every word": "lambda z: list(range(len(z[0])))",
     },
-    "05.4": {
+    "05.5": {
         "the middle alone": """
 def agreed(corners, z):
     return int((np.array(corners).mean(0) @ np.array(z)).argmax())
@@ -91,7 +91,7 @@ def agreed(corners, z):
     return w[0] if len(set(w)) == 1 else 0
 """,
     },
-    "05.5": {
+    "05.3": {
         "half of it, the area between two weights": "lambda corners: abs(" + SHOELACE.format(SHIFTED) + ") / 2",
         "negative one way round": "lambda corners: " + SHOELACE.format(SHIFTED),
         "the last side is missing": "lambda corners: abs(" + SHOELACE.format("corners[1:]") + ")",
@@ -156,7 +156,7 @@ def decision_map(z):
     return pieces
 """,
     },
-    "05.3": {
+    "05.4": {
         "in another order": "lambda z: " + OPEN.format("all(row[u] > row[v] for row in z)") + "[::-1]",
         "NumPy": """
 def open_words(z):
@@ -170,7 +170,7 @@ def open_words(z):
     return torch.nonzero(~(z[:, None, :] > z[:, :, None]).all(0).any(1)).flatten()
 """,
     },
-    "05.4": {
+    "05.5": {
         "a loop": f"""
 def agreed(corners, z):
     w = {WINNERS}
@@ -182,7 +182,7 @@ def agreed(corners, z):
     return words[0] if (words == words[0]).all() else torch.tensor(-1)
 """,
     },
-    "05.5": {
+    "05.3": {
         "NumPy": """
 def share(corners):
     x, y = np.array(corners, dtype=float)[:, 1:].T
