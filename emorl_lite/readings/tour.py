@@ -47,8 +47,8 @@ def wrong_element_reading(shown: pd.DataFrame) -> str:
 def world_reading(topics: int, words: int, distinct: int, drawn: int) -> str:
     """How varied the world is: topics, word forms, distinct pairs among those drawn."""
     return (
-        f"{topics} topics, {words:,} word forms, and {distinct:,} distinct pairs among {drawn:,} drawn. Training, validation and test share "
-        "no client statement: a statement's own text decides its split."
+        f"{topics} topics, {words:,} word forms, and {distinct:,} distinct pairs among {drawn:,} drawn. Training, validation and test "
+        "share no client statement: a statement's own text decides its split."
     )
 
 
