@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -195,6 +197,20 @@ def test_groups_and_their_spread():
     said = study_readings.group_reading(scores, ["x", "y"], np.array([0.0, 1.0]), np.array([1.0, 0.0]))
     assert "here x" in said and "prefers reply 2, GDPO's reply 1" in said
     assert "Both" in study_readings.group_reading(scores, ["x", "y"], np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+
+
+def test_the_roster_and_what_methods_take():
+    listed = study_readings.roster(
+        [
+            SimpleNamespace(name="a", family="merging", trains="nothing", reference="arXiv 2505.02579 (its second)"),
+            SimpleNamespace(name="b", family="decoding", trains="one adapter", reference="-"),
+        ]
+    )
+    assert listed["arXiv"].tolist() == ["2505.02579", "–"]
+    rows = representative(made_up()["rows"])
+    taken = study_readings.costs(rows).set_index("method")
+    assert taken.loc["emorl", "calls a token"] == 3 and taken.loc["uniform", "data, sum"] == 1536
+    assert taken["mean score"].equals(rows.groupby("method", sort=False)["mean"].mean().rename("mean score"))
 
 
 def test_holm_steps_down():

@@ -29,10 +29,11 @@ class MODReverse(EMORL):
 
 
 class MODForward(EMORL):
-    """pi_w(y) = sum_i w_i pi_i(y): the closed form for a forward-KL regulariser, a mixture of the distributions.
+    """pi_w(y) = sum_i w_i pi_i(y): a mixture of the distributions, word by word.
 
-    This is also what the EMORL paper's third aggregation ("logits") is when it is done right: its code averages probabilities of
-    trajectories that the models sampled each on its own, so that their contexts do not match.
+    MOD's own closed form for a forward-KL regulariser is another, the weighted harmonic mean of the probabilities. The mixture is what the
+    EMORL paper's third aggregation ("logits") is when it is done right: its code averages probabilities of trajectories that the models
+    sampled each on its own, so that their contexts do not match.
     """
 
     name = "mod-forward"
