@@ -49,6 +49,7 @@ MORE_CELLS = [
     "scored = experiment.exact_map(prompts[:3])",
     "show(plots.prompt_map(scored, 0), 'prompt_map', 'A map.')",
     "plots.map_explorer(scored, 0, [0.4, 0.3, 0.3])",
+    "plots.step_explorer(ensemble, prompts[:3])",
     "from IPython.display import HTML\n\nHTML(plots.map_page(scored))",
 ]
 RUN_ALL = """
@@ -181,7 +182,7 @@ def cells(browser: WebDriver, selector: str) -> list[WebElement]:
 
 
 def explorers(browser: WebDriver) -> list[WebElement]:
-    """The outermost boxes of widgets: the weight explorer and the map explorer."""
+    """The outermost boxes of widgets: the weight explorer, the map explorer and the step explorer."""
     return [
         box for box in cells(browser, ".widget-vbox") if not box.find_elements(By.XPATH, "ancestor::*[contains(@class, 'widget-vbox')]")
     ]
@@ -240,6 +241,18 @@ def test_the_keyboard_moves_a_slider_and_the_reply_follows(page, number):
     for slider, key in ((2, Keys.END), (0, Keys.HOME)):  # the third alone
         press(page, explorer, slider, key)
     assert until_changed(page, lambda: told(explorer), first) != before
+
+
+def test_an_arrow_key_goes_to_the_next_word(page):
+    explorer = explorers(page)[2]
+
+    def look() -> str:
+        return next((line for line in explorer.text.splitlines() if line.startswith("Word ")), "")
+
+    before = look()
+    assert before.startswith("Word 1 of ")
+    press(page, explorer, -1, Keys.ARROW_RIGHT)
+    assert until_changed(page, look, before).startswith("Word 2 of ")
 
 
 def test_the_map_shows_where_the_weights_are(page):

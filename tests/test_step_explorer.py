@@ -1,12 +1,17 @@
+from dataclasses import replace
+
 import pytest
 import tiny
 import torch
+from test_figures import outside_the_picture, piled, too_faint, too_small
 from tiny import ADAPTERS, PROMPTS
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import OBJECTIVES
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.plots import decoding_step, decoding_steps, step_at, step_explorer
-from emorl_lite.plots.step_explorer import END, MIXTURE
+from emorl_lite.plots.step_explorer import END, MIXTURE, Step
+from emorl_lite.plots.style import figure_bytes
 from emorl_lite.plots.weight_explorer import ALL_ZERO
 
 WEIGHTS = dict(zip(ADAPTERS, (0.6, 0.3, 0.5), strict=True))
@@ -90,8 +95,17 @@ def test_the_picture_shows_every_word_and_says_so(steps):
     assert steps[1].prefix in alt and f'says "{steps[1].word}"' in alt and all(name in alt for name in ADAPTERS)
 
 
-def test_the_page_shows_texts_as_texts(steps):
-    hostile = type(steps[0])("<img onerror=x> $5", WEIGHTS, 1, "<b>", "<i>", {MIXTURE: [("<i>", 0.5)]}, [])
+def test_the_picture_is_read_at_the_width_of_a_page(steps):
+    long = Step("x", dict.fromkeys(OBJECTIVES, 1 / 3), 9, "and you hope to " * 9, "swimsuit", {}, [])
+    words = {name: [("(end)", 0.42), ("swimsuit", 0.36), ("comfortable", 0.16), ("It", 0.01)] for name in [*OBJECTIVES, MIXTURE]}
+    for step in (steps[0], replace(long, words=words)):
+        figure = decoding_step(step)
+        figure_bytes(figure, "png")
+        assert not outside_the_picture(figure) and not too_small(figure) and not piled(figure) and not too_faint(figure)
+
+
+def test_the_page_shows_texts_as_texts():
+    hostile = Step("<img onerror=x> $5", WEIGHTS, 1, "<b>", "<i>", {MIXTURE: [("<i>", 0.5)]}, [])
     page = hostile.html()
     assert "<img" not in page and "<i>" not in page and "&lt;img" in page
 
