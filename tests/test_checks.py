@@ -301,6 +301,15 @@ def test_what_is_printed(notebook, capsys):
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 
+def test_a_notebook_shows_the_sentence_alone(notebook, capsys):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell()
+    done = shell.run_cell('from emorl_lite.tutorial import check\n\ncheck("02.5", 4)')
+    assert isinstance(done.error_in_exec, AssertionError)
+    assert capsys.readouterr().out.strip() == "AssertionError: Exercise 02.5: not the right answer; a number is expected."
+
+
 def test_graders_are_told_of_stubs(notebook, monkeypatch):
     monkeypatch.setenv("EMORL_CHECKS", "strict")
     with pytest.raises(AssertionError, match="Not solved yet"):

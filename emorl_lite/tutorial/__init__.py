@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from emorl_lite.base.lazy import lazily
 
 if TYPE_CHECKING:
-    from emorl_lite.tutorial.checks import check, check_against
+    from emorl_lite.tutorial.checks import check
     from emorl_lite.tutorial.notebook import beside, committed, open_run, say, size, start, table
 
-__all__ = ["beside", "check", "check_against", "committed", "open_run", "say", "size", "start", "table"]
+__all__ = ["beside", "check", "committed", "open_run", "say", "size", "start", "table"]
 
-_CHECKS = {name: "checks" for name in ("check", "check_against")}
+_CHECKS = {"check": "checks"}
 _NOTEBOOK = {name: "notebook" for name in ("beside", "committed", "open_run", "say", "size", "start", "table")}
 __getattr__, __dir__ = lazily(__name__, _CHECKS | _NOTEBOOK)
