@@ -219,7 +219,7 @@ def test_pictures_are_told_in_words(page):
                 By.XPATH, "ancestor::div[contains(@class, 'jp-OutputArea-child')]/following-sibling::div[1]//details"
             )
             assert len(str(below.get_attribute("textContent"))) > len("The figure in words")
-    for drawing in cells(page, "svg[role=img]"):
+    for drawing in cells(page, "svg[role]"):
         assert drawing.accessible_name
 
 
