@@ -63,7 +63,7 @@ def _auc_cases(random: np.random.Generator) -> Iterator[Case]:
 
 
 def token_logprobs(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-    """log p of the tokens 1 .. L-1 of each text, [N, L-1]; 0 where the mask is."""
+    """log p of every token of each text but the first, [N, length - 1]; 0 where the mask is."""
     logp = torch.log_softmax(logits, -1)[:, :-1]
     return logp.gather(-1, ids[:, 1:, None]).squeeze(-1) * mask[:, 1:]
 
@@ -202,7 +202,7 @@ def fools_empathy(reply: str) -> bool:
 EXERCISES: tuple[Exercise, ...] = (
     Exercise("01.1", reflection_label, _label_cases, "a number in [0, 1]"),
     Exercise("01.2", auc_by_pairs, _auc_cases, "a number in [0, 1]"),
-    Exercise("01.3", token_logprobs, _token_cases, "log-probabilities [N, L - 1]"),
+    Exercise("01.3", token_logprobs, _token_cases, "log-probabilities [N, length - 1]"),
     Exercise("01.4", likelihood_ratio, _ratio_cases, "a number for each word"),
     Exercise("01.5", soft_cross_entropy, _loss_cases, "a number, the mean over the batch"),
     Exercise("01.6", expected_calibration_error, _calibration_cases, "a number in [0, 1]"),
