@@ -10,7 +10,7 @@ import base64
 import html
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -28,8 +28,9 @@ from emorl_lite.base.ranges import check_index
 from emorl_lite.base.shown_text import as_html
 from emorl_lite.base.weights import weight_rows
 from emorl_lite.exact.scored_map import ScoredMap
-from emorl_lite.plots.maps import mean_scale
+from emorl_lite.plots.maps import mean_scale, prompt_map, prompt_map_alt
 from emorl_lite.plots.search import project
+from emorl_lite.plots.style import figure_bytes
 from emorl_lite.plots.weight_explorer import score_bars, weight_controls
 from emorl_lite.readings.search import portion
 
@@ -142,7 +143,8 @@ def map_explorer(scored: ScoredMap, prompt: int = 0, weights: Sequence[float] | 
 def map_page(scored: ScoredMap, prompts: Sequence[int] | None = None, best: Sequence[float] | None = None) -> str:
     """A piece of HTML: choose a client or the mean over all, click on the triangle or tab through its regions, read reply, scores, share.
 
-    No kernel, no network. Without scripts it is the first client's triangle, each region with its reply as a tooltip.
+    No kernel, no network. Where scripts are not run (a notebook that is not trusted, GitHub) it is `prompt_map` of the first client, with
+    its largest regions' replies.
     `prompts` (from 0): which clients, all by default. `best`: weights to star, such as the optimum's. Greedy maps of three objectives. Show
     it with IPython.display.HTML; `save_map_page` writes it as a page of its own.
     """
@@ -154,15 +156,17 @@ def map_page(scored: ScoredMap, prompts: Sequence[int] | None = None, best: Sequ
     drawing: dict[str, Any] = {"edge": EDGE, "size": SIZE, "objectives": scored.map.objectives, "names": scored.names}
     drawing["maps"] = [{"client": f"{i + 1}. {scored.map.prompts[i]}", "regions": _facts(scored, i)} for i in chosen]
     drawing["mean"] = _mean_grid(scored)
-    facts = json.dumps(drawing, ensure_ascii=False).replace("<", "\\u003c")  # no text may end the script
-    shapes = "".join(_shape(region) for region in _facts(scored, first))
     marks = "" if star is None else _star(star)
     here = "<circle class='here' r='6' fill='none' stroke='#d00000' stroke-width='3' visibility='hidden'/>"
-    inside = f"<g class='regions'>{shapes}</g>{marks}{here}{_color_bar(scored, star is not None)}"
+    inside = f"<g class='regions'></g>{marks}{here}{_color_bar(scored, star is not None)}"
+    drawing["frame"] = _svg(inside, scored.map.objectives, LEGEND)
+    still = prompt_map(scored, first * scored.map.samples)
+    facts = json.dumps(drawing, ensure_ascii=False).replace("<", "\\u003c")  # no text may end the script
     parts = {
-        "@FRAME": _svg(inside, scored.map.objectives, LEGEND),
         "@FACTS": facts,
         "@CLIENT": html.escape(f"Client {first + 1}: {scored.map.prompts[first]}"),
+        "@PICTURE": base64.b64encode(figure_bytes(still, "png")).decode(),
+        "@ALT": html.escape(prompt_map_alt(scored, first * scored.map.samples)),
     }
     return re.sub("|".join(parts), lambda place: parts[place[0]], PAGE)  # in one pass: a text may hold these words
 
@@ -194,11 +198,14 @@ PAGE = """<div class="emorl-map" style="font-family:sans-serif;max-width:660px">
 <style>.emorl-map text { fill: currentColor; } .emorl-map polygon { cursor: pointer; }
 .emorl-map polygon:focus { outline: none; stroke: #d00000; stroke-width: 3; }</style>
 <div class="choice" hidden><label>client <select style="max-width:480px"></select></label></div>
-<div class="answer" aria-live="polite" style="min-height:9em">@CLIENT<br>Each region of the triangle is one reply; point at it to
-read the reply.</div>
-@FRAME
+<div class="answer" aria-live="polite" style="min-height:9em">@CLIENT<br>Each region of the triangle is one reply;
+the largest are spelled out. Where scripts are run, a click tells any of them.</div>
+<img class="still" style="max-width:100%" alt="@ALT" src="data:image/png;base64,@PICTURE">
+<div class="map"></div>
 <script>(function () {
   const root = document.currentScript.parentElement, facts = @FACTS;
+  root.querySelector(".still").remove();
+  root.querySelector(".map").innerHTML = facts.frame;
   const select = root.querySelector("select"), group = root.querySelector(".regions");
   const here = root.querySelector(".here"), answer = root.querySelector(".answer"), svg = root.querySelector("svg");
   const space = "http://www.w3.org/2000/svg", ask = "Click on the triangle, or go through its regions with the tab key.";
@@ -281,12 +288,6 @@ def _facts(scored: ScoredMap, prompt: int) -> list[dict[str, Any]]:
         deepest = [round(float(w), 5) for w in region.piece.deepest[0]]
         regions.append({"p": points, "c": color, "r": region.reply, "s": scores, "m": portion(region.piece.measure), "d": deepest})
     return regions
-
-
-def _shape(region: Mapping[str, Any]) -> str:
-    """A region as it stands without scripts: its reply is a tooltip."""
-    told = html.escape(f"{region['m']} of all weights: {region['r']}")
-    return f"<polygon points='{region['p']}' fill='{region['c']}' stroke='white' stroke-width='1'><title>{told}</title></polygon>"
 
 
 def _mean_grid(scored: ScoredMap) -> dict[str, Any]:
