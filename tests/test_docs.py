@@ -302,3 +302,120 @@ def test_the_public_names_are_all_told():
     for name in ("docs/python.md", "CONTRIBUTING.md", "CHANGELOG.md"):
         counts = re.findall(r"(\d+) (?:public )?names", text_of(ROOT / name))
         assert counts and set(counts) == {str(len(emorl_lite.__all__))}, name
+
+
+# -- notation, glossary, paper map
+
+COURSE_PAGES = [ROOT / "docs" / name for name in ("notation.md", "glossary.md", "paper_map.md")]
+SECTION = re.compile(r"\[(\d\d)(?: · ([^\]]+))?\]\(\.\./notebooks/([^)]+)\)")
+"""A link to a section of a notebook: the notebook's number, perhaps a heading, the file."""
+
+
+@cache
+def sections(path: Path) -> dict[str, str]:
+    """A notebook's prose and code by heading; "" holds all of it."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "\n\n".join("".join(cell["source"]) if cell["cell_type"] == "markdown" else fenced(cell) for cell in cells)
+    parts = re.split(r"(?m)^(#{1,4}) (.+)$", text)
+    found = {"": text}
+    for i in range(1, len(parts), 3):
+        level, body = len(parts[i]), parts[i + 1] + parts[i + 2]
+        for j in range(i + 3, len(parts), 3):  # a section holds its subsections
+            if len(parts[j]) <= level:
+                break
+            body += parts[j + 1] + parts[j + 2]
+        found[parts[i + 1].strip()] = body
+    return found
+
+
+def fenced(cell: dict) -> str:
+    """A code cell in which no comment reads as a heading."""
+    return "\n".join(" " + line for line in "".join(cell["source"]).splitlines())
+
+
+def section(number: str, heading: str, file: str) -> str:
+    """The text that a link leads to. Raises AssertionError where there is none."""
+    path = ROOT / "notebooks" / file
+    assert path in NOTEBOOKS and file.startswith(number), f"{file}: not notebook {number}"
+    assert heading in sections(path), f"notebook {number} has no heading {heading!r}"
+    return sections(path)[heading]
+
+
+SUBSCRIPT = r"(?:_(\{[^{}]*\}|\\[A-Za-z]+|\w))?"
+
+
+def symbols(text: str) -> set[str]:
+    """The symbols in the mathematics of a text, letters and commands with what stands below them: w_i, \\pi_old."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
+    found = set()
+    for pair in re.findall(r"\$\$(.+?)\$\$|\$(.+?)\$", prose, re.S):
+        maths = re.sub(r"_\{\\text\{(\w+)\}\}", r"_{\1}", "".join(pair))
+        maths = re.sub(r"\\(?:text|mathrm|operatorname)\{[^}]*\}", "", maths)
+        found |= {
+            base + ("_" + below.strip("{}") if below else "") for base, below in re.findall(rf"(\\[A-Za-z]+|[A-Za-z]){SUBSCRIPT}", maths)
+        }
+    return found
+
+
+def occurs(symbol: str, text: str) -> bool:
+    """Whether a symbol, with all that belongs to it, stands in the mathematics of a text."""
+    return symbols(f"${symbol}$") <= symbols(text)
+
+
+def symbol_rows() -> list[list[str]]:
+    lines = (ROOT / "docs" / "notation.md").read_text(encoding="utf-8").splitlines()
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines if line.startswith("| $")]
+
+
+@pytest.mark.parametrize("page", COURSE_PAGES, ids=lambda page: page.name)
+def test_sections_of_notebooks_are_there(page):
+    found = SECTION.findall(page.read_text(encoding="utf-8"))
+    assert len(found) > 20
+    for link in found:
+        section(*link)
+
+
+@pytest.mark.parametrize("row", symbol_rows(), ids=lambda row: row[0])
+def test_a_symbol_stands_where_the_table_says(row):
+    assert len(row) == 5, "symbol, meaning, range, code, where"
+    text = section(*SECTION.findall(row[-1])[0])
+    missing = [symbol for symbol in re.findall(r"\$(.+?)\$", row[0]) if not occurs(symbol, text)]
+    assert not missing, f"not in {row[-1]}"
+
+
+def test_one_symbol_means_one_thing():
+    told = [symbol for row in symbol_rows() for symbol in re.findall(r"\$(.+?)\$", row[0])]
+    assert len(told) == len(set(told)) > 40
+
+
+def test_what_a_symbol_is_called_in_code_is_in_the_package():
+    source = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "emorl_lite").rglob("*.py")))
+    words = {word for row in symbol_rows() for span in re.findall(r"`([^`]+)`", row[3]) for word in re.findall(r"[A-Za-z_]\w+", span)}
+    assert words and not [word for word in sorted(words) if not re.search(rf"\b{word}\b", source)]
+
+
+def test_a_word_of_the_glossary_is_used_where_it_says():
+    lines = re.split(r"(?m)^- ", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"))[1:]
+    assert len(lines) > 50
+    for line in lines:
+        (link,) = SECTION.findall(line)
+        words, text = re.findall(r"\*\*([^*]+)\*\*", line.split(":")[0]), section(*link).lower()
+        assert any(word.lower() in text for word in words), f"{words} not in {link}"
+
+
+def test_the_map_of_the_paper_names_what_is_there():
+    text = (ROOT / "docs" / "paper_map.md").read_text(encoding="utf-8")
+    names = [name for span in code(text) for name in DOTTED.findall(span)]
+    assert len(set(names)) > 35 and not [name for name in names if not resolves(name)]
+    for number in range(1, 10):
+        assert re.search(rf"^\| figures? [^|]*\b{number}\b", text, re.M), f"figure {number} of the paper"
+
+
+def test_a_section_and_a_symbol_that_are_not_there_are_found():
+    with pytest.raises(AssertionError, match="no heading"):
+        section("08", "Nothing of the kind", "08_the_paper.ipynb")
+    with pytest.raises(AssertionError, match="not notebook"):
+        section("07", "", "08_the_paper.ipynb")
+    assert occurs("w_i", "with $\\sum_i w_i h_i$") and not occurs("w_i", "`w_i` and $w_{ij}$") and not occurs("h", "with $h_i$")
+    assert occurs("r_i(x, y)", "a reward $r_i(x,\\ y)$") and not occurs("r_i(x, y)", "a reward $r_i$ of $x$")
+    assert symbols("$$\\pi_{\\text{old}} s\\,B_iA_i \\mathrm{diag}(g)$$") == {"\\pi_old", "s", "B_i", "A_i", "g"}
