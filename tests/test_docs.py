@@ -149,6 +149,9 @@ def test_pictures_have_alternative_text(path):
 def test_the_readme_lists_every_notebook_and_every_folder():
     readme = text_of(ROOT / "README.md")
     assert re.findall(r"\]\((notebooks/[^)]+)\)", readme) == [f"notebooks/{path.name}" for path in NOTEBOOKS]
+    assert f"in {['eight', 'nine', 'ten'][len(NOTEBOOKS) - 8]} notebooks" in readme
+    for page in COURSE_PAGES:
+        assert f"](docs/{page.name})" in readme
     listed = re.findall(r"^- `emorl_lite/(\w+)/`", readme, re.M)
     contract = list_modules().floors()
     assert listed == [floor for floor in contract if floor != "__main__"], "in the order of the floors"
