@@ -8,6 +8,7 @@ that, and executes nothing.
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 import time
@@ -28,18 +29,22 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 def last_states(text: str) -> str:
     """What a terminal shows after carriage returns."""
-    return "".join(line.rstrip("\n").split("\r")[-1] + "\n" for line in text.splitlines(keepends=True) if line.strip())
+    return "".join(line.rstrip("\r").split("\r")[-1] + "\n" for line in text.split("\n") if line.strip())
+
+
+PROGRESS = re.compile(r".*\d+%\|.*\[\d+:\d\d<.*\]\s*")
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
-    """Drop widget states and the past of progress bars; timings of cells stay out too."""
+    """Drop widget states and progress bars, which say how fast one machine was; timings of cells stay out too."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET, None)
             if output.output_type == "stream":
-                output.text = last_states(output.text.replace("\r\n", "\n"))
+                lines = last_states(output.text.replace("\r\n", "\n")).splitlines(keepends=True)
+                output.text = "".join(line for line in lines if output.name != "stderr" or not PROGRESS.fullmatch(line))
         cell_outputs = cell.get("outputs", [])
         cell_outputs[:] = [o for o in cell_outputs if o.output_type != "stream" or o.text.strip()]
 

@@ -364,6 +364,14 @@ def test_folding_marks_the_tagged_cells_alone():
         execute_notebooks.fold(nbformat.v4.new_notebook(cells=[cell("plot()", tags=["hide-input"])]))
 
 
+def test_progress_bars_leave_and_words_stay():
+    bars = "search:   0%|    | 0/135 [00:00<?, ?it/s]\rsearch: 100%|███| 135/135 [00:04<00:00, 32.65it/s]\nUserWarning: odd\n"
+    output = nbformat.v4.new_output("stream", name="stderr", text=bars)
+    cell = nbformat.v4.new_code_cell("search()", outputs=[output, nbformat.v4.new_output("stream", name="stderr", text=bars[:-17])])
+    execute_notebooks.tidy(nbformat.v4.new_notebook(cells=[cell]))
+    assert [o.text for o in cell.outputs] == ["UserWarning: odd\n"]
+
+
 WIDTH = 100
 """Columns of a line of code, in notebooks: a laptop shows them beside JupyterLab's file list."""
 TABLE = 110
