@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import counted, listing, number, signed
-from emorl_lite.plots.style import describe, name_axes, need, panels, readable, styles
+from emorl_lite.plots.style import Style, describe, name_axes, need, panels, readable, styles
 from emorl_lite.search.pareto import non_dominated
 from emorl_lite.study.comparison import best_by_level, objectives_of, with_intervals
 
@@ -317,6 +317,12 @@ def _crosses(axes: Axes, mean: pd.DataFrame, error: pd.DataFrame | None, color: 
         axes.errorbar(mean["kl"], mean["sampled_mean"], xerr=error["kl"], yerr=error["sampled_mean"], **options)
 
 
+VERDICTS = {
+    "holds": Style((0.1, 0.1, 0.1), "^", "-"),
+    "open": Style((0.5, 0.5, 0.5), "X", "-"),
+    "refuted": Style((0.75, 0.1, 0.1), "s", "-"),
+}
+"""How verdicts look; none in an objective's colour."""
 REACH = 4.0
 """Half-widths of an interval that the figure of claims shows to either side; what lies further is an arrow at the edge."""
 
@@ -331,7 +337,7 @@ def claims_figure(table: pd.DataFrame) -> Figure:
     need(table, ["claim", "measure", "nothing", "mean", "low", "high", "verdict"], "claims")
     table = table[table["verdict"] != "not measured"]
     need(table, [], "claims")
-    colors = {"holds": styles(["fluency"])["fluency"], "open": styles(["base"])["base"], "refuted": styles(["empathy"])["empathy"]}
+    colors = VERDICTS
     figure, (axes,) = panels(1, width=7.2, height=0.48 * len(table) + 1.4)
     for position, row in enumerate(_records(table[::-1])):
         reach = max(row["high"] - row["low"], 1e-9) / 2
