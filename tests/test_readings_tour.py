@@ -37,17 +37,16 @@ def replies(two=0.75, flawed=0.6):
 def test_labels_are_read_aloud():
     text = labels_reading(replies())
     assert "labelled 1.00" in text and "1.00 and 0.20" in text and "3 wrong elements, and a label of 0.00" in text
-    assert "0.75. Putting somebody else's in its place: 0.60" in wrong_element_reading(replies())
-    assert "is worse than a missing one" in wrong_element_reading(replies())
-    assert "is no worse than" in wrong_element_reading(replies(two=0.4, flawed=0.4))
+    told = wrong_element_reading(replies())
+    assert "2 elements said back and no wrong one: 0.75" in told and "1 wrong element besides: 0.60, 0.15 less" in told
     assert world_reading(16, 2013, 19_846, 20_000).startswith("16 topics, 2,013 word forms, and 19,846 distinct pairs among 20,000")
 
 
 def test_the_mixture_beside_greedy_replies():
     shares = {"full": 0.06, "two": 0.08, "one": 0.1, "generic": 0.38, "advice": 0.2, "question": 0.14, "wrong": 0.04}
     below = mixture_reading(shares, [0.0, 0.0])
-    assert "worth 0.16" in below and "lie below that, at 0.00" in below and "(generic: 38 of 100)" in below
-    assert "lie above that, at 0.50" in mixture_reading(shares, [0.0, 1.0]) and "commonest" not in mixture_reading(shares, [1.0])
+    assert "worth 0.16" in below and "lie below that, at 0.00" in below and "make 76 of 100 in the mixture" in below
+    assert "lie above that, at 0.50" in mixture_reading(shares, [0.0, 1.0]) and "likely one" not in mixture_reading(shares, [1.0])
     assert "lie at that" in mixture_reading(shares, [0.16])
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from emorl_lite.base.shown_text import as_markdown
 from emorl_lite.base.wording import counted, number
-from emorl_lite.data.small_world import EMPATHY, REFLECTION, WRONG_COSTS
+from emorl_lite.data.small_world import EMPATHY, REFLECTION
 
 TIED = 0.02
 """Scores that are this near are called level."""
@@ -34,13 +34,13 @@ def labels_reading(shown: pd.DataFrame) -> str:
 
 
 def wrong_element_reading(shown: pd.DataFrame) -> str:
-    """A missing element beside a wrong one. Columns as in `labels_reading`."""
-    by_content = shown.drop_duplicates("content").set_index("content")["reflection"]
-    left_out, replaced = float(by_content["two"]), float(by_content["flawed"])
+    """A reply with a wrong element beside one that says back as many and no wrong one. Columns as in `labels_reading`."""
+    flawed = shown[(shown["wrong"] > 0) & (shown["right"] > 0)].iloc[0]
+    right, wrong, label = int(flawed["right"]), int(flawed["wrong"]), float(flawed["reflection"])
     return (
-        f"Leaving an element out: {number(left_out)}. Putting somebody else's in its place: {number(replaced)}, since it earns nothing and "
-        f"costs {number(WRONG_COSTS)}. So a wrong element is {'worse than' if replaced < left_out else 'no worse than'} a missing one: a "
-        "client who is told what they did not say is not heard."
+        f"{counted(right, 'element')} said back and no wrong one: {number(REFLECTION[right])}. As many said back, and "
+        f"{counted(wrong, 'wrong element')} besides: {number(label)}, {number(REFLECTION[right] - label)} less. A wrong element is worse "
+        "than a missing one: a client who is told what they did not say is not heard."
     )
 
 
@@ -60,7 +60,6 @@ def mixture_reading(shares: Mapping[str, float], greedy: Sequence[float]) -> str
     elements = {"full": 3, "two": 2, "one": 1}
     average = sum(share * REFLECTION[elements.get(content, 0)] for content, share in shares.items()) / sum(shares.values())
     here = sum(greedy) / len(greedy)
-    common = max(shares, key=lambda content: shares[content])
     told = "below" if here < average - TIED else "above" if here > average + TIED else "at"
     text = (
         f"The average reply of the mixture is worth {number(average)} in reflection; the base's greedy replies lie {told} that, at "
@@ -68,9 +67,10 @@ def mixture_reading(shares: Mapping[str, float], greedy: Sequence[float]) -> str
     )
     if told != "below":
         return text
+    worthless = sum(share for content, share in shares.items() if content not in elements) / sum(shares.values())
     return text + (
-        f"The likeliest word each time leads to the *commonest* kind of reply ({common}: {100 * shares[common]:.0f} of 100), not to the "
-        "average of all kinds."
+        f"Kinds of replies that earn nothing make {100 * worthless:.0f} of 100 in the mixture. The likeliest word each time follows one of "
+        "them, and never takes the rarer turn towards a reflection: a greedy reply is a likely one, not an average one."
     )
 
 
