@@ -152,8 +152,12 @@ def decoder_reading(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]] = GREED
     clear = [pair for pair, (greedy, _) in zip(pairs, sides, strict=True) if greedy]
     kept = [pair for pair, (greedy, sampled) in zip(pairs, sides, strict=True) if greedy and greedy == sampled]
     turned = [pair for pair, (greedy, sampled) in zip(pairs, sides, strict=True) if greedy * sampled < 0]
+    sampled_only = [
+        f"{a} {'above' if side > 0 else 'below'} {b}" for (a, b), (greedy, side) in zip(pairs, sides, strict=True) if side and not greedy
+    ]
+    also = f" Clear only when sampled: {listing(sampled_only)}." if sampled_only else ""
     if not clear:
-        return "Greedily none of these differences is clear."
+        return f"Greedily none of these differences is clear.{also}"
     text = f"Greedily {len(clear)} of {counted(len(pairs), 'difference')} {'is' if len(clear) == 1 else 'are'} clear; "
     text += f"sampled, {'all' if len(kept) == len(clear) > 1 else len(kept) or 'none'} of them still. "
     if turned:
@@ -161,7 +165,7 @@ def decoder_reading(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]] = GREED
     lesson = (
         "A ranking of greedy scores is one of that decoder" if len(kept) < len(clear) else "Here the decoder does not change the ranking"
     )
-    return text + f"{lesson}; all tables below are greedy unless they say otherwise."
+    return f"{text.rstrip()}{also} {lesson}; all tables below are greedy unless they say otherwise."
 
 
 MISSING = 0.05
