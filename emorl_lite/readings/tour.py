@@ -70,7 +70,7 @@ def mixture_reading(shares: Mapping[str, float], greedy: Sequence[float]) -> str
     worthless = sum(share for content, share in shares.items() if content not in elements) / sum(shares.values())
     return text + (
         f"Kinds of replies that earn nothing make {100 * worthless:.0f} of 100 in the mixture. The likeliest word each time follows one of "
-        "them, and never takes the rarer turn towards a reflection: a greedy reply is a likely one, not an average one."
+        "them, and seldom takes the rarer turn towards a reflection: a greedy reply is a likely one, not an average one."
     )
 
 
