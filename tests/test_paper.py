@@ -144,6 +144,13 @@ def test_the_papers_own_model_is_read_where_it_was_made():
     assert "base 0.205, emorl 0.505" in paper_readings.own_model_reading({"rows": rows(base=0.2, emorl=0.5)})
 
 
+def test_how_the_budget_decides():
+    low, high = rows(seeds=3, uniform=0.5, emorl=0.3), rows(seeds=3, uniform=0.5, emorl=0.6)
+    said = paper_readings.shared_budget_reading(low, high)
+    assert "shared among its runs −0.200 [−0.200, −0.200], below it" in said and "for each +0.100 [+0.100, +0.100], above it" in said
+    assert "no clear difference" in paper_readings.shared_budget_reading(rows(seeds=3, uniform=0.5, emorl=0.5), high)
+
+
 # -- figures
 
 

@@ -39,24 +39,26 @@ def task_example(statement: str, replies: pd.DataFrame, objectives: Sequence[str
     """
     need(replies, ["method", "reply", *objectives], "task_example")
     n = len(replies)
-    figure = Figure(figsize=(WIDTH, 0.8 + 1.0 * n), layout="constrained")
-    grid = figure.subplots(n, 2, width_ratios=[1.45, 1], squeeze=False, sharex="col")
-    figure.suptitle(textwrap.fill(f"Client: {statement}", 78), x=0.01, ha="left", fontsize=11, style="italic")
+    height = 1.2 + 0.95 * n
+    figure = Figure(figsize=(WIDTH, height))
+    grid = figure.subplots(n, 1, squeeze=False, sharex=True, gridspec_kw={"left": 0.66, "right": 0.98, "hspace": 0.28})[:, 0]
+    figure.subplots_adjust(top=1 - 0.55 / height, bottom=0.5 / height)
+    figure.text(0.01, 0.99, textwrap.fill(f"Client: {statement}", 78), va="top", fontsize=11, style="italic")
     styles_by_name = styles(objectives)
-    for (text, bars), row in zip(grid, replies.to_dict("records"), strict=True):
-        text.set_axis_off()
-        text.set_in_layout(False)  # a long reply must not squeeze the bars
-        text.text(0, 0.95, row["method"], fontsize=11, fontweight="bold", va="top")
-        text.text(0, 0.66, textwrap.fill(str(row["reply"]), 44), fontsize=11, va="top")
+    for bars, row in zip(grid, replies.to_dict("records"), strict=True):
+        y = bars.get_position().y1
+        figure.text(0.01, y, textwrap.shorten(row["method"], 40), va="top", fontsize=11, fontweight="bold")
+        reply = textwrap.fill(textwrap.shorten(str(row["reply"]), 120), 38)
+        figure.text(0.01, y - 0.24 / height, reply, va="top", fontsize=11)
         values = [float(row[name]) for name in objectives]
         bars.barh(range(len(values)), values, color=[styles_by_name[name].color for name in objectives], edgecolor="black", linewidth=0.5)
-        bars.set_yticks(range(len(values)), objectives)
+        bars.set_yticks(range(len(values)), [textwrap.shorten(name, 14) for name in objectives])
         bars.invert_yaxis()
-        bars.set_xlim(0, 1.16)  # room for a number beside a full bar
+        bars.set_xlim(0, 1.2)  # room for a number beside a full bar
         bars.set_xticks([0, 0.5, 1])
         for position, value in enumerate(values):
             bars.text(value + 0.02, position, f"{value:.2f}", va="center", fontsize=10)
-    grid[-1][1].set_xlabel("score of the reply")
+    grid[-1].set_xlabel("score of the reply")
     return describe(figure, task_example_alt(replies, objectives))
 
 

@@ -95,6 +95,18 @@ def budgets_reading(rows: pd.DataFrame) -> str:
     )
 
 
+def shared_budget_reading(shared: pd.DataFrame, each: pd.DataFrame) -> str:
+    """How EMORL's place beside uniform weighting turns with its budget. Rows with one budget shared by its runs, and with one for each."""
+    parts = []
+    for rows, words in ((shared, "with one budget shared among its runs"), (each, "with a budget for each")):
+        gap = paired(rows, "emorl", "uniform")
+        parts.append(f"{words} {judged(gap, 'above it', 'below it')}")
+    return (
+        f"On tiny EMORL's mean less uniform weighting's is, {', '.join(parts)} (95 % intervals over seeds). How data are counted, by the "
+        "sum or by the longest run, is no detail: it decides who is compared with whom."
+    )
+
+
 def decoding_reading(rows: pd.DataFrame, policies: Sequence[str] = ("emorl", "uniform")) -> str:
     """The base's greedy and sampled scores, and what training adds to each. Columns: method, seed, mean, sampled_mean."""
     means = rows.groupby("method")[["mean", "sampled_mean"]].mean()
