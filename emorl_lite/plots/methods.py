@@ -374,12 +374,16 @@ def _found(row: dict[str, Any]) -> str:
 
 
 def claims_figure_alt(table: pd.DataFrame) -> str:
-    """What `claims_figure` shows: how many claims lie on which side of the line."""
+    """What `claims_figure` shows: which claims lie on which side of the line."""
     sides = {"holds": "wholly to the right (holds)", "refuted": "wholly to the left (refuted)", "open": "across it (open)"}
-    parts = [f"{int((table['verdict'] == verdict).sum())} {where}" for verdict, where in sides.items()]
+    parts = []
+    for verdict, where in sides.items():
+        rows = _records(table[table["verdict"] == verdict])
+        names = ", ".join(f"{row['claim']} ({row['measure']}) {_found(row)}".replace("\n", " ") for row in rows)
+        parts.append(f"{len(rows)} {where}" + (f": {names}" if names else ""))
     return (
         "Every claim's estimate and interval against its threshold, a vertical line, in half-widths of the interval, what is further out "
-        f"as an arrow at the edge: {listing(parts)}. The list below names them."
+        f"as an arrow at the edge. {'; '.join(parts)}."
     )
 
 
