@@ -23,6 +23,8 @@ from emorl_lite.plots.weight_explorer import ALL_ZERO, client_choice, number_con
 MIXTURE = "mixture"
 END = "(end)"
 """How a token that ends the reply is shown."""
+RIGHT = "text-align:right;padding-left:1.5em"
+"""Style of a column of numbers."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,16 @@ class Step:
         return f"{start}<b>→ {as_html(self.word)}</b></p>{self._words_html()}{self._scores_html()}"
 
     def _words_html(self) -> str:
-        head = "".join(f"<th>{as_html(self.title(name))}</th>" for name in self.words)
+        head = "".join(f"<th style='text-align:left'>{as_html(self.title(name))}</th>" for name in self.words)
         rows = ""
         for place in range(max(map(len, self.words.values()))):
             cells = [self._word_html(*words[place]) if place < len(words) else "" for words in self.words.values()]
             rows += "<tr>" + "".join(f"<td style='padding-right:1.5em'>{cell}</td>" for cell in cells) + "</tr>"
-        return f"<table><caption>Likeliest next words, with their probabilities</caption><tr>{head}</tr>{rows}</table>"
+        return _table("Likeliest next words, with their probabilities", head, rows)
 
     def _word_html(self, word: str, probability: float) -> str:
         shown = f"<b>{as_html(word)}</b>" if word == self.word else as_html(word)
-        return f"{shown} {probability:.2f} <meter min='0' max='1' value='{probability:.4f}'></meter>"
+        return f"<meter min='0' max='1' value='{probability:.4f}'></meter> {probability:.2f} {shown}"
 
     def title(self, name: str) -> str:
         """The name of an adapter with its weight, or that of the mixture."""
@@ -76,13 +78,17 @@ class Step:
 
     def _scores_html(self) -> str:
         names = list(self.weights)
-        head = "".join(f"<th>{as_html(text)}</th>" for text in ["word", *(f"z of {name}" for name in names), "w · z"])
+        head = "".join(f"<th style='{RIGHT}'>{as_html(text)}</th>" for text in [*(f"z of {name}" for name in names), "w · z"])
         rows = ""
         for found in self.candidates:
-            cells = "".join(f"<td style='text-align:right'>{number:.2f}</td>" for number in [*found.logits.values(), found.score])
+            cells = "".join(f"<td style='{RIGHT}'>{number:.2f}</td>" for number in [*found.logits.values(), found.score])
             word = f"<b>{as_html(found.word)}</b>" if found.word == self.word else as_html(found.word)
             rows += f"<tr><td>{word}</td>{cells}</tr>"
-        return f"<table><caption>Their scores before the softmax; the highest sum wins</caption><tr>{head}</tr>{rows}</table>"
+        return _table("Their scores before the softmax; the highest sum wins", f"<th>word</th>{head}", rows)
+
+
+def _table(caption: str, head: str, rows: str) -> str:
+    return f"<table><caption style='text-align:left'>{caption}</caption><tr>{head}</tr>{rows}</table>"
 
 
 @torch.no_grad()
