@@ -2,7 +2,7 @@
 
 The maintainers' command, and the only one that writes the committed outputs and `figures/`. Each notebook runs from a fresh kernel, in
 order, on runs of its own: what lies under runs/ does not show. What a page cannot show is left out of the outputs: the states that a
-progress bar went through, and widgets (they need a kernel; their text stays). Cells tagged `hide-input` are folded; `--fold` does only
+progress bar went through, and widgets (they need a kernel). Cells tagged `hide-input` are folded; `--fold` does only
 that, and executes nothing.
 """
 
@@ -25,6 +25,8 @@ UNCHOSEN: dict[str, str | Path | None] = {"EMORL_RUN": None, "EMORL_SEED": None}
 FOLDED, TITLE = "hide-input", "# @title "
 """The tag of a cell that composes a sentence, a table or a figure and teaches nothing, and the first line that such a cell has."""
 WIDGET = "application/vnd.jupyter.widget-view+json"
+CONTROLS = "(Controls stand here while the notebook runs.)"
+"""What a page says in a widget's place."""
 
 
 def last_states(text: str) -> str:
@@ -41,7 +43,8 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
-            output.get("data", {}).pop(WIDGET, None)
+            if output.get("data", {}).pop(WIDGET, None):
+                output.data["text/plain"] = CONTROLS
             if output.output_type == "stream":
                 lines = last_states(output.text.replace("\r\n", "\n")).splitlines(keepends=True)
                 output.text = "".join(line for line in lines if output.name != "stderr" or not PROGRESS.fullmatch(line))

@@ -374,8 +374,8 @@ def test_progress_bars_leave_and_words_stay():
 
 WIDTH = 100
 """Columns of a line of code, in notebooks: a laptop shows them beside JupyterLab's file list."""
-TABLE = 110
-"""Characters of a table's widest row as it is laid out, headers included. Longer texts wrap."""
+TABLE, LINE = 110, 20
+"""Characters of a table's widest row as it is laid out, headers included, where texts wrap to lines of so many."""
 
 
 @per_notebook
@@ -403,19 +403,19 @@ def test_notebook_tables_fit_a_laptop(path):
 
 
 def table_width(html: str) -> int:
-    """Characters of a table that wraps as little as it may: each column as wide as its longest word, or its text up to 40."""
-    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in re.findall(r"<tr.*?</tr>", html, re.S)]
-    columns = itertools.zip_longest(*rows, fillvalue="")
-    return sum(max(_cell_width(unescape(re.sub(r"<[^>]+>", "", cell))) for cell in column) + 2 for column in columns)
+    """Characters of a table that wraps as it may: headers at each space, texts to lines of 20, numbers not at all."""
+    rows = [re.findall(r"<(t[hd])[^>]*>(.*?)</t[hd]>", row, re.S) for row in re.findall(r"<tr.*?</tr>", html, re.S)]
+    columns = itertools.zip_longest(*rows, fillvalue=("td", ""))
+    return sum(max(_cell_width(kind, unescape(re.sub(r"<[^>]+>", "", cell))) for kind, cell in column) + 2 for column in columns)
 
 
-def _cell_width(text: str) -> int:
-    return max(min(len(text), 40), max(map(len, text.split()), default=0))
+def _cell_width(kind: str, text: str) -> int:
+    return max(min(len(text), LINE if kind == "td" else 0), max(map(len, text.split()), default=0))
 
 
 def test_the_width_of_a_table():
-    html = "<table><tr><th>a</th><th>bcd</th></tr><tr><td>&lt;1</td><td>" + "word " * 30 + "</td></tr></table>"
-    assert table_width(html) == 2 + 2 + 40 + 2
+    html = "<table><tr><th>a bc def</th><th>bcd</th></tr><tr><td>&lt;1</td><td>" + "word " * 30 + "</td></tr></table>"
+    assert table_width(html) == 3 + 2 + 20 + 2
 
 
 @per_notebook
