@@ -126,10 +126,11 @@ def cubes(table: pd.DataFrame, objectives: Sequence[str], what: str) -> Figure:
     A row a level with a colour scale of its own, a panel for each weight of the third objective; the level's best point has a red frame.
     Columns: what, level, w_<objective>, mean, note.
     """
-    need(table, ["what", "level", "mean", "note", *(f"w_{name}" for name in objectives)], "cubes")
+    need(table, ["what", "level", "mean", "note"], "cubes")
     chosen = table[table["what"] == what]
     if chosen.empty or len(objectives) != 3:
         raise UserError(f"figure cubes: the table has no search over {what!r} with three objectives")
+    need(chosen, [f"w_{name}" for name in objectives], "cubes")
     levels = sorted({int(chosen["level"].min()), int(chosen["level"].max())})
     figure = Figure(figsize=(WIDTH, 0.9 + 2.45 * len(levels)), layout="constrained")
     rows = figure.subfigures(len(levels), 1, squeeze=False)[:, 0]
