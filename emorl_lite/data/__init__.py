@@ -1,9 +1,10 @@
 """Prompts and replies: the small world, and files of third parties (notebook 00)."""
 
 from emorl_lite.data.datasets import Dataset, Example, load_dataset
-from emorl_lite.data.small_world import Client, Grammar, Reply, grammar
+from emorl_lite.data.small_world import FEELING_LEADS, Client, Grammar, Reply, grammar, to_second_person
 
 __all__ = [
+    "FEELING_LEADS",
     "Client",
     "Dataset",
     "Example",
@@ -11,4 +12,5 @@ __all__ = [
     "Reply",
     "grammar",
     "load_dataset",
+    "to_second_person",
 ]

@@ -6,10 +6,12 @@ from emorl_lite.rewards.objectives import Brevity, Fluency, Guarded, RewardSet, 
 from emorl_lite.rewards.pairs import Pair
 from emorl_lite.rewards.probes import equal_form, handed_on, shortcut_pays, shortcut_replies
 from emorl_lite.rewards.registry import REWARDS
-from emorl_lite.rewards.small_world_judge import CrossEncoder, labelled, train_classifier
+from emorl_lite.rewards.small_world_judge import CONTENT, DAMAGE, CrossEncoder, labelled, pad, read_pairs, shortcut, train_classifier
 from emorl_lite.rewards.text_judge import TextClassifier, train_text_classifier
 
 __all__ = [
+    "CONTENT",
+    "DAMAGE",
     "REWARDS",
     "Brevity",
     "Coherence",
@@ -27,8 +29,11 @@ __all__ = [
     "finished",
     "handed_on",
     "labelled",
+    "pad",
     "perplexity",
+    "read_pairs",
     "repetition_guard",
+    "shortcut",
     "shortcut_pays",
     "shortcut_replies",
     "train_classifier",
