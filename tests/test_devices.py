@@ -368,7 +368,7 @@ CELLS = {
     ],
     "02": [
         *("five_steps = replace(", "TOLERANCE = ", "def read(rollout", "all_ref_logp = ", "at_each = ", "critic = student", "later = t[None"),
-        *("moved = values", "white = (adv", "measures = [logp", "kept_weights = ", "first = ratios()", "class Options", "= train(says_feel"),
+        *("moved = values", "white = (adv", "measures = [logp", "kept_weights = ", "first = ratios()", "class Options", "last_replies = train("),
         *("def dropout(rollout", "def rollout_of(", "logs = experiment.train_all()", "replies = {name: experiment.policy_replies"),
     ],
     "03": [

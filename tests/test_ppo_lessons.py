@@ -116,7 +116,7 @@ def curves(epsilon: float = 0.2) -> pd.DataFrame:
 
 def test_the_clips_cases():
     alt = plots.clip_cases(curves(), 0.2).alt_text
-    assert "0 for A = −1 at ratios from 0.50 to 0." in alt and "for A = +1 at ratios from 1." in alt
+    assert "for A = −1 at ratios from 0.50 to 0." in alt and "0 for A = +1 at ratios from 1." in alt
     with pytest.raises(UserError, match="no column 'gradient'"):
         plots.clip_cases(curves().drop(columns="gradient"), 0.2)
 

@@ -36,6 +36,26 @@ def reward_reading(score: float, ahead: Tensor, beta: float) -> str:
     )
 
 
+def estimator_table(estimators: Mapping[str, Tensor], logp: Tensor, draws: Tensor, kl: float) -> pd.DataFrame:
+    """Estimators of one position's KL, exactly and from samples. `estimators`: name -> its value for each of V words.
+
+    `logp` [V]: log pi of the words; `draws`: words sampled from it; `kl`: the exact KL. Columns: estimator, mean of the draws, exact mean,
+    exact KL, spread of one draw, share below 0.
+    """
+    rows = [
+        {
+            "estimator": name,
+            "mean of the draws": float(k[draws].mean()),
+            "exact mean": float((logp.exp() * k).sum()),
+            "exact KL": kl,
+            "spread of one draw": float(k[draws].std()),
+            "share below 0": float((k[draws] < 0).float().mean()),
+        }
+        for name, k in estimators.items()
+    ]
+    return pd.DataFrame(rows)
+
+
 def estimator_reading(estimates: pd.DataFrame) -> str:
     """Which estimators of the KL are right on average, and which is steady.
 
@@ -73,8 +93,15 @@ def lambda_reading(words: Sequence[str], advantages: Mapping[float, Sequence[flo
         f"critic jump, and the tokens before it learn nothing of it. With λ = 1 every token gets what came after it less its own "
         f"value: the "
         f"advantages lie between {signed(min(mc))} and {signed(max(mc))}, and their differences ({number(swing, 3)}) are the critic's "
-        "and the KL's. λ = .95 is near to the latter and forgets slowly."
+        "and the KL's."
     )
+
+
+def token_table(words: Sequence[str], *measures: Tensor) -> pd.DataFrame:
+    """One reply token by token. `measures`, [T] each: log pi_old, log pi_0, ratio, reward, value, TD error, advantage, whitened "
+    "advantage."""
+    names = ("log π_old", "log π_0", "ratio ρ", "reward r", "value V", "TD error δ", "advantage A", "whitened")
+    return pd.DataFrame({"token": list(words)} | {name: x.tolist() for name, x in zip(names, measures, strict=True)})
 
 
 def token_reading(tokens: pd.DataFrame, score: float) -> str:
@@ -109,8 +136,8 @@ def update_reading(moves: pd.DataFrame, epsilon: float) -> str:
     )
     if weighed > 0:
         return text + (
-            "Weighed by size, more moved the right way than the wrong way. Not all can: all tokens share the same weights, and one that "
-            "occurs in good and bad replies is pulled both ways."
+            "Weighed by size, more moved the right way. Not all can: they share the same weights, and a token of good and bad replies is "
+            "pulled both ways."
         )
     return text + "Weighed by size, more moved the wrong way: the steps were too long for this rollout."
 
@@ -210,6 +237,7 @@ def ablation_reading(table: pd.DataFrame, seeds: int) -> str:
         f"At the end {whole} earns {number(float(rows['reward at the end'].iloc[0]))} ({rows['its range'].iloc[0]}). Below it in every "
         f"seed: {listing(worse)}; above it in every seed: {listing(better)}; overlapping, so that nothing can be told: {listing(open_)}. "
         f"Farthest from the base is {kl.idxmax()} ({number(kl.max())} nats a reply), nearest {kl.idxmin()} ({number(kl.min())}). "
-        f"These are {counted(seeds, 'seed')} and short runs on one easy reward: enough to see what stops learning, not to rank what is "
-        "left. What a KL penalty or a clip is for shows in long runs, when the policy has somewhere to run away to."
+        f"These are {counted(seeds, 'seed')} and short runs on one easy reward: enough to see what stops learning, not to rank the "
+        f"rest, nor to "
+        "see what a clip or a penalty is for in long runs."
     )

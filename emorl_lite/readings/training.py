@@ -293,8 +293,7 @@ def log_reading(log: pd.DataFrame, clip: float, window: int = 8) -> str:
         f"collapse.\n"
         f"- **KL to the base** (nats a reply): {ends('kl')}. It should rise and level off; a KL that runs away while the reward "
         f"stands still is "
-        "drift, one that runs away with the reward calls for reading replies.\n"
-        "- **First ratio**: next."
+        "drift, one that runs away with the reward calls for reading replies."
     )
 
 
