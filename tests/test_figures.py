@@ -74,7 +74,37 @@ def of_replies() -> pd.DataFrame:
     )
 
 
+def of_small_runs() -> pd.DataFrame:
+    rows = [(run, seed, 32 * k, k / 10, 2.0 * k) for run in ("PPO", "no clip", "RLOO") for seed in (0, 1) for k in range(1, 9)]
+    return pd.DataFrame(rows, columns=["run", "seed", "samples", "reward", "kl"])
+
+
+def of_losses() -> pd.DataFrame:
+    return pd.DataFrame([(o, k, 1 / (1 + k)) for o in NAMES[:2] for k in range(60)], columns=["objective", "step", "loss"])
+
+
+def of_words() -> pd.DataFrame:
+    said = ["I", "hear", "that", "you", "are", "scared", "because", "your", "newborn", "cries", "every", "nine", "minutes"]
+    return pd.DataFrame(
+        [(reply, word, (-1.0) ** i * i / 3) for reply in ("first", "second") for i, word in enumerate(said)],
+        columns=["reply", "word", "ratio"],
+    )
+
+
+def of_clip() -> pd.DataFrame:
+    ratios = np.linspace(0.4, 1.6, 25)
+    return pd.concat([pd.DataFrame({"advantage": a, "ratio": ratios, "loss": -a * ratios, "gradient": -a * ratios}) for a in (1, -1)])
+
+
 DRAWINGS: dict[str, Callable[[], Figure]] = OF_TRAINING | {
+    "small_runs": lambda: plots.small_runs(of_small_runs(), {"reward": "reward", "kl": "KL to the base"}),
+    "classifier_loss": lambda: plots.classifier_loss(of_losses()),
+    "word_ratios": lambda: plots.word_ratios(of_words()),
+    "clip_cases": lambda: plots.clip_cases(of_clip(), 0.2),
+    "advantage_lines": lambda: plots.advantage_lines(
+        ["I", "hear", "that", "you", "are", "scared", "."], {lam: np.linspace(lam - 1, 1, 7).tolist() for lam in (0.0, 0.95, 1.0)}
+    ),
+    "decision_triangle": lambda: plots.decision_triangle({"It": np.eye(3)}, NAMES),
     "prompt_map": lambda: plots.prompt_map(made(3), 1),
     "mean_map": lambda: plots.mean_map(overlay(made(3)), None, best_weights(made(3)).weights),
     "two_objective_map": lambda: plots.two_objective_map(made(2)),
