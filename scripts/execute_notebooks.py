@@ -47,7 +47,7 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
                 output.data["text/plain"] = CONTROLS
             if output.output_type == "stream":
                 lines = last_states(output.text.replace("\r\n", "\n")).splitlines(keepends=True)
-                output.text = "".join(line for line in lines if output.name != "stderr" or not PROGRESS.fullmatch(line))
+                output.text = "".join(line for line in lines if not PROGRESS.fullmatch(line))
         cell_outputs = cell.get("outputs", [])
         cell_outputs[:] = [o for o in cell_outputs if o.output_type != "stream" or o.text.strip()]
 
