@@ -278,6 +278,117 @@ def test_the_readers_random_numbers_go_on():
     assert (np.random.random(), torch.rand(1).item()) == expected
 
 
+# -- answers that no student means, and some that one does by mistake
+
+
+class Unreadable(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+class Equal(float):
+    """Equal to everything."""
+
+    def __eq__(self, other):
+        return True
+
+    def __sub__(self, other):
+        return 0.0
+
+    __rsub__ = __sub__
+    __hash__ = float.__hash__
+
+
+def endless(scores, factor):
+    return endless(scores, factor)
+
+
+def leaves_at_once(scores, factor):
+    raise SystemExit(3)
+
+
+def fails_to_say(scores, factor):
+    raise Unreadable
+
+
+def in_itself(scores, factor):
+    answer: list = []
+    answer.append(answer)
+    return answer
+
+
+def too_deep(scores, factor):
+    answer: list = []
+    for _ in range(100_000):
+        answer = [answer]
+    return answer
+
+
+def keyword_only(*, scores, factor):
+    return sum(scores) * factor
+
+
+async def awaited(scores, factor):
+    return sum(scores) * factor
+
+
+@pytest.mark.parametrize(
+    "answer, told",
+    [
+        (lambda s, f: 10**400, "too large"),
+        (lambda s, f: Fraction(10**400), "too large"),
+        (lambda s, f: Decimal("1e999"), "infinite"),
+        (lambda s, f: Decimal("sNaN"), "object of type Decimal"),
+        (lambda s, f: complex(f * sum(s), 0), "a complex number"),
+        (lambda s, f: np.complex64(f * sum(s)), "a complex number"),
+        (lambda s, f: str(f * sum(s)), "a text"),
+        (lambda s, f: torch.zeros((), device="meta"), "object of type Tensor"),
+        (lambda s, f: np.ma.masked, "wrong in"),
+        (lambda s, f: Equal(7), "wrong in"),
+        (lambda s, f: pd.NA, "object of type NAType"),
+        (lambda s, f: pd.DataFrame({"a": s}), "object of type DataFrame"),
+        (lambda s, f: (x for x in s), "a generator"),
+        (in_itself, "too deep"),
+        (too_deep, "too deep"),
+        (endless, "raises RecursionError"),
+        (leaves_at_once, "raises SystemExit (3)"),
+        (fails_to_say, "raises Unreadable in its line"),
+        (keyword_only, "does not take its arguments"),
+        (Equal, "does not take its arguments"),
+    ],
+)
+def test_odd_answers_get_a_sentence_too(answer, told):
+    assert told in wrong(TOTAL, answer)
+
+
+def test_other_odd_answers():
+    assert judge(TOTAL, lambda s, f: torch.tensor([f * sum(s)]).to_sparse().sum()).cases == 17
+    assert judge(VALUE, torch.tensor(0.3125)).cases == 1
+    assert "too large" in wrong(VALUE, 10**400)
+    assert "not the right answer" in wrong(NAMES, ["PPO", "CLP", "CLP"])
+    assert "not the right answer" in wrong(NAMES, [{"PPO": 1}, {"CLP"}])
+    assert judge(Exercise("02.1", lambda: 0, None, "a number"), -0.0).cases == 1
+    ratio = Exercise("02.1", lambda s, f: 0.5, cases, "a number", equal=lambda a, b: abs(1 / a - 2) < 1e-6)
+    assert "wrong in" in wrong(ratio, lambda s, f: 0)
+
+
+def test_a_readers_interrupt_goes_on():
+    def interrupted(scores, factor):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        judge(TOTAL, interrupted)
+
+
+def test_what_an_answer_sets_or_prints_stays_with_it():
+    def loud(scores, factor):
+        torch.set_grad_enabled(False)
+        print("x" * 1_000_000)
+        return 7
+
+    assert len(judge(TOTAL, loud).printed) < 3000 and torch.is_grad_enabled()
+
+
 # -- the check itself
 
 

@@ -18,11 +18,15 @@ import numpy as np
 import torch
 
 
+PRINTED = 2000
+"""So many characters of what an answer prints are kept, the last ones."""
+
+
 @dataclass(frozen=True)
 class Called:
     """What came of a call.
 
-    `raised`: type, message and line in words. `changed`: the argument (from 0) that it changed. `unsolved`: it met a `...`.
+    `printed`: by it, cut at `PRINTED` characters. `raised`: type, message and line in words. `changed`: the argument (from 0) that it changed. `unsolved`: it met a `...`.
     """
 
     result: Any = None
@@ -33,17 +37,21 @@ class Called:
 
 
 def call(answer: Callable[..., Any], arguments: tuple[Any, ...]) -> Called:
-    """Call `answer` on copies of `arguments`."""
+    """Call `answer` on copies of `arguments`. All that it raises is told, its own exit too; only a reader's interrupt goes on."""
     given, printed = copied(arguments), io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
             result = answer(*given)
-    except Exception as problem:
-        if "ellipsis" in str(problem).lower():  # a stub's ... went on into an expression
+    except (Exception, SystemExit, GeneratorExit) as problem:
+        if "ellipsis" in _message(problem).lower():  # a stub's ... went on into an expression
             return Called(unsolved=True)
-        return Called(printed=printed.getvalue(), raised=_in_words(problem, answer))
+        return Called(printed=_cut(printed.getvalue()), raised=_in_words(problem, answer))
     changed = next((i for i, (a, b) in enumerate(zip(given, arguments, strict=True)) if not unchanged(a, b)), None)
-    return Called(result, printed.getvalue(), changed=changed)
+    return Called(result, _cut(printed.getvalue()), changed=changed)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= PRINTED else f"[...]{text[-PRINTED:]}"
 
 
 def copied(value: Any) -> Any:
@@ -81,8 +89,15 @@ def unchanged(here: Any, before: Any) -> bool:
     return True
 
 
-def _in_words(problem: Exception, answer: Callable[..., Any]) -> str:
-    message = " ".join(str(problem).split())
+def _message(problem: BaseException) -> str:
+    try:
+        return " ".join(str(problem).split())
+    except Exception:  # an exception of one's own, whose text fails
+        return ""
+
+
+def _in_words(problem: BaseException, answer: Callable[..., Any]) -> str:
+    message = _message(problem)
     told = type(problem).__name__ + (f" ({message[:200]})" if message else "")
     file = getattr(getattr(answer, "__code__", None), "co_filename", None)
     frames = [frame for frame in traceback.extract_tb(problem.__traceback__) if frame.filename == file]
@@ -120,13 +135,17 @@ def takes(answer: Callable[..., Any], arguments: tuple[Any, ...]) -> bool:
 
 @contextlib.contextmanager
 def steady() -> Iterator[None]:
-    """Whatever an answer draws, it draws the same each time, and the notebook's own random numbers go on as if it had not."""
+    """Whatever an answer draws, it draws the same each time, and the notebook's own random numbers go on as if it had not.
+
+    Whether gradients are recorded stays as it was, too.
+    """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
     try:
-        yield
+        with torch.set_grad_enabled(torch.is_grad_enabled()):
+            yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])

@@ -17,34 +17,54 @@ Plain = Any
 """float, int, bool, str, None, a list, set or dict of such, or `...`."""
 
 
+DEEPEST = 32
+"""So many lists may lie in one another: as many as an array has axes at most."""
+
+
 class UnreadableError(TypeError):
-    """An answer of a type that holds no answer: a generator, a complex number."""
+    """An answer of a type that holds no answer: a generator, a complex number, a number too large to compare."""
 
 
-def plain(value: Any) -> Plain:
+def plain(value: Any, depth: int = 0) -> Plain:
     """`value` as plain Python; tuples, arrays, tensors and series become lists, and arrays without axes numbers.
 
-    Raises UnreadableError for what is none of these.
+    `depth`: in how many lists it lies. Raises UnreadableError for what is none of these, and for nothing else whatever the value is.
     """
-    if value is None or value is Ellipsis or type(value) in (bool, str, int, float):
+    try:
+        return _plain(value, depth)
+    except UnreadableError:
+        raise
+    except OverflowError as problem:
+        raise UnreadableError("a number too large to compare") from problem
+    except Exception as problem:  # a tensor without data, one that cannot be copied, an object that fails when it is read
+        raise UnreadableError(type_in_words(value)) from problem
+
+
+def _plain(value: Any, depth: int) -> Plain:
+    if depth > DEEPEST:
+        raise UnreadableError("lists in lists, too deep to read")
+    if value is None or value is Ellipsis or type(value) in (bool, str, float):
+        return value
+    if type(value) is int:
+        float(value)  # too large a one cannot be compared with others
         return value
     if isinstance(value, torch.Tensor):
         return _from_tensor(value)
     if isinstance(value, (pd.Series, pd.Index)):
-        return plain(value.to_numpy())
+        return plain(value.to_numpy(), depth)
     if isinstance(value, (np.ndarray, np.generic)):
         if np.iscomplexobj(value):
             raise UnreadableError("a complex number")
         listed = value.tolist()
-        return plain(listed) if value.dtype == object else listed
+        return plain(listed, depth) if value.dtype == object else listed
     if isinstance(value, str):
         return str(value)
     if isinstance(value, (list, tuple, range)):
-        return [plain(part) for part in value]
+        return [plain(part, depth + 1) for part in value]
     if isinstance(value, (set, frozenset)):
-        return {_hashable(plain(part)) for part in value}
+        return {_hashable(plain(part, depth + 1)) for part in value}
     if isinstance(value, Mapping):
-        return {key: plain(part) for key, part in value.items()}
+        return {key: plain(part, depth + 1) for key, part in value.items()}
     if not isinstance(value, type) and (isinstance(value, Real) or type(value).__name__ == "Decimal"):
         return float(value)
     raise UnreadableError(type_in_words(value))
