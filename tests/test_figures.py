@@ -59,6 +59,23 @@ def of_costs() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["varied", "value", "search", "unit", "cost"])
 
 
+def of_growth() -> pd.DataFrame:
+    rows = [
+        (v, k, s, 100.0 * k**p)
+        for v in ("prompts", "reply tokens")
+        for k in (8, 16, 32)
+        for s, p in (("hierarchical", 0.6), ("exact map", 0.9))
+    ]
+    return pd.DataFrame(rows, columns=["varied", "value", "search", "cost"])
+
+
+def of_words_won() -> dict[str, np.ndarray]:
+    top, left = [0.3, 0.0, 0.7], [0.0, 0.4, 0.6]
+    return {"I": np.array([[1, 0, 0], top, left, [0, 0.9, 0.1], [0.1, 0.9, 0]]), "Let": np.array([[0, 0, 1], top, left])} | {
+        "That": np.array([[0, 1, 0], [0, 0.9, 0.1], [0.1, 0.9, 0]])
+    }
+
+
 def of_cubes() -> pd.DataFrame:
     return search_table().assign(what="hidden", seed=0)
 
@@ -104,7 +121,13 @@ DRAWINGS: dict[str, Callable[[], Figure]] = OF_TRAINING | {
     "advantage_lines": lambda: plots.advantage_lines(
         ["I", "hear", "that", "you", "are", "scared", "."], {lam: np.linspace(lam - 1, 1, 7).tolist() for lam in (0.0, 0.95, 1.0)}
     ),
-    "decision_triangle": lambda: plots.decision_triangle({"It": np.eye(3)}, NAMES),
+    "decision_line": lambda: plots.decision_line(
+        np.array([[3.0, 2.5, 0.0, 1.0], [0.0, 1.5, 2.0, 1.0]]),
+        [(0, 0.25, 0), (0.25, 5 / 6, 1), (5 / 6, 1, 2)],
+        ["That", "I", "Let"],
+        NAMES[:2],
+    ),
+    "decision_triangle": lambda: plots.decision_triangle(of_words_won(), NAMES, ["That", "I"]),
     "prompt_map": lambda: plots.prompt_map(made(3), 1),
     "mean_map": lambda: plots.mean_map(overlay(made(3)), None, best_weights(made(3)).weights),
     "two_objective_map": lambda: plots.two_objective_map(made(2)),
@@ -113,6 +136,7 @@ DRAWINGS: dict[str, Callable[[], Figure]] = OF_TRAINING | {
     "regret_curves": lambda: plots.regret_curves(of_search()),
     "promise_and_test": lambda: plots.promise_and_test(of_clients()),
     "search_costs": lambda: plots.search_costs(of_costs()),
+    "search_growth": lambda: plots.search_growth(of_growth()),
     "forest": of_study(lambda tables, rows: plots.forest(rows, "mean", "mean score")),
     "fronts": of_study(lambda tables, rows: plots.fronts(tables["sweep"], ["clp-full", "panacea", "prompted", "uniform"], tables["front"])),
     "decoding_cost": of_study(lambda tables, rows: plots.decoding_cost(rows)),

@@ -172,6 +172,7 @@ def test_candidates():
     assert "1 of 2,000 tokens is left (“I”)" in map_readings.candidates_reading(["I"], 2000, [1, 1])
     assert map_readings.candidates_reading(["I"], 2000, [1, 1]).count("the number left is 1.") == 1
     assert "“b”, …)" in map_readings.candidates_reading(["a", "b", "c"], 2000, [3, 4], shown=2)
+    assert "start of this client's reply" in map_readings.candidates_reading(["a"], 2000, [3, 4])
 
 
 def test_benchmark_sentences():
@@ -193,6 +194,7 @@ def test_the_optimum_and_its_figures(scored):
     text = clean(map_readings.optimum_reading(optimum, cells, {"The search": best, "another": optimum.value}))
     if len(cells.weights) > 1:
         assert f"{len(cells.weights):,} cells" in text and "another promised" in text and "the optimum to four digits" in text
+        assert f"four it lies in {search_readings.triangle_of(optimum.weights, NAMES[:3])}." in text
     else:
         assert "no client's reply depends on the weights" in text
     clean(map_plots.mean_map_alt(cells, cube.table, optimum.weights))
@@ -242,7 +244,7 @@ MEANS = np.arange(27.0).reshape(3, 3, 3) / 100
 
 
 def test_the_sub_cube_that_is_taken():
-    assert "holds the best point of the level (0.260)" in search_readings.cell_reading(MEANS)
+    assert "holds the best point of the level (0.260). It need not: the rule" in search_readings.cell_reading(MEANS)
     peak = MEANS.copy()
     peak[0, 0, 0] = 0.3
     assert "does not hold the best point of the level (0.300): the rule looks at neighbourhoods" in search_readings.cell_reading(peak)

@@ -57,7 +57,7 @@ def _search_line(values: Sequence[float]) -> int:
 def _line_cases(random: np.random.Generator) -> Iterator[Case]:
     yield Case("one level", ([0.2, 0.9, 0.5],))
     yield Case("scores with a peak that no level looks at", ([0.1, 1.0, 0.2, 0.2, 0.3, 0.4, 0.5, 0.4, 0.6],))
-    yield Case("scores whose best point is left behind by the search", ([0.9, 0.0, 0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.95],))
+    yield Case("scores with two high ends", ([0.9, 0.0, 0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.95],))
     yield Case("scores that rise to a point in the middle", ([0.0, 0.3, 0.6, 0.8, 0.7, 0.5, 0.4, 0.2, 0.1],))
     yield Case("scores with a low end beside a high one", ([0.5, 0.2, 0.55, 0.2, 0.9, 0.3, 0.1, 0.2, 0.4],))
     for _ in range(20):
@@ -111,6 +111,8 @@ def _prefix_cases(random: np.random.Generator) -> Iterator[Case]:
     yield Case("replies that part and have the same words again", ([[7, 3, 8, 8, 2], [7, 4, 8, 8, 2]],))
     yield Case("replies of different lengths", ([[7, 2], [7, 8, 9, 9, 2], [5, 2]],))
     yield Case("the same words in another order", ([[3, 4, 2], [4, 3, 2]],))
+    yield Case("words whose numbers have several digits", ([[1, 23, 2], [12, 3, 2]],))
+    yield Case("replies that are not sorted", ([[5, 6, 2], [7, 2], [5, 8, 2]],))
     for _ in range(16):
         replies = [[*random.integers(3, 5, random.integers(1, 6)).tolist(), 2] for _ in range(int(random.integers(1, 7)))]
         yield Case("random replies", (replies,))

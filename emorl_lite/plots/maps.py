@@ -64,13 +64,17 @@ def decision_line_alt(pieces: Sequence[tuple[float, float, int]], words: Sequenc
 
 
 @readable
-def decision_triangle(parts: Mapping[str, np.ndarray], objectives: Sequence[str]) -> Figure:
-    """One choice of a word with three adapters: the triangle of weights cut into a polygon a word. `parts`: word -> corners [m, 3]."""
+def decision_triangle(parts: Mapping[str, np.ndarray], objectives: Sequence[str], before: Sequence[str] = ()) -> Figure:
+    """One choice of a word with three adapters: the triangle of weights cut into a polygon a word.
+
+    `parts`: word -> corners [m, 3]. `before`: the words of a `decision_line`, in its order: they keep their colours.
+    """
     _objectives(objectives, "decision_triangle")
     figure, axes = triangle(objectives, width=5.6)
-    for k, (word, corners) in enumerate(parts.items()):
+    looks, order = list(OBJECTIVE_STYLE.values()), list(dict.fromkeys([*before, *parts]))
+    for word, corners in parts.items():
         x, y = project(corners)
-        look = list(OBJECTIVE_STYLE.values())[k % len(OBJECTIVE_STYLE)]
+        look = looks[order.index(word) % len(looks)]
         axes.fill(x, y, facecolor=look.color, alpha=0.35, edgecolor="black", linewidth=1.2)
         middle = shapely.Polygon(np.stack([x, y], 1)).centroid
         axes.annotate(f"“{word}”", (middle.x, middle.y), ha="center", va="center", fontsize=11)

@@ -15,7 +15,7 @@ from emorl_lite.exact.optimum import Optimum
 from emorl_lite.exact.overlay import Overlay, overlay
 from emorl_lite.exact.polytopes import TOLERANCE
 from emorl_lite.exact.scored_map import ScoredMap
-from emorl_lite.readings.search import portion, shown_gap
+from emorl_lite.readings.search import portion, shown_gap, triangle_of
 
 SEEN = 0.001
 """A step of the mean that three digits show."""
@@ -56,7 +56,8 @@ def one_map_reading(scored: ScoredMap, row: int) -> str:
 def size_reading(scored: ScoredMap, seconds: float) -> str:
     """How large the map of all prompts is, and what rounding leaves open of it."""
     regions = [len(indices) for indices in scored.map.indices]
-    ties = f" {scored.map.ties}, on the way to {percent(scored.map.at_risk)} of the weights' replies." if scored.map.ties.decisions else ""
+    at_risk = f"such choices stand on the way to the replies of {percent(scored.map.at_risk)} of the weights."
+    ties = f" {scored.map.ties}; {at_risk}" if scored.map.ties.decisions else ""
     return (
         f"All weights, {counted(len(regions), 'client')}: **{counted(len(scored.map.regions), 'region')}** "
         f"({span(min(regions), max(regions), 0)} a client) from {counted(scored.map.rows_read, 'prefix', 'prefixes')}, decoded and scored "
@@ -105,12 +106,12 @@ def deepest_reading(regions: Sequence[Region], decoded: Sequence[str]) -> str:
 
 
 def candidates_reading(words: Sequence[str], vocabulary: int, kept: Sequence[int], shown: int = 8) -> str:
-    """How many tokens can still win. `words`: those left to the first client; `kept`: how many are left to each client."""
+    """How many tokens can still win. `words`: those left to the client that is followed; `kept`: how many are left to each client."""
     named = ", ".join(f"“{as_markdown(word)}”" for word in words[:shown]) + (", …" if len(words) > shown else "")
     remaining = f"{len(words)} of {vocabulary:,} tokens {'is' if len(words) == 1 else 'are'} left ({named})"
     return (
-        f"At the start of the first client's reply {remaining}; no other can ever win. Over all {counted(len(kept), 'client')} the number "
-        f"left is {span(min(kept), max(kept), 0)}. A prefix that has been read once is decided for any further weights without the "
+        f"At the start of this client's reply {remaining}; no other can ever win. Over all {counted(len(kept), 'client')} the number "
+        f"left is {span(min(kept), max(kept), 0)}. So a prefix that has been read once is decided for any further weights without the "
         "model."
     )
 
@@ -126,7 +127,7 @@ def benchmark_reading(speed: Mapping[str, Any]) -> str:
 
 
 def optimum_reading(optimum: Optimum, cells: Overlay, promised: Mapping[str, float]) -> str:
-    """The exact optimum, its cell, and how far below it each search ended. `promised`: best mean by search."""
+    """The exact optimum, its cell, where it lies, and how far below it each search ended. `promised`: best mean by search."""
     if len(cells.weights) == 1:
         return f"The overlay has 1 cell: no client's reply depends on the weights, and all of them score **{number(optimum.value, 4)}**."
     size = f"{optimum.piece.measure:.1e}" if optimum.piece.measure < 1e-4 else portion(optimum.piece.measure)
@@ -135,11 +136,12 @@ def optimum_reading(optimum: Optimum, cells: Overlay, promised: Mapping[str, flo
         + (f"{number(below, 4)} below it" if (below := shown_gap(optimum.value, value, 4)) > 0 else "the optimum to four digits")
         for name, value in promised.items()
     ]
+    holds = f" Of notebook 04's four it lies in {triangle_of(optimum.weights, cells.names)}." if len(cells.names) == 3 else ""
     return (
         f"The overlay has {counted(len(cells.weights), 'cell')}. The optimum is **{number(optimum.value, 4)}** at "
         f"({', '.join(number(w, 3) for w in optimum.weights)}); its cell is {size} of the simplex, and the weights may move by "
         f"{number(optimum.radius, 4) if optimum.radius >= 1e-4 else f'{optimum.radius:.0e}'} in any direction without changing any "
-        f"client's reply. {'; '.join(ends)}."
+        f"client's reply. {'; '.join(ends)}.{holds}"
     )
 
 
@@ -161,7 +163,7 @@ def margin_reading(scored: ScoredMap, optimum: Optimum) -> str:
     nearest, middle, client = float(np.nanmin(margins)), float(np.nanmedian(margins)), int(np.nanargmin(margins)) + 1
     text = (
         f"The nearest border is that of client {client}: the weights may move by {number(nearest, 4)} in any direction before that reply "
-        f"changes. For the client in the middle of all it is {number(middle, 4)}"
+        f"changes. For the median client it is {number(middle, 4)}"
     )
     if middle > 3 * nearest:
         return f"{text}: the cell is as small as it is because {counted(len(margins), 'client')} cut it, each along borders of its own."
@@ -197,8 +199,9 @@ def pair_reading(scored: ScoredMap) -> str:
     if not (moved := int((steps > SEEN).sum())):
         return text + f"The mean is a step function and moves at none of them by more than {SEEN}: it is {number(means[best], 3)} at best."
     best_weight = number(cells.weights[best, 1])
+    unended = " (A reply that does not end scores 0, wherever it stands.)" if (scored.mean <= 0).any() else ""
     return text + (
         f"The mean is a step function: a border is where some client's reply changes, and at {moved} of {borders} the mean moves by more "
-        f"than {SEEN}, most by {number(steps.max(), 3)}. It is best, {number(means[best], 3)}, at a weight of {best_weight} for {second}. "
-        "A reply that does not end scores 0, wherever it stands."
+        f"than {SEEN}, most by {number(steps.max(), 3)}. It is best, {number(means[best], 3)}, at a weight of {best_weight} for {second}."
+        f"{unended}"
     )

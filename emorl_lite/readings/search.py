@@ -73,14 +73,14 @@ HALVES = ("0 to ½", "½ to 1")
 
 
 def cell_reading(means: np.ndarray) -> str:
-    """Which sub-cube the first level takes, how clearly, and whether it holds the level's best point."""
+    """Which sub-cube the first level takes, how clearly, and whether it holds the level's best point, as it need not."""
     sums = sorted(cells(means).values(), reverse=True)
     cell = best_cell(means)
     holds = np.isclose(means[tuple(slice(i, i + 2) for i in cell)].max(), means.max(), atol=1e-12)
     return (
         f"The largest sum is {number(sums[0], 3)}, the next {number(sums[1], 3)}. The sub-cube that is taken "
         f"{'holds' if holds else 'does not hold'} the best point of the level ({number(means.max(), 3)})"
-        f"{'' if holds else ': the rule looks at neighbourhoods, not at peaks'}."
+        f"{'. It need not: the' if holds else ': the'} rule looks at neighbourhoods, not at peaks."
     )
 
 
@@ -104,7 +104,7 @@ def redundancy_reading(table: pd.DataFrame) -> str:
         return text
     return (
         f"{text} All {levels} levels together list {total['points']} points, {total['distinct_points']} of them distinct, with "
-        f"**{total['directions']} directions**."
+        f"**{total['directions']} directions**: so many texts a client at most."
     )
 
 
@@ -231,7 +231,7 @@ def verdict_reading(summary: pd.DataFrame, confirmed: pd.DataFrame, singles: Seq
         f"{number(mean_row['promised'], 3)}, {_gap_text(shown_gap(mean_row['promised'], means['ensemble']))}. "
         f"It is {beside(means['base'])} "
         f"the base ({number(means['base'], 3)}) and {beside(top)} the best single-objective model ({ranks_first(best)}, {number(top, 3)}). "
-        "(Clearly: by more than √2 times the half-width of its interval, a rule of thumb.)"
+        "(Clearly: by more than √2 times the half-width of its interval, as if the other mean were as uncertain; a rule of thumb.)"
     )
 
 

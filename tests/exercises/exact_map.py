@@ -33,6 +33,9 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "the weight of the first adapter": "lambda a, b: (b[1] - a[1]) / ((a[0] - b[0]) + (b[1] - a[1]))",
         "the middle": "lambda a, b: 0.5",
         "leads not taken": "lambda a, b: a[0] / (a[0] + b[1])",
+        "read off a grid of a thousand": (
+            "lambda a, b: min((k / 1000 for k in range(1001)), key=lambda t: abs((1 - t) * (a[0] - b[0]) + t * (a[1] - b[1])))"
+        ),
         "the ratio of both leads": "lambda a, b: (a[0] - b[0]) / (b[1] - a[1])",
         "the difference of both leads": "lambda a, b: (a[0] - b[0]) / ((a[0] - b[0]) - (b[1] - a[1]))",
         "the lines not crossed": "lambda a, b: (a[0] - b[0]) / (a[0] - b[0] + b[0] - a[1])",
@@ -52,6 +55,18 @@ def decision_map(z):
         "borders beyond the line": walk("slope(v) > slope(word)", "c", "False"),
         "the last piece is missing": RIGHT_WALK.replace("[*pieces, (at, 1.0, word)]", "pieces"),
         "the last border first": walk("slope(v) > slope(word)", "(-c[0], c)"),
+        "the winners at both ends and in the middle": """
+def decision_map(z):
+    best = [max(range(len(z)), key=lambda v: (1 - t) * z[v][0] + t * z[v][1]) for t in (0, 0.5, 1)]
+    pieces, at = [], 0.0
+    for a, b in zip(best, best[1:]):
+        if a != b:
+            border = (z[a][0] - z[b][0]) / (z[a][0] - z[b][0] + z[b][1] - z[a][1])
+            pieces.append((at, border, a))
+            at = border
+    return [*pieces, (at, 1.0, best[-1])]
+""",
+        "borders off by half a step of a thousand": RIGHT_WALK.replace("at, word = border, rival", "at, word = round(border, 3), rival"),
         "every piece begins at 0": RIGHT_WALK.replace("pieces.append((at, border, word))", "pieces.append((0.0, border, word))"),
     },
     "05.4": {
@@ -62,6 +77,11 @@ def decision_map(z):
         "beaten by the best of each adapter together": "lambda z: [v for v in range(len(z[0])) if any(row[v] == max(row) for row in z)]",
         "the words that are beaten": "lambda z: " + OPEN.format("all(row[u] > row[v] for row in z)").replace("not any", "any"),
         "the two first adapters alone": "lambda z: " + OPEN.format("all(row[u] > row[v] for row in z[:2])"),
+        "compared with the favourites alone": """
+def open_words(z):
+    z = np.array(z)
+    return [v for v in range(z.shape[1]) if not any((z[:, v] < z[:, u]).all() for u in z.argmax(1))]
+""",
         "every word": "lambda z: list(range(len(z[0])))",
     },
     "05.5": {
@@ -80,6 +100,16 @@ def agreed(corners, z):
 def agreed(corners, z):
     w = {max(range(len(row)), key=lambda v: row[v]) for row in z}
     return w.pop() if len(w) == 1 else -1
+""",
+        "the middle and the first corner": """
+def agreed(corners, z):
+    middle = int((np.array(corners).mean(0) @ np.array(z)).argmax())
+    return middle if middle == int((np.array(corners[0]) @ np.array(z)).argmax()) else -1
+""",
+        "a word that is best with every adapter": """
+def agreed(corners, z):
+    best = [v for v in range(len(z[0])) if all(row[v] == max(row) for row in z)]
+    return best[0] if best else -1
 """,
         "the largest sum over the corners": """
 def agreed(corners, z):
@@ -101,6 +131,11 @@ def share(corners):
     return abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(corners, corners[1:] + corners[:1])))
 """,
         "of the drawn triangle": "lambda corners: abs(" + SHOELACE.format(SHIFTED) + ") * math.sqrt(3) / 4",
+        "the part of the edges' length": """
+def share(corners):
+    c = np.array(corners, dtype=float)
+    return np.linalg.norm(c - np.roll(c, -1, axis=0), axis=1).sum() / (3 * math.sqrt(2))
+""",
         "the corners' mean": "lambda corners: sum(c[0] for c in corners) / len(corners)",
         "each part made positive": "lambda corners: sum(abs(a[0] * b[1] - b[0] * a[1]) for a, b in zip(corners, " + SHIFTED + "))",
         "the corners' box": "lambda corners: math.prod(max(c[k] for c in corners) - min(c[k] for c in corners) for k in (0, 1))",
@@ -111,6 +146,10 @@ def share(corners):
         "the best client": "lambda worth, reachable: max(max(w[i] for i in r) for w, r in zip(worth, reachable))",
         "the mean of what is in reach": "lambda worth, reachable: np.mean([np.mean([w[i] for i in r]) for w, r in zip(worth, reachable)])",
         "the worst in reach": "lambda worth, reachable: sum(min(w[i] for i in r) for w, r in zip(worth, reachable)) / len(worth)",
+        "as many as are in reach, from the first": (
+            "lambda worth, reachable: sum(max(w[: len(r)]) for w, r in zip(worth, reachable)) / len(worth)"
+        ),
+        "the median client": "lambda worth, reachable: float(np.median([max(w[i] for i in r) for w, r in zip(worth, reachable)]))",
         "the first in reach": "lambda worth, reachable: sum(w[r[0]] for w, r in zip(worth, reachable)) / len(worth)",
         "one number for all regions": "lambda worth, reachable: np.mean([w[i] for w, r in zip(worth, reachable) for i in r])",
         "clients with one region left out": "lambda worth, reachable: sum(max(w[i] for i in r) for w, r in zip(worth, reachable) if r[1:])",

@@ -56,6 +56,11 @@ def best_square(means):
     return j, i
 """,
         "the smallest sum": square("-sum(c)"),
+        "the product of the corners": square("math.prod(c)"),
+        "each axis on its own": """
+def best_square(means):
+    return int(sum(means[2]) > sum(means[0])), int(sum(row[2] for row in means) > sum(row[0] for row in means))
+""",
         "counted from 1": square("sum(c)").replace(", key=rule)", ", key=rule)[0] + 1, 0"),
     },
     "04.2": {
@@ -73,6 +78,11 @@ def best_square(means):
         "the half whose lower end is the better one": line("min(values[low], values[middle]) >= min(values[middle], values[high])"),
         "the lower half always": line("True"),
         "the best value instead of its place": line("values[low] >= values[high]", "max(values[k] for k in seen)"),
+        "one level too few": line("values[low] >= values[high]").replace("high - low > 1", "high - low > 2 or not seen"),
+        "the half whose middle beats its end": line("values[middle] >= values[high]"),
+        "a share of the way instead of an index": line(
+            "values[low] >= values[high]", "max(seen, key=lambda k: values[k]) / (len(values) - 1)"
+        ),
         "the ends alone": line("values[low] >= values[high]").replace("last = [low, middle, high]", "last = [low, high]"),
     },
     "04.4": {
@@ -81,6 +91,8 @@ def best_square(means):
         "the different points": "lambda points: len({tuple(w) for w in points if any(w)})",
         "the order of the weights is lost": "lambda points: len({tuple(sorted(x / sum(w) for x in w)) for w in points if any(w)})",
         "rounded too far": "lambda points: len({tuple(round(x / sum(w), 1) for x in w) for w in points if any(w)})",
+        "divided by the length, as floats": "lambda points: len({tuple(np.array(w) / np.linalg.norm(w)) for w in points if any(w)})",
+        "divided by the first weight, or by 1": "lambda points: len({tuple(x / (w[0] or 1) for x in w) for w in points if any(w)})",
         "which weights are not zero": "lambda points: len({tuple(x > 0 for x in w) for w in points if any(w)})",
         "the two first weights alone": "lambda points: len({tuple(x / (sum(w[:2]) or 1) for x in w[:2]) for w in points if any(w)})",
         "the fault that is asked for": "lambda points: len({tuple(x / w[0] for x in w) for w in points})",
@@ -100,6 +112,21 @@ def best_square(means):
         "different words at each place": "lambda replies: len({(t, r[t]) for r in replies for t in range(len(r))})",
         "different replies on their own": "lambda replies: sum(len(r) for r in set(map(tuple, replies)))",
         "different words": "lambda replies: len({token for r in replies for token in r})",
+        "beginnings as texts, where 1, 23 is 12, 3": """
+def prefixes_to_read(replies):
+    return len({"".join(map(str, reply[:t])) for reply in replies for t in range(len(reply))})
+""",
+        "what is shared with the reply before alone": """
+def prefixes_to_read(replies):
+    count, before = 0, []
+    for reply in replies:
+        shared = 0
+        while shared < min(len(reply), len(before)) and reply[shared] == before[shared]:
+            shared += 1
+        count += len(reply) - (min(shared + 1, len(reply)) if before else 0)
+        before = reply
+    return count
+""",
         "the last two words": "lambda replies: len({tuple(r[max(0, t - 2):t]) for r in replies for t in range(len(r))})",
     },
 }
@@ -139,6 +166,10 @@ def search_line(values):
         "NumPy": line("values[low] >= values[high]", "np.array(seen)[np.array(values)[seen].argmax()]"),
     },
     "04.4": {
+        "divided by the length, rounded": """
+def count_directions(points):
+    return len({tuple((np.array(w) / np.linalg.norm(w)).round(6)) for w in points if any(w)})
+""",
         "by the greatest common divisor": "lambda points: len({tuple(x // math.gcd(*w) for x in w) for w in points if any(w)})",
         "fractions": "lambda points: len({tuple(Fraction(x, max(w)) for x in w) for w in points if any(w)})",
         "NumPy": """
@@ -169,6 +200,11 @@ def prefixes_to_read(replies):
         for token in reply:
             branch = branch.setdefault(token, {})
     return nodes(tree)
+""",
+        "whole replies taken away again": """
+def prefixes_to_read(replies):
+    beginnings = {tuple(r[:t]) for r in replies for t in range(len(r) + 1)}
+    return len(beginnings - {tuple(r) for r in replies})
 """,
         "tensors": "lambda replies: torch.tensor(len({tuple(r[:t]) for r in replies for t in range(len(r))}))",
     },
