@@ -281,7 +281,7 @@ def test_the_readers_random_numbers_go_on():
 # -- answers that no student means, and some that one does by mistake
 
 
-class Unreadable(Exception):
+class UnsaidError(Exception):
     def __str__(self):
         raise RuntimeError
 
@@ -308,7 +308,7 @@ def leaves_at_once(scores, factor):
 
 
 def fails_to_say(scores, factor):
-    raise Unreadable
+    raise UnsaidError
 
 
 def in_itself(scores, factor):
@@ -352,7 +352,7 @@ async def awaited(scores, factor):
         (too_deep, "too deep"),
         (endless, "raises RecursionError"),
         (leaves_at_once, "raises SystemExit (3)"),
-        (fails_to_say, "raises Unreadable in its line"),
+        (fails_to_say, "raises UnsaidError in its line"),
         (keyword_only, "does not take its arguments"),
         (Equal, "does not take its arguments"),
     ],

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 
-
 PRINTED = 2000
 """So many characters of what an answer prints are kept, the last ones."""
 
@@ -26,7 +25,8 @@ PRINTED = 2000
 class Called:
     """What came of a call.
 
-    `printed`: by it, cut at `PRINTED` characters. `raised`: type, message and line in words. `changed`: the argument (from 0) that it changed. `unsolved`: it met a `...`.
+    `printed`: by it, cut at `PRINTED` characters. `raised`: type, message and line in words. `changed`: the argument (from 0) that it
+    changed. `unsolved`: it met a `...`.
     """
 
     result: Any = None

@@ -57,14 +57,18 @@ def _plain(value: Any, depth: int) -> Plain:
             raise UnreadableError("a complex number")
         listed = value.tolist()
         return plain(listed, depth) if value.dtype == object else listed
-    if isinstance(value, str):
-        return str(value)
     if isinstance(value, (list, tuple, range)):
         return [plain(part, depth + 1) for part in value]
     if isinstance(value, (set, frozenset)):
         return {_hashable(plain(part, depth + 1)) for part in value}
     if isinstance(value, Mapping):
         return {key: plain(part, depth + 1) for key, part in value.items()}
+    return _single(value)
+
+
+def _single(value: Any) -> Plain:
+    if isinstance(value, str):
+        return str(value)
     if not isinstance(value, type) and (isinstance(value, Real) or type(value).__name__ == "Decimal"):
         return float(value)
     raise UnreadableError(type_in_words(value))
