@@ -84,6 +84,8 @@ def test_leaders():
     assert "a is clearly above each of the other 2" in clear
     equal = study_readings.leaders(table(a=[0.5, 0.6], b=[0.5, 0.6]), "mean", "Scores")
     assert "b is not clearly below a" in equal
+    wide = study_readings.leaders(table(a=[0.5, 0.5, 0.6], b=[0.5, 0.4, 0.6], c=[0.1, 0.3, 0.6]), "mean", "Scores")
+    assert "c's seeds go from 0.100 to 0.600" in wide and "seeds go" not in close
     assert "With one seed" in study_readings.leaders(table(a=[0.5], b=[0.6]), "mean", "Scores")
     assert study_readings.leaders(table(a=[0.5, 0.6]), "mean", "Scores") == "Scores, from the top: a (0.550)."
     assert study_readings.leaders(table(a=[np.nan]), "mean", "Scores") == "Scores: not measured."
@@ -144,6 +146,7 @@ def test_levels():
     assert "(*soup of A and B*)" in clear and "(*probabilities*): +0.200 [+0.200, +0.200], a clear difference" in clear
     place = pd.DataFrame({"level": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1], "best": [0, 1, 1, 0.1], "average": 0.5})
     said = study_readings.levels_reading(place)
+    assert "Last hidden state less parameters, with weights chosen" in clear and "Last hidden state" not in said
     assert "a clear difference" not in said and "no clear difference" in said and "the same for all: 0.500" in said
     assert "which one value cannot judge" in study_readings.levels_reading(place[place["seed"] == 0])
 
@@ -199,6 +202,14 @@ def test_groups_and_their_spread():
     assert "here x" in said and "prefers reply 2, GDPO's reply 1" in said
     assert "Both" in study_readings.group_reading(scores, ["x", "y"], np.array([0.0, 1.0]), np.array([0.0, 1.0]))
 
+    assert "y, the narrowest, is heard as well" in said and "here 2.00" in said
+    assert "narrowest" not in study_readings.group_reading(scores * [1, 0], ["x", "y"], np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+
+
+def test_what_cross_terms_do():
+    assert "They fill part of what is missing" in study_readings.soup_reading(3, 1 / 3, 0.3)
+    assert "They do not fill" in study_readings.soup_reading(3, 1 / 3, 0.9)
+
 
 def test_the_roster_and_what_methods_take():
     listed = study_readings.roster(
@@ -233,7 +244,9 @@ def test_a_correction_takes_verdicts_back():
     said = study_readings.holm_reading(claims, 5)
     assert "leaves 1 of the 2 verdicts. Open again: b (m)." in said
     assert "leaves 1 of the 1 verdicts here." in study_readings.holm_reading(claims, 5, claims["claim"] == "a")
-    assert "nothing can be corrected" in study_readings.holm_reading(claims, 1)
+    assert "nothing can be corrected" in study_readings.holm_reading(claims, 1) and "counted exactly" not in said
+    exact = claims.assign(low=[1.0, 0.01, -1.0], high=[1.0, 1.99, 1.2])
+    assert "Of 2 intervals at 95 % 0.1 miss the truth by chance. (“a” is counted exactly" in study_readings.holm_reading(exact, 5)
 
 
 def test_claims_in_words():
@@ -260,6 +273,15 @@ def test_requests():
     all_[:, 1] = 1.0
     assert "little can be added: y. The other is heard." in read(up, all_)
     assert "Not clearly heard: x." in read(all_, all_)
+
+
+@pytest.mark.parametrize(("height", "says"), [(0.6, "covers more. In 2 of 2 seeds"), (0.4, "covers less. In 0 of 2 seeds")])
+def test_a_front_beside_a_single_point(height, says):
+    metrics = table("hypervolume", clp_full=[height, height + 0.001], uniform=[0.5, 0.5])
+    points = [("clp-full", height), ("clp-full", 0.1), ("uniform", 0.5)]
+    sweep = pd.DataFrame([{"method": m, "seed": s, "x": v, "w_x": 1.0} for m, v in points for s in (0, 1)])
+    assert says in study_readings.single_point_reading(metrics, sweep)
+    assert "seeds" not in study_readings.single_point_reading(metrics, sweep[sweep["method"] == "clp-full"])
 
 
 @pytest.mark.parametrize(("last", "reading"), [(0.9, "adds to it"), (0.2, "loses"), (0.5, "no clear difference")])

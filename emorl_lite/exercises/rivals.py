@@ -107,6 +107,7 @@ def _paired_cases(random: np.random.Generator) -> Iterator[Case]:
 
 def _holm_cases(random: np.random.Generator) -> Iterator[Case]:
     yield Case("one test", ([0.04], 0.05))
+    yield Case("a p that is as large as its bound: not larger", ([0.5, 0.0625, 0.9, 0.07], 0.25))
     yield Case("all of them small", ([0.001, 0.002, 0.003], 0.05))
     yield Case("none of them small", ([0.2, 0.9, 0.4], 0.05))
     yield Case("a later test is small enough for its own step, but an earlier one failed", ([0.02, 0.03, 0.04], 0.05))

@@ -52,8 +52,9 @@ def accounts_reading(seeds: pd.DataFrame) -> str:
     row = seeds[seeds["policy"] == "ensemble"].iloc[0]
     total, longest, search = (int(row[column]) for column in ("data_points", "data_points_parallel", "search_replies"))
     return (
-        f"Training the adapters took {total:,} data points in **sum**, {longest:,} in **parallel**. The search decoded {search:,} replies "
-        f"more (seed {int(row['seed'])}): {total + search:,} and {longest + search:,}. The paper's 17,529 fits the second kind of count: "
+        f"Training the adapters took {total:,} data points in **sum**, {longest:,} in the **longest run**. The search decoded "
+        f"{search:,} replies more (seed {int(row['seed'])}; points of its list in one direction share their replies): "
+        f"{total + search:,} and {longest + search:,}. The paper's 17,529 fits the second kind of count: "
         "the longest run and the search."
     )
 
@@ -88,7 +89,7 @@ def choice_reading(choice: pd.DataFrame) -> str:
         f"; the best weights for these very clients would have {number(tests.loc[CEILING].mean(), 4)}" if CEILING in tests.index else ""
     )
     return (
-        f"On the **test** clients the exact optimum's choice scores {number(exact_scores.mean(), 4)}{ceiling}. Beside it the sampled "
+        f"On the **test** clients the exact optimum's choice scores {number(exact_scores.mean(), 4)}{ceiling}. Beside it the other "
         f"searches are {'; '.join(parts)} (by 95 % intervals over {counted(n, 'set')} of adapters). The exact optimum's promise less its "
         f"test score is {signed(float(np.mean(flattered)), 4)} on average: {price}."
     )
@@ -130,7 +131,7 @@ def costs_reading(costs: pd.DataFrame) -> str:
     proven = "" if bool(last["optimum_found"]) else " (the best found; the proof was cut short)"
     return (
         f"From {smallest} to {largest} objectives the evaluations grow {listing(growth)} (there: distinct replies scored, divided by the "
-        f"{last['prompts']:.0f} clients). The exact map does not know precision at all. The published search ends below the optimum by "
+        f"{last['prompts']:.0f} clients). The exact map has no spacing to choose. The published search ends below the optimum by "
         f"{listing([number(x, 4) for x in missed])} at {listing([str(d) for d in sizes])} objectives. The exact map takes "
         f"{span(min(ratios), max(ratios), 1)} times the seconds of the published search by prefix tree"
         f"{': that is what the guarantee costs' if min(ratios) > 1 else ''}. "
@@ -160,7 +161,8 @@ def growth_reading(costs: pd.DataFrame) -> str:
             f"{fold(high['hierarchical'] / low['hierarchical'])} for the search and {fold(high[EXACT] / low[EXACT])} for the map"
         )
     step = pivot.iloc[-1] / pivot.iloc[-2] if len(pivot) > 1 else pivot.iloc[-1] / pivot.iloc[-1]
-    end = f"The last step of tokens multiplies them by {number(step['hierarchical'])} and {number(step[EXACT])}"
+    longer = pivot.index[-1] / pivot.index[-2] if len(pivot) > 1 else 1.0
+    end = f"The last step of tokens, times {number(longer)}, multiplies them by {number(step['hierarchical'])} and {number(step[EXACT])}"
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}. {end}" + (": by then replies end by themselves." if step.max() < 1.05 else ".")
 
@@ -195,4 +197,4 @@ def truth_reading(seeds: pd.DataFrame) -> str:
     overpaid = {name: int((ensemble_rows[name] - ensemble_rows[f"true_{name}"] > 0.005).sum()) for name in names}
     end = f"Overpaid are {listing([f'{name} in {k} of {n}' for name, k in overpaid.items()])}"
     end += "; mixing models need not repair what a reward overpays." if any(overpaid.values()) else "."
-    return f"And the truth, by matching words (means over {n}): the ensemble's {listing(parts)}. {end}"
+    return f"And the truth, by matching words under the rule of the labels (means over {n}): the ensemble's {listing(parts)}. {end}"

@@ -18,7 +18,10 @@ from emorl_lite.base.wording import by_sign, counted, judged, listing, number, s
 from emorl_lite.methods.bandits import Exp3
 from emorl_lite.methods.base import Method
 from emorl_lite.methods.dynaopt import EXPLORATION
-from emorl_lite.study.comparison import BY_OWN_SEARCH, over, paired, representative
+from emorl_lite.study.comparison import BY_OWN_SEARCH, dominated_share, over, paired, representative
+
+FAR = 0.75
+"""A mean below this share of the first one's surprises beside "not clearly below"."""
 
 
 def leaders(table: pd.DataFrame, column: str, what: str, by: str = "method") -> str:
@@ -43,7 +46,17 @@ def leaders(table: pd.DataFrame, column: str, what: str, by: str = "method") -> 
         return f"{text} {others[0]} is not clearly below {first} ({test_note})."
     names = f": {listing(unclear)}" if len(unclear) <= 6 else ""
     verb = "is" if len(unclear) == 1 else "are"
-    return f"{text} Of the other {len(others)}, {len(unclear)} {verb} not clearly below {first}{names} ({test_note})."
+    text = f"{text} Of the other {len(others)}, {len(unclear)} {verb} not clearly below {first}{names} ({test_note})."
+    return f"{text}{_scattered(table[table[by] == unclear[-1]][column], unclear[-1], means[first])}"
+
+
+def _scattered(values: pd.Series, name: str, first: float) -> str:
+    """A warning where the seeds of the last of those that are not clearly below reach far down. `values`: one a seed."""
+    if values.mean() > FAR * first:
+        return ""
+    return (
+        f" That does not make them equal: {name}'s seeds go from {number(values.min(), 3)} to {number(values.max(), 3)}, too wide to tell."
+    )
 
 
 def roster(methods: Sequence[Method]) -> pd.DataFrame:
@@ -55,13 +68,27 @@ def roster(methods: Sequence[Method]) -> pd.DataFrame:
 
 def group_reading(scores: np.ndarray, names: Sequence[str], grpo: np.ndarray, gdpo: np.ndarray) -> str:
     """Which reply of a group each advantage prefers, and whose spread decides. `scores` [k, d]; advantages [k]."""
-    spread = scores.std(0)
-    widest = names[int(spread.argmax())]
-    text = "Standard deviations in this group: " + ", ".join(f"{name} {number(s)}" for name, s in zip(names, spread, strict=True))
-    text += f". In a plain mean the widest speaks loudest, here {widest}. "
+    k, spread = len(scores), scores.std(0, ddof=1)
+    widest, narrowest = names[int(spread.argmax())], names[int(spread.argmin())]
+    text = f"Leave-one-out is GRPO's advantage times k / (k − 1), here {number(k / (k - 1))}: another length of step, the same direction. "
+    text += "Standard deviations in this group: " + ", ".join(f"{name} {number(s)}" for name, s in zip(names, spread, strict=True))
+    text += f". In a plain mean, GRPO's, the widest speaks loudest, here {widest}. "
+    if widest != narrowest and spread.min() > 0:
+        text += f"GDPO divides each by its own, so that {narrowest}, the narrowest, is heard as well. "
     first, second = int(grpo.argmax()) + 1, int(gdpo.argmax()) + 1
     same = f"Both advantages prefer reply {first} of this group"
     return text + (f"{same}." if first == second else f"GRPO's advantage prefers reply {first}, GDPO's reply {second}.")
+
+
+def soup_reading(d: int, own: float, apart: float) -> str:
+    """What the cross terms do to a soup at equal weights. Shares of the exact average's size: the own terms, and soup less average."""
+    alone = 1 - own
+    turn = "They fill part of what is missing" if apart < alone else "They do not fill what is missing"
+    return (
+        f"At equal weights the soup's own terms are the exact average divided by d = {d}, {number(own)} of it, because each weight comes "
+        f"twice, w_i²: alone they would differ from it by {number(alone)} of its size. With the cross terms, products of matrices that "
+        f"never met in training, the soup differs by {number(apart)}. {turn}."
+    )
 
 
 def step_reading(names: Sequence[str], judged: int, gain: float, drawn: int, weights: Sequence[float]) -> str:
@@ -88,8 +115,9 @@ def bandit_reading(log: pd.DataFrame, names: Sequence[str], weights: Sequence[fl
     return (
         f"After {counted(len(log), 'step')} the weights for the next one are {after}; the training reward was "
         f"{number(log['reward'].iloc[0])} in the first step and {number(log['reward'].iloc[-1])} in the last (each the mean of "
-        f"{counted(replies, 'sampled reply', 'sampled replies')}). The study's run has {counted(choices, 'choice')}: if all raised the "
-        f"same objective, its weight would reach {number(furthest(len(names), choices))}. No run of that length can lean further."
+        f"{counted(replies, 'sampled reply', 'sampled replies')}; validation decodes greedily). "
+        f"The study's run has {counted(choices, 'choice')}: if all raised the same objective, its "
+        f"weight would reach {number(furthest(len(names), choices))}. No run of that length can lean further."
     )
 
 
@@ -181,7 +209,8 @@ def missing_objective_reading(rows: pd.DataFrame, names: Sequence[str]) -> str:
     seeds = rows["seed"].nunique()
     parts = [f"{method} in {len(group)}" for method, group in lost.groupby("method", sort=False)]
     return (
-        f"Some runs give an objective up (a mean score below {MISSING}): {listing(parts)} of {counted(seeds, 'seed')}. A method that "
+        f"Of {listing(list(dict.fromkeys(trained['method'])))} some runs give an objective up (a mean score below {MISSING}): "
+        f"{listing(parts)} of {counted(seeds, 'seed')}. A method that "
         "sometimes does has scores in two heaps, and Student's interval, made for one, says little of it."
     )
 
@@ -292,10 +321,13 @@ def volume_reading(metrics: pd.DataFrame, asked: int, steps: int) -> str:
 
 
 def levels_reading(place: pd.DataFrame) -> str:
-    """The highest and the lowest place of aggregation. Columns: level, seed, best, average (`best_by_level`)."""
-    parts = []
+    """Hidden states beside parameters, then the highest and the lowest place. Columns: level, seed, best, average (`best_by_level`)."""
+    parts, states = [], []
     for column, description in (("best", "with weights chosen on validation clients"), ("average", "averaged over all weights")):
         means = place.groupby("level")[column].mean()
+        gap = paired(place, "last hidden state", "parameters", column, "level")
+        if np.isfinite(gap["mean"]):
+            states.append(f"{description} {judged(gap, 'more', 'less')}")
         high, low = str(means.idxmax()), str(means.idxmin())
         if means[high] == means[low]:
             parts.append(f"{description}, the same for all: {number(means[high], 3)}")
@@ -303,7 +335,9 @@ def levels_reading(place: pd.DataFrame) -> str:
         gap = paired(place, high, low, column, "level", looks=len(means) * (len(means) - 1) // 2)
         clear = judged(gap, "a clear difference", "")
         parts.append(f"{description}, from {number(means[low], 3)} (*{low}*) to {number(means[high], 3)} (*{high}*): {clear}")
-    return f"Means {'; '.join(parts)}. (Brackets: intervals over seeds, corrected for all pairs of levels.)"
+    text = f"Last hidden state less parameters, {'; '.join(states)}. " if states else ""
+    every_pair = "intervals over seeds, for lowest and highest corrected for all pairs of levels"
+    return f"{text}The means go, {'; '.join(parts)}. (Brackets: {every_pair}.)"
 
 
 def holm(p: Sequence[float], alpha: float = 0.05) -> list[bool]:
@@ -342,12 +376,20 @@ def holm_reading(claims: pd.DataFrame, seeds: int, shown: pd.Series[bool] | None
     lost = tested[decided & ~kept]
     text = (
         f"Of {counted(len(tested), 'interval')} at 95 %{'' if here.all() else ' in both notebooks'} {number(0.05 * len(tested), 1)} miss "
-        f"the truth by chance. Holm's correction for so many leaves {int((decided & kept).sum())} of the {int(decided.sum())} verdicts"
-        f"{'' if here.all() else ' here'}"
+        f"the truth by chance.{_exact(claims)} Holm's correction for so many leaves {int((decided & kept).sum())} of the "
+        f"{int(decided.sum())} verdicts{'' if here.all() else ' here'}"
     )
     if lost.empty:
         return f"{text}."
     return f"{text}. Open again: {'; '.join(f'{c} ({m})' for c, m in zip(lost['claim'], lost['measure'], strict=True))}."
+
+
+def _exact(claims: pd.DataFrame) -> str:
+    exact = claims[claims["high"] == claims["low"]]
+    if exact.empty:
+        return ""
+    names, verb = listing([f"“{claim}”" for claim in exact["claim"]]), "is" if len(exact) == 1 else "are"
+    return f" ({names} {verb} counted exactly, without an interval, and {verb} not among them.)"
 
 
 def confounders_reading(rows: pd.DataFrame, claims: pd.DataFrame) -> str:
@@ -407,6 +449,18 @@ def strength_reading(scores: pd.DataFrame, what: str) -> str:
         outcome = by_sign(beyond, "extrapolating adds to it", "extrapolating loses", "extrapolating makes no clear difference")
         text += f"At κ = {last:g} it is {number(means[last])}, {told(beyond, 2)} against κ = 1: {outcome}. "
     return text.rstrip()
+
+
+def single_point_reading(metrics: pd.DataFrame, sweep: pd.DataFrame, steerable: str = "clp-full", single: str = "uniform") -> str:
+    """A steerable policy's front beside the one point of a single policy. Columns as `front_metrics`, and its sweep."""
+    gap = judged(paired(metrics, steerable, single, "hypervolume"), "so its front covers more", "so its front covers less")
+    if not {steerable, single} <= set(sweep["method"]):
+        return f"Hypervolume of {steerable} less that of {single}'s one point: {gap}."
+    above = dominated_share(sweep[sweep["method"].isin([steerable, single])], steerable, single)["share"]
+    return (
+        f"Hypervolume of {steerable} less that of {single}'s one point, with the same data: {gap}. In {int((above > 0).sum())} of "
+        f"{counted(len(above), 'seed')} one of {steerable}'s points dominates that point: it is nowhere lower."
+    )
 
 
 def control_reading(metrics: pd.DataFrame) -> str:

@@ -59,6 +59,18 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         + "    controller = updated(controller, arm, gain)\n"
         + RAISE
         + "    return controller, raised, list(raised)\n",
+        "an arm is judged by its own objective's gain": DYNAOPT
+        + EXP3
+        + MEAN
+        + "    controller = updated(controller, arm, gains[arm] if arm < len(gains) else gain)\n"
+        + RAISE
+        + SHARES,
+        "K is d for both bandits": DYNAOPT
+        + EXP3.replace("mu / len(q)", "mu / len(raised)").replace("(len(q) * p)", "(len(raised) * p)")
+        + MEAN
+        + "    controller = updated(controller, arm, gain)\n"
+        + RAISE
+        + SHARES,
         "weights mixed with exploration": DYNAOPT
         + EXP3
         + MEAN
@@ -101,6 +113,9 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "    return d.mean() - reach, d.mean() + reach, d.mean()",
     },
     "06.6": {
+        "a p as large as its bound stops it": HOLM
+        + "    for step, i in enumerate(order):\n        if p[i] >= alpha / (m - step):\n            break\n"
+        "        rejected[i] = True\n    return rejected",
         "no correction": "def holm(p, alpha):\n    return [x <= alpha for x in p]",
         "Bonferroni": "def holm(p, alpha):\n    return [x <= alpha / len(p) for x in p]",
         "it does not stop": HOLM

@@ -29,6 +29,10 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         + "    return (z[a] - z[b]) / slope[b], b",
         "cut at 1": FLIP + SLOPES + "    found = [(min((z[a] - z[v]) / slope[v], 1.0), v) for v in range(len(z)) if slope[v] > 0]\n"
         "    return min(found) if found else (float('inf'), a)",
+        "the base's second word alone": FLIP
+        + SLOPES
+        + "    v = int(z.argsort()[-2])\n"
+        + "    return ((z[a] - z[v]) / slope[v], v) if slope[v] > 0 else (float('inf'), a)",
         "negative strengths too": FLIP + SLOPES + "    found = [((z[a] - z[v]) / slope[v], v) for v in range(len(z)) if slope[v] != 0]\n"
         "    return min(found) if found else (float('inf'), a)",
         "the policy's logits for the slope": FLIP
@@ -44,6 +48,9 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "boxes added up": "def area(points):\n    return sum(x * y for x, y in points)",
         "the box around all": "def area(points):\n    return max(x for x, _ in points) * max(y for _, y in points)",
         "the largest box": "def area(points):\n    return max(x * y for x, y in points)",
+        "two by two, what is shared": "def area(points):\n    points = sorted(set(map(tuple, points)))\n"
+        "    pairs = zip(points, points[1:])\n"
+        "    return sum(x * y for x, y in points) - sum(min(a, c) * min(b, d) for (a, b), (c, d) in pairs)",
         "dominated points stay": "def area(points):\n    total, before = 0.0, 0.0\n    for x, y in sorted(points):\n"
         "        total, before = total + (x - before) * y, x\n    return total",
         "a slope between the points": "def area(points):\n    best, front = 0.0, []\n    for x, y in sorted(points, reverse=True):\n"
