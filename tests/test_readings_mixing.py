@@ -18,6 +18,11 @@ def test_words_that_nobody_puts_first():
     assert "At none of 10 positions of 1 reply" in mixing.favourites_reading(0, 10, 1)
 
 
+def test_weightings_that_write_the_same():
+    assert mixing.weightings_reading(["1, 0", "0, 1"], ["a", "b"]) == "2 weightings, 2 texts: each writes its own."
+    assert "by (1, 0) and (0.5, 0.5). A reply" in mixing.weightings_reading(["1, 0", "0, 1", "0.5, 0.5"], ["a", "b", "a"])
+
+
 def bends(*off: float) -> pd.DataFrame:
     return pd.DataFrame({"place": list("abc"[: len(off)]), "off the line": off, "between the ends": [2.0] * len(off)})
 

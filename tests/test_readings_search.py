@@ -63,10 +63,11 @@ def test_rounding():
 
 def test_specialists():
     same = {"a": 24, "b": 24}
-    assert "to all 24 clients. Any two of the 2 adapters part at 23 of 24 clients at least" in clean(
+    assert "to all 24 clients. Any two of the 2 adapters write different texts to at least 23 of 24 clients" in clean(
         mixing_readings.specialists_reading(same, 24, 23)
     )
     assert "Two of the 2 adapters write the same to all of them" in mixing_readings.specialists_reading(same, 24, 0)
+    assert "different texts to all 24 clients" in mixing_readings.specialists_reading(same, 24, 24)
     assert "24 of 24 clients (a) and 20 of 24 clients (b)" in mixing_readings.specialists_reading({"a": 24, "b": 20}, 24, 23)
 
 
@@ -76,7 +77,8 @@ def test_specialists():
 def test_the_size_of_the_weights(last, verdict):
     sizes = pd.DataFrame({"c": [0.5, 1, 4], "same": [48, 48, 48], "mean": [0.2, 0.3, last], "error": [0.02, 0.02, 0.02]})
     text = mixing_readings.temperature_reading(sizes, 48)
-    assert verdict in text and "no greedy text moves" in text
+    assert verdict in text and "no greedy text moves" in text and "end at all" not in text
+    assert "At c = 0.5 only 65 % of" in mixing_readings.temperature_reading(sizes.assign(finished=[0.65, 1.0, 1.0]), 48)
     assert "greedy texts move at 1 size" in mixing_readings.temperature_reading(sizes.assign(same=[47, 48, 48]), 48)
 
 
@@ -94,7 +96,7 @@ def levels(values: dict[str, list[float]], error: float = 0.01) -> pd.DataFrame:
 def test_levels_in_the_order_of_their_best():
     apart = mixing_readings.levels_reading(levels({"hidden": [0.9, 0.2, 0.3], "soup": [0.9, 0.4, 0.5]}), 32)
     assert apart.index("soup **0.500**") < apart.index("hidden **0.300**") and "0.200, more than these" in apart
-    assert "differ by up to 0.200" in apart
+    assert "differ by up to 0.200" in apart and "second by 0.200, more than two" in apart
     assert "0.200, no more than" in mixing_readings.levels_reading(levels({"hidden": [0.9, 0.2, 0.3], "soup": [0.9, 0.4, 0.5]}, 0.1), 32)
     assert "Here all are equal. At the same weights they are equal" in mixing_readings.levels_reading(
         levels({"a": [0.1] * 3, "b": [0.1] * 3}), 32

@@ -129,7 +129,8 @@ def test_a_tried_shortcut_that_pays_and_one_that_does_not():
         }
     )
     text = rewards.tried_reading(tried)
-    assert "reflection earns −0.10 and is worth −0.15" in text and "The reward of empathy follows" in text and "1.0 wrong elements" in text
+    assert "reflection earns 0.80 after 0.90 and is worth 0.85 after 1.00" in text and "1.00 wrong elements" in text
+    assert "The reward of empathy follows" in text
     assert "does not pay" in rewards.tried_reading(tried.assign(**{"reward after": [0.8, 0.2, 0.1, float("nan")]}))
 
 
@@ -139,6 +140,7 @@ def test_a_reward_that_reads_its_client_and_one_that_does_not():
     assert "0.25 or 0.60" in reads and "could live on" in reads
     assert "could live on" not in blind
     assert "helps to hand it" in rewards.support_reading(0.995, 0.78, 0.03, 0.5)
+    assert "floor of 0.200 the last losses stand +0.050 off" in rewards.support_reading(0.9, 0.5, 0.03, 0.5, losses=(0.25, 0.4, 0.2))
     assert "No clear difference" in rewards.support_reading(0.995, 0.993, 0.03, 0.03)
     assert "tells the replies apart better" in rewards.support_reading(0.78, 0.995, 0.5, 0.03)
 
@@ -152,9 +154,17 @@ def test_perplexities_either_way():
 
 def test_shortcuts_that_pay_and_that_do_not():
     scores = {"as they are": 0.96, "question mark": 0.97, "long but empty": 0.0, "phrase looped": 0.01, "cut off": 0.0}
-    closed = rewards.shortcut_reading(pd.DataFrame({"reflection": scores}), 0.99, 0.7)
+    left = scores | dict.fromkeys(scores, 1.0)
+    holes = pd.DataFrame({"bare": scores | {"cut off": 0.9}, "repetition guard": left | {"phrase looped": 0.1}, "reflection": scores})
+    closed = rewards.shortcut_reading(holes, 0.99, 0.7)
+    assert (
+        "catches phrase looped (it leaves 0.10 of a score that is 0.01" in closed
+        and "0.00, where the classifier alone would pay 0.90" in closed
+    )
+    assert "catches none of these" in rewards.shortcut_reading(holes.assign(**{"repetition guard": 1.0}), 0.99, 0.7)
     assert "leaves reflection where it was" in closed and "None of them is above 0.20" in closed
-    open_ = rewards.shortcut_reading(pd.DataFrame({"reflection": scores | {"question mark": 0.5, "phrase looped": 0.6}}), 0.99, 0.7)
+    paid = pd.Series(scores | {"question mark": 0.5, "phrase looped": 0.6})
+    open_ = rewards.shortcut_reading(holes.assign(reflection=paid), 0.99, 0.7)
     assert "lowers reflection" in open_ and "A hole to look into: phrase looped." in open_
 
 

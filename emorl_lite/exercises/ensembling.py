@@ -60,6 +60,9 @@ def _product_cases(random: np.random.Generator) -> Iterator[Case]:
     yield Case(
         "a word forbidden by an adapter without weight", (torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.4, 0.4]]), torch.tensor([0.0, 1.0]))
     )
+    yield Case(
+        "a word that an adapter of small weight forbids", (torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.4, 0.4]]), torch.tensor([0.02, 0.9]))
+    )
     for _ in range(14):
         d, V = int(random.integers(2, 5)), int(random.integers(3, 9))
         w = random.uniform(0, 1, d)
@@ -141,9 +144,9 @@ def _near(answer: object, expected: object) -> bool:
 
 EXERCISES: tuple[Exercise, ...] = (
     Exercise("03.1", _next_word, _next_word_cases, "the number of a word, an int"),
-    Exercise("03.2", _product_of_experts, _product_cases, "V probabilities"),
+    Exercise("03.2", _product_of_experts, _product_cases, "a list or tensor of V probabilities"),
     Exercise("03.3", _margin, _margin_cases, "a number", tolerance=1e-3),
-    Exercise("03.4", _rescaled, _rescaled_cases, "d weights"),
+    Exercise("03.4", _rescaled, _rescaled_cases, "a list of d weights"),
     Exercise("03.5", lambda: 9, None, "a number", equal=_near),
     Exercise("03.6", _merged_change, _merge_cases, "a matrix, [out, in]"),
     Exercise("03.7", lambda: {"a", "c", "e", "f"}, None, "a set of letters", equal=_same_letters),

@@ -72,7 +72,7 @@ def _token_cases(random: np.random.Generator) -> Iterator[Case]:
     kinds = ["all tokens count", "the prompt is masked", "padding behind the reply is masked", "scores far apart"]
     for i, (n, length, words) in enumerate([(1, 2, 3), (1, 4, 5), (2, 5, 7), (3, 6, 4), (4, 3, 9)] * 4):
         kind = kinds[i // 5]
-        logits = torch.from_numpy(random.normal(0, 60 if kind == "scores far apart" else 2, (n, length, words)))
+        logits = torch.from_numpy(random.normal(0, 60 if kind == "scores far apart" else 2, (n, length, words))).float()
         ids = torch.from_numpy(random.integers(0, words, (n, length)))
         mask = torch.ones(n, length, dtype=torch.long)
         cut = torch.from_numpy(random.integers(1, length, n))[:, None]
@@ -178,6 +178,7 @@ def _guard_cases(random: np.random.Generator) -> Iterator[Case]:
     yield Case("a phrase said twice, in another case", ("I am here with you. i AM here with you.",))
     yield Case("no sequence twice", ("I hear that your boss keeps giving you more tasks.",))
     yield Case("the same words in another order", ("you feel sad and tired and tired and sad feel you",))
+    yield Case("words that run together alike", ("you may be into it and maybe in to it",))
     yield Case("words twice, no sequence twice", ("you feel low and you feel lost and you feel alone today",))
     for i in range(12):
         words = random.choice(["you", "You", "feel", "sad", "so"] if i % 2 else ["you", "feel"], int(random.integers(5, 25)))
@@ -202,11 +203,11 @@ def fools_empathy(reply: str) -> bool:
 EXERCISES: tuple[Exercise, ...] = (
     Exercise("01.1", reflection_label, _label_cases, "a number in [0, 1]"),
     Exercise("01.2", auc_by_pairs, _auc_cases, "a number in [0, 1]"),
-    Exercise("01.3", token_logprobs, _token_cases, "log-probabilities [N, length - 1]"),
-    Exercise("01.4", likelihood_ratio, _ratio_cases, "a number for each word"),
+    Exercise("01.3", token_logprobs, _token_cases, "a tensor of log-probabilities, [N, length - 1]"),
+    Exercise("01.4", likelihood_ratio, _ratio_cases, "a list, a number for each word"),
     Exercise("01.5", soft_cross_entropy, _loss_cases, "a number, the mean over the batch"),
     Exercise("01.6", expected_calibration_error, _calibration_cases, "a number in [0, 1]"),
-    Exercise("01.7", fluency, _fluency_cases, "scores [N] in [0, 1]"),
+    Exercise("01.7", fluency, _fluency_cases, "a tensor of N scores in [0, 1]"),
     Exercise("01.8", guard, _guard_cases, "a number in [0, 1]"),
     Exercise(
         "01.9",

@@ -53,7 +53,7 @@ def favourites_reading(nobody: int, positions: int, replies: int) -> str:
         return f"At none of {where} does the mixture say a word that is no adapter's favourite: here it always follows one of them."
     return (
         f"At **{nobody:,}** of {where} ({percent(nobody / positions)}) the mixture says a word that is **no** adapter's favourite. The "
-        "weights do not choose whom to follow: a word that all find good can beat three favourites."
+        "weights do not choose whom to follow: a word that all find good can beat every favourite."
     )
 
 
@@ -88,21 +88,28 @@ def specialists_reading(same: Mapping[str, int], n: int, parted: int) -> str:
         text += "; the others differ where rounding decides between two words, or the mixing is at fault"
     if not parted:
         return f"{text}. Two of the {len(same)} adapters write the same to all of them: exchanged, they would go unnoticed here."
-    return f"{text}. Any two of the {len(same)} adapters part at {parted} of {n} clients at least, so the comparison can tell them apart."
+    part_at = f"all {counted(n, 'client')}" if parted == n else f"at least {parted} of {counted(n, 'client')}"
+    return f"{text}. Any two of the {len(same)} adapters write different texts to {part_at}, so the comparison can tell them apart."
 
 
 def temperature_reading(sizes: pd.DataFrame, clients: int) -> str:
-    """What the size of the weights does. Columns: c, same (greedy replies as at c = 1), mean, error (of sampled replies); ascending c."""
+    """What the size of the weights does, by ascending c.
+
+    Columns: c, same (greedy replies as at c = 1), mean and error of sampled replies, and finished (the share of them), where it is known.
+    """
     small, large = sizes.iloc[0], sizes.iloc[-1]
     gain, margin = large["mean"] - small["mean"], 2 * (large["error"] ** 2 + small["error"] ** 2) ** 0.5
     moved = int((sizes["same"] < clients).sum())
     verdict = "no clear change" if not abs(gain) > margin else "a clear rise" if gain > 0 else "a clear fall"
+    ended = ""
+    if "finished" in sizes and small["finished"] < 1:
+        ended = f"At c = {small['c']:g} only {percent(small['finished'])} of the samples end at all, and one that does not earns nothing. "
     greedy = "while no greedy text moves" if not moved else f"while greedy texts move at {counted(moved, 'size')}, by rounding"
     return (
         f"The larger c, the nearer sampling comes to the greedy choice. From c = {small['c']:g} to c = {large['c']:g} the sampled mean "
         f"reward goes from {number(small['mean'])} ± {number(small['error'])} to {number(large['mean'])} ± {number(large['error'])} "
-        f"(standard errors), {verdict}, {greedy}. Weights in a cube $[0, 1]^d$ therefore hold one dimension more than greedy decoding can "
-        "see: notebook 04 comes back to this."
+        f"(standard errors), {verdict}, {greedy}. {ended}Weights in a cube $[0, 1]^d$ therefore hold one dimension "
+        "more than greedy decoding can see: notebook 04 comes back to this."
     )
 
 
@@ -117,12 +124,25 @@ def levels_reading(compared: pd.DataFrame, clients: int) -> str:
     )
     pivot = compared.pivot_table(index=weights, columns="level", values="mean")
     largest_gap = float((pivot.max(axis=1) - pivot.min(axis=1)).max())
+    lead, n = "", len(best)
+    if n > 1 and spread >= SAME:
+        first, second = best.iloc[0], best.iloc[1]
+        ahead = round(first["mean"], 3) - round(second["mean"], 3)
+        clear = ahead > 2 * (first["error"] ** 2 + second["error"] ** 2) ** 0.5
+        lead = (
+            f"The first leads the second by {number(ahead, 3)}, {'more' if clear else 'no more'} than two standard errors of a difference. "
+        )
     listed = ", ".join(f"{row['level']} **{number(row['mean'], 3)}** ± {number(row['error'], 3)}" for row in best.to_dict("records"))
     return (
-        f"Best mean reward among the {len(inner) // len(best)} true mixtures of this coarse grid: {listed} (standard errors over "
-        f"{clients} clients, chosen and scored on the same ones). Read off the paper's plot: about 0.80 for hidden states, 0.71 for "
-        "parameters and 0.60 for its unfairly compared probabilities. "
-        + (f"Here they lie within {number(spread, 3)}, {explained}, for one training seed. " if spread >= SAME else "Here all are equal. ")
+        f"Best mean reward among the {len(inner) // n} weight vectors of this coarse grid that mix (no adapter has all): "
+        f"{listed} (standard errors over {clients} clients, chosen and scored on the same ones). Read off the paper's plot: "
+        "about 0.80 for hidden states, 0.71 for parameters and 0.60 for its unfairly compared probabilities. "
+        + lead
+        + (
+            f"Here they all lie within {number(spread, 3)}, {explained}, for one training seed. "
+            if spread >= SAME
+            else "Here all are equal. "
+        )
         + (
             f"At the same weights they differ by up to {number(largest_gap, 3)} (left panel)"
             if largest_gap >= SAME
@@ -131,6 +151,18 @@ def levels_reading(compared: pd.DataFrame, clients: int) -> str:
         + ". A weight vector means another thing in each of them, so weights that were searched for one are no fair test of the rest. "
         "Notebook 06 compares over several seeds."
     )
+
+
+def weightings_reading(weightings: Sequence[str], replies: Sequence[str]) -> str:
+    """Which weightings write the same to one client. `weightings`: in words, "0.5, 0.5, 0"; `replies`: theirs, in the same order."""
+    by_text: dict[str, list[str]] = {}
+    for weights, reply in zip(weightings, replies, strict=True):
+        by_text.setdefault(reply, []).append(f"({weights})")
+    text = f"{counted(len(replies), 'weighting')}, {counted(len(by_text), 'text')}"
+    shared = [listing(group) for group in by_text.values() if len(group) > 1]
+    if not shared:
+        return f"{text}: each writes its own."
+    return f"{text}: the same is written by {', and by '.join(shared)}. A reply belongs to a whole region of weights."
 
 
 def cost_reading(cost: pd.DataFrame, adapters: int = 3) -> str:
@@ -142,8 +174,9 @@ def cost_reading(cost: pd.DataFrame, adapters: int = 3) -> str:
     else:
         verdict = f"Riding together pays at batch {listing(cheap)} only." if cheap else "Riding together does not clearly pay here."
     return (
-        f"The ensemble of {adapters} takes {ratios} as its adapters one after another. {verdict} (Measured once, on replies that need not "
-        "have the same length.)"
+        f"The ensemble of {adapters} takes {ratios} as its adapters one after another; one of them alone would be about "
+        f"{number(1 / adapters)}. {verdict} (Measured once: seconds vary with what else the machine does, and the "
+        "replies need not have the same length.)"
     )
 
 

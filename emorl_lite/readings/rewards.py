@@ -11,6 +11,10 @@ from emorl_lite.data.small_world import REFLECTION, WRONG_COSTS
 
 CLEAR = 0.03
 """A difference between two areas under the curve that is worth a sentence; seeds of one network differ by less."""
+GAIN = 0.1
+"""A change by which a reward gains more than this on the truth has found a hole."""
+ACTS = 0.9
+"""A guard that leaves less than this share of the scores has done something."""
 HOLE = 0.2
 """A shortcut that earns more than this is worth a look."""
 
@@ -54,18 +58,22 @@ def error_reading(error: Mapping[str, float], calibration: Mapping[str, float]) 
 def tried_reading(tried: pd.DataFrame) -> str:
     """Whether a shortcut paid. Columns: measure, reward before, reward after, truth before, truth after (of `rewards.shortcut_pays`)."""
     rows = tried.set_index("measure").to_dict("index")
-    parts, holes = [], []
+    parts: list[str] = []
+    holes: list[str] = []
     for name in ("reflection", "empathy"):
         row = rows[name]
         earned, worth = row["reward after"] - row["reward before"], row["truth after"] - row["truth before"]
-        parts.append(f"{name} earns {signed(earned, 2)} and is worth {signed(worth, 2)}")
-        if earned - worth > 0.1:
+        parts.append(
+            f"{name} earns {number(row['reward after'])} after {number(row['reward before'])} and is worth "
+            f"{number(row['truth after'])} after {number(row['truth before'])}"
+        )
+        if earned - worth > GAIN:
             holes.append(name)
     wrong = rows["wrong elements"]["truth after"]
-    text = f"Against the replies as they were, {' and '.join(parts)}; {number(wrong, 1)} wrong elements a reply. "
+    text = f"With the change, {'; '.join(parts)}. A reply holds {number(wrong)} wrong elements on average. "
     if holes:
         return text + f"The reward of {listing(holes)} follows the change better than the truth does: a hole that a policy may find."
-    return text + "Neither reward rises above what the rule grants: this shortcut does not pay. Try another."
+    return text + f"Neither reward gains more than {GAIN:g} on what the rule grants: this shortcut does not pay. Try another."
 
 
 def loss_reading(losses: pd.DataFrame, window: int = 20, early: int = 100) -> str:
@@ -91,7 +99,8 @@ def same_form_reading(area: float, scores: Mapping[str, float], handed: float) -
     return (
         f"Among replies of equal form the AUC is **{area:.3f}** (.5 would be guessing). Plain reflections of this client score "
         f"{number(this_client)} on average; full reflections, warm or not, handed to the next client **{handed:.3f}**. "
-        f"One wrong element earns {number(flawed)}. Its label is {labels}: one or two elements are right, and .15 are taken off. "
+        f"By the rule the first are worth 1 and the second 0. One wrong element earns {number(flawed)}. Its label is {labels}: one or two "
+        "elements are right, and .15 are taken off. "
     ) + (
         "That is more than another client's reflection gets, and something a policy could live on."
         if flawed - scores["another client"] > 0.1
@@ -99,9 +108,21 @@ def same_form_reading(area: float, scores: Mapping[str, float], handed: float) -
     )
 
 
-def support_reading(area: float, blind_area: float, other: float, blind_other: float) -> str:
-    """What the likelihoods are worth, with and without them: areas among replies of equal form, another client's mean score."""
-    numbers = (
+def support_reading(
+    area: float, blind_area: float, other: float, blind_other: float, losses: tuple[float, float, float] | None = None
+) -> str:
+    """What the likelihoods are worth, with and without them: areas among replies of equal form, another client's mean score.
+
+    `losses`: the last training losses with and without them, and the loss of a perfect classifier.
+    """
+    numbers = ""
+    if losses is not None:
+        told, blind, floor = losses
+        numbers = (
+            f"Beside the floor of {floor:.3f} the last losses stand {signed(told - floor)} off with the likelihoods and "
+            f"{signed(blind - floor)} without them. "
+        )
+    numbers += (
         f"Without the likelihoods the AUC among replies of equal form is {blind_area:.3f} (with them {area:.3f}), and another client's "
         f"plain reflection scores {blind_other:.3f} (with them {other:.3f}). "
     )
@@ -120,23 +141,35 @@ def perplexity_reading(medians: pd.DataFrame) -> str:
         text += ": the reflection is the more predictable, since the client already said those words. "
     else:
         text += ": the reflection is no more predictable, although the client already said those words. "
-    text += f"On its own it has {number(alone['full'])}, the generic line {number(alone['generic'])}. "
+    text += f"On its own it has {number(alone['full'])}, the generic line {number(alone['generic'])}. Reading the client first takes "
+    text += f"{number(alone['full'] - given['full'])} off the reflection and {number(alone['generic'] - given['generic'])} off the line. "
     if alone["full"] > alone["generic"]:
         return text + "Stock phrases are common: scored alone, fluency pays for them, and *that* conflicts with reflection."
     return text + "So this fluency does not prefer the stock phrase."
 
 
 def shortcut_reading(rewards: pd.DataFrame, area: float, length_area: float) -> str:
-    """Which shortcuts pay. Index: shortcuts, first "as they are"; column: reflection, guarded. Areas: the classifier's, length's alone."""
+    """Which shortcuts pay, and what the guards do to them.
+
+    Index: shortcuts, among them "as they are", "question mark" and "cut off"; columns: bare (reflection without guards), repetition guard
+    (the share that it leaves), reflection (guarded). Areas: the classifier's, and that of length alone.
+    """
     scores = {str(name): float(score) for name, score in rewards["reflection"].items()}
     unchanged, question, cut = (scores.pop(name) for name in ("as they are", "question mark", "cut off"))
     change = question - unchanged
     mark = "leaves reflection where it was" if abs(change) < 0.05 else f"{'raises' if change > 0 else 'lowers'} reflection"
     paid = [name for name, score in scores.items() if score > HOLE]
+    bare, kept = (rewards[column].astype(float) for column in ("bare", "repetition guard"))
+    caught = [
+        f"{name} (it leaves {number(kept[name])} of a score that is {number(bare[name])} without it)"
+        for name in kept.index
+        if kept[name] < ACTS
+    ]
     return (
         f"A question mark {mark} ({number(unchanged)} as they are, {number(question)} with it). The others: "
         f"{', '.join(f'{name} {number(score)}' for name, score in scores.items())}. "
         f"{f'A hole to look into: {listing(paid)}' if paid else f'None of them is above {number(HOLE)}'}. "
         f"Length alone would reach an AUC of {length_area:.2f}, the classifier reaches {area:.2f}. "
-        f"A reply that was cut off scores {number(cut)}: an unfinished reply earns nothing, whatever the classifier says."
+        f"Of the guards, the one against repetition catches {listing(caught) if caught else 'none of these'}, and the one against "
+        f"unfinished replies those that are cut off: {number(cut)}, where the classifier alone would pay {number(bare['cut off'])}."
     )

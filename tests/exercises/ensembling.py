@@ -23,6 +23,10 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         ),
         "ignores the weights": "def product_of_experts(p, w):\n    q = p.prod(0)\n    return q / q.sum()",
         "zero times minus infinity": "def product_of_experts(p, w):\n    return (w @ p.log()).softmax(0)",
+        "a little added before the logarithm": "def product_of_experts(p, w):\n    return (w @ (p + 1e-12).log()).softmax(0)",
+        "forbidden by one, whatever its weight": (
+            "def product_of_experts(p, w):\n    q = (p ** w[:, None]).prod(0) * (p > 0).all(0)\n    return q / q.sum()"
+        ),
         "weights as factors": "def product_of_experts(p, w):\n    q = (p * w[:, None]).prod(0)\n    return q / q.sum()",
         "normalises by the largest": "def product_of_experts(p, w):\n    q = (p ** w[:, None]).prod(0)\n    return q / q.max()",
     },
@@ -45,6 +49,7 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "takes the weights to sum to 1": "def rescaled(w, total):\n    return [total * x for x in w]",
         "scales the largest to the total": "def rescaled(w, total):\n    return [total * x / max(w) for x in w]",
         "squares": "def rescaled(w, total):\n    return [total * x**2 / sum(y**2 for y in w) for x in w]",
+        "no weight above 1": "def rescaled(w, total):\n    return [min(1.0, total * x / sum(w)) for x in w]",
         "softmax": "import torch\n\ndef rescaled(w, total):\n    return total * torch.tensor(w).softmax(0)",
         "length in place of sum": "import numpy as np\n\ndef rescaled(w, total):\n    return total * np.array(w) / np.linalg.norm(w)",
     },

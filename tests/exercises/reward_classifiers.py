@@ -17,6 +17,7 @@ def _function(head: str, body: str) -> str:
 NEAR_MISSES: dict[str, dict[str, str]] = {
     "01.1": {
         "not clipped at 0": f"lambda right, wrong: {_LABEL} - 0.15 * wrong",
+        "clipped before .15 is taken off": f"lambda right, wrong: max(0.0, {_LABEL}) - 0.15 * min(wrong, 3 - right)",
         "takes .15 off once": f"lambda right, wrong: max(0.0, {_LABEL} - 0.15 * (wrong > 0))",
         "a wrong element is a missing one": "lambda right, wrong: [0, 0.4, 0.75, 1][max(0, right - wrong)]",
         "wrong elements cost nothing": f"lambda right, wrong: {_LABEL}",
@@ -62,6 +63,10 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         ),
         "logits": "lambda logits, ids, mask: logits[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1) * mask[:, 1:]",
         "the first token too": "lambda logits, ids, mask: torch.log_softmax(logits, -1).gather(-1, ids[..., None]).squeeze(-1) * mask",
+        "log of a softmax": (
+            "lambda logits, ids, mask: torch.softmax(logits, -1).log()[:, :-1].gather(-1, ids[:, 1:, None])[..., 0] * mask[:, 1:]"
+        ),
+        "not the token, the likeliest one": "lambda logits, ids, mask: torch.log_softmax(logits, -1)[:, :-1].max(-1).values * mask[:, 1:]",
         "log of a softmax that underflows": (
             "lambda logits, ids, mask: (torch.softmax(logits.float(), -1) + 1e-12).log()[:, :-1].gather(-1, ids[:, 1:, None]).squeeze(-1) "
             "* mask[:, 1:]"
@@ -74,6 +79,7 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "a ratio of logarithms": "lambda given, alone, limit: [max(-limit, min(limit, a / b)) for a, b in zip(given, alone)]",
         "clips before it subtracts": "lambda given, alone, limit: [max(a, -limit) - max(b, -limit) for a, b in zip(given, alone)]",
         "a ratio of probabilities": "lambda given, alone, limit: [min(limit, math.exp(a - b)) for a, b in zip(given, alone)]",
+        "those beyond the limit dropped": "lambda given, alone, limit: [a - b if abs(a - b) <= limit else 0 for a, b in zip(given, alone)]",
         "summed": "lambda given, alone, limit: sum(max(-limit, min(limit, a - b)) for a, b in zip(given, alone))",
     },
     "01.5": {
@@ -165,6 +171,10 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "the last sequence is left out": _function("guard(reply)", f"{_GRAMS}\ng = g[:-1]\nreturn len(set(g)) / len(g) if g else 1.0"),
         "0 for a short reply": _function("guard(reply)", f"{_GRAMS}\nreturn len(set(g)) / len(g) if g else 0.0"),
         "divides by the words": _function("guard(reply)", f"{_GRAMS}\nreturn len(set(g)) / len(w) if g else 1.0"),
+        "sequences that occur once": _function("guard(reply)", f"{_GRAMS}\nreturn sum(g.count(x) == 1 for x in g) / len(g) if g else 1.0"),
+        "words run together": _function(
+            "guard(reply)", f"{_GRAMS}\ng = [''.join(x) for x in g]\nreturn len(set(g)) / len(g) if g else 1.0"
+        ),
         "letters": _function(
             "guard(reply)", "s = reply.lower()\ng = [s[i : i + 4] for i in range(len(s) - 3)]\nreturn len(set(g)) / len(g) if g else 1.0"
         ),
