@@ -9,8 +9,8 @@ import numpy as np
 
 from emorl_lite.exercises.exercise import Case, Exercise
 from emorl_lite.methods.bandits import Exp3
-from emorl_lite.readings.study import holm
 from emorl_lite.search.statistics import interval
+from emorl_lite.study.claims import holm
 
 
 def _consumed(runs: Sequence[int], listed: int, clients: int) -> tuple[int, int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from emorl_lite.base.wording import by_sign, counted, judged, listing, number, s
 from emorl_lite.methods.bandits import Exp3
 from emorl_lite.methods.base import Method
 from emorl_lite.methods.dynaopt import EXPLORATION
+from emorl_lite.study.claims import claim_p, holm
 from emorl_lite.study.comparison import BY_OWN_SEARCH, dominated_share, over, paired, representative
 
 FAR = 0.75
@@ -340,36 +340,11 @@ def levels_reading(place: pd.DataFrame) -> str:
     return f"{text}The means go, {'; '.join(parts)}. (Brackets: {every_pair}.)"
 
 
-def holm(p: Sequence[float], alpha: float = 0.05) -> list[bool]:
-    """Which of m hypotheses Holm's step-down procedure rejects (Holm 1979), in the order given.
-
-    The smallest p is compared with alpha / m, the next with alpha / (m - 1), and so on; the first that is larger ends it.
-    """
-    rejected = [False] * len(p)
-    for step, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
-        if p[i] > alpha / (len(p) - step):
-            break
-        rejected[i] = True
-    return rejected
-
-
-def claim_p(claim: Mapping[str, Any], seeds: int) -> float:
-    """Two-sided p of "exactly at the threshold", from a claim's number and 95 % interval over so many seeds.
-
-    Ratios of standard deviations have an F distribution, all others Student's.
-    """
-    if str(claim["measure"]).startswith("ratio of standard deviations"):
-        F = (claim["mean"] / claim["nothing"]) ** 2
-        return float(2 * min(stats.f.cdf(F, seeds - 1, seeds - 1), stats.f.sf(F, seeds - 1, seeds - 1)))
-    error = (claim["high"] - claim["low"]) / 2 / stats.t.ppf(0.975, seeds - 1)
-    return float(2 * stats.t.sf(abs(claim["mean"] - claim["nothing"]) / error, seeds - 1))
-
-
 def holm_reading(claims: pd.DataFrame, seeds: int, shown: pd.Series[bool] | None = None) -> str:
     """How many verdicts Holm's correction for all claims leaves, of those `shown` (default: all). Columns as `examined` gives them."""
     tested = claims[claims["high"] > claims["low"]]  # some are exact, some not measured
     if seeds < 2 or tested.empty:
-        return "With one seed nothing can be corrected."
+        return f"{'With one seed' if seeds < 2 else 'Without an interval'} nothing can be corrected."
     kept = np.asarray(holm([claim_p({str(k): v for k, v in row.items()}, seeds) for _, row in tested.iterrows()]), dtype=np.bool_)
     here = np.ones(len(tested), dtype=bool) if shown is None else shown[tested.index].to_numpy()
     decided = tested["verdict"].isin(["holds", "refuted"]).to_numpy() & here

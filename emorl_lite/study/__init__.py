@@ -1,7 +1,7 @@
 """All methods over several seeds, and what the tables say (notebooks 06 to 08)."""
 
 from emorl_lite.study import paper
-from emorl_lite.study.claims import chance_reading, claims_reading, examined, tally
+from emorl_lite.study.claims import claim_p, examined, holm, tally
 from emorl_lite.study.comparison import (
     BY_GRID,
     BY_OWN_SEARCH,
@@ -23,12 +23,12 @@ __all__ = [
     "FRONT_STEPS",
     "Study",
     "best_by_level",
-    "chance_reading",
-    "claims_reading",
+    "claim_p",
     "consumption",
     "difference",
     "examined",
     "front_metrics",
+    "holm",
     "paired",
     "paper",
     "real_logs",

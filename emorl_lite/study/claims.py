@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.wording import listing, number
+from emorl_lite.base.wording import listing
 from emorl_lite.search.statistics import interval
 from emorl_lite.study.comparison import (
     BY_OWN_SEARCH,
@@ -200,24 +200,29 @@ def examined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def claims_reading(claims: pd.DataFrame) -> str:
-    """The claims by verdict, as a list in Markdown. Columns as `examined` gives them."""
-    parts = []
-    for outcome in ("holds", "open", "refuted", "not measured"):
-        lines = [f"{row['claim']} ({row['measure']})" for _, row in claims[claims["verdict"] == outcome].iterrows()]
-        if lines:
-            parts.append(f"**{outcome.capitalize()}** ({len(lines)}): {'; '.join(lines)}.")
-    return "\n\n".join(parts)
+def holm(p: Sequence[float], alpha: float = 0.05) -> list[bool]:
+    """Which of m hypotheses Holm's step-down procedure rejects (Holm 1979), in the order given.
+
+    The smallest p is compared with alpha / m, the next with alpha / (m - 1), and so on; the first that is larger ends it.
+    """
+    rejected = [False] * len(p)
+    for step, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        if p[i] > alpha / (len(p) - step):
+            break
+        rejected[i] = True
+    return rejected
 
 
-def chance_reading(claims: pd.DataFrame, seeds: int) -> str:
-    """How many of so many intervals miss by chance, and what a ratio of standard deviations must reach with so few seeds."""
-    n = int((claims["high"] > claims["low"]).sum())  # some are exact, some not measured
-    text = f"Of {n} intervals at 95 %, {number(0.05 * n, 1)} are expected to miss the truth by chance." if n else ""
-    if n and seeds > 1:
-        needed = float(stats.f.ppf(0.975, seeds - 1, seeds - 1)) ** 0.5
-        text += f" And with {seeds} seeds a ratio of standard deviations must exceed {number(needed, 1)} to hold."
-    return text
+def claim_p(claim: Mapping[str, Any], seeds: int) -> float:
+    """Two-sided p of "exactly at the threshold", from a claim's number and 95 % interval over so many seeds.
+
+    Ratios of standard deviations have an F distribution, all others Student's.
+    """
+    if str(claim["measure"]).startswith("ratio of standard deviations"):
+        F = (claim["mean"] / claim["nothing"]) ** 2
+        return float(2 * min(stats.f.cdf(F, seeds - 1, seeds - 1), stats.f.sf(F, seeds - 1, seeds - 1)))
+    error = (claim["high"] - claim["low"]) / 2 / stats.t.ppf(0.975, seeds - 1)
+    return float(2 * stats.t.sf(abs(claim["mean"] - claim["nothing"]) / error, seeds - 1))
 
 
 def tally(claims: pd.DataFrame) -> str:

@@ -227,27 +227,6 @@ def wide_samples(samples: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     return ordered.reset_index().rename(columns={"prompt": "client"}).rename_axis(columns=None)
 
 
-def beside(ours: pd.DataFrame, column: str = "mean") -> pd.DataFrame:
-    """Our rows (method, seed, data_points, parallel, `column`) beside the paper's: one line a method, means and standard deviations."""
-    grouped = ours.groupby("method", sort=False)
-    lines = []
-    for method, published in CONSUMPTION.set_index("method").iterrows():
-        line = {
-            "method": METHODS[str(method)],
-            "paper": published["mean"],
-            "± ": published["mean_std"],
-            "paper's data points": published["data_points"],
-        }
-        if method in grouped.groups:
-            group = grouped.get_group(method)
-            line |= {"ours": group[column].mean(), "±": group[column].std(), "seeds": group["seed"].nunique()}
-            line |= {"ours: points, sum": group["data_points"].mean(), "longest run": group["parallel"].mean()}
-        lines.append(line)
-    counts = ["paper's data points", "seeds", "ours: points, sum", "longest run"]
-    table = pd.DataFrame(lines)
-    return table.assign(**{name: table[name].round().astype("Int64") for name in counts if name in table})
-
-
 def same_order(ours: pd.DataFrame, first: str, second: str, column: str = "mean") -> tuple[float, float, bool]:
     """(the paper's difference, ours, whether they have the same sign) between the mean scores of two methods."""
     published = CONSUMPTION.set_index("method")["mean"]
