@@ -47,7 +47,7 @@ def test_sliders_show_what_explore_says():
     assert picture.value == map_svg(scored, 0, [s.value for s in sliders])
     for slider in sliders:
         slider.value = 0
-    assert "all zero" in output.value
+    assert "all zero" in output.value and picture.value == map_svg(scored, 0) and "<circle" not in picture.value
 
 
 def test_sliders_without_a_picture():

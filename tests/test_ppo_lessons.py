@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from html.parser import HTMLParser
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -86,6 +89,19 @@ def test_the_picture_names_its_tokens_and_the_page_is_escaped():
     assert "without gradient: none." in clipped_tokens(clip_at(recorded(), 0, 1e6, 0.03)).alt_text
     html = seen.html()
     assert "<img src='data:image/png;base64," in html and "w0<0>" not in html and "alt='The 5 tokens" in html
+
+
+def test_a_token_cannot_end_the_alternative_text():
+    rollout = recorded()
+    words = [["' onerror='alert(1)' <b>$x$\\"] * 5 for _ in rollout.words]
+    found: list[dict[str, str | None]] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            found.extend([dict(attributes)] if tag == "img" else [])
+
+    Reader().feed(clip_at(replace(rollout, words=words), 0, 0.01, 0.03).html())
+    assert [set(attributes) for attributes in found] == [{"src", "alt", "style"}] and words[0][0] in str(found[0]["alt"])
 
 
 def test_the_explorer_follows_its_sliders():
@@ -177,7 +193,7 @@ def test_a_sound_log_and_an_unsound_one():
 
 def test_a_reward_that_costs_and_one_that_earns():
     dear = ppo.reward_reading(0.5, torch.tensor([1.0, 2.0, -1.0]), 0.1)
-    assert "costs 0.200" in dear and "0.300 in all" in dear and "1 of 3 tokens is less" in dear
+    assert "costs 0.200" in dear and "0.300 in all" in dear and "earns a little: 1 of 3 tokens." in dear
     assert "earns 0.200" in ppo.reward_reading(0.5, torch.tensor([-1.0, -1.0]), 0.1)
 
 
@@ -201,7 +217,8 @@ def test_estimators_that_are_steady_and_not():
 
 def test_where_the_surprise_is():
     text = ppo.lambda_reading(["a", "b", "c"], {0.0: [0.0, 0.0, 0.5], 1.0: [0.5, 0.5, 0.5]})
-    assert "“c” (token 3 of 3, +0.500)" in text and "between +0.500 and +0.500" in text
+    assert "“c” (token 3 of 3, +0.500)" in text and "between +0.500 and +0.500" in text and "the tokens before it learn nothing" in text
+    assert "before it" not in ppo.lambda_reading(["a", "b"], {0.0: [0.5, 0.0], 1.0: [0.5, 0.0]})
 
 
 def test_the_token_table_is_read():
@@ -209,7 +226,8 @@ def test_the_token_table_is_read():
         {"token": ["a", "b"], "ratio ρ": [1.0, 1.0], "reward r": [0, 0.5], "advantage A": [0.1, 0.3], "whitened": [-0.5, 0.5]}
     )
     text = ppo.token_reading(tokens, 0.5)
-    assert "push up 1 of 2 tokens, most of all “b” (+0.50)" in text and "turned the sign of 1 token:" in text
+    assert "push up 1 of 2 tokens: highest is “b” (token 2, +0.50)" in text and "turned the sign of 1 token here." in text
+    assert "push up none of 2 tokens: highest is" in ppo.token_reading(tokens.assign(whitened=[-0.5, -0.1]), 0.5)
     assert "turned no sign" in ppo.token_reading(tokens.assign(**{"advantage A": [-0.1, 0.3]}), 0.5)
 
 
@@ -221,7 +239,10 @@ def test_updates_the_right_way_and_the_wrong_way():
 
 def test_small_runs_that_learn_and_that_do_not():
     log = small_log(a=(0.1, 0.9)).query("seed == 0")
-    assert "It learned" in ppo.small_run_reading(log) and "2 steps, 64 samples: reward 0.10" in ppo.small_run_reading(log)
+    assert "It learned: replies that earn are made likelier, until most do." in ppo.small_run_reading(log)
+    assert "made likelier." in ppo.small_run_reading(
+        log.assign(reward=[0.1, 0.4])
+    ) and "2 steps, 64 samples: reward 0.10" in ppo.small_run_reading(log)
     assert "did not learn" in ppo.small_run_reading(log.assign(reward=0.1))
 
 
@@ -237,17 +258,14 @@ def test_who_notices_a_fault():
         "broken": dict.fromkeys(HEALTHY, float("nan")) | {"finished": 1.0},
     }
     table = ppo.fault_table(measured, 0.01).set_index("fault")["noticed by"]
-    assert table["none"] == table["sly"] == "nobody" and table["dropout"] == "first ratio, trained adapter"
+    assert table["none"] == table["sly"] == "nobody" and table["dropout"] == "first ratio (trained)"
     assert table["no end"] == "share finished" and "KL at the start" in table["broken"]
     text = ppo.fault_reading(ppo.fault_table(measured, 0.01))
     assert "Without a fault nobody notices" in text and "Nobody notices sly." in text
-    assert (
-        "**KL at the start** misses dropout, no end and sly (" in text
-        and "**First ratio, trained adapter** misses no end and sly (" in text
-    )
+    assert "**KL at the start** misses dropout, no end and sly (" in text and "**First ratio (trained)** misses no end and sly (" in text
     seen = {"none": HEALTHY | {"first ratio, student": 0.3}, "loud": {k: 9.0 for k in HEALTHY} | {"finished": 0.0}}
     text = ppo.fault_reading(ppo.fault_table(seen, 0.01))
-    assert "Even without a fault: first ratio, trained adapter" in text and "misses none. " in text and "Each fault is noticed" in text
+    assert "Even without a fault: first ratio (trained)" in text and "misses none. " in text and "Each fault is noticed" in text
 
 
 def test_ablations_below_above_and_open():
@@ -255,6 +273,13 @@ def test_ablations_below_above_and_open():
     assert table["its range"].tolist()[0] == "0.50 to 0.52" and table["variant"].tolist() == ["PPO", "low", "high", "same"]
     text = ppo.ablation_reading(table, 2)
     assert "Below it in every seed: low; above it in every seed: high; overlapping" in text and "told: same." in text and "2 seeds" in text
+    assert text.startswith("At the end PPO")
+
+
+@pytest.mark.parametrize(("clip", "td", "who"), [(0.9, 0.1, "λ = 0 hurt more"), (0.1, 0.9, "no clip hurt more"), (0.5, 0.5, "neither")])
+def test_the_question_about_the_ablations_is_answered(clip, td, who):
+    table = ppo.ablation_table(small_log(**{"PPO": (0.5, 0.5), "no clip": (clip, clip), "λ = 0": (td, td)}))
+    assert f"Of the two asked about, {who}" in ppo.ablation_reading(table, 2)
 
 
 # -- was it hacked?

@@ -133,6 +133,7 @@ def map_explorer(scored: ScoredMap, prompt: int = 0, weights: Sequence[float] | 
             picture.value = map_svg(scored, prompt_index, w) if len(objectives) == 3 else ""
         except UserError as error:
             output.value = f"<p>{as_html(error)}</p>"
+            picture.value = map_svg(scored, prompt_index) if len(objectives) == 3 else ""  # no mark where there is no reply
 
     for control in (choice, *sliders):
         control.observe(refresh, names="value")

@@ -7,6 +7,7 @@ Shapes: N replies, T reply tokens.
 from __future__ import annotations
 
 import base64
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -89,7 +90,7 @@ class Clipped:
         """The same as HTML, escaped, with the picture."""
         figure = clipped_tokens(self)
         png = base64.b64encode(figure_bytes(figure, "png")).decode()
-        alt = as_html(figure.alt_text)  # type: ignore[attr-defined]
+        alt = html.escape(figure.alt_text)  # type: ignore[attr-defined]
         return f"<p>{as_html(self.text())}</p><img src='data:image/png;base64,{png}' alt='{alt}' style='max-width:100%'>"
 
 
