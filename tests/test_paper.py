@@ -11,6 +11,7 @@ from emorl_lite.plots import paper as paper_plots
 from emorl_lite.plots.diagram import framework
 from emorl_lite.readings import paper as paper_readings
 from emorl_lite.study import paper
+from emorl_lite.training import converged
 
 
 def rows(seeds: int = 2, **means: float) -> pd.DataFrame:
@@ -136,7 +137,14 @@ def test_what_the_logarithm_does():
 )
 def test_what_the_stopping_rule_says(verdicts, said):
     table = pd.DataFrame({"objective": ["a", "b"], "spread": 0.01, "stops": verdicts})
-    assert said in paper_readings.stopping_reading(table, 4, 0.015)
+    assert said in (told := paper_readings.stopping_reading(table, 4, 0.015))
+    assert "less than 1.34 % of its mean" in told and "takes 20: less than 0.26 %" in told
+
+
+@pytest.mark.parametrize("rise", [0.99, 1.01])
+def test_the_slowest_rise_that_the_rule_sees(rise):
+    steps = 1 + rise * paper_readings._level(20, 0.015) / 100 * (np.arange(20) - 9.5)
+    assert converged(list(steps), 20, 0.015) == (rise < 1)
 
 
 def test_the_papers_own_model_is_read_where_it_was_made():
@@ -144,10 +152,35 @@ def test_the_papers_own_model_is_read_where_it_was_made():
     assert "base 0.205, emorl 0.505" in paper_readings.own_model_reading({"rows": rows(base=0.2, emorl=0.5)})
 
 
+def test_replies_to_one_client():
+    replies = pd.DataFrame({"method": ["base", "emorl"], "x": [0.2, 0.6], "y": [0.5, 0.3]})
+    said = paper_readings.task_reading(replies, ["x", "y"])
+    assert "replies: emorl 0.45, base 0.35. Highest by objective: x emorl (0.60), y base (0.50)." in said
+
+
+def test_counts_of_runs_that_never_stopped_are_named():
+    names = [("uniform", 100), ("emorl (longest run)", 50), ("emorl (sum of runs)", 150)]
+    spent = pd.DataFrame([{"method": m, "seed": s, "data_points": v + s} for m, v in names for s in (0, 1, 2)])
+    assert "never stopped" not in paper_readings.consumption_reading(spent) + paper_readings.consumption_reading(
+        spent.assign(censored=False)
+    )
+    cut = paper_readings.consumption_reading(spent.assign(censored=spent["data_points"] > 101))
+    assert "its whole budget is counted: uniform 1 of 3 and emorl (sum of runs) 3 of 3." in cut
+
+
+def test_coherence_is_read_where_it_was_measured():
+    line = {"set": "pair", "method": "emorl", "mean": 0.5, "reflection": 0.5, "diversity_2": 0.8, "words": 10.0}
+    assert "Coherence" not in paper_readings.transfer_reading(pd.DataFrame([line]), ["emorl"])
+    said = paper_readings.transfer_reading(pd.DataFrame([line | {"coherence": 0.75}]), ["emorl"])
+    assert "**Coherence** on PAIR: emorl 0.75 (guessing: 0.50). **Average" in said
+
+
 def test_how_the_budget_decides():
     low, high = rows(seeds=3, uniform=0.5, emorl=0.3), rows(seeds=3, uniform=0.5, emorl=0.6)
     said = paper_readings.shared_budget_reading(low, high)
     assert "shared among its runs −0.200 [−0.200, −0.200], below it" in said and "for each +0.100 [+0.100, +0.100], above it" in said
+    assert "So the budget turns their order round." in said
+    assert "not clearly turned round" in paper_readings.shared_budget_reading(high, high)
     assert "no clear difference" in paper_readings.shared_budget_reading(rows(seeds=3, uniform=0.5, emorl=0.5), high)
 
 

@@ -10,6 +10,7 @@ from emorl_lite.readings.tour import (
     client_says,
     labels_reading,
     mixture_reading,
+    paraphrase_reading,
     together_reading,
     tour_reading,
     truth_reading,
@@ -40,6 +41,11 @@ def test_labels_are_read_aloud():
     told = wrong_element_reading(replies())
     assert "2 elements said back and no wrong one: 0.75" in told and "1 wrong element besides: 0.60, 0.15 less" in told
     assert world_reading(16, 2013, 19_846, 20_000).startswith("16 topics, 2,013 word forms, and 19,846 distinct pairs among 20,000")
+
+
+def test_a_paraphrase_is_seen_or_not():
+    assert "reflection 0.00, empathy 0.20. What it says back is not seen." in paraphrase_reading((0.0, 0.2))
+    assert "reflection 0.40, empathy 0.65. What it says back is seen in part." in paraphrase_reading((0.4, 0.65))
 
 
 def test_the_mixture_beside_greedy_replies():

@@ -77,6 +77,8 @@ def _histories(random: np.random.Generator) -> Iterator[Case]:
     yield Case("large numbers: the spread is divided by the mean", ([100.0, 101.0, 100.0, 101.0], 4, 0.015))
     yield Case("a spread near the limit, where dividing by n or by n - 1 decides", ([0.49, 0.51, 0.49, 0.51], 4, 0.0215))
     yield Case("means of 0: nothing is learned, and nothing divided", ([0.0, 0.0, 0.0, 0.0], 4, 0.015))
+    yield Case("means below 0, all equal", ([-0.5, -0.5, -0.5, -0.5], 4, 0.015))
+    yield Case("low values long ago, and a level end", ([0.1, 0.1, 0.1, 0.6, 0.618, 0.6, 0.618], 4, 0.0165))
     yield Case("no validation at all", ([], 4, 0.015))
     for _ in range(12):
         centre, n = random.uniform(0.2, 0.8), int(random.integers(20, 30))
@@ -139,6 +141,7 @@ def _word_lists(random: np.random.Generator) -> Iterator[Case]:
     yield Case("one word", (["yes"],))
     yield Case("no word", ([],))
     yield Case("two words", (["i", "see"],))
+    yield Case("other pairs whose letters in a row are the same", (["in", "today", "into", "day"],))
     for _ in range(13):
         yield Case("random words", ([str(word) for word in random.choice(list("abcd"), int(random.integers(2, 12)))],))
 
@@ -149,6 +152,6 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise("08.3", reference=_penalised, cases=_replies, returns="a list of k numbers"),
     Exercise("08.4", reference=_stops, cases=_histories, returns="True or False"),
     Exercise("08.5", reference=_t_value, cases=_pairs_of_means, returns="a number"),
-    Exercise("08.6", reference=_price, cases=_spacings, returns="two whole numbers: levels, points"),
+    Exercise("08.6", reference=_price, cases=_spacings, returns="a tuple of two whole numbers, levels and points"),
     Exercise("08.7", reference=_diversity, cases=_word_lists, returns="a number"),
 )

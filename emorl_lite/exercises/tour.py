@@ -9,6 +9,7 @@ import numpy as np
 
 from emorl_lite.data.small_world import REFLECTION, WRONG_COSTS
 from emorl_lite.exercises.exercise import Case, Exercise
+from emorl_lite.exercises.plain import is_number
 
 Scores = Sequence[float]
 
@@ -88,7 +89,9 @@ def _switch_cases(random: np.random.Generator) -> Iterator[Case]:
 
 def _never_best(answer: Any, _: Any) -> bool:
     """Three pairs in [0, 1], the middle one dominated by neither of the others, and behind the better of them at every weight."""
-    first, middle, last = ([float(x) for x in pair] for pair in answer)
+    if not all(is_number(x) for pair in answer for x in pair):
+        return False
+    first, middle, last = answer
     if any(len(pair) != 2 or not 0 <= min(pair) <= max(pair) <= 1 for pair in (first, middle, last)):
         return False
     if _dominates(first, middle) or _dominates(last, middle):
@@ -112,7 +115,7 @@ EXERCISES: tuple[Exercise, ...] = (
         "00.6",
         lambda: [(1.0, 0.0), (0.4, 0.4), (0.0, 1.0)],
         None,
-        "three pairs of scores from 0 to 1, the second on the front and best for no weight",
+        "a list of three pairs of numbers from 0 to 1, the second on the front and never the best",
         equal=_never_best,
     ),
 )

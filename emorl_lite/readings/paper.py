@@ -12,6 +12,9 @@ from emorl_lite.base.wording import by_sign, counted, judged, listing, number, p
 from emorl_lite.study import paper
 from emorl_lite.study.comparison import BY_OWN_SEARCH, paired, representative
 
+LAST = 20
+"""So many validations the paper's stopping rule looks at."""
+
 
 def provenance_reading(numbers: pd.DataFrame) -> str:
     """How many of the published numbers are confirmed. Columns of `paper.published()`: confirmed ("yes", "read by eye", "no")."""
@@ -58,9 +61,16 @@ def stopping_reading(rows: pd.DataFrame, patience: int, tolerance: float) -> str
         parts.append(f"would let {listing(gone_on)} go on")
     return (
         f"With the last {patience} validations and a limit of {tolerance:g}, the rule {' and '.join(parts)}. It asks how much the "
-        "validation means *vary*, not whether they are high, and not which way they go: a run that has learned nothing is as level as one "
-        f"that has learned all. With {patience} values a slow rise passes for level; the paper takes 20."
+        "validation means *vary*, not whether they are high, and not which way they go. So it stops a run that has learned nothing as well "
+        "as one that has learned all; and one that rises slowly and steadily too, if it gains less than "
+        f"{number(_level(patience, tolerance))} % of its mean from one validation to the next (the paper takes {LAST}: less than "
+        f"{number(_level(LAST, tolerance))} %)."
     )
+
+
+def _level(patience: int, tolerance: float) -> float:
+    """The steepest straight rise that passes for level, in % of the mean a validation: n equally spaced values have this spread."""
+    return 100 * tolerance / ((patience**2 - 1) / 12) ** 0.5
 
 
 def accounting_reading(counts: pd.DataFrame) -> str:
@@ -97,13 +107,15 @@ def budgets_reading(rows: pd.DataFrame) -> str:
 
 def shared_budget_reading(shared: pd.DataFrame, each: pd.DataFrame) -> str:
     """How EMORL's place beside uniform weighting turns with its budget. Rows with one budget shared by its runs, and with one for each."""
-    parts = []
+    parts, ways = [], []
     for rows, words in ((shared, "with one budget shared among its runs"), (each, "with a budget for each")):
         gap = paired(rows, "emorl", "uniform")
         parts.append(f"{words} {judged(gap, 'above it', 'below it')}")
+        ways.append(by_sign(gap, 1, -1, 0))
+    turned = "So the budget turns their order round" if ways[0] * ways[1] < 0 else "The order is not clearly turned round here"
     return (
-        f"On tiny EMORL's mean less uniform weighting's is, {', '.join(parts)} (95 % intervals over seeds). How data are counted, by the "
-        "sum or by the longest run, is no detail: it decides who is compared with whom."
+        f"On tiny EMORL's mean less uniform weighting's is, {', '.join(parts)} (95 % intervals over seeds). {turned}. How data are "
+        "counted, by the sum or by the longest run, is no detail: it decides who is compared with whom."
     )
 
 
@@ -128,6 +140,17 @@ def decoding_reading(rows: pd.DataFrame, policies: Sequence[str] = ("emorl", "un
     if (differences > 0.05).all():
         return f"{text}. It shows more when one samples."
     return f"{text}. It shows more greedily." if (differences < -0.05).all() else f"{text}."
+
+
+def task_reading(replies: pd.DataFrame, objectives: Sequence[str]) -> str:
+    """Which of the replies to one client scores highest, on average and by each objective. Columns: method, <objective>; a row a method."""
+    scores = replies.set_index("method")[list(objectives)]
+    means = scores.mean(axis=1).sort_values(ascending=False, kind="stable")
+    best = ", ".join(f"{name} {scores[name].idxmax()} ({number(scores[name].max())})" for name in objectives)
+    return (
+        f"Mean scores of these replies: {', '.join(f'{method} {number(mean)}' for method, mean in means.items())}. Highest by objective: "
+        f"{best}. One client is an example, not evidence: the means follow."
+    )
 
 
 def found_reading(rows: pd.DataFrame, samples: pd.DataFrame, objectives: Sequence[str]) -> str:
@@ -176,7 +199,7 @@ def exclusion_reading(rows: pd.DataFrame, first: str = "reflection", second: str
 
 
 def consumption_reading(spent: pd.DataFrame) -> str:
-    """The paper's consumption beside tiny's in both accountings. Columns: method, seed, data_points."""
+    """The paper's consumption beside tiny's in both accountings. Columns: method, seed, data_points; perhaps censored."""
     theirs = paper.CONSUMPTION.set_index("method")
     points, std = theirs["data_points"], theirs["data_points_std"]
     text = (
@@ -190,8 +213,17 @@ def consumption_reading(spent: pd.DataFrame) -> str:
         comparisons.append(f"{description} {judged(gap, 'more', 'fewer', digits=0)}")
     return (
         f"{text} On tiny, EMORL's data points less uniform's: {'; '.join(comparisons)} (95 % intervals over seeds; the search comes "
-        "on top). Name the accounting whenever you say whether EMORL saves data."
+        f"on top).{_censored(spent)} Name the accounting whenever you say whether EMORL saves data."
     )
+
+
+def _censored(spent: pd.DataFrame) -> str:
+    """How many of the counts are whole budgets, because a run ended before the rule held."""
+    if "censored" not in spent or not spent["censored"].any():
+        return ""
+    groups = spent.groupby("method", sort=False)["censored"]
+    cut = listing([f"{method} {int(group.sum())} of {len(group)}" for method, group in groups if group.any()])
+    return f" Where the rule never stopped a run, its whole budget is counted: {cut}. These counts are too low, nobody knows by how much."
 
 
 def search_cost_reading(costs: pd.DataFrame, small: int = 3, large: int = 6) -> str:
@@ -208,7 +240,7 @@ def search_cost_reading(costs: pd.DataFrame, small: int = 3, large: int = 6) -> 
             f" To come within 1 % of the optimum, Bayesian optimisation takes {listing(means)} on average "
             "(a run that never gets there counts with its whole budget)."
         )
-    text += " The claim $O(3^d \\log_2 1/N)$ is true by construction: it counts the points that the search lists."
+    text += " The paper's $O(3^d \\log_2 1/N)$, $N$ the last spacing, is true by construction: it counts the points that are listed."
     pairs = [d for d in (small, large) if {("hierarchical", d), ("exact map", d)} <= set(by_d.index)]
     times, missed = [], []
     for d in pairs:
@@ -217,7 +249,7 @@ def search_cost_reading(costs: pd.DataFrame, small: int = 3, large: int = 6) -> 
         missed.append(f"{number(exact['best'] - search['best'], 4)} at d = {d}")
     if pairs:
         text += (
-            f" The exact map, which has no precision to choose, took {listing(times)}, scoring included (this search by a prefix tree); "
+            f" The exact map, which has no precision to choose, beside this search by a prefix tree, scoring included: {listing(times)}; "
             f"the search's best lies below the exact optimum by {listing(missed)}."
         )
     return text
@@ -295,7 +327,7 @@ def transfer_reading(averaged: pd.DataFrame, methods: Sequence[str], home: str =
     summary = paper.SOURCES["summary"]
     published = ", ".join(f"{paper.METHODS[m]} {number(theirs[m], 3)}" for m in ("uniform", "emorl", "rewarded-soups"))
     ours = ", ".join(f"{m} {number(scores[home, m]['mean'], 3)}" for m in measured)
-    text = f"**Average on PAIR.** The paper ({summary}): {published}. smollm2: {ours}."
+    text = f"{_coherence(scores, measured, home)}**Average on PAIR.** The paper ({summary}): {published}. smollm2: {ours}."
     moved = [f"{m} {signed(scores[away, m]['mean'] - scores[home, m]['mean'], 2)}" for m in measured if (away, m) in scores]
     if moved:
         text += f" **Out of domain**, mean score less that on PAIR: {', '.join(moved)}."
@@ -314,6 +346,13 @@ def transfer_reading(averaged: pd.DataFrame, methods: Sequence[str], home: str =
     if not capped:
         return f"{text}."
     return f"{text}; near that ceiling ({'all of them' if len(capped) == len(measured) else listing(capped)}) it says little about variety."
+
+
+def _coherence(scores: dict[tuple[str, str], dict], methods: Sequence[str], home: str) -> str:
+    """Whether replies are to the very client; nothing where it was not measured."""
+    if not methods or "coherence" not in scores[home, methods[0]]:
+        return ""
+    return "**Coherence** on PAIR: " + ", ".join(f"{m} {number(scores[home, m]['coherence'])}" for m in methods) + " (guessing: 0.50). "
 
 
 def signs_reading(signs: pd.DataFrame, seeds: dict[str, int]) -> str:

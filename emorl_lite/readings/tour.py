@@ -44,6 +44,15 @@ def wrong_element_reading(shown: pd.DataFrame) -> str:
     )
 
 
+def paraphrase_reading(truth: tuple[float, float]) -> str:
+    """The truth (reflection, empathy) of a faithful paraphrase in words that the grammar does not have."""
+    reflection, empathy = truth
+    return (
+        "The truth of this faithful paraphrase, in words that the grammar does not have: reflection "
+        f"{number(reflection)}, empathy {number(empathy)}. What it says back is {'seen in part' if reflection > 0 else 'not seen'}."
+    )
+
+
 def world_reading(topics: int, words: int, distinct: int, drawn: int) -> str:
     """How varied the world is: topics, word forms, distinct pairs among those drawn."""
     return (

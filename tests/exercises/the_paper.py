@@ -114,6 +114,23 @@ def stops(means, patience, tolerance):
     m = np.array(means[-patience:])
     return len(m) >= patience and bool(m.std() < tolerance * m.mean() or m.std() == 0)
 """,
+        "divided by the mean of all": """
+import numpy as np
+def stops(means, patience, tolerance):
+    m = np.array(means[-patience:])
+    return len(m) >= patience and bool(m.mean() > 0 and m.std() / np.mean(means) < tolerance)
+""",
+        "means below 0 stop": """
+import numpy as np
+def stops(means, patience, tolerance):
+    m = np.array(means[-patience:])
+    return len(m) >= patience and bool(m.mean() != 0 and m.std() / abs(m.mean()) < tolerance)
+""",
+        "half the range for the spread": """
+def stops(means, patience, tolerance):
+    last = means[-patience:]
+    return len(last) >= patience > 0 < sum(last) and (max(last) - min(last)) / 2 < tolerance * sum(last) / patience
+""",
         "the first ones": """
 import numpy as np
 def stops(means, patience, tolerance):
@@ -174,6 +191,18 @@ def price(d, spacing):
     levels = max(1, math.ceil(math.log2(1 / spacing)))
     return levels, (2**levels + 1) ** d
 """,
+        "the zero vector left out": """
+import math
+def price(d, spacing):
+    levels = max(1, math.ceil(math.log2(1 / spacing)))
+    return levels, levels * (3**d - 1)
+""",
+        "points first": """
+import math
+def price(d, spacing):
+    levels = max(1, math.ceil(math.log2(1 / spacing)))
+    return levels * 3**d, levels
+""",
         "a last level too many": """
 import math
 def price(d, spacing):
@@ -202,6 +231,10 @@ def diversity_2(words):
         "no word is an error": """
 def diversity_2(words):
     return len(set(zip(words, words[1:]))) / len(words)
+""",
+        "letters in a row": """
+def diversity_2(words):
+    return len({a + b for a, b in zip(words, words[1:])}) / len(words) if words else 0.0
 """,
         "pairs that do not overlap": """
 def diversity_2(words):

@@ -79,6 +79,9 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "four replies": "[(1, 0), (0.4, 0.4), (0, 1), (0, 0)]",
         "three objectives": "[(1, 0, 0), (0.4, 0.4, 0.4), (0, 1, 0)]",
         "all the same": "[(0.5, 0.5)] * 3",
+        "texts": '[("1", "0"), ("0.4", "0.4"), ("0", "1")]',
+        "level with one at an end": "[(0.4, 0), (0.4, 0.3), (0, 1)]",
+        "in per cent": "[(100, 0), (40, 40), (0, 100)]",
     },
 }
 """By exercise ("02.3"): what is wrong with an answer, and its source."""
