@@ -276,7 +276,9 @@ def test_ablations_below_above_and_open():
     assert text.startswith("At the end PPO")
 
 
-@pytest.mark.parametrize(("clip", "td", "who"), [(0.9, 0.1, "λ = 0 hurt more"), (0.1, 0.9, "no clip hurt more"), (0.5, 0.5, "neither")])
+@pytest.mark.parametrize(
+    ("clip", "td", "who"), [(0.9, 0.1, "λ = 0 ends lower"), (0.1, 0.9, "no clip ends lower"), (0.5, 0.5, "both end level")]
+)
 def test_the_question_about_the_ablations_is_answered(clip, td, who):
     table = ppo.ablation_table(small_log(**{"PPO": (0.5, 0.5), "no clip": (clip, clip), "λ = 0": (td, td)}))
     assert f"Of the two asked about, {who}" in ppo.ablation_reading(table, 2)

@@ -31,13 +31,11 @@ def _reply_mask(tokens: list[int], end: int) -> list[int]:
     return mask
 
 
-def _same_mask(answer: object, expected: object) -> bool:
-    """True and False are ones and zeros, too."""
-    return (
-        isinstance(answer, (list, tuple))
-        and all(isinstance(x, (bool, int, float)) for x in answer)
-        and [float(x) for x in answer] == expected
-    )
+def _same_mask(answer: list[object], expected: list[int]) -> bool:
+    """True and False are ones and zeros, too. Raises ValueError if the answer is no row of that length."""
+    if len(answer) != len(expected) or any(isinstance(x, list) for x in answer):
+        raise ValueError("not the mask's shape")
+    return all(isinstance(x, (bool, int, float)) for x in answer) and [float(x) for x in answer] == expected  # type: ignore[arg-type]
 
 
 def _mask_cases(random: np.random.Generator) -> Iterator[Case]:
@@ -70,25 +68,7 @@ def _logprob_cases(random: np.random.Generator) -> Iterator[Case]:
         yield Case("random logits", text(int(random.integers(1, 5)), int(random.integers(2, 6)), int(random.integers(3, 9))))
 
 
-# -- 3: estimators of the KL
-
-
-def _kl_estimates(logp: Tensor, ref_logp: Tensor) -> Tensor:
-    ahead = logp - ref_logp
-    return torch.stack([ahead, (-ahead).exp() - 1 + ahead])
-
-
-def _kl_cases(random: np.random.Generator) -> Iterator[Case]:
-    likely = torch.tensor([-0.5, -0.2])
-    yield Case("tokens that the policy finds likelier", (likely, likely - 1))
-    yield Case("tokens that the base finds likelier", (likely - 1, likely))
-    yield Case("a policy that is the base", (likely, likely.clone()))
-    for _ in range(17):
-        T = int(random.integers(1, 6))
-        yield Case("random tokens", (_tensor(-random.uniform(0, 3, T)), _tensor(-random.uniform(0, 3, T))))
-
-
-# -- 4: the reward of every token
+# -- 3: the reward of every token
 
 
 def _token_rewards(score: float, logp: list[float], ref_logp: list[float], beta: float) -> list[float]:
@@ -107,6 +87,24 @@ def _token_reward_cases(random: np.random.Generator) -> Iterator[Case]:
         T = int(random.integers(1, 7))
         logp, ref_logp = (-random.uniform(0, 4, T)).round(2).tolist(), (-random.uniform(0, 4, T)).round(2).tolist()
         yield Case("a random reply", (float(random.uniform()), logp, ref_logp, float(random.choice([0.03, 0.1, 0.5]))))
+
+
+# -- 4: estimators of the KL
+
+
+def _kl_estimates(logp: Tensor, ref_logp: Tensor) -> Tensor:
+    ahead = logp - ref_logp
+    return torch.stack([ahead, (-ahead).exp() - 1 + ahead])
+
+
+def _kl_cases(random: np.random.Generator) -> Iterator[Case]:
+    likely = torch.tensor([-0.5, -0.2])
+    yield Case("tokens that the policy finds likelier", (likely, likely - 1))
+    yield Case("tokens that the base finds likelier", (likely - 1, likely))
+    yield Case("a policy that is the base", (likely, likely.clone()))
+    for _ in range(17):
+        T = int(random.integers(1, 6))
+        yield Case("random tokens", (_tensor(-random.uniform(0, 3, T)), _tensor(-random.uniform(0, 3, T))))
 
 
 # -- 5: generalised advantage estimation
@@ -222,12 +220,12 @@ def _leave_one_out_cases(random: np.random.Generator) -> Iterator[Case]:
 
 EXERCISES: tuple[Exercise, ...] = (
     Exercise("02.1", _reply_mask, _mask_cases, "a list of T ones and zeros", equal=_same_mask),
-    Exercise("02.2", _reply_logprobs, _logprob_cases, "T numbers", tolerance=1e-3),
-    Exercise("02.3", _kl_estimates, _kl_cases, "two rows of T numbers, k1 and k3"),
-    Exercise("02.4", _token_rewards, _token_reward_cases, "a list of T numbers"),
+    Exercise("02.2", _reply_logprobs, _logprob_cases, "one row of T numbers", tolerance=1e-3),
+    Exercise("02.3", _token_rewards, _token_reward_cases, "a list of T numbers"),
+    Exercise("02.4", _kl_estimates, _kl_cases, "a pair of rows of T numbers (k1, then k3)"),
     Exercise("02.5", _advantages, _gae_cases, "a list of T numbers"),
-    Exercise("02.6", lambda: [1, 12], None, "two whole numbers"),
-    Exercise("02.7", _whitened, _whiten_cases, "numbers of shape [N, T]", tolerance=1e-3),
+    Exercise("02.6", lambda: [1, 12], None, "a pair of whole numbers"),
+    Exercise("02.7", _whitened, _whiten_cases, "a table of numbers, [N, T]", tolerance=1e-3),
     Exercise("02.8", _clipped_loss, _clip_cases, "a number"),
     Exercise("02.9", _gradient, _clip_cases, "a number"),
     Exercise("02.10", _policy_loss, _loss_cases, "a number"),

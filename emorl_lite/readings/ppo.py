@@ -15,8 +15,8 @@ FINISHED = 0.5
 """A smaller share of replies with an end token within their mask makes one look."""
 NAMES = {
     "KL at the start": "KL at the start",
-    "first ratio, untrained": "first ratio, untrained adapter",
-    "first ratio, student": "first ratio, trained adapter",
+    "first ratio, untrained": "first ratio (untrained)",
+    "first ratio, student": "first ratio (trained)",
     "finished": "share finished",
 }
 """The numbers that show a fault, and their columns in `fault_table`."""
@@ -30,10 +30,7 @@ def reward_reading(score: float, ahead: Tensor, beta: float) -> str:
     cost = beta * total
     text = f"The score is {number(score)}. The {counted(T, 'token')} together are {signed(total)} nats likelier than under the base, which "
     text += f"{'costs' if cost >= 0 else 'earns'} {number(abs(cost), 3)} at β = {beta:g}: {number(score - cost, 3)} in all. "
-    return (
-        text
-        + f"Of the tokens, {part(gains, T, 'token')} {'is' if gains == 1 else 'are'} less likely than under the base, and earn a little."
-    )
+    return text + f"Less likely than under the base, which earns a little: {part(gains, T, 'token')}."
 
 
 def estimator_table(estimators: Mapping[str, Tensor], logp: Tensor, draws: Tensor, kl: float) -> pd.DataFrame:
@@ -69,7 +66,7 @@ def estimator_reading(estimates: pd.DataFrame) -> str:
     spread = rows["spread of one draw"]
     text = f"On average {listing(right)} {'gives' if len(right) == 1 else 'give'} the KL, {number(kl, 3)} nats; biased: {listing(wrong)}. "
     below = percent(float(rows["share below 0"]["k1"]))
-    text += f"A single draw of k1 is below 0 in {below} of the cases: that is no error, means are what counts. "
+    text += f"A single draw of k1 is below 0 in {below} of the cases: that is no error, its mean counts. "
     text += f"The steadiest here is {spread.idxmin()} (spread {number(float(spread.min()), 3)}), k1 has {number(float(spread['k1']), 3)}"
     if spread["k3"] < spread["k1"]:
         return text + ": k3 is right on average and steadier than k1, so it is the one to plot."
@@ -88,18 +85,17 @@ def lambda_reading(words: Sequence[str], advantages: Mapping[float, Sequence[flo
 
     place = largest(td)
     swing = max(mc) - min(mc)
+    before = ", and the tokens before it learn nothing of it" if place else ""
     return (
         f"With λ = 0 the largest surprise is at “{words[place]}” (token {place + 1} of {len(words)}, {signed(td[place])}), where reward or "
-        f"critic jump, and the tokens before it learn nothing of it. With λ = 1 every token gets what came after it less its own "
-        f"value: the "
-        f"advantages lie between {signed(min(mc))} and {signed(max(mc))}, and their differences ({number(swing, 3)}) are the critic's "
-        "and the KL's."
+        f"critic jump{before}. With λ = 1 every token gets what came from it on, less its own value: between {signed(min(mc))} and "
+        f"{signed(max(mc))}. The score is in all of them alike, so that range, {number(swing, 3)}, is the critic's and the KL's."
     )
 
 
 def token_table(words: Sequence[str], *measures: Tensor) -> pd.DataFrame:
-    """One reply token by token. `measures`, [T] each: log pi_old, log pi_0, ratio, reward, value, TD error, advantage, whitened "
-    "advantage."""
+    """One reply token by token. `measures`, [T] each: log pi_old, log pi_0, ratio, reward, value, TD error, advantage,
+    whitened advantage."""
     names = ("log π_old", "log π_0", "ratio ρ", "reward r", "value V", "TD error δ", "advantage A", "whitened")
     return pd.DataFrame({"token": list(words)} | {name: x.tolist() for name, x in zip(names, measures, strict=True)})
 
@@ -112,16 +108,17 @@ def token_reading(tokens: pd.DataFrame, score: float) -> str:
     off = float((tokens["ratio ρ"] - 1).abs().max())
     up = int((tokens["whitened"] > 0).sum())
     rows = tokens.to_dict("records")
-    best, worst = rows[int(tokens["whitened"].argmax())], rows[int(tokens["whitened"].argmin())]
+    best, worst = int(tokens["whitened"].argmax()), int(tokens["whitened"].argmin())
+
+    def named(place: int) -> str:
+        return f"“{rows[place]['token']}” (token {place + 1}, {signed(rows[place]['whitened'], 2)})"
+
     text = f"The ratio is 1 in every row (at most {off:.0e} off). The score, {number(score)}, stands in the last row's reward alone. "
-    text += f"The update will push up {part(up, len(tokens), 'token')}, most of all “{best['token']}” ({signed(best['whitened'], 2)}); "
-    text += f"lowest is “{worst['token']}” ({signed(worst['whitened'], 2)}). "
+    text += f"The update will push up {part(up, len(tokens), 'token')}: highest is {named(best)}, lowest {named(worst)}. "
     moved = int(((tokens["advantage A"] > 0) != (tokens["whitened"] > 0)).sum())
     if moved:
-        text += f"Whitening turned the sign of {counted(moved, 'token')}: other replies' tokens did better or worse than expected by more."
-    else:
-        text += "Whitening turned no sign here; it compares with the other replies' tokens."
-    return text
+        return text + f"Whitening took off the mean over all replies' tokens, which turned the sign of {counted(moved, 'token')} here."
+    return text + "Whitening took off the mean over all replies' tokens, which turned no sign here."
 
 
 def update_reading(moves: pd.DataFrame, epsilon: float) -> str:
@@ -151,7 +148,7 @@ def small_run_reading(log: pd.DataFrame, last: int = 3) -> str:
         f"{number(end['kl'])} nats a reply, length {number(first['length'], 1)} to {number(end['length'], 1)} tokens. "
     )
     if end["reward"] > first["reward"] + 0.1:
-        return text + "It learned. The base rarely says the word; rewarded replies are made likelier until most hold it."
+        return text + f"It learned: replies that earn are made likelier{', until most do' if end['reward'] > 0.5 else ''}."
     return (
         text + "It did not learn within these steps: with a reward that the base earns rarely, the first successes must be found by chance."
     )
@@ -184,9 +181,9 @@ def fault_reading(faults: pd.DataFrame) -> str:
     healthy = faults.loc[faults["fault"] == "none", "noticed by"].tolist()
     text = "Without a fault nobody notices anything. " if healthy == [NOBODY] else f"Even without a fault: {listing(healthy)}. "
     for name, why in (
-        ("KL at the start", "the update does not enter it, and B = 0 silences what happens within the adapter"),
-        ("first ratio, untrained", "B = 0 again"),
-        ("first ratio, student", "where rollout and update share a mistake, they agree"),
+        ("KL at the start", "the update does not enter it, and what rollout and reference share cancels"),
+        ("first ratio, untrained", "B = 0 silences what happens within the adapter, and what rollout and update share cancels"),
+        ("first ratio, student", "what rollout and update share cancels"),
     ):
         missed = missed_by(name)
         text += f"**{NAMES[name][:1].upper()}{NAMES[name][1:]}** misses {listing(missed)}{f' ({why})' if missed else ''}. "
@@ -233,7 +230,12 @@ def ablation_reading(table: pd.DataFrame, seeds: int) -> str:
     better = [name for name in others if ends(name)[0] > high]
     open_ = [name for name in others if name not in worse + better]
     kl = rows["KL at the end"].astype(float)
-    return (
+    answer = ""
+    if {"no clip", "λ = 0"} <= set(others):
+        clip, td = (float(rows["reward at the end"].astype(float)[name]) for name in ("no clip", "λ = 0"))
+        lower = "both end level" if number(clip) == number(td) else f"{'λ = 0' if td < clip else 'no clip'} ends lower"
+        answer = f"Of the two asked about, {lower} ({number(td)} with λ = 0, {number(clip)} with no clip). "
+    return answer + (
         f"At the end {whole} earns {number(float(rows['reward at the end'].iloc[0]))} ({rows['its range'].iloc[0]}). Below it in every "
         f"seed: {listing(worse)}; above it in every seed: {listing(better)}; overlapping, so that nothing can be told: {listing(open_)}. "
         f"Farthest from the base is {kl.idxmax()} ({number(kl.max())} nats a reply), nearest {kl.idxmin()} ({number(kl.min())}). "

@@ -280,17 +280,17 @@ def log_reading(log: pd.DataFrame, clip: float, window: int = 8) -> str:
     good = [name for name, value in explained.items() if value > 0.3]
     poor = [name for name, value in explained.items() if value < 0]
     critic = f"above .3 for {listing(good)}: there the critic has learned what to expect" if good else "nowhere above .3"
-    critic += f"; below 0 for {listing(poor)}: worse than a constant, and λ = .95 is right to trust it little" if poor else ""
+    critic += f"; below 0 for {listing(poor)}: worse than a constant, and a λ near 1 is right to trust it little" if poor else ""
     return (
         f"First and last {window} steps:\n\n"
-        f"- **Clip fraction** (tokens whose ratio left {1 - clip:g} to {1 + clip:g}): {ends('clipfrac', 3)}. At most "
+        f"- **Clip fraction** (tokens whose ratio left {1 - clip:g} to {1 + clip:g}) should stay small: {ends('clipfrac', 3)}. At most "
         f"{percent(most)}, {clipped}. "
         "Zero throughout would mean that the steps are too small to matter.\n"
         f"- **Entropy** (nats a token) should fall slowly: {ends('entropy')}; {entropy}.\n"
-        f"- **Explained variance**: {ends('explained_variance')}; {critic}. Where all replies score alike there is little left to explain, "
-        "and it falls for that reason.\n"
-        f"- **KL of old to new policy** (nats a token): {ends('approx_kl', 4)}. It is how far one update goes; a jump announces a "
-        f"collapse.\n"
+        f"- **Explained variance** should rise: {ends('explained_variance')}; {critic}. Where all replies score alike there is little left "
+        "to explain, and it falls for that reason.\n"
+        f"- **KL of old to new policy** (nats a token) should stay small: {ends('approx_kl', 4)}. It is how far one update goes; a jump "
+        "may announce a collapse.\n"
         f"- **KL to the base** (nats a reply): {ends('kl')}. It should rise and level off; a KL that runs away while the reward "
         f"stands still is "
         "drift, one that runs away with the reward calls for reading replies."
@@ -306,7 +306,7 @@ def favourite_reading(shares: Mapping[str, float], clients: int, favourites: Map
         return text + "No model says the same to more than half of its clients. That alone does not show that it reads them."
     text += (
         f"A model that says the same to most ({listing(repetitive)}) does not answer them; "
-        "if it earns much all the same, that is not asked for. "
+        "if it earns much all the same, its reward does not ask it to. "
     )
     if "fluency" in repetitive:  # the quoted reply brings its own full stop
         text += (

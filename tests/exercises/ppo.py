@@ -33,6 +33,8 @@ def gae(next_value: str = "values[t + 1] if t + 1 < len(values) else 0.0", **par
 
 NEAR_MISSES: dict[str, dict[str, str]] = {
     "02.1": {
+        "the reply alone": "def f(tokens, end):\n    return [1] * (tokens.index(end) + 1 if end in tokens else len(tokens))",
+        "one place too many": "def f(tokens, end):\n    return [int(end not in tokens[: max(t - 1, 0)]) for t in range(len(tokens))]",
         "leaves the end token out": (
             "def reply_mask(tokens, end):\n    n = tokens.index(end) if end in tokens else len(tokens)\n"
             "    return [int(t < n) for t in range(len(tokens))]"
@@ -49,6 +51,9 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "leaves the padding out by its number": ("def reply_mask(tokens, end):\n    return [int(token != 0) for token in tokens]"),
     },
     "02.2": {
+        "of the token before": (
+            "def f(logits, ids, P):\n    return logits[P - 1 : -1].log_softmax(-1).gather(-1, ids[P - 1 : -1, None]).squeeze(-1)"
+        ),
         "no shift": "def f(logits, ids, P):\n    return logits[P:].log_softmax(-1).gather(-1, ids[P:, None]).squeeze(-1)",
         "shifted the wrong way": (
             "def f(logits, ids, P):\n    logp = logits.roll(-1, 0)[P:].log_softmax(-1)\n"
@@ -65,16 +70,14 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "the prompt's tokens too": ("def f(logits, ids, P):\n    return logits[:-1].log_softmax(-1).gather(-1, ids[1:, None]).squeeze(-1)"),
     },
     "02.3": {
-        "the other sign": "import torch\n\ndef f(p, q):\n    d = q - p\n    return torch.stack([d, d.exp() - 1 - d])",
-        "the other direction of k3": "import torch\n\ndef f(p, q):\n    d = p - q\n    return torch.stack([d, d.exp() - 1 - d])",
-        "k1 made positive": "import torch\n\ndef f(p, q):\n    d = p - q\n    return torch.stack([d.abs(), (-d).exp() - 1 + d])",
-        "k2 for k3": "import torch\n\ndef f(p, q):\n    d = p - q\n    return torch.stack([d, d**2 / 2])",
-        "weighted by the probability": (
-            "import torch\n\ndef f(p, q):\n    d = p - q\n    return torch.stack([p.exp() * d, (-d).exp() - 1 + d])"
+        "k3 for the penalty": (
+            "import math\n\ndef f(score, p, q, beta):\n    r = [-beta * (math.exp(b - a) - 1 + a - b) for a, b in zip(p, q)]\n"
+            "    r[-1] += score\n    return r"
         ),
-        "k3 first": "import torch\n\ndef f(p, q):\n    d = p - q\n    return torch.stack([(-d).exp() - 1 + d, d])",
-    },
-    "02.4": {
+        "probabilities, not their logarithms": (
+            "import math\n\ndef f(score, p, q, beta):\n    r = [-beta * (math.exp(a) - math.exp(b)) for a, b in zip(p, q)]\n"
+            "    r[-1] += score\n    return r"
+        ),
         "the score at every token": "def f(score, p, q, beta):\n    return [score - beta * (a - b) for a, b in zip(p, q)]",
         "the score at the first token": (
             "def f(score, p, q, beta):\n    r = [-beta * (a - b) for a, b in zip(p, q)]\n    r[0] += score\n    return r"
@@ -91,7 +94,19 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         ),
         "beta forgotten": "def f(score, p, q, beta):\n    r = [b - a for a, b in zip(p, q)]\n    r[-1] += score\n    return r",
     },
+    "02.4": {
+        "the other sign": "import torch\n\ndef f(p, q):\n    d = q - p\n    return torch.stack([d, d.exp() - 1 - d])",
+        "the other direction of k3": "import torch\n\ndef f(p, q):\n    d = p - q\n    return torch.stack([d, d.exp() - 1 - d])",
+        "k1 made positive": "import torch\n\ndef f(p, q):\n    d = p - q\n    return torch.stack([d.abs(), (-d).exp() - 1 + d])",
+        "k2 for k3": "import torch\n\ndef f(p, q):\n    d = p - q\n    return torch.stack([d, d**2 / 2])",
+        "weighted by the probability": (
+            "import torch\n\ndef f(p, q):\n    d = p - q\n    return torch.stack([p.exp() * d, (-d).exp() - 1 + d])"
+        ),
+        "k3 first": "import torch\n\ndef f(p, q):\n    d = p - q\n    return torch.stack([(-d).exp() - 1 + d, d])",
+    },
     "02.5": {
+        "from the first token on": gae().replace("reversed(range(len(rewards)))", "range(len(rewards))"),
+        "gamma twice": gae(factor="gamma * gamma * lam"),
         "rewards less values": "def f(rewards, values, gamma, lam):\n    return [r - v for r, v in zip(rewards, values)]",
         "the last value is its own successor": gae("values[min(t + 1, len(values) - 1)]"),
         "gamma forgotten at the next value": gae(gamma="1.0"),
@@ -109,6 +124,10 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "the last with lambda is left out": "counts = (1, 11)",
     },
     "02.7": {
+        "the variance over one less": "def f(x, mask):\n    v = x[mask.bool()]\n    return (x - v.mean()) / (v.var() + 1e-8).sqrt() * mask",
+        "the variance of all": (
+            "def f(x, mask):\n    v = x[mask.bool()]\n    return (x - v.mean()) / (x.var(correction=0) + 1e-8).sqrt() * mask"
+        ),
         "over the padding too": "def f(x, mask):\n    return (x - x.mean()) / (x.var(correction=0) + 1e-8).sqrt() * mask",
         "padding is not 0": ("def f(x, mask):\n    v = x[mask.bool()]\n    return (x - v.mean()) / (v.var(correction=0) + 1e-8).sqrt()"),
         "row by row": (
@@ -124,6 +143,8 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         ),
     },
     "02.8": {
+        "0 beyond the range": "def f(ratio, A, e):\n    return -ratio * A if abs(ratio - 1) <= e else 0.0",
+        "clips the product": "def f(ratio, A, e):\n    return -min(ratio * A, min(max(ratio * A, 1 - e), 1 + e))",
         "always clipped": "def f(ratio, A, e):\n    return -min(max(ratio, 1 - e), 1 + e) * A",
         "never clipped": "def f(ratio, A, e):\n    return -ratio * A",
         "the larger objective": "def f(ratio, A, e):\n    return -max(ratio * A, min(max(ratio, 1 - e), 1 + e) * A)",
@@ -144,6 +165,7 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "the gradient of the edge": "def f(ratio, A, e):\n    return -A * min(max(ratio, 1 - e), 1 + e)",
     },
     "02.10": {
+        "by replies": loss(loss=RIGHT_LOSS.replace("mask.sum()", "len(mask)")),
         "all three bugs": loss("old_logp - logp", "torch.min(-advantages * ratio, -advantages * clipped).mean()"),
         "the ratio upside down": loss("old_logp - logp"),
         "the smaller loss": loss(loss=RIGHT_LOSS.replace("max", "min")),
@@ -153,6 +175,9 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "a sum": loss(loss="(torch.max(-advantages * ratio, -advantages * clipped) * mask).sum()"),
     },
     "02.11": {
+        "the median of the others": (
+            "import numpy as np\n\ndef f(scores):\n    return [s - np.median(scores[:i] + scores[i + 1 :]) for i, s in enumerate(scores)]"
+        ),
         "the mean of all": "def f(scores):\n    return [s - sum(scores) / len(scores) for s in scores]",
         "divides by k": "def f(scores):\n    return [s - (sum(scores) - s) / len(scores) for s in scores]",
         "the mean of all, scaled the wrong way": (
@@ -197,14 +222,6 @@ ACCEPTED: dict[str, dict[str, str]] = {
         ),
     },
     "02.3": {
-        "tuple of tensors": "def f(p, q):\n    d = p - q\n    return d, (-d).exp() - 1 + d",
-        "lists": (
-            "from math import exp\n\ndef f(p, q):\n    d = [a - b for a, b in zip(p.tolist(), q.tolist())]\n"
-            "    return [d, [exp(-x) - 1 + x for x in d]]"
-        ),
-        "NumPy": "import numpy as np\n\ndef f(p, q):\n    d = p.numpy() - q.numpy()\n    return np.stack([d, np.expm1(-d) + d])",
-    },
-    "02.4": {
         "list": "def f(score, p, q, beta):\n    r = [-beta * (a - b) for a, b in zip(p, q)]\n    r[-1] += score\n    return r",
         "NumPy": (
             "import numpy as np\n\ndef f(score, p, q, beta):\n    r = beta * (np.array(q) - np.array(p))\n    r[-1] += score\n    return r"
@@ -217,6 +234,14 @@ ACCEPTED: dict[str, dict[str, str]] = {
             "from fractions import Fraction as F\n\ndef f(score, p, q, beta):\n    r = [-F(beta) * (F(a) - F(b)) for a, b in zip(p, q)]\n"
             "    r[-1] += F(score)\n    return tuple(r)"
         ),
+    },
+    "02.4": {
+        "tuple of tensors": "def f(p, q):\n    d = p - q\n    return d, (-d).exp() - 1 + d",
+        "lists": (
+            "from math import exp\n\ndef f(p, q):\n    d = [a - b for a, b in zip(p.tolist(), q.tolist())]\n"
+            "    return [d, [exp(-x) - 1 + x for x in d]]"
+        ),
+        "NumPy": "import numpy as np\n\ndef f(p, q):\n    d = p.numpy() - q.numpy()\n    return np.stack([d, np.expm1(-d) + d])",
     },
     "02.5": {
         "list": gae(),
