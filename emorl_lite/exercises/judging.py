@@ -88,7 +88,7 @@ def _fault(exercise: Exercise, answer: Any, expected: Plain, exact: bool) -> Fau
     try:
         readable = plain(answer)
     except UnreadableError as problem:
-        return Fault(f"returns {problem}, and {exercise.returns} is expected")
+        return Fault(f"returns {problem}, and a plain value or a list is expected")
     tolerance = max(exercise.tolerance, roughness(answer))
     return fault(readable, expected, tolerance, exact, exercise.equal)
 
