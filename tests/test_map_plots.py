@@ -126,6 +126,15 @@ def test_the_committed_costs_know_their_lower_bounds():
     assert (panels["cost"][panels["at_least"]] > 79).all() and panels["cost"].notna().all()
 
 
+def test_seconds_are_no_evaluations():
+    """What a run cost in seconds says nothing of its budget."""
+    row = {"varied": "objectives d", "search": "random, to within 1% of the optimum"}
+    few, many = {"value": 2, "evaluations": 10.0, "seconds": 300.0}, {"value": 3, "evaluations": 80.0, "seconds": 9.0}
+    costs = pd.DataFrame([row | few, row | many])
+    panels = plots.cost_panels(costs).set_index(["unit", "value"])["at_least"]
+    assert panels.to_dict() == {(unit, value): value == 3 for unit in ("evaluations", "seconds") for value in (2, 3)}
+
+
 def test_growth_is_drawn_beside_proportion():
     rows = [
         ("prompts", v, s, c) for s, cs in (("hierarchical", (100, 200)), ("exact map", (50, 60))) for v, c in zip((4, 8), cs, strict=True)
@@ -135,7 +144,7 @@ def test_growth_is_drawn_beside_proportion():
     first, second, proportion = (line.get_xydata().tolist() for line in axes.lines)
     assert first == [[1, 1], [2, 2]] and second == [[1, 1], [2, 1.2]] and proportion == [[1, 1], [2, 2]]
     assert axes.get_xlim() == axes.get_ylim() and axes.get_xscale() == axes.get_yscale() == "log"
-    assert "hierarchical 2.0 times, exact map 1.2 times" in figure.alt_text
+    assert "Prompts 2.0 times as many: hierarchical 2.0 times, exact map 1.2 times" in figure.alt_text
 
 
 def test_runs_of_few_are_drawn_each():

@@ -81,9 +81,10 @@ def search_levels_alt(table: pd.DataFrame, objectives: Sequence[str] | None = No
         weights = ", ".join(f"{best[f'w_{name}']:g}" for name in names)
         scores = span(points["mean"].min(), points["mean"].max(), 3)
         parts.append(f"level {level}, {counted(len(points), 'point')} with scores of {scores}, the best at ({weights})")
+    text = "; ".join(parts)
     return (
         f"Weight vectors as points in three-dimensional axes, the weights of {', '.join(names)}; each panel's axes and colours span that "
-        f"level's cube and scores; a red star on each panel's best. {'; '.join(parts).capitalize()}."
+        f"level's cube and scores; a red star on each panel's best. {text[0].upper()}{text[1:]}."
     )
 
 

@@ -120,7 +120,7 @@ def cost_panels(costs: pd.DataFrame, budget: int = 80) -> pd.DataFrame:
     names = ["hierarchical", "exact map", "formula: full grid", "formula: hierarchical"]
     drawn = costs[costs["search"].isin(names) | costs["search"].str.contains("within")]
     parts = [
-        drawn[drawn["varied"] == varied].assign(unit=column, cost=drawn[column])
+        drawn[drawn["varied"] == varied].assign(unit=column, cost=lambda rows, column=column: rows[column])
         for varied, column in (
             ("objectives d", "evaluations"),
             ("levels (last spacing 2^-level)", "evaluations"),
@@ -129,7 +129,7 @@ def cost_panels(costs: pd.DataFrame, budget: int = 80) -> pd.DataFrame:
     ]
     panels_drawn = pd.concat(parts).dropna(subset="cost")
     goal = panels_drawn["search"].str.contains("within")
-    return panels_drawn.assign(at_least=goal & (panels_drawn["cost"] > budget - 1))
+    return panels_drawn.assign(at_least=goal & (panels_drawn["evaluations"] > budget - 1))
 
 
 @readable
@@ -253,9 +253,10 @@ def search_growth_alt(table: pd.DataFrame) -> str:
         ends = panel.sort_values("value").groupby("search", sort=False)["cost"].agg(["first", "last"])
         lines = ", ".join(f"{name} {number(row['last'] / row['first'], 1)} times" for name, row in ends.iterrows())
         parts.append(f"{varied} {number(panel['value'].max() / panel['value'].min(), 1)} times as many: {lines}")
+    text = "; ".join(parts)
     return (
         f"{counted(len(parts), 'panel')} of growth on equal logarithmic axes, a line per search and a grey diagonal for growth in "
-        f"proportion. {'; '.join(parts).capitalize()}."
+        f"proportion. {text[0].upper()}{text[1:]}."
     )
 
 
