@@ -120,7 +120,7 @@ def cost_panels(costs: pd.DataFrame, budget: int = 80) -> pd.DataFrame:
     names = ["hierarchical", "exact map", "formula: full grid", "formula: hierarchical"]
     drawn = costs[costs["search"].isin(names) | costs["search"].str.contains("within")]
     parts = [
-        drawn[drawn["varied"] == varied].assign(unit=column, cost=lambda rows, column=column: rows[column])
+        (rows := drawn[drawn["varied"] == varied]).assign(unit=column, cost=rows[column])
         for varied, column in (
             ("objectives d", "evaluations"),
             ("levels (last spacing 2^-level)", "evaluations"),
