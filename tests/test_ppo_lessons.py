@@ -213,6 +213,7 @@ def test_estimators_that_are_steady_and_not():
         "k1 and k3 give the KL, 0.500" in steady and "biased: k2 (+0.200)" in steady and "20 %" in steady and "the one to plot." in steady
     )
     assert "less steady than k1" in ppo.estimator_reading(estimates(0.7, 9.0))
+    assert "as steady here" in ppo.estimator_reading(estimates(0.7, 0.8))
 
 
 def test_where_the_surprise_is():
@@ -229,12 +230,16 @@ def test_the_token_table_is_read():
     assert "push up 1 of 2 tokens: highest is “b” (token 2, +0.50)" in text and "turned the sign of 1 token here." in text
     assert "push up none of 2 tokens: highest is" in ppo.token_reading(tokens.assign(whitened=[-0.5, -0.1]), 0.5)
     assert "turned no sign" in ppo.token_reading(tokens.assign(**{"advantage A": [-0.1, 0.3]}), 0.5)
+    assert "ratio is 1 in every row" in text
+    assert "ratio is up to 5e-01 off 1, a fault. The score" in ppo.token_reading(tokens.assign(**{"ratio ρ": [1.0, 1.5]}), 0.5)
 
 
 def test_updates_the_right_way_and_the_wrong_way():
     moves = pd.DataFrame({"advantage": [1.0, -1.0, 1.0], "ratio": [1.3, 0.9, 0.95]})
     assert "67 % of 3 tokens" in ppo.update_reading(moves, 0.2) and "33 % left" in ppo.update_reading(moves, 0.2)
     assert "the wrong way: the steps" in ppo.update_reading(moves.assign(advantage=-moves["advantage"]), 0.2)
+    still = ppo.update_reading(moves.assign(ratio=1.0), 0.2)
+    assert "Nothing moved" in still and "wrong way" not in still
 
 
 def test_small_runs_that_learn_and_that_do_not():

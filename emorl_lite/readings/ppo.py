@@ -11,6 +11,8 @@ from emorl_lite.base.wording import counted, listing, number, part, percent, sig
 
 KL_ROUNDING = 0.05
 """Nats a reply: a KL at the start below this is rounding."""
+RATIO_ROUNDING = 0.05
+"""A ratio before any update that is this near 1 is 1, up to rounding, in bfloat16 too."""
 FINISHED = 0.5
 """A smaller share of replies with an end token within their mask makes one look."""
 NAMES = {
@@ -64,10 +66,12 @@ def estimator_reading(estimates: pd.DataFrame) -> str:
     right = [str(name) for name in rows.index if off[name] <= 0.002 * max(kl, 1e-3)]
     wrong = [f"{name} ({signed(float(rows['exact mean'][name] - kl), 3)})" for name in rows.index if name not in right]
     spread = rows["spread of one draw"]
-    text = f"On average {listing(right)} {'gives' if len(right) == 1 else 'give'} the KL, {number(kl, 3)} nats; biased: {listing(wrong)}. "
+    text = f"On average {listing(right)} {'give' if len(right) > 1 else 'gives'} the KL, {number(kl, 3)} nats; biased: {listing(wrong)}. "
     below = percent(float(rows["share below 0"]["k1"]))
     text += f"A single draw of k1 is below 0 in {below} of the cases: that is no error, its mean counts. "
     text += f"The steadiest here is {spread.idxmin()} (spread {number(float(spread.min()), 3)}), k1 has {number(float(spread['k1']), 3)}"
+    if spread["k3"] == spread["k1"]:
+        return text + ": k3 and k1 are as steady here."
     if spread["k3"] < spread["k1"]:
         return text + ": k3 is right on average and steadier than k1, so it is the one to plot."
     return text + (
@@ -113,7 +117,8 @@ def token_reading(tokens: pd.DataFrame, score: float) -> str:
     def named(place: int) -> str:
         return f"“{rows[place]['token']}” (token {place + 1}, {signed(rows[place]['whitened'], 2)})"
 
-    text = f"The ratio is 1 in every row (at most {off:.0e} off). The score, {number(score)}, stands in the last row's reward alone. "
+    one = f"The ratio is 1 in every row (at most {off:.0e} off)" if off < RATIO_ROUNDING else f"The ratio is up to {off:.0e} off 1, a fault"
+    text = f"{one}. The score, {number(score)}, stands in the last row's reward alone. "
     text += f"The update will push up {part(up, len(tokens), 'token')}: highest is {named(best)}, lowest {named(worst)}. "
     moved = int(((tokens["advantage A"] > 0) != (tokens["whitened"] > 0)).sum())
     if moved:
@@ -126,12 +131,13 @@ def update_reading(moves: pd.DataFrame, epsilon: float) -> str:
     ahead = moves["advantage"] * (moves["ratio"] - 1)
     share = float((ahead > 0).mean())
     outside = float(((moves["ratio"] - 1).abs() > epsilon).mean())
-    weighed = float(ahead.sum() / (moves["advantage"].abs() * (moves["ratio"] - 1).abs()).sum())
     text = (
         f"After three steps {percent(share)} of {counted(len(moves), 'token')} moved the way of their advantage, {percent(outside)} left "
         f"the range of {epsilon:g}; ratios lie between {number(moves['ratio'].min())} and {number(moves['ratio'].max())}. "
     )
-    if weighed > 0:
+    if not ahead.any():
+        return text + "Nothing moved that had an advantage."
+    if ahead.sum() > 0:
         return text + (
             "Weighed by size, more moved the right way. Not all can: they share the same weights, and a token of good and bad replies is "
             "pulled both ways."

@@ -47,14 +47,6 @@ def whose_run(experiment: Experiment) -> str:
     return f"The logs of {listing(published)} are those of {source}, seed {experiment.seed}; the others were trained on this machine."
 
 
-def untrained_reading(kl: float) -> str:
-    """The largest KL to the base, in nats a reply, of a rollout whose adapter is untrained."""
-    text = f"KL to the base: {kl:.1e}. With $B = 0$ the adapter adds nothing, so it must be zero up to rounding"
-    if abs(kl) < ROUNDING:
-        return text + ", and it is."
-    return text + ", which is coarse in bfloat16. If this is more than that, sampling and the reference do not read the same text."
-
-
 def ratio_reading(log: pd.DataFrame) -> str:
     """The largest distance of a ratio from 1 before any update. Columns: objective, first_ratio."""
     worst = log.groupby("objective", sort=False)["first_ratio"].max()
