@@ -213,7 +213,7 @@ def test_estimators_that_are_steady_and_not():
         "k1 and k3 give the KL, 0.500" in steady and "biased: k2 (+0.200)" in steady and "20 %" in steady and "the one to plot." in steady
     )
     assert "less steady than k1" in ppo.estimator_reading(estimates(0.7, 9.0))
-    assert "as steady here" in ppo.estimator_reading(estimates(0.7, 0.8))
+    assert "as steady here" in ppo.estimator_reading(estimates(0.7, 1.0))
 
 
 def test_where_the_surprise_is():
