@@ -28,7 +28,7 @@ def write_notebook(path: Path, address: str) -> None:
     if notebook.cells[1].cell_type == "code" and "google.colab" in notebook.cells[1].source:
         notebook.cells[1].source = source
     else:
-        cell = nbformat.v4.new_code_cell(source, id=f"{path.name[:2]}-colab", metadata={"tags": ["colab"]})
+        cell = nbformat.v4.new_code_cell(source, id=f"{path.name[:2]}-colab", metadata={"tags": ["colab", "hide-input"]})
         notebook.cells.insert(1, cell)
     nbformat.write(notebook, path)
 

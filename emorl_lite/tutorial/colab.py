@@ -18,10 +18,11 @@ from emorl_lite.base.project import address, project
 
 PROTECTED = ("torch", "numpy", "pandas")
 """Installed versions of these stay."""
-BOOTSTRAP = """import os
+BOOTSTRAP = """# @title On Colab: fetch the package and add what is missing (elsewhere this does nothing)
+import os
 import sys
 
-if "google.colab" in sys.modules and not os.path.exists("../emorl_lite"):  # on Colab alone: fetch the package, add what is missing
+if "google.colab" in sys.modules and not os.path.exists("../emorl_lite"):
     !git clone -q --depth 1 {repository} emorl_lite
     %cd -q emorl_lite/notebooks
     sys.path.insert(0, os.path.abspath(".."))
