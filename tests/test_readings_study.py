@@ -98,6 +98,7 @@ def test_ways_to_merge():
     noisy = study_readings.merged_reading(pd.DataFrame({"a": base, "b": base[::-1] + 0.001}))
     assert "no clear difference" in noisy and "do not score alike" not in noisy
     assert "one mean for all" in study_readings.merged_reading(pd.DataFrame({"a": base, "b": base}))
+    assert "corrected for 1 pair)." in study_readings.merged_reading(pd.DataFrame({"a": base, "b": base + 0.5}))
 
 
 def test_the_ranking_with_and_without_emorl():

@@ -135,7 +135,8 @@ def merged_reading(scores: pd.DataFrame) -> str:
     )
     return (
         f"Same adapters, same weights, and means from {number(means.min())} ({listing(low)}) to {number(means.max())} ({listing(high)}): "
-        f"{told(gap)} between the extremes (95 % interval over {counted(len(scores), 'client')}, corrected for {pairs} pairs). {clear}"
+        f"{told(gap)} between the extremes (95 % interval over {counted(len(scores), 'client')}, corrected for {counted(pairs, 'pair')}). "
+        f"{clear}"
     )
 
 
