@@ -4,6 +4,7 @@ The last part installs Colab's published versions of four packages beside ours (
 `git clone`, and executes notebook 00; EMORL_COLAB=all executes every notebook (`make colab-test`), EMORL_COLAB=no skips it.
 """
 
+import ast
 import os
 import re
 import shutil
@@ -183,3 +184,16 @@ def test_colabs_versions_run_the_notebooks(path, published, tmp_path):
     said = done.cells[-1].outputs[0].text.split()
     assert [v.rsplit(".", 1)[0] for v in said[:2]] == ["5.15", "0.20"] and said[2:4] == ["7.7.1", "7.34.0"]
     assert said[4].startswith(str(tmp_path)), "the package is the fetched one"
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name[:2])
+def test_no_notebook_leans_on_what_colabs_cell_imports(path):
+    """Whoever skips that cell elsewhere has everything."""
+    code = [
+        c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code" and "colab" not in c.metadata.get("tags", [])
+    ]
+    nodes = [node for cell in code for node in ast.walk(ast.parse(cell))]
+    imported = {alias.asname or alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    used = {node.id for node in nodes if isinstance(node, ast.Name)} & {"os", "sys", "set_up"}
+    assert used <= imported
