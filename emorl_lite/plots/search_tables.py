@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from emorl_lite.base.wording import counted, number, span
-from emorl_lite.plots.style import OBJECTIVE_STYLE, SEARCH_STYLE, describe, name_axes, need, panels, readable, styles
+from emorl_lite.plots.style import SEARCH_STYLE, Style, describe, name_axes, need, panels, readable, styles
 
 FORMULA_LINES = [":", (0, (5, 3)), (0, (8, 2, 1, 2))]
 
@@ -65,8 +65,8 @@ def regret_curves_alt(table: pd.DataFrame) -> str:
     )
 
 
-PROMISED, TESTED = OBJECTIVE_STYLE["empathy"], OBJECTIVE_STYLE["reflection"]
-"""Two looks that differ in colour, marker and line."""
+PROMISED, TESTED = Style((0.5, 0.5, 0.5), "s", "--"), Style((0.1, 0.1, 0.1), "o", "-")
+"""Two looks that differ in grey, marker and line: colours belong to objectives and searches."""
 
 
 @readable
@@ -106,7 +106,7 @@ def promise_and_test_alt(table: pd.DataFrame) -> str:
     ]
     return (
         "A panel per search: the mean score that it promised (dashed) and that its choice has on the test clients (solid) against the "
-        f"number of validation clients, as means of {counted(table['adapters'].nunique(), 'seed')} with their range as a band. From "
+        f"number of validation clients, as means of {counted(table['adapters'].nunique(), 'set')} of adapters with their range as a band. From "
         f"{fewest} to {most} clients: {'; '.join(parts)}."
     )
 
