@@ -99,6 +99,7 @@ def promise_and_test_alt(table: pd.DataFrame) -> str:
     """What `promise_and_test` draws, with its main numbers. Columns: search, adapters, clients, promised, test."""
     fewest, most = table["clients"].min(), table["clients"].max()
     means = table.groupby(["search", "clients"])[["promised", "test"]].mean()
+    runs = f"{counted(table['adapters'].nunique(), 'set')} of adapters"
     parts = [
         f"{name}, promised {number(means.loc[(name, fewest), 'promised'], 3)} to {number(means.loc[(name, most), 'promised'], 3)}, "
         f"test {number(means.loc[(name, fewest), 'test'], 3)} to {number(means.loc[(name, most), 'test'], 3)}"
@@ -106,7 +107,7 @@ def promise_and_test_alt(table: pd.DataFrame) -> str:
     ]
     return (
         "A panel per search: the mean score that it promised (dashed) and that its choice has on the test clients (solid) against the "
-        f"number of validation clients, as means of {counted(table['adapters'].nunique(), 'set')} of adapters with their range as a band. From "
+        f"number of validation clients, as means of {runs} with their range as a band. From "
         f"{fewest} to {most} clients: {'; '.join(parts)}."
     )
 
