@@ -5,7 +5,6 @@ import shutil
 import zipfile
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 import tiny
@@ -254,10 +253,7 @@ def rows(**means):
     )
 
 
-def test_the_papers_rows_stand_beside_ours():
-    table = paper.beside(rows(base=0.2, emorl=0.5)).set_index("method")
-    assert table.loc["EMORL", "paper"] == 0.7684 and table.loc["EMORL", "ours"] == pytest.approx(0.505)
-    assert np.isnan(table.loc["DynaOpt", "ours"]) and table.loc["EMORL", "longest run"] == 300
+def test_the_papers_signs_stand_beside_ours():
     theirs, ours, same = paper.same_order(rows(uniform=0.4, emorl=0.5), "uniform", "emorl")
     assert theirs == pytest.approx(0.0666) and ours == pytest.approx(-0.1) and not same
     with pytest.raises(UserError, match="not in both tables"):

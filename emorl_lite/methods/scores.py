@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from emorl_lite.base.fingerprint import describe
+from emorl_lite.base.texts import check_pairs
 from emorl_lite.base.types import Reward
 from emorl_lite.rewards.objectives import RewardSet
 from emorl_lite.search.evaluation import ReplyScores
@@ -30,7 +31,7 @@ class Objectives:
 
     def __call__(self, prompts: Sequence[str], replies: Sequence[str]) -> Tensor:
         """Scores [N, d] of a trainer's batch, as float32."""
-        batch = (list(prompts), list(replies))
+        batch = check_pairs(prompts, replies, "scores")
         if batch != self._batch:
             self._batch, self._of_batch = batch, torch.from_numpy(ReplyScores(self.rewards.scores)(*batch)).float()
         return self._of_batch.clone()
