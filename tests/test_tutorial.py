@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.tutorial import execution
 from emorl_lite.tutorial import runner as tutorial
 
 
@@ -199,3 +200,27 @@ def test_a_terminal_gets_one_line_that_is_redrawn(monkeypatch, capsys):
 
 def test_clock():
     assert [tutorial._clock(s) for s in (0, 72, 3725)] == ["0:00", "1:12", "1:02:05"]
+
+
+def test_a_kernel_that_dies_before_its_first_cell_is_started_again(tmp_path, monkeypatch):
+    nbclient = pytest.importorskip("nbclient")
+    plain, starts = nbclient.NotebookClient.execute, []
+
+    def unlucky(self, **options):
+        starts.append(1)
+        if len(starts) == 1:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+        return plain(self, **options)
+
+    monkeypatch.setattr(nbclient.NotebookClient, "execute", unlucky)
+    book = execution.read_notebook(write_notebook(tmp_path / "00_book.ipynb", "1 + 1"))
+    execution.execute(book, tmp_path)
+    assert len(starts) == 2
+    monkeypatch.setattr(nbclient.NotebookClient, "execute", lambda self, **options: starts.append(1) or unlucky_for_good())
+
+    def unlucky_for_good():
+        raise RuntimeError("Kernel died before replying to kernel_info")
+
+    with pytest.raises(execution.NotebookError, match="cell 0: RuntimeError: Kernel died"):
+        execution.execute(book, tmp_path)
+    assert len(starts) == 5

@@ -15,6 +15,10 @@ CELL_SECONDS = 1200
 """A cell that takes longer hangs, if nothing is trained in it."""
 
 
+NOT_BEGUN = "Kernel died before replying"
+"""Two kernels that start at the same moment may choose the same port: the later one ends before its first cell, and is started again."""
+
+
 class NotebookError(UserError):
     """A notebook failed: the cell (of those with code, from 1) and its error, in one line."""
 
@@ -54,22 +58,26 @@ def execute(
         if on_cell:
             on_cell()
 
-    client = NotebookClient(
-        book,
-        timeout=cell_seconds,
-        kernel_name=kernel or "",
-        resources={"metadata": {"path": str(folder)}},
-        coalesce_streams=True,
-        on_cell_execute=next_cell,
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its start-up warnings would break a progress line
-    )
-    if on_start:
-        on_start(client)
     chosen = {"HF_HUB_OFFLINE": "1"} | os.environ | dict(variables or {})
-    try:
-        client.execute(env={name: str(value) for name, value in chosen.items() if value is not None})
-    except Exception as error:
-        raise NotebookError(f"cell {started}: {_one_line(error)}") from error
+    environment = {name: str(value) for name, value in chosen.items() if value is not None}
+    for last in (False, False, True):
+        client = NotebookClient(
+            book,
+            timeout=cell_seconds,
+            kernel_name=kernel or "",
+            resources={"metadata": {"path": str(folder)}},
+            coalesce_streams=True,
+            on_cell_execute=next_cell,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its start-up warnings would break a progress line
+        )
+        if on_start:
+            on_start(client)
+        try:
+            client.execute(env=environment)
+            return
+        except Exception as error:
+            if last or started or NOT_BEGUN not in str(error):
+                raise NotebookError(f"cell {started}: {_one_line(error)}") from error
 
 
 def _one_line(error: Exception) -> str:
