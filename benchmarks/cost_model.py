@@ -71,12 +71,28 @@ class Case:
         return self.layers * (4 * self.hidden**2 + 3 * self.hidden * 2 * self.hidden) + len(WORDS) * self.hidden
 
 
-def random_model(case: Case, adapters: int) -> LanguageModel:
-    """A random model that never ends a reply, with that many random adapters."""
-    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
+def tokenizer_of(words: Sequence[str]) -> PreTrainedTokenizerFast:
+    """Texts word by word; the first four words are the marks for padding, beginning, end and unknown words."""
+    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     special = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, padding_side="left", **special)
+    return PreTrainedTokenizerFast(tokenizer_object=core, padding_side="left", **special)
+
+
+def add_random_adapters(lm: LanguageModel, n: int, size: float) -> list[str]:
+    """Add n adapters that change something: B from a normal distribution of that standard deviation. Returns their names."""
+    names = [f"a{i}" for i in range(n)]
+    for i, name in enumerate(names):
+        lm.add_adapter(name, seed=i)
+    for key, parameter in lm.model.named_parameters():
+        if "lora_B" in key:
+            torch.nn.init.normal_(parameter, std=size)
+    lm.model.eval()
+    return names
+
+
+def random_model(case: Case, adapters: int) -> LanguageModel:
+    """A random model that never ends a reply, with that many random adapters."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(WORDS), hidden_size=case.hidden, intermediate_size=2 * case.hidden, num_hidden_layers=case.layers,
@@ -88,13 +104,8 @@ def random_model(case: Case, adapters: int) -> LanguageModel:
         network.lm_head.weight[:4] = 0  # marks are far less likely than the best words: a reply has all its tokens
         network.lm_head.weight[4:] *= 3
     options: dict[str, Any] = {"max_prompt_tokens": 256, "max_new_tokens": case.tokens, "lora_r": 8, "lora_alpha": 16, "device": "cpu"}
-    lm = LanguageModel(network, tokenizer, ModelConfig(path="random", template="{prompt}", **options))
-    for i in range(adapters):
-        lm.add_adapter(f"a{i}", seed=i)
-    for key, p in lm.model.named_parameters():
-        if "lora_B" in key:
-            torch.nn.init.normal_(p, std=0.1)
-    lm.model.eval()
+    lm = LanguageModel(network, tokenizer_of(WORDS), ModelConfig(path="random", template="{prompt}", **options))
+    add_random_adapters(lm, adapters, 0.1)
     return lm
 
 

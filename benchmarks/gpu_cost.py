@@ -20,8 +20,7 @@ from typing import Any
 import cost_model  # beside this file
 import numpy as np
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
 from emorl_lite.base.presets import ModelConfig, PPOConfig
 from emorl_lite.ensemble.prefix_tree import PrefixTree
@@ -33,21 +32,11 @@ from emorl_lite.training.ppo import PPOTrainer
 TYPES = {"t5-base": torch.float32, "7B": torch.bfloat16}
 
 
-def tokenizer_of(words: int) -> PreTrainedTokenizerFast:
-    """So many words, and the four marks that every model here has."""
-    names = ["<pad>", "<eos>", "<bos>", "<unk>", *(f"w{i}" for i in range(words - 4))]
-    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(names)}, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, padding_side="left", pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>"
-    )
-
-
 def random_model(name: str, device: str, quick: bool) -> LanguageModel:
     """A random model of the predicted one's shape, on the device, that never ends a reply."""
     asked = cost_model.MODELS[name]
     width, layers, words = (64, 2, 512) if quick else (asked.hidden, asked.layers, asked.vocabulary)
-    marks = {"pad_token_id": 0, "eos_token_id": 1}
+    marks = {"pad_token_id": 0, "eos_token_id": 2}
     torch.manual_seed(0)
     torch.set_default_dtype(TYPES[name])
     try:
@@ -59,7 +48,7 @@ def random_model(name: str, device: str, quick: bool) -> LanguageModel:
             else:
                 shape = {"hidden_size": width, "intermediate_size": 11008 if not quick else 128, "num_hidden_layers": layers}
                 network = LlamaForCausalLM(
-                    LlamaConfig(vocab_size=words, num_attention_heads=32, max_position_embeddings=512, bos_token_id=2, **marks, **shape)
+                    LlamaConfig(vocab_size=words, num_attention_heads=32, max_position_embeddings=512, bos_token_id=1, **marks, **shape)
                 )
                 head = network.lm_head.weight
     finally:
@@ -71,7 +60,8 @@ def random_model(name: str, device: str, quick: bool) -> LanguageModel:
     options: dict[str, Any] = {"max_prompt_tokens": 256, "max_new_tokens": 8 if quick else model.max_new_tokens, "device": device}
     options |= {"dtype": str(TYPES[name]).removeprefix("torch."), "lora_r": model.lora_r, "lora_alpha": model.lora_alpha}
     config = ModelConfig(path=name, template="{prompt}", **options)
-    return LanguageModel(network.eval(), tokenizer_of(words), config)
+    names = [*cost_model.WORDS[:4], *(f"w{i}" for i in range(words - 4))]
+    return LanguageModel(network.eval(), cost_model.tokenizer_of(names), config)
 
 
 def settle(device: str) -> None:
@@ -108,13 +98,7 @@ def ppo(name: str, lm: LanguageModel, prompts: list[str], device: str, rounds: i
 
 def mixing(lm: LanguageModel, prompts: list[str], device: str, quick: bool) -> dict[str, float]:
     """Seconds and token rows of a tree at 21 weight vectors, and of an exact map."""
-    names = [f"a{i}" for i in range(3)]
-    for i, adapter in enumerate(names):
-        lm.add_adapter(adapter, seed=i)
-    for key, parameter in lm.model.named_parameters():
-        if "lora_B" in key:
-            torch.nn.init.normal_(parameter, std=0.02)
-    lm.model.eval()
+    names = cost_model.add_random_adapters(lm, 3, 0.02)
     lm.config = replace(lm.config, max_new_tokens=8)
     weights = np.array(compositions(3, 5)) / 5
     tree = PrefixTree(lm, names, prompts[: 2 if quick else 16])
