@@ -1,4 +1,4 @@
-"""The best weights there are: the exact maximiser of a mean score over the whole simplex, by branch and bound over an exact map.
+"""The best weights there are: the exact maximiser of a mean score over the whole domain, by branch and bound over an exact map.
 
 Every prompt's score is constant on each of its regions, so their mean is constant on every intersection of regions, one a prompt. A
 branch fixes the regions of some prompts; its bound takes for every other prompt the best region that still touches the branch.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -17,20 +17,22 @@ import numpy as np
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.polytopes import TOLERANCE, Piece
 from emorl_lite.base.ranges import Within, checked, shown
 from emorl_lite.base.sizes import blocks
-from emorl_lite.base.weights import weight_rows
-from emorl_lite.exact.polytopes import Piece, simplex
+from emorl_lite.exact.exact_map import ExactMap
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.search.score_table import SearchResult
 
-STARTS = 20_000
+STARTS = 2000
 """Regions whose middles are looked up to begin with, evenly taken from a map of more."""
+RANDOM_STARTS = 500
+"""Random weights that are looked up as well."""
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """The best cell of the simplex: all its weights give the same replies, hence the same scores."""
+    """The best cell of the domain: all its weights give the same replies, hence the same scores."""
 
     weights: tuple[float, ...]
     """Deep inside the cell: the centre of the largest ball in it."""
@@ -48,6 +50,20 @@ class Optimum:
     """Cells looked at."""
 
 
+@dataclass(frozen=True)
+class Maximum:
+    """Where a sum over rows (prompts and samples) is largest."""
+
+    value: float
+    """The mean over rows there."""
+    bound: float
+    """No weights have more; equal to `value` if the search ended."""
+    piece: Piece
+    """The cell: all its weights give the same replies."""
+    branches: int
+    """Cells looked at."""
+
+
 def best_weights(
     scored: ScoredMap, utility: Mapping[str, float] | None = None, branches: int = 200_000, start: Any = None, memory: int = 2**31
 ) -> Optimum:
@@ -58,36 +74,26 @@ def best_weights(
     not linear overlay the regions (`overlay`).
     Raises UserError for a utility of other objectives.
     """
-    checked(branches, int, [Within(0, 10**9)], f"branches {shown(branches)}")
-    if start is not None:
-        start = weight_rows(start, len(scored.map.objectives))
-    worth = _worth(scored, utility)
-    finder = _Finder(scored, worth)
-    best, cell = finder.climb(start)
-    queue = _Queue()
-    queue.add(finder.branch(simplex(len(scored.map.objectives)), finder.highest, range(len(finder.highest))))
-    branched = 0
-    slack = 1e-12 * max(1.0, float(np.abs(worth).max()))  # rounding is no improvement
-    while queue.bound > best + slack and branched < branches and queue.nbytes <= memory:
-        branch = queue.pop()
-        branched += 1
-        row, regions = max(branch.open_rows.items(), key=lambda item: np.ptp(worth[item[1]]) / len(item[1]))
-        others = [other for other in branch.open_rows if other != row]
-        for region in regions.tolist():
-            part = branch.piece.cut(scored.map.regions[region].piece.facets)
-            if part is None:
-                continue
-            settled = branch.worth.copy()
-            settled[row] = worth[region]
-            child = finder.branch(part, settled, others)
-            if child.bound > best + slack:
-                if child.open_rows:
-                    queue.add(child)
-                else:
-                    best, cell = child.bound, part
-    weights, radius = cell.deepest
+    found = maximise(scored.map, region_worth(scored, utility), branches=branches, start=start, memory=memory)
+    weights, radius = found.piece.deepest
     scores = dict(zip(scored.names, scored.means(weights)[0].tolist(), strict=True))
-    return Optimum(tuple(weights.tolist()), scores, best, max(best, queue.bound), cell, radius, branched)
+    return Optimum(tuple(weights.tolist()), scores, found.value, found.bound, found.piece, radius, found.branches)
+
+
+def maximise(
+    found: ExactMap,
+    worth: np.ndarray,
+    counts: np.ndarray | None = None,
+    branches: int = 200_000,
+    start: Any = None,
+    memory: int = 2**31,
+) -> Maximum:
+    """The weights that maximise the mean over rows of what their replies are worth, exactly.
+
+    `worth` [G]: any number for each region's reply, negative ones too. `counts` [B * S]: how often each row counts (once by default; a
+    bootstrap's draws). For many worths of one map keep a `Maximiser`. Other arguments: see `best_weights`.
+    """
+    return Maximiser(found, start).maximise(worth, counts, branches, memory)
 
 
 def exact_search(scored: ScoredMap, utility: Mapping[str, float] | None = None) -> SearchResult:
@@ -96,13 +102,14 @@ def exact_search(scored: ScoredMap, utility: Mapping[str, float] | None = None) 
     optimum = best_weights(scored, utility)
     proven = optimum.bound <= optimum.value + 1e-9
     row: dict[str, Any] = {"level": 1, "point": 1}
-    row |= {f"w_{name}": w for name, w in zip(scored.map.objectives, optimum.weights, strict=True)} | optimum.scores
+    found = scored.map.domain
+    row |= dict(zip(found.columns, found.values(np.array([optimum.weights]))[0].tolist(), strict=True)) | optimum.scores
     row |= {"mean": float(np.mean(list(optimum.scores.values()))), "seconds": time.perf_counter() - started}
     row["note"] = "" if proven else f"not proven: at most {optimum.bound:.6f}"
     return SearchResult(pd.DataFrame([row]), optimum.weights, optimum.scores, [np.eye(len(optimum.weights))])
 
 
-def _worth(scored: ScoredMap, utility: Mapping[str, float] | None) -> np.ndarray:
+def region_worth(scored: ScoredMap, utility: Mapping[str, float] | None) -> np.ndarray:
     """[G]: what each region's reply is worth."""
     if utility is None:
         return scored.mean
@@ -116,23 +123,20 @@ def _worth(scored: ScoredMap, utility: Mapping[str, float] | None) -> np.ndarray
 
 @dataclass(frozen=True)
 class _Branch:
-    """A piece of the simplex, with what its weights could be worth."""
+    """A piece of the domain, with what its weights could be worth."""
 
     piece: Piece
-    worth: np.ndarray
-    """[B * S]: no weights in the piece make a row's reply worth more."""
-    open_rows: dict[int, np.ndarray]
-    """The rows that could take several regions in the piece, and which."""
-
-    @property
-    def bound(self) -> float:
-        """No weights in the piece are worth more."""
-        return float(self.worth.sum()) / len(self.worth)
+    settled: float
+    """What the rows whose worth is the same everywhere in the piece add up to."""
+    regions: np.ndarray
+    """Of the open rows, row after row, the regions that could meet the piece and be part of something better."""
+    bound: float
+    """No weights in the piece are worth more."""
 
     @property
     def nbytes(self) -> int:
         """Bytes that it takes."""
-        return self.piece.nbytes + self.worth.nbytes + sum(regions.nbytes + 200 for regions in self.open_rows.values())
+        return self.piece.nbytes + self.regions.nbytes + 200
 
 
 class _Queue:
@@ -149,10 +153,9 @@ class _Queue:
         return -self._heap[0][0] if self._heap else -np.inf
 
     def add(self, branch: _Branch) -> None:
-        """One more, unless nothing is open in it."""
-        if branch.open_rows:
-            self.nbytes += branch.nbytes
-            heapq.heappush(self._heap, (-branch.bound, next(self._order), branch))
+        """One more."""
+        self.nbytes += branch.nbytes
+        heapq.heappush(self._heap, (-branch.bound, next(self._order), branch))
 
     def pop(self) -> _Branch:
         """The most promising one."""
@@ -161,40 +164,139 @@ class _Queue:
         return branch
 
 
-class _Finder:
-    """Where to begin, and what branches are worth."""
+class Maximiser:
+    """What every search over one map needs: the regions' boxes, and where some weights fall. So further searches begin at once."""
 
-    def __init__(self, scored: ScoredMap, worth: np.ndarray):
-        self.scored, self.worth = scored, worth
-        self.regions = scored.map.regions
-        self.highest = np.array([worth[indices].max(initial=-np.inf) for indices in scored.map.indices])
+    def __init__(self, found: ExactMap, start: Any = None):
+        """`start`: weights [n, d] to begin with, or knobs' values."""
+        self.found = found
+        self.row = np.array([region.row for region in found.regions], dtype=np.int64)
+        pieces = [region.piece for region in found.regions]
+        self._low = np.array([piece.vertices.min(0) for piece in pieces]) - TOLERANCE  # [G, d]
+        self._high = np.array([piece.vertices.max(0) for piece in pieces]) + TOLERANCE
+        middles = np.array([piece.vertices.mean(0) for piece in pieces[:: -(-len(pieces) // STARTS)]])
+        given = found.domain.on_plane(start) if start is not None else middles[:0]
+        self._starts = np.vstack([given, middles, found.domain.random(RANDOM_STARTS, np.random.default_rng(0))])
+        located = found.locate(self._starts)
+        whole = (located >= 0).all(1)
+        self._starts, self._located = self._starts[whole], located[whole].astype(np.int32)
 
-    def branch(self, piece: Piece, settled: np.ndarray, rows: Iterable[int]) -> _Branch:
-        """What a piece could be worth. `settled` [B * S]: the same of a larger one; `rows`: which were open in that."""
-        worth, open_rows = settled.copy(), {}
-        for row, regions in self.scored.map.touching(piece.vertices, rows).items():
-            worth[row] = self.worth[regions].max(initial=-np.inf)
-            if len(regions) > 1:
-                open_rows[row] = regions
-        return _Branch(piece, worth, open_rows)
+    def maximise(self, worth: np.ndarray, counts: np.ndarray | None = None, branches: int = 200_000, memory: int = 2**31) -> Maximum:
+        """See `maximise`."""
+        checked(branches, int, [Within(0, 10**9)], f"branches {shown(branches)}")
+        search, queue = _Search(self, self._shares(worth, counts)), _Queue()
+        queue.add(search.whole())
+        branched = 0
+        while queue.bound > search.enough and branched < branches and queue.nbytes <= memory:
+            branched += 1
+            for child in search.children(queue.pop()):
+                if len(child.regions):
+                    queue.add(child)
+                else:
+                    search.take(child.bound, child.piece)
+        return Maximum(search.best, max(search.best, queue.bound), self._one_reply_each(search.cell), branched)
 
-    def climb(self, start: np.ndarray | None) -> tuple[float, Piece]:
-        """A good cell to begin with: the best of some weights looked up (`start` [n, d] among them), and the cell that holds it."""
-        d, step = len(self.scored.map.objectives), -(-len(self.regions) // STARTS)
-        candidates = np.vstack([region.piece.vertices.mean(0) for region in self.regions[::step]])
-        if start is not None:
-            candidates = np.vstack([start / start.sum(1, keepdims=True), candidates])
-        candidates = np.vstack([candidates, np.random.default_rng(0).dirichlet(np.ones(d), 4096)])
-        values = np.concatenate([self._value(candidates[part]) for part in blocks(len(candidates), 16 * len(self.highest))])
-        for i in values.argsort()[::-1]:
-            piece: Piece | None = simplex(d)
-            for region in self.scored.map.locate(candidates[i])[0]:
-                piece = piece.cut(self.regions[region].piece.facets) if piece and region >= 0 else None
+    def _shares(self, worth: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
+        """[G]: what each region adds to the mean."""
+        worth = np.asarray(worth, dtype=np.float64)
+        counts = np.ones(len(self.found.indices)) if counts is None else np.asarray(counts, dtype=np.float64)
+        if worth.shape != self.row.shape or not np.isfinite(worth).all():
+            raise UserError(f"worth: expected {len(self.row)} finite numbers, one a region, got shape {worth.shape}")
+        if counts.shape != (len(self.found.indices),) or not (np.isfinite(counts).all() and counts.min() >= 0 and counts.any()):
+            raise UserError(f"counts: expected {len(self.found.indices)} numbers, one a row, not negative and not all zero")
+        return worth * (counts / counts.sum())[self.row]
+
+    def starts(self, share: np.ndarray) -> Iterator[tuple[float, Piece]]:
+        """The cells of the weights to begin with, the best first, and what they are worth."""
+        blocked = blocks(len(self._located), 8 * self._located.shape[1])
+        values = np.concatenate([share[self._located[part]].sum(1) for part in blocked] or [np.empty(0)])
+        for i in values.argsort()[::-1].tolist():
+            piece: Piece | None = self.found.domain.piece
+            for region in self._located[i].tolist():
+                piece = piece.cut(self.found.regions[region].piece.facets) if piece else None
             if piece is not None:
-                return float(values[i]), piece
-        raise UserError("best weights: the map holds no cell with an inside")
+                yield float(values[i]), piece
 
-    def _value(self, weights: np.ndarray) -> np.ndarray:
-        """What weights [n, d] are worth; -inf in a hole."""
-        located = self.scored.map.locate(weights)
-        return np.where((located >= 0).all(1), self.worth[located].mean(1), -np.inf)
+    def touching(self, piece: Piece, regions: np.ndarray) -> np.ndarray:
+        """Which of these regions could meet a piece: a superset of those that do.
+
+        Their boxes meet, and no facet of either has all vertices of the other on its outside.
+        """
+        boxed = (self._low[regions] < piece.vertices.max(0)).all(1) & (self._high[regions] > piece.vertices.min(0)).all(1)
+        near = regions[boxed]
+        if not len(near):
+            return near
+        others = [self.found.regions[i].piece for i in near.tolist()]
+        facets, counts = np.concatenate([other.facets for other in others]), [len(other.facets) for other in others]
+        highest = np.concatenate([(facets[part] @ piece.vertices.T).max(1) for part in blocks(len(facets), 8 * len(piece.vertices))])
+        meet = np.minimum.reduceat(highest, np.cumsum([0, *counts])[:-1]) > TOLERANCE
+        return near[meet]
+
+    def _one_reply_each(self, piece: Piece) -> Piece:
+        """The part of a piece, all of it equally good, on which no row's reply changes."""
+        for indices in self.found.indices:
+            regions = self.touching(piece, indices)
+            middle = piece.vertices.mean(0)
+            depths = [float((self.found.regions[i].piece.facets @ middle).min()) for i in regions.tolist()]
+            parts = (piece.cut(self.found.regions[regions[k]].piece.facets) for k in np.argsort(depths)[::-1])
+            piece = next((part for part in parts if part), piece)
+        return piece
+
+
+class _Search:
+    """One maximisation: the best so far, and the branches of a branch."""
+
+    def __init__(self, maximiser: Maximiser, share: np.ndarray):
+        self.of, self.share, self.row = maximiser, share, maximiser.row
+        self.slack = 1e-12 * max(1.0, float(np.abs(share).max(initial=0.0)))  # rounding is no improvement
+        first = next(maximiser.starts(share), None)
+        if first is None:
+            raise UserError("best weights: the map holds no cell with an inside")
+        self.best, self.cell = first
+
+    @property
+    def enough(self) -> float:
+        """A branch that could be worth no more than this is left out."""
+        return self.best + self.slack
+
+    def take(self, value: float, cell: Piece) -> None:
+        """A cell, if it is better."""
+        if value > self.enough:
+            self.best, self.cell = value, cell
+
+    def whole(self) -> _Branch:
+        """The domain."""
+        return self._branch(self.of.found.domain.piece, 0.0, np.concatenate(self.of.found.indices))
+
+    def children(self, branch: _Branch) -> Iterator[_Branch]:
+        """The parts of a branch by the regions of one of its rows, the best first, as long as they could be worth more than the best."""
+        starts, lengths, highest, lowest = self._rows(branch.regions)
+        chosen = int(((highest - lowest) / lengths).argmax())
+        own = branch.regions[starts[chosen] : starts[chosen] + lengths[chosen]]
+        others = np.delete(branch.regions, slice(starts[chosen], starts[chosen] + lengths[chosen]))
+        rest = branch.bound - highest[chosen]
+        for region in own[self.share[own].argsort()[::-1]].tolist():
+            if rest + self.share[region] <= self.enough:
+                return
+            part = branch.piece.cut(self.of.found.regions[region].piece.facets)
+            if part is not None:
+                child = self._branch(part, branch.settled + self.share[region], others)
+                if child.bound > self.enough:
+                    yield child
+
+    def _branch(self, piece: Piece, settled: float, regions: np.ndarray) -> _Branch:
+        """A piece of a branch whose open rows have these regions."""
+        regions = self.of.touching(piece, regions)
+        _, lengths, highest, lowest = self._rows(regions)
+        still_open = highest > lowest
+        bound = settled + float(highest.sum())
+        return _Branch(piece, settled + float(highest[~still_open].sum()), regions[np.repeat(still_open, lengths)], bound)
+
+    def _rows(self, regions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Where each row begins among regions that stand row after row, how many it has, and the most and least that they add."""
+        rows, share = self.row[regions], self.share[regions]
+        starts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1])) if len(rows) else np.empty(0, dtype=np.int64)
+        lengths = np.diff(np.append(starts, len(rows)))
+        if not len(starts):
+            return starts, lengths, share, share
+        return starts, lengths, np.maximum.reduceat(share, starts), np.minimum.reduceat(share, starts)
