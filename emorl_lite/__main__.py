@@ -1,4 +1,4 @@
-"""The command line: `python -m emorl_lite train|search|evaluate|study|data|models|tutorial`, from the same dataclasses as the notebooks."""
+"""The command line: `python -m emorl_lite train|search|evaluate|map|study|data|models|tutorial`, from the notebooks' own dataclasses."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from emorl_lite.base.presets import (
 )
 from emorl_lite.base.ranges import Within, check_seed, checked
 from emorl_lite.jobs.options import EngineConfig
+from emorl_lite.mapping.options import Map
 
 if TYPE_CHECKING:
     from emorl_lite.experiment.experiment import Experiment
@@ -158,6 +159,7 @@ Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Search, tyro.conf.subcommand("search")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Map, tyro.conf.subcommand("map")]
     | Annotated[StudyRun, tyro.conf.subcommand("study")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Models, tyro.conf.subcommand("models")]
@@ -165,11 +167,14 @@ Command = (
 )
 
 
-AnyCommand = Train | Search | Evaluate | StudyRun | Data | Models | Tutorial
-WITH_PRESET: dict[str, Any] = {"train": Train, "search": Search, "evaluate": Evaluate, "study": StudyRun}
-LISTS = ("--objectives", "--weights", "--methods", "--only", "--study.watch", "--sbatch")
+AnyCommand = Train | Search | Evaluate | Map | StudyRun | Data | Models | Tutorial
+WITH_PRESET: dict[str, Any] = {"train": Train, "search": Search, "evaluate": Evaluate, "map": Map, "study": StudyRun}
+LISTS = (
+    "--objectives", "--weights", "--methods", "--only", "--study.watch", "--sbatch",
+    "--adapters", "--models", "--prompt", "--rewards", "--utility", "--range",
+)  # fmt: skip
 """Options that take several values; none at all would say the same as leaving them out."""
-PLACES = ("--out", "--runs")
+PLACES = ("--out", "--runs", "--prompts")
 """Options that name a place; an empty name would say the same as leaving them out."""
 
 
@@ -254,6 +259,10 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
         for name, packaged in PACKAGED.items():
             print(f"{name} ({packaged.licence}, from {packaged.requirement}): {make_model(name)}")
         return 0
+    if isinstance(command, Map):
+        from emorl_lite.mapping.command import run_map
+
+        return run_map(command, sys.argv[1:] if arguments is None else arguments)
     if isinstance(command, StudyRun):
         return run_study(command, sys.argv[1:] if arguments is None else arguments)
     preset = command.to_preset()

@@ -65,7 +65,7 @@ def why(error: BaseException) -> tuple[str, int]:
     """The line and the exit status for an error."""
     if isinstance(error, KeyboardInterrupt):
         status = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
-        return "stopped: the same command goes on from the last checkpoint", status
+        return str(error) or "stopped: the same command goes on from the last checkpoint", status
     if isinstance(error, UserError):
         return f"error: {one_line(error)}", USER
     if any(is_of_memory(cause) for cause in causes(error)):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
-from emorl_lite.base.files import write_atomically
+from emorl_lite.base.files import write_atomically, write_via
 from emorl_lite.base.outputs import MAKER, check_out, provenance_path, sha256
 from emorl_lite.base.paths import repository_root
 from emorl_lite.base.shown_text import csv_text
@@ -51,12 +52,21 @@ def save_table(table: pd.DataFrame, path: Path | str, **facts: Any) -> Path:
 
 
 def replace_table(table: pd.DataFrame, path: Path | str, **facts: Any) -> Path:
-    """The same in a folder of the package's own, such as a run's: what is there is replaced, whatever it is."""
+    """The same in a folder of the package's own, such as a run's: what is there is replaced, whatever it is.
+
+    A name that ends in .parquet gives a Parquet file, with its texts as they are.
+    """
     path = Path(path)
-    text = csv_text(table)
-    record = {"made_by": MAKER} | provenance(**facts) | {"table": path.name, "sha256": sha256(text.encode("utf-8"))}
+    data = _parquet(table) if path.suffix == ".parquet" else csv_text(table).encode("utf-8")
+    record = {"made_by": MAKER} | provenance(**facts) | {"table": path.name, "sha256": sha256(data)}
     if path.is_file():  # whoever is stopped between the two files leaves the old table with the new record, which knows both
         record["sha256_before"] = sha256(path.read_bytes())
     write_atomically(provenance_path(path), json.dumps(record, indent=1, default=str) + "\n")
-    write_atomically(path, text)
+    write_via(path, lambda file: file.write_bytes(data))
     return path
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    file = BytesIO()
+    table.to_parquet(file, index=False)
+    return file.getvalue()

@@ -68,6 +68,13 @@ def records(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any
             yield row, dict(zip(names, cells, strict=True))
 
 
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(line number, text without its line end) of a text file, blank lines too."""
+    with _opened(path, newline=None) as file:
+        for row, line in enumerate(file, 1):
+            yield _counted(path, row), line.rstrip("\n")
+
+
 def _check_file(path: Path) -> None:
     """Raise UserError for what is no file, or one too large to be a data set."""
     if path.is_dir():
@@ -81,7 +88,7 @@ def _check_file(path: Path) -> None:
 
 
 @contextmanager
-def _opened(path: Path, newline: str = "") -> Iterator[TextIO]:
+def _opened(path: Path, newline: str | None = "") -> Iterator[TextIO]:
     """The file as text, without the mark that some editors put first; whatever goes wrong while it is read is a UserError."""
     _check_file(path)
     try:
