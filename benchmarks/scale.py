@@ -80,7 +80,7 @@ def located_at_once(found: ExactMap, w: np.ndarray) -> np.ndarray:
 
 def of_first(found: ExactMap, prompts: int) -> ExactMap:
     """The part of a map that belongs to its first prompts."""
-    return ExactMap(found.objectives, found.prompts[:prompts], [region for region in found.regions if region.row < prompts])
+    return ExactMap(found.corners, found.prompts[:prompts], [region for region in found.regions if region.row < prompts])
 
 
 def large_map(prompts: int, tokens: int) -> tuple[dict[str, Any], ExactMap]:

@@ -154,7 +154,7 @@ def speed(
 def agreement(experiment: Experiment, found: ExactMap, prompts: list[str], tokens: int, n: int) -> dict[str, Any]:
     """Look-ups against decoding by transformers' generate(), on n random weights with a random prompt each."""
     rng = np.random.default_rng(0)
-    weights, rows = rng.dirichlet(np.ones(len(found.objectives)), n), rng.integers(0, len(prompts), n)
+    weights, rows = rng.dirichlet(np.ones(len(found.corners)), n), rng.integers(0, len(prompts), n)
     regions = found.locate(weights)[np.arange(n), rows]
     margins = np.array([found.regions[i].piece.margin(w) if i >= 0 else 0.0 for i, w in zip(regions, weights, strict=True)])
     ensemble = EnsembleLM(experiment.lm, list(experiment.preset.objectives))
@@ -190,7 +190,7 @@ def memory(experiment: Experiment, prompts: list[str], levels: list[list[tuple[f
     weights = sum(p.numel() * p.element_size() for p in lm.model.parameters())
     trees: list[PrefixTree] = []
     tree_bytes = peak_bytes(lambda: trees.append(by_tree(experiment, prompts, levels, tokens)[0]))
-    cache = trees[0].model.cache
+    cache = trees[0].readers.all[0].model.cache
     rows = cache.capacity * trees[0].model.row_bytes
     reference = Reference(lm, list(experiment.preset.objectives))
     reference_bytes = peak_bytes(lambda: reference.replies(prompts, (0.5, 0.5, 0.5), tokens))

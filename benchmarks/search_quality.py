@@ -51,7 +51,7 @@ def timed(call: Any) -> tuple[float, Any]:
 
 def regret(validation: ScoredMap, test: ScoredMap, adapters: int, seeds: Sequence[int], listed: int | None) -> tuple[list[Any], list[Any]]:
     """Rows of search_regret and search_choice for one set of adapters."""
-    names, optimum = validation.map.objectives, best_weights(validation)
+    names, optimum = validation.map.corners, best_weights(validation)
     curves: list[dict[str, Any]] = []
     choices: list[dict[str, Any]] = []
 
@@ -136,7 +136,7 @@ def enough(scored: ScoredMap, search: str, seeds: Sequence[int], listed: int) ->
     optimum = best_weights(scored).value
     needed = []
     for seed in seeds:
-        curve = best_so_far(find_weights(search, scored.evaluate, scored.map.objectives, listed, seed, progress=False).table)
+        curve = best_so_far(find_weights(search, scored.evaluate, scored.map.corners, listed, seed, progress=False).table)
         hits = np.flatnonzero(curve >= 0.99 * optimum)
         needed.append(int(hits[0]) + 1 if len(hits) else len(curve))
     return float(np.mean(needed))

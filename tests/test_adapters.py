@@ -155,13 +155,13 @@ def equal(one: torch.Tensor, two: torch.Tensor) -> bool:
 
 def recorded(tree: PrefixTree) -> list[torch.Tensor]:
     """The logits [R, N, V] of each pass of a tree, from now on; those of the empty replies come first."""
-    kept, plain = [], tree.model.logits
+    kept, plain = [], tree.readers.all[0].model.logits
 
     def logits_of(hidden: torch.Tensor) -> torch.Tensor:
         kept.append(plain(hidden))
         return kept[-1]
 
-    tree.model.logits = logits_of  # type: ignore[method-assign]
+    tree.readers.all[0].model.logits = logits_of  # type: ignore[method-assign]
     return kept
 
 

@@ -71,7 +71,7 @@ def test_look_up_is_decoding(kind, d, options):
 @tiny.kinds("llama", "t5")
 def test_look_up_is_what_generate_says(kind):
     found, w = built(kind, 3), weights(3, 200, seed=2)
-    ensemble = EnsembleLM(model(kind, 3), found.objectives)
+    ensemble = EnsembleLM(model(kind, 3), found.corners)
     for row, prompt in enumerate(found.prompts):
         assert found.replies(w)[row] == ensemble.reply([prompt] * len(w), weights=w, max_new_tokens=8)
 
@@ -182,7 +182,7 @@ def test_a_small_memory_is_kept_to_and_gives_the_same_map(kind, monkeypatch):
     assert same_map(found, whole) and found.rows_read == whole.rows_read and found.ties == whole.ties
     again = tree.rows_read_again
     assert again == 0 or tree.max_rows < known.peak_rows  # no prompt needs another's prefixes, but one may fill the cache by itself
-    assert tree.peak_rows * tree.model.row_bytes <= tree.memory / 2
+    assert tree.peak_rows * tree.readers.row_bytes <= tree.memory / 2
     assert max(seen) < known.kept_bytes  # some of what was known had been dropped
     before = tree.rows_read
     assert tree.replies(weights(3, 50)) == tree_of(kind, 3).replies(weights(3, 50))
@@ -242,7 +242,7 @@ def test_look_ups_do_not_depend_on_blocks(d, monkeypatch):
     monkeypatch.setattr(sizes, "BLOCK", 2000)
     assert np.array_equal(whole.locate(w), located) and np.array_equal(whole.margins(w), margins)
     assert all(np.array_equal(regions, touching[row]) for row, regions in whole.touching(piece.vertices, range(4)).items())
-    shuffled = ExactMap(whole.objectives, whole.prompts, whole.regions[::-1])  # regions of a row need not stand together
+    shuffled = ExactMap(whole.corners, whole.prompts, whole.regions[::-1])  # regions of a row need not stand together
     assert np.array_equal(len(whole.regions) - 1 - shuffled.locate(w), located)
 
 
@@ -301,7 +301,7 @@ def test_shorter_numbers_leave_more_open():
 
 def test_a_map_made_by_hand_says_nothing_of_rounding():
     whole = built("llama", 3)
-    assert "rounding" not in repr(ExactMap(whole.objectives, whole.prompts, whole.regions)) and NearTies().share == 0
+    assert "rounding" not in repr(ExactMap(whole.corners, whole.prompts, whole.regions)) and NearTies().share == 0
 
 
 def test_a_sampled_map_is_for_weights_that_sum_to_one():
@@ -327,7 +327,7 @@ def test_shares():
 def test_a_doctored_map_is_caught():
     whole = built("llama", 3)
     with pytest.raises(UserError, match="map of prompt 1"):
-        check_map(ExactMap(whole.objectives, whole.prompts, whole.regions[1:]))
+        check_map(ExactMap(whole.corners, whole.prompts, whole.regions[1:]))
     with pytest.raises(UserError, match="map of prompt 1"):
-        check_map(ExactMap(whole.objectives, whole.prompts, [whole.regions[0], *whole.regions]))
+        check_map(ExactMap(whole.corners, whole.prompts, [whole.regions[0], *whole.regions]))
     check_map(replace(whole))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial import HalfspaceIntersection
 
 from emorl_lite.exact.exact_map import _split
-from emorl_lite.exact.polytopes import TOLERANCE, scaled, simplex
+from emorl_lite.base.polytopes import TOLERANCE, scaled, simplex
 
 
 def normals(seed, d, k):

@@ -63,7 +63,7 @@ def test_every_distinct_prefix_is_read_once(kind):
     read = {(prompt, tokens[:i]) for prompt, tokens in whole for i in range(1, len(tokens))}
     assert tree.rows_read == len(read)
     prompt_rows = len(PROMPTS) if lm.seq2seq else int(lm.encode(PROMPTS).mask.sum())
-    assert tree.model.cache.used - 1 == tree.peak_rows == len(read) + prompt_rows
+    assert tree.readers.all[0].model.cache.used - 1 == tree.peak_rows == len(read) + prompt_rows
     assert tree.passes <= lm.config.max_new_tokens * -(-len(read) // 32)
     before = tree.passes
     tree.leaves([[2 * x for x in w] for w in GRID])  # the same directions
@@ -89,8 +89,8 @@ def test_a_row_cap_splits_the_work(kind, rows):
     free = PrefixTree(double(kind), ADAPTERS, PROMPTS)
     free.leaves(GRID)
     assert tree.rows_read == free.rows_read and tree.rows_read_again > 0 and free.rows_read_again == 0
-    assert tree.model.cache.capacity <= rows + 1
-    assert len(tree.model._encoded) == (len(PROMPTS) if kind == "t5" else 0)
+    assert tree.readers.all[0].model.cache.capacity <= rows + 1
+    assert len(tree.readers.all[0].model._encoded) == (len(PROMPTS) if kind == "t5" else 0)
 
 
 @tiny.kinds("llama", "gpt2")
@@ -286,7 +286,7 @@ def test_wrong_weights(w, message):
 @tiny.kinds("llama", "t5")
 def test_an_estimate_is_an_upper_bound(kind):
     tree = PrefixTree(double(kind), ADAPTERS, PROMPTS)
-    expected, prompt_rows = tree.estimate(len(GRID)), tree._prompt_tokens()
+    expected, prompt_rows = tree.estimate(len(GRID)), tree.readers.all[0].prompt_tokens()
     tree.leaves(GRID)
     assert expected.seconds is None and tree.estimate(1).seconds > 0
     assert tree.rows_read + prompt_rows <= expected.rows and tree.kept_bytes + tree.row_bytes <= expected.bytes
@@ -301,11 +301,11 @@ def test_an_estimate_is_an_upper_bound(kind):
 @kinds
 def test_memory_bounds_the_cache_rows(kind):
     free = PrefixTree(double(kind), ADAPTERS, PROMPTS)
-    tree = PrefixTree(double(kind), ADAPTERS, PROMPTS, memory=2 * 40 * free.model.row_bytes)
+    tree = PrefixTree(double(kind), ADAPTERS, PROMPTS, memory=2 * 40 * free.readers.row_bytes)
     assert transposed(tree.replies(GRID)) == one_by_one(kind)
-    assert tree.peak_rows * tree.model.row_bytes <= tree.memory // 2 and tree.rows_read_again > 0
+    assert tree.peak_rows * tree.readers.row_bytes <= tree.memory // 2 and tree.rows_read_again > 0
     with pytest.raises(UserError, match="max_rows 6: too few for a single reply"):
-        PrefixTree(double(kind), ADAPTERS, PROMPTS[:1] * 9, memory=13 * free.model.row_bytes).leaves(GRID)
+        PrefixTree(double(kind), ADAPTERS, PROMPTS[:1] * 9, memory=13 * free.readers.row_bytes).leaves(GRID)
 
 
 def test_weights_are_decoded_in_blocks(monkeypatch):
@@ -328,7 +328,7 @@ def test_leads_are_known_wherever_they_are_below_rounding(kind, mix):
     """Against the logits of all words: the second best word is among the candidates wherever it is near, dominated or not."""
     lm = double(kind)
     tree = PrefixTree(lm, ADAPTERS, PROMPTS, mix=mix)
-    tree.rounding = Rounding(0.03, 1.0)  # as of a number type of five bits
+    tree.readers.all[0].rounding = Rounding(0.03, 1.0)  # as of a number type of five bits
     leaves, w = tree.leaves(GRID), np.array(GRID)
     near = decisions = 0
     for row, line in enumerate(leaves):
@@ -357,7 +357,7 @@ def test_near_ties_of_common_random_numbers():
     shares = []
     for temperature in (0.2, 5.0):
         tree = PrefixTree(double("llama"), ADAPTERS, PROMPTS, samples=2, temperature=temperature)
-        tree.rounding = Rounding(0.03, 1.0)
+        tree.readers.all[0].rounding = Rounding(0.03, 1.0)
         ties = tree.near_ties([[0.2, 0.3, 0.5]])
         assert ties.decisions == sum(len(tree.tokens(leaf)) for leaf in tree.leaves([0.2, 0.3, 0.5]).flatten())
         shares.append(ties.share)

@@ -48,7 +48,7 @@ def constant(d: int):
 
 
 def searched(scored, space="cube") -> SearchResult:
-    return hierarchical_grid_search(scored.evaluate, scored.map.objectives, progress=False, space=space)
+    return hierarchical_grid_search(scored.evaluate, scored.map.corners, progress=False, space=space)
 
 
 # -- 03
@@ -322,7 +322,7 @@ def test_checks_of_a_map_see_a_hole_and_an_overlap():
     regions = list(scored.map.regions)
     [a, b] = sorted((i for i, r in enumerate(regions) if r.row == 0), key=lambda i: -regions[i].piece.measure)[:2]
     moved = [r if i != b else type(r)(r.row, r.reply, regions[a].piece) for i, r in enumerate(regions)]
-    broken = type(scored.map)(scored.map.objectives, scored.map.prompts, moved)
+    broken = type(scored.map)(scored.map.corners, scored.map.prompts, moved)
     assert {0, 2} <= set(map_readings.cover_check(broken, random_weights).index)
     assert "do not lie in exactly one region" in map_readings.cover_reading(broken, random_weights)
 

@@ -4,17 +4,18 @@ A hidden state depends on the text so far, not on the weights that chose it. So 
 replies begin alike share the passes of that beginning, and part only where they choose different tokens. The replies are those of
 decoding each weight vector on its own.
 
-Of every prefix the tree keeps the tokens that can win for SOME non-negative weights: token v is left out if another one has more from
-every adapter, z_a,i > z_v,i for all i, because then w.z_a > w.z_v for every w. A dozen of thousands remain, so that a prefix that has
-been read once is decided for any further weights without the model. (More by less than rounding leaves a token in, so that the lead of
-the best word over the second is known wherever it is that small.)
-Shapes: B prompts, S samples, W weight vectors, N adapters, R prefixes, V words, T reply tokens.
+Of every prefix the tree keeps the tokens that can win for SOME weights: token v is left out if another one has more at every vertex of the
+domain of weights (on the simplex: from every adapter, z_a,i > z_v,i for all i), because then w.z_a > w.z_v for every w. A dozen of
+thousands remain, so that a prefix that has been read once is decided for any further weights without the model. (More by less than
+rounding leaves a token in, so that the lead of the best word over the second is known wherever it is that small.)
+Shapes: B prompts, S samples, W weight vectors, N sources, d corners, m vertices of the domain, R prefixes, V words, T reply tokens.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,14 +27,13 @@ from emorl_lite.base.presets import Mix
 from emorl_lite.base.ranges import Within, check_seed, checked, shown
 from emorl_lite.base.sizes import BLOCK, Estimate, blocks, shown_bytes
 from emorl_lite.base.texts import check_texts
-from emorl_lite.base.weights import weight_rows
+from emorl_lite.ensemble.corners import Corners, adapter_corners
 from emorl_lite.ensemble.ragged import Ragged, first_best
-from emorl_lite.ensemble.rounding import NearTies, rounding
+from emorl_lite.ensemble.readers import Reader, Readers, RowsFullError
+from emorl_lite.ensemble.rounding import NearTies
 from emorl_lite.ensemble.tree_cache import GROWTH
-from emorl_lite.ensemble.tree_model import MEMORY, TreeModel
+from emorl_lite.ensemble.tree_model import MEMORY
 from emorl_lite.lm.devices import type_name
-from emorl_lite.lm.examination import check_mixable
-from emorl_lite.lm.forward import check_adapters
 from emorl_lite.lm.model import LanguageModel
 
 PASS_ROWS = 32
@@ -50,8 +50,25 @@ ARRAYS = ("_parent", "_token", "_depth", "_root", "_slot", "_candidate_list", "_
 """What is known of every node, by its number."""
 
 
-class _RowsFullError(Exception):
-    """The cache has no room for the rows that a step needs."""
+@dataclass(frozen=True)
+class _Limits:
+    """The options of a tree, checked."""
+
+    max_new_tokens: int | None
+    samples: int
+    temperature: float
+    seed: int
+    max_rows: int | None
+    memory: int
+
+    def __post_init__(self) -> None:
+        samples = checked(self.samples, int, [Within(0, 10**6)], f"samples {shown(self.samples)}")
+        temperature = checked(self.temperature, float, [Within(0, 10**6, above=True)], f"temperature {shown(self.temperature)}")
+        for what in ("max_new_tokens", "max_rows", "memory"):
+            value = getattr(self, what)
+            checked(1 if value is None else value, int, [Within(1, 2**63)], f"{what} {shown(value)}")
+        for what, value in (("samples", samples), ("temperature", temperature), ("seed", check_seed(self.seed, "seed"))):
+            object.__setattr__(self, what, value)
 
 
 class PrefixTree:
@@ -61,10 +78,10 @@ class PrefixTree:
     Nodes are numbered; node r < B * S is the empty reply to prompt r // S, sample r % S. A leaf is a whole reply: it ends with the
     model's end token (one of them), or at `max_new_tokens` without one.
 
-    `mix`: what is mixed, as in EnsembleLM; "hidden" is also "logits". `samples` = 0 decodes greedily. Otherwise S replies per prompt are
-    sampled at `temperature` with common random numbers: token = argmax_v (w.z_v / temperature + g_v), where the Gumbel noise g depends on
-    seed, prompt, sample and position alone. So each reply is a fair sample of its weights' policy, and two weights differ only where
-    their policies do.
+    `adapters` and `mix`: what is mixed, as in EnsembleLM; "hidden" is also "logits". (Other mixtures: `PrefixTree.of`.) `samples` = 0
+    decodes greedily. Otherwise S replies per prompt are sampled at `temperature` with common random numbers: token = argmax_v (w.z_v /
+    temperature + g_v), where the Gumbel noise g depends on seed, prompt, sample and position alone. So each reply is a fair sample of its
+    weights' policy, and two weights differ only where their policies do.
     `memory`: the bytes that the tree is meant to keep to, half of them for cache rows (2 GiB by default). `max_rows`: instead, the most
     cache rows (one token for all adapters) kept at a time. Work that needs more is done part by part, and reads again what it had to
     drop. The tree belongs to the adapters as they were when it was made.
@@ -91,51 +108,67 @@ class PrefixTree:
     ):
         if mix not in ("hidden", "logits", "probabilities"):
             raise UserError(f"mix {mix!r}: choose hidden (the same as logits) or probabilities")
-        samples = checked(samples, int, [Within(0, 10**6)], f"samples {shown(samples)}")
-        temperature = checked(temperature, float, [Within(0, 10**6, above=True)], f"temperature {shown(temperature)}")
-        for what, value in (("max_new_tokens", max_new_tokens), ("max_rows", max_rows), ("memory", memory)):
-            checked(1 if value is None else value, int, [Within(1, 2**63)], f"{what} {shown(value)}")
-        if samples and mix == "probabilities":
+        limits = _Limits(max_new_tokens, samples, temperature, seed, max_rows, memory)
+        self._begin(adapter_corners(lm, adapters, mix), prompts, limits)
+
+    @classmethod
+    def of(
+        cls,
+        corners: Corners,
+        prompts: Sequence[str],
+        max_new_tokens: int | None = None,
+        samples: int = 0,
+        temperature: float = 1.0,
+        seed: int = 0,
+        max_rows: int | None = None,
+        memory: int = MEMORY,
+    ) -> PrefixTree:
+        """The tree of any corners that are mixed linearly. Weights lie in the corners' domain; the options are the same.
+
+        Raises UserError also for sources that cannot be mixed as their models compute them.
+        """
+        tree = cls.__new__(cls)
+        tree._begin(corners, prompts, _Limits(max_new_tokens, samples, temperature, seed, max_rows, memory))
+        return tree
+
+    def _begin(self, corners: Corners, prompts: Sequence[str], limits: _Limits) -> None:
+        if not isinstance(corners, Corners):
+            raise UserError(f"prefix tree: expected corners, got {type(corners).__name__}")
+        self.corners, self.domain, self.mix = corners, corners.domain, corners.mix
+        self.samples, self.temperature, self.seed = limits.samples, limits.temperature, limits.seed
+        if self.samples and self.mix == "probabilities":
             raise UserError("samples: available for mix hidden only")
-        adapters = check_texts(adapters, "adapter")
-        if len(set(adapters)) < max(2, len(adapters)):
-            raise UserError(f"adapters: at least 2 different ones are needed, got {', '.join(adapters) or 'none'}")
-        check_adapters(lm, adapters)
-        check_mixable(lm, mix, bool(samples))
-        seed = check_seed(seed, "seed")
-        limit = lm.config.max_new_tokens if max_new_tokens is None else max_new_tokens
-        prompts = check_texts(prompts, "prompt")
-        self.model = TreeModel(lm, adapters, prompts, max_rows)
-        longest = 1 if lm.seq2seq else int(self.model.prompt_tokens.max())
-        self.model.check_window(longest + limit)
-        self.model.examine(longest + limit)
-        if not 1 <= limit <= lm.context - longest + lm.seq2seq:
-            raise UserError(f"max_new_tokens {limit}: the model reads {lm.context} tokens, {longest} of them a prompt's")
-        self.lm, self.prompts, self.adapters = lm, prompts, adapters
-        self.mix, self.samples, self.temperature, self.seed = mix, samples, temperature, seed
-        if max_rows is None:
-            self.model.cache.max_rows = max(1, memory // 2 // self.model.row_bytes)
-        self.max_new_tokens, self.max_rows, self.memory = limit, self.model.cache.max_rows, memory
-        self.rounding = rounding(lm, single=bool(samples) or mix == "probabilities")
+        corners.check(bool(self.samples))
+        self.prompts = prompts = check_texts(prompts, "prompt")
+        self.lm = corners.sources[0].lm
+        self.max_new_tokens = self.lm.config.max_new_tokens if limits.max_new_tokens is None else limits.max_new_tokens
+        self.readers = Readers(corners, prompts, single=bool(self.samples) or self.mix == "probabilities")
+        for reader in self.readers.all:
+            reader.check(self.max_new_tokens)
+        self.memory = limits.memory
+        self.max_rows = self.readers.max_rows = limits.max_rows or max(1, self.memory // 2 // self.readers.row_bytes)
         self._seconds = 0.0
         self.rows_read = self.rows_read_again = 0
-        self.words = lm.base.get_output_embeddings().weight.shape[0]  # a head may be wider than the tokenizer
+        self.words = corners.words
         self.peak_rows = 0
-        roots = len(self.prompts) * max(1, samples)
+        roots = len(self.prompts) * max(1, self.samples)
         nodes = np.arange(roots)
         self._nodes = roots
         self._parent, self._token, self._depth = nodes.copy(), np.full(roots, -1), np.zeros(roots, dtype=np.int64)
-        self._root, self._slot = nodes.copy(), np.zeros(roots, dtype=np.int64)
+        self._root, self._slot = nodes.copy(), np.zeros((roots, len(self.readers.all)), dtype=np.int64)
         self._children: dict[int, int] = {}
-        self._prompt_rows: dict[int, np.ndarray] = {}  # cache rows of each prompt's tokens
-        self._candidates = Ragged(len(self.adapters) + bool(samples))
+        self._width = len(corners.names) + bool(self.samples)
+        self._rays = corners.rays if corners.rays is None else self.with_noise(corners.rays)
+        # what a lead at the domain's vertices may add up of the sources' rounding
+        self._largest = float(np.abs(corners.coefficients(self.domain.piece.vertices)).sum(1).max())
+        self._candidates = Ragged(self._width)
         self._candidate_list = np.full(roots, -1)  # of a node among the candidates; -1: not read
         self._rounding = np.full(roots, -1.0)  # what rounding moves a lead by at a node; -1: never read
 
     # -- replies
 
     def replies(self, weights: Any) -> list[list[str]]:
-        """Texts [B * S][W]: the reply to every prompt (and sample) under every weight vector, [W, N] or one [N]."""
+        """Texts [B * S][W]: the reply to every prompt (and sample) under every weight vector, [W, d] or one [d] (or the knobs' values)."""
         leaves = self.leaves(weights)
         distinct, inverse = np.unique(leaves, return_inverse=True)
         texts = self.texts(distinct)
@@ -144,9 +177,9 @@ class PrefixTree:
     def leaves(self, weights: Any) -> np.ndarray:
         """The leaf [B * S, W] of every prompt (and sample) under every weight vector. Equal leaves are equal replies.
 
-        Raises UserError for weights that are not finite, negative or all zero.
+        Raises UserError for weights outside of the domain: on the simplex those that are not finite, negative or all zero.
         """
-        w = weight_rows(weights, len(self.adapters))
+        w = self.domain.rows(weights)
         roots = len(self._roots())
         leaves = np.empty((roots, len(w)), dtype=np.int64)
         for part in blocks(len(w), roots * PAIR_BYTES):
@@ -166,8 +199,8 @@ class PrefixTree:
         return nodes
 
     def near_ties(self, weights: Any) -> NearTies:
-        """How many choices of a word, one a prefix and weight vector ([W, N] or [N]), hang on rounding. Decodes them as `leaves` does."""
-        w = weight_rows(weights, len(self.adapters))
+        """How many choices of a word, one a prefix and weight vector ([W, d] or [d]), hang on rounding. Decodes them as `leaves` does."""
+        w = self.domain.rows(weights)
         nodes, which = self.leaves(w).flatten(), np.tile(np.arange(len(w)), len(self._roots()))
         decisions = near = 0
         while len(nodes):
@@ -203,7 +236,7 @@ class PrefixTree:
     @property
     def passes(self) -> int:
         """Forward passes so far."""
-        return self.model.passes
+        return self.readers.passes
 
     # -- growing: what a decoder of points or of regions needs
 
@@ -213,7 +246,7 @@ class PrefixTree:
         All items start at roots. Where the cache has no room for all, they are taken part by part.
         """
         pending, started = [items] if len(items) else [], time.perf_counter()
-        with self.model.reading():
+        with self.readers.reading():
             while pending:
                 items = pending.pop()
                 while len(items):
@@ -226,7 +259,7 @@ class PrefixTree:
                         pending.append(items[~first])
                         items = items[first]
                     elif not self._have_read(nodes):  # alone, in an empty cache
-                        row = shown_bytes(self.model.row_bytes)
+                        row = shown_bytes(self.readers.row_bytes)
                         raise UserError(f"max_rows {self.max_rows}: too few for a single reply; give more memory ({row} a row)")
         self._seconds += time.perf_counter() - started
 
@@ -234,13 +267,13 @@ class PrefixTree:
         """Read nodes of one depth that have not been read. If the cache is too full for them all, it is emptied."""
         try:
             self._read(nodes[self._candidate_list[nodes] < 0])
-        except _RowsFullError:
+        except RowsFullError:
             self._drop_rows()
             return False
         return True
 
     def choose(self, nodes: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """The next token [n] at each node under its weights [n, N]; of equal ones the first in the vocabulary."""
+        """The next token [n] at each node under its weights [n, d]; of equal ones the first in the vocabulary."""
         tokens = np.empty(len(nodes), dtype=np.int64)
         for part in self._candidates.parts(self._candidate_list[nodes]):
             owner, entry = self._candidates.entries(self._candidate_list[nodes[part]])
@@ -249,12 +282,12 @@ class PrefixTree:
         return tokens
 
     def candidates(self, node: int) -> tuple[np.ndarray, np.ndarray]:
-        """The tokens [c] that can win at a node, and their scores [c, N] (with the noise in a last column, if there are samples)."""
+        """The tokens [c] that can win at a node, and their scores [c, d] (with the noise in a last column, if there are samples)."""
         entry = self._candidates.of(int(self._candidate_list[node]))
         return self._candidates.tokens[entry], self._candidates.scores[entry].astype(np.float64)
 
     def leads(self, nodes: np.ndarray, tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """By how much these tokens [n] lead over the best other one at nodes [n], under weights [n, N], in units of rounding.
+        """By how much these tokens [n] lead over the best other one at nodes [n], under weights [n, d], in units of rounding.
 
         Below 1 rounding may give the next word to another one; inf where no other word comes near, negative where another one leads.
         """
@@ -266,11 +299,11 @@ class PrefixTree:
             starts = np.searchsorted(owner, np.arange(len(nodes[part])))
             leads[part] = np.maximum.reduceat(np.where(chosen, scores, -np.inf), starts)
             leads[part] -= np.maximum.reduceat(np.where(chosen, -np.inf, scores), starts)
-        room = self._rounding[nodes] * weights[:, : len(self.adapters)].sum(1)
+        room = self._rounding[nodes] * np.abs(self.corners.coefficients(weights[:, : len(self.corners.names)])).sum(1)
         return leads / np.maximum(room, np.finfo(float).tiny)
 
     def with_noise(self, weights: np.ndarray) -> np.ndarray:
-        """Weights [n, N] with the noise's own weight of 1 in a last column, if there are samples."""
+        """Weights [n, d] with the noise's own weight of 1 in a last column, if there are samples."""
         return np.hstack([weights, np.ones((len(weights), 1))]) if self.samples else weights
 
     def is_leaf(self, nodes: np.ndarray) -> np.ndarray:
@@ -295,70 +328,57 @@ class PrefixTree:
         if self._nodes > len(self._parent):
             padding = max(self._nodes, 2 * len(self._parent)) - len(self._parent)
             for name in ARRAYS:
-                setattr(self, name, np.pad(getattr(self, name), (0, padding)))
+                array = getattr(self, name)
+                setattr(self, name, np.pad(array, [(0, padding), *[(0, 0)] * (array.ndim - 1)]))
         self._parent[nodes], self._token[nodes], self._depth[nodes] = parents, tokens, self._depth[parents] + 1
         self._root[nodes], self._slot[nodes], self._candidate_list[nodes], self._rounding[nodes] = self._root[parents], 0, -1, -1
         self._children.update(zip(keys.tolist(), nodes.tolist(), strict=True))
-
-    def _read_prompts(self, prompts: np.ndarray) -> Tensor:
-        """Put prompts into the cache; hidden states [.., N, d] at their ends."""
-        lengths = np.ones(len(prompts), dtype=np.int64) if self.lm.seq2seq else self.model.prompt_tokens[prompts]
-        rows = np.asarray(self._reserve(int(lengths.sum())))
-        hidden = self.model.read_prompts(prompts, torch.as_tensor(rows, device=self.lm.device))
-        self._prompt_rows.update(zip(prompts.tolist(), np.split(rows, np.cumsum(lengths)[:-1]), strict=True))
-        return hidden
 
     def _read(self, nodes: np.ndarray, keep: bool = True) -> None:
         """Forward passes for nodes of one depth. `keep`: decide their candidates; if not, only their cache rows had been dropped."""
         if not len(nodes):
             return
-        depth, which = int(self._depth[nodes[0]]), self.prompt_of(nodes)
+        depth, readers = int(self._depth[nodes[0]]), self.readers.all
         above = np.unique(self._parent[nodes])
-        self._read(above[(self._depth[above] > 0) & (self._slot[above] == 0)] if depth else above[:0], keep=False)
-        prompts = np.unique(which)
-        absent = np.array([p for p in prompts.tolist() if p not in self._prompt_rows], dtype=np.int64)
+        self._read(above[(self._depth[above] > 0) & (self._slot[above, 0] == 0)] if depth else above[:0], keep=False)
+        prompts = np.unique(self.prompt_of(nodes))
+        absent = np.array([p for p in prompts.tolist() if p not in readers[0].prompt_rows], dtype=np.int64)
         for part in _batches(absent):
-            hidden = self._read_prompts(part)
+            hidden = [self._pass(reader).read_prompts(part) for reader in readers]
             if not depth:
                 roots = self._roots()  # of all samples of these prompts, asked for or not
-                roots = roots[np.isin(self.prompt_of(roots), part)]
-                self._add_candidates(roots, hidden[torch.as_tensor(np.searchsorted(part, self.prompt_of(roots)), device=hidden.device)])
+                for some in _batches(roots[np.isin(self.prompt_of(roots), part)]):
+                    self._add_candidates(some, hidden, np.searchsorted(part, self.prompt_of(some)))
         for part in _batches(nodes) if depth else []:
-            rows = np.asarray(self._reserve(len(part)))
-            self._slot[part] = rows
-            which = self.prompt_of(part)
-            positions = self.model.prompt_tokens[which] + depth - 1
-            hidden = self.model.read_tokens(which, self._token[part], positions, self._paths(part, depth), rows)
+            prompts, tokens, steps = self.prompt_of(part), self._token[part], self._steps(part, depth)
+            hidden = []
+            for k, reader in enumerate(readers):
+                states, self._slot[part, k] = self._pass(reader).read_tokens(prompts, tokens, steps[..., k])
+                hidden.append(states)
             again = int((self._rounding[part] >= 0).sum())
             self.rows_read += len(part) - again
             self.rows_read_again += again
             if keep:
                 self._add_candidates(part, hidden)
+        self.peak_rows = max(self.peak_rows, self.readers.used - 1)
 
-    def _paths(self, nodes: np.ndarray, depth: int) -> np.ndarray:
-        """Cache rows of whole prefixes [R, L], 0 before shorter prompts."""
-        steps = np.empty((len(nodes), depth), dtype=np.int64)
-        ancestors = nodes
-        for step in range(depth - 1, -1, -1):
+    def _pass(self, reader: Reader) -> Reader:
+        """The reader, with its model in hand."""
+        self.readers.borrow(reader)
+        return reader
+
+    def _steps(self, nodes: np.ndarray, depth: int) -> np.ndarray:
+        """Cache rows of the tokens before these [R, depth - 1, readers]."""
+        steps = np.empty((len(nodes), depth - 1, self._slot.shape[1]), dtype=np.int64)
+        ancestors = self._parent[nodes]
+        for step in range(depth - 2, -1, -1):
             steps[:, step] = self._slot[ancestors]
             ancestors = self._parent[ancestors]
-        prompts = [self._prompt_rows[p] for p in self.prompt_of(nodes).tolist()]
-        width = max(len(rows) for rows in prompts)
-        before = np.zeros((len(nodes), width), dtype=np.int64)
-        for line, rows in zip(before, prompts, strict=True):
-            line[width - len(rows) :] = rows
-        return np.hstack([before, steps])
-
-    def _reserve(self, rows: int) -> range:
-        if self.model.cache.used + rows > self.max_rows + 1:
-            raise _RowsFullError
-        reserved = self.model.cache.reserve(rows)
-        self.peak_rows = max(self.peak_rows, self.model.cache.used - 1)
-        return reserved
+        return steps
 
     def _drop_rows(self) -> None:
-        self.model.cache.clear()
-        self._prompt_rows.clear()
+        self.peak_rows = max(self.peak_rows, self.readers.used - 1)
+        self.readers.drop_rows()
         self._slot[: self._nodes] = 0
 
     # -- memory
@@ -368,11 +388,11 @@ class PrefixTree:
 
         What is asked for again is read again; replies and their numbers stay.
         """
-        if self.model.cache.used > self.max_rows // 2:
+        if self.readers.used > self.max_rows // 2:
             self._drop_rows()
         if self.kept_bytes > room:
             self._drop_rows()
-            self._candidates = Ragged(len(self.adapters) + bool(self.samples))
+            self._candidates = Ragged(self._width)
             self._candidate_list[: self._nodes] = -1
 
     @property
@@ -384,7 +404,7 @@ class PrefixTree:
     @property
     def row_bytes(self) -> int:
         """Bytes of the cache rows, room to grow included."""
-        return self.model.cache.capacity * self.model.row_bytes
+        return self.readers.kept_bytes
 
     def estimate(self, points: int) -> Estimate:
         """What decoding this many more weight vectors takes at most, if no two of their replies begin alike: rows, bytes, seconds.
@@ -392,37 +412,36 @@ class PrefixTree:
         Bytes by the candidates of a prefix so far, seconds by the time of a row so far (None before there is one).
         """
         replies = len(self._roots()) * points
-        rows = (0 if self._prompt_rows else self._prompt_tokens()) + replies * (self.max_new_tokens - 1)
+        prompt_tokens = max(reader.prompt_tokens() for reader in self.readers.all)
+        rows = (0 if self.readers.all[0].prompt_rows else prompt_tokens) + replies * (self.max_new_tokens - 1)
         lists = self._candidates.lists
-        of_prefix = self._candidates.nbytes / lists if lists else USUAL_CANDIDATES * (4 + 8 * (len(self.adapters) + bool(self.samples)))
+        of_prefix = self._candidates.nbytes / lists if lists else USUAL_CANDIDATES * (4 + 8 * self._width)
         nodes = replies * self.max_new_tokens
         kept = self.kept_bytes + nodes * (NODE_BYTES + 2 * 8 * len(ARRAYS)) + 1.25 * (nodes + len(self._roots())) * of_prefix
-        cache = min(self.model.cache.used + rows, self.max_rows + 1) * GROWTH * self.model.row_bytes
+        cache = min(self.readers.used + rows, self.max_rows + 1) * GROWTH * self.readers.row_bytes
         pairs = max(BLOCK, len(self._roots()) * PAIR_BYTES)
         read = self.rows_read + self.rows_read_again
         return Estimate(rows, "rows", int(kept + cache + pairs), self._seconds / read * rows if read else None)
 
-    def _prompt_tokens(self) -> int:
-        return len(self.prompts) if self.lm.seq2seq else int(self.model.prompt_tokens.sum())
-
     def __repr__(self) -> str:
         size = shown_bytes(self.kept_bytes + self.row_bytes)
-        return f"PrefixTree of {len(self.prompts)} prompts and {len(self.adapters)} adapters: {self.rows_read:,} prefixes read, {size}"
+        return f"PrefixTree of {len(self.prompts)} prompts and {len(self.corners.names)} corners: {self.rows_read:,} prefixes read, {size}"
 
-    def _add_candidates(self, nodes: np.ndarray, hidden: Tensor) -> None:
-        """Decide which tokens can win at these nodes, from their hidden states [R, N, d]."""
-        scores = self.model.logits(hidden)
-        room = self.rounding.of(scores)
+    def _add_candidates(self, nodes: np.ndarray, hidden: Sequence[Tensor], rows: np.ndarray | None = None) -> None:
+        """Decide which tokens can win at these nodes, from each reader's hidden states [R, N, width] (`rows`: which of them)."""
+        which = None if rows is None else torch.as_tensor(rows, device=hidden[0].device)
+        scores, room = self.readers.scores(hidden, which)
         if self.mix == "probabilities":
             scores = scores.softmax(-1, dtype=torch.float32)
             room = room * scores.amax((1, 2))  # dp = p (1 - p) dz, of the largest p
+        scores = self.corners.mixed(scores)
         if self.samples:
             noise = np.stack([self._noise(self._root[node], self._depth[node], scores.shape[-1]) for node in nodes])
             noise_scores = torch.as_tensor(noise, device=scores.device, dtype=torch.float32)
             scores = torch.cat([scores.float() / self.temperature, noise_scores[:, None]], 1)
             room = room / self.temperature
         self._rounding[nodes] = room.cpu().numpy()
-        self._candidate_list[nodes] = self._candidates.append(*not_dominated(scores, room))
+        self._candidate_list[nodes] = self._candidates.append(*not_dominated(scores, room * self._largest, self._rays))
 
     def _noise(self, root: int, position: int, words: int) -> np.ndarray:
         """Gumbel noise [V] that depends on seed, prompt, sample and position, not on what was decoded before or beside it."""
@@ -434,19 +453,20 @@ def _batches(nodes: np.ndarray) -> list[np.ndarray]:
     return np.array_split(nodes, -(-len(nodes) // PASS_ROWS)) if len(nodes) else []
 
 
-def not_dominated(scores: Tensor, room: Tensor | float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The words of R rows that could win for some non-negative weights, from their scores [R, N, V].
+def not_dominated(scores: Tensor, room: Tensor | float = 0.0, rays: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The words of R rows that could win for some weights, from their scores [R, d, V] at the corners.
 
-    `room` [R]: a word stays, too, that no other one beats by more than this from every adapter.
-    Returns counts [R], tokens [C] row after row in the vocabulary's order, and their scores [C, N]. Words are compared with a few strong
+    Weights are sums of `rays` [m, d] with non-negative factors; of the corners themselves (any non-negative weights) if None.
+    `room` [R]: a word stays, too, that no other one beats by more than this at every ray.
+    Returns counts [R], tokens [C] row after row in the vocabulary's order, and their scores [C, d]. Words are compared with a few strong
     ones only, so some that can never win may remain; none that can is left out.
     """
-    leaders = torch.cat([scores.mean(1).argmax(-1, keepdim=True), scores.argmax(-1)], 1)  # [R, 1 + N]
-    best = scores.gather(2, leaders[:, None, :].expand(-1, scores.shape[1], -1))  # [R, N, 1 + N]
+    at_rays = scores if rays is None else torch.as_tensor(rays, device=scores.device, dtype=scores.dtype) @ scores  # [R, m, V]
+    leaders = torch.cat([at_rays.mean(1).argmax(-1, keepdim=True), at_rays.argmax(-1)], 1)  # [R, 1 + m]
+    best = at_rays.gather(2, leaders[:, None, :].expand(-1, at_rays.shape[1], -1))  # [R, m, 1 + m]
     least = best - torch.as_tensor(room, device=scores.device).to(scores.dtype).expand(len(scores))[:, None, None]
-    row, token = (scores >= least[:, :, :1]).any(1).nonzero(as_tuple=True)
-    candidates = scores[row, :, token]  # [C, N]
-    undominated = (candidates[:, :, None] >= least[row, :, 1:]).any(1).all(1)
-    counts = torch.bincount(row[undominated], minlength=len(scores))
-    kept = candidates[undominated].cpu()
-    return counts.cpu().numpy(), token[undominated].cpu().numpy(), (kept.float() if kept.dtype.itemsize == 2 else kept).numpy()
+    row, token = (at_rays >= least[:, :, :1]).any(1).nonzero(as_tuple=True)
+    undominated = (at_rays[row, :, token][:, :, None] >= least[row, :, 1:]).any(1).all(1)
+    row, token = row[undominated], token[undominated]
+    counts, kept = torch.bincount(row, minlength=len(scores)), scores[row, :, token].cpu()  # [C, d]
+    return counts.cpu().numpy(), token.cpu().numpy(), (kept.float() if kept.dtype.itemsize == 2 else kept).numpy()

@@ -6,7 +6,7 @@ Shapes: B prompts, R prefixes in one pass, N adapters, P prompt tokens, L tokens
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -36,17 +36,20 @@ MEMORY = 2**31
 
 
 class TreeModel:
-    """One language model and N of its adapters, reading prefixes of given prompts. `lm` is borrowed only inside `reading()`."""
+    """One language model and N of its adapters (or itself), reading prefixes of given prompts. `lm` is borrowed only inside `reading()`."""
 
     def __init__(
         self,
         lm: LanguageModel,
-        adapters: Sequence[str],
+        adapters: Sequence[str | None],
         prompts: Sequence[str],
         max_rows: int | None = None,
         encoded: Encoded | None = None,
     ):
-        """`max_rows`: most cache rows at a time; as many as fit into MEMORY bytes if None. `encoded`: instead of `prompts`."""
+        """`adapters`: None among them is the base model.
+
+        `max_rows`: most cache rows at a time; as many as fit into MEMORY bytes if None. `encoded`: instead of `prompts`.
+        """
         self.lm, self.adapters = lm, list(adapters)
         self.prompts = lm.encode(prompts) if encoded is None else encoded
         self.prompt_tokens = self.prompts.mask.sum(1).cpu().numpy()  # [B]
@@ -104,7 +107,8 @@ class TreeModel:
         """
         longest = 2 ** (longest - 1).bit_length()  # so that a tree of other prompts seldom asks anew
         longest = max(PROBE_TOKENS, min(longest, self.lm.context) - 2)
-        once(self.lm, ("tree", longest, adapted_layers(self.lm)), lambda: self._probe(longest))
+        bases = tuple(name is None for name in self.adapters[:2])
+        once(self.lm, ("tree", longest, bases, adapted_layers(self.lm)), lambda: self._probe(longest))
 
     def _probe(self, longest: int) -> None:
         prompt, which = probe_prompts(self.lm, 1, longest), np.zeros(1, dtype=np.int64)
@@ -135,8 +139,10 @@ class TreeModel:
 
         with swapped_forward(self.lm.head, keeping):
             for name in self.adapters:
-                self.lm.use(name)
-                given(self.lm, prompts, torch.cat([tokens, tokens[:, :1]], 1))  # the last token is not read
+                if name is not None:
+                    self.lm.use(name)
+                with self.lm.without_adapters() if name is None else nullcontext():
+                    given(self.lm, prompts, torch.cat([tokens, tokens[:, :1]], 1))  # the last token is not read
         return torch.stack(kept, 1)
 
     # -- passes

@@ -1,20 +1,21 @@
-"""Every weight vector at once: the weight simplex cut into convex regions, one reply each, exactly.
+"""Every weight vector at once: the domain of the weights (mostly the simplex) cut into convex regions, one reply each, exactly.
 
 At a prefix the greedy token is argmax_v w.z_v, linear in the weights w: the weights that choose token v form a convex piece, and the
-weights that share a prefix are an intersection of such pieces. So decoding runs on pieces of the simplex instead of points, and a piece
+weights that share a prefix are an intersection of such pieces. So decoding runs on pieces of the domain instead of points, and a piece
 is split wherever its vertices disagree about the next token. Where all vertices of a piece agree on token v, all its weights do: w.z_v -
 w.z_u is linear, and not negative at the vertices, hence not inside. With common random numbers (`samples` of the tree) w.z_v / t + g_v
-is linear on the simplex as well, so sampled replies have an exact map too.
+is linear where weights sum to one as well, so sampled replies have an exact map too. What the scores are at the corners of the domain does
+not matter (`ensemble/corners.py`), nor that weights be positive. Replies are those of the tree's token limit.
 
 Its kin: minimum error rate training (Och 2003; for lattices Macherey et al. 2008) follows the upper envelope of linear scores over fixed
 hypotheses, here the envelope is over the decisions of greedy decoding. Linear support (Cheng 1988, for POMDPs; Roijers et al. 2015, for
-several objectives) also asks only the corners of a region and stops where they agree; convex hull value iteration (Barrett and Narayanan
+several objectives) also asks only the vertices of a region and stops where they agree; convex hull value iteration (Barrett and Narayanan
 2008) also solves for all weights at once, by values instead of decisions.
 
 What rounding leaves open: every choice of a word, by a prefix and a piece, has a lead over the second best word at the piece's middle (the
 mean of its vertices). Where that is less than rounding moves it (`ensemble/rounding.py`), other kernels, batches or number types may choose
 another word there; the map says how often, and on what share of the weights some choice on the way is so near.
-Shapes: B prompts, S samples, d objectives, G regions, n weight vectors, c tokens, m vertices.
+Shapes: B prompts, S samples, d corners, G regions, n weight vectors, c tokens, m vertices.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from emorl_lite.base.domains import Domain, simplex_domain
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.polytopes import TOLERANCE, Piece, scaled
 from emorl_lite.base.ranges import Within, checked, shown
 from emorl_lite.base.sizes import Estimate, blocks, shown_bytes
-from emorl_lite.base.weights import weight_rows
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.ensemble.rounding import NearTies, shown_share
-from emorl_lite.exact.polytopes import TOLERANCE, Piece, scaled, simplex
 from emorl_lite.lm.devices import type_name
 
 TOGETHER = 16
@@ -45,7 +46,7 @@ REGION_BYTES = 350
 
 @dataclass(frozen=True)
 class Region:
-    """A convex piece of the simplex whose weights all give this reply."""
+    """A convex piece of the domain whose weights all give this reply."""
 
     row: int
     """Which prompt and sample: prompt * S + sample (S = 1 for greedy replies)."""
@@ -66,7 +67,8 @@ class Region:
 class ExactMap:
     """The regions of every prompt (and sample)."""
 
-    objectives: list[str]
+    corners: list[str]
+    """What is mixed: of EMORL the objectives' adapters."""
     prompts: list[str]
     regions: list[Region]
     samples: int = 1
@@ -75,11 +77,14 @@ class ExactMap:
     rows_read: int = 0
     """Distinct prefixes that needed a forward pass."""
     ties: NearTies = field(default_factory=NearTies)
-    """How many choices of a word hang on rounding; one is a prefix and a piece of the simplex that goes on with one word."""
+    """How many choices of a word hang on rounding; one is a prefix and a piece of the domain that goes on with one word."""
+    domain: Domain = None  # type: ignore[assignment]  # never after __post_init__
+    """Where the weights lie: the simplex of the corners if none is given."""
     indices: list[np.ndarray] = field(init=False, repr=False)
     """Of each row (prompt and sample) its regions' positions in `regions`."""
 
     def __post_init__(self) -> None:
+        self.domain = self.domain or simplex_domain(self.corners)
         rows = np.array([region.row for region in self.regions], dtype=np.int64)
         by_row, places = np.argsort(rows, kind="stable"), np.arange(len(self.prompts) * self.samples + 1)
         self.indices = np.split(by_row, np.searchsorted(rows[by_row], places))[1:-1]
@@ -88,7 +93,7 @@ class ExactMap:
     def _stacked(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The facets [F, d] of these regions, and where in them each region's begin."""
         facets = [self.regions[i].piece.facets for i in indices]
-        return np.concatenate(facets or [np.empty((0, len(self.objectives)))]), np.cumsum([0, *map(len, facets)])[:-1]
+        return np.concatenate(facets or [np.empty((0, len(self.corners)))]), np.cumsum([0, *map(len, facets)])[:-1]
 
     def of(self, row: int) -> list[Region]:
         """The regions of one prompt (and sample)."""
@@ -109,11 +114,12 @@ class ExactMap:
     def locate(self, weights: Any) -> np.ndarray:
         """Which region (its index in `regions`) each weight vector falls into, [n, B * S]; -1 in a hole (`check_map`).
 
-        Weights [n, d] or [d] of any size: only their direction counts under greedy decoding. On a border either side may be taken.
-        Raises UserError for weights that are not finite, negative or all zero; for a sampled map, where the size is an inverse
-        temperature, also for weights that do not sum to 1.
+        Weights [n, d] or [d], or the knobs' values. On the simplex they may have any size: only their direction counts under greedy
+        decoding. On a border either side may be taken.
+        Raises UserError for weights outside of the domain (not finite, negative or all zero on the simplex); for a sampled map, where
+        the size is an inverse temperature, also for weights that do not sum to 1.
         """
-        w = self._on_simplex(weights)
+        w = self._on_plane(weights)
         located = np.full((len(w), len(self.indices)), -1)
         for row, indices in enumerate(self.indices):
             if not len(indices):
@@ -132,18 +138,18 @@ class ExactMap:
         return [[self.regions[i].reply if i >= 0 else None for i in column] for column in located.T]
 
     def margins(self, weights: Any) -> np.ndarray:
-        """How far each weight vector, brought to the simplex, may move before each reply changes, [n, B * S]; NaN in a hole."""
-        w = self._on_simplex(weights)
+        """How far each weight vector, brought to a sum of one, may move before each reply changes, [n, B * S]; NaN in a hole."""
+        w = self._on_plane(weights)
         return np.array(
             [[self.regions[i].piece.margin(x) if i >= 0 else np.nan for i in line] for x, line in zip(w, self.locate(w), strict=True)]
         )
 
     def measure(self, row: int) -> float:
-        """Share of the simplex that one prompt's regions cover: 1 if they leave no hole."""
+        """Share of the domain that one prompt's regions cover: 1 if they leave no hole."""
         return float(sum(self.regions[i].piece.measure for i in self.indices[row]))
 
     def shares(self) -> pd.DataFrame:
-        """One row per region, the largest of each prompt first: prompt (from 1), sample, share of the simplex, reply, tokens."""
+        """One row per region, the largest of each prompt first: prompt (from 1), sample, share of the domain, reply, tokens."""
         table = pd.DataFrame(
             {
                 "prompt": [region.row // self.samples + 1 for region in self.regions],
@@ -167,7 +173,7 @@ class ExactMap:
 
     def summary(self) -> str:
         """In two sentences: how large the map is, and what rounding leaves open."""
-        what = f"{len(self.prompts)} prompts, {len(self.objectives)} objectives"
+        what = f"{len(self.prompts)} prompts, {len(self.corners)} corners"
         size = f"{len(self.regions):,} regions of {what}, {self.rows_read:,} prefixes read, {shown_bytes(self.nbytes)}"
         if not self.ties.decisions:
             return f"{size}."
@@ -176,20 +182,18 @@ class ExactMap:
     def __repr__(self) -> str:
         return f"ExactMap: {self.summary()}"
 
-    def _on_simplex(self, weights: Any) -> np.ndarray:
-        w = weight_rows(weights, len(self.objectives))
-        size = w.sum(1, keepdims=True)
+    def _on_plane(self, weights: Any) -> np.ndarray:
+        w = self.domain.rows(weights)
+        size = w.sum(1)
         if self.sampled and np.abs(size - 1).max(initial=0.0) > 1e-6:
-            raise UserError(
-                f"weights: a sampled map is for weights that sum to 1, got a sum of {float(size[np.abs(size - 1).argmax()][0]):g}"
-            )
-        return np.asarray(w / size)
+            raise UserError(f"weights: a sampled map is for weights that sum to 1, got a sum of {float(size[np.abs(size - 1).argmax()]):g}")
+        return self.domain.on_plane(w)
 
 
 def exact_map(tree: PrefixTree, progress: bool = False) -> ExactMap:
-    """The map of all prompts (and samples) of a tree, over the simplex of its adapters' weights, in the tree's order of adapters.
+    """The map of all prompts (and samples) of a tree, over the domain of its corners' weights.
 
-    Regions cover the simplex, do not overlap, and agree with decoding point by point but for weights closer to a border than rounding
+    Regions cover the domain, do not overlap, and agree with decoding point by point but for weights closer to a border than rounding
     (about 1e-6 for a float32 model; see PrefixTree for others).
     `progress`: a bar of the prompts, with how many regions and bytes there will be.
 
@@ -214,7 +218,7 @@ def exact_map(tree: PrefixTree, progress: bool = False) -> ExactMap:
             _check_room(tree, size, part.stop / len(rows), len(regions))
             bar.update(part.stop - part.start)
             bar.set_postfix_str(f"about {_whole(len(regions), size + tree.kept_bytes, part.stop / len(rows))} in all")
-    exact = ExactMap(list(tree.adapters), tree.prompts, regions, samples, tree.samples > 0, tree.rows_read - before, ties)
+    exact = ExactMap(tree.corners.names, tree.prompts, regions, samples, tree.samples > 0, tree.rows_read - before, ties, tree.domain)
     check_map(exact)
     return exact
 
@@ -252,7 +256,7 @@ def _check_room(tree: PrefixTree, size: int, done: float, regions: int) -> None:
 
 
 class _Builder:
-    """Pieces of the simplex on their way from some roots of a tree to its leaves."""
+    """Pieces of the domain on their way from some roots of a tree to its leaves."""
 
     def __init__(self, tree: PrefixTree):
         self.tree = tree
@@ -263,8 +267,8 @@ class _Builder:
         self.decisions = self.near = 0
 
     def follow(self, roots: np.ndarray) -> None:
-        """Split the simplex of each root until all replies have ended."""
-        items = self._add(roots, [simplex(len(self.tree.adapters))] * len(roots), np.full(len(roots), np.inf))
+        """Split the domain of each root until all replies have ended."""
+        items = self._add(roots, [self.tree.domain.piece] * len(roots), np.full(len(roots), np.inf))
         self.tree.run(items, lambda numbers: np.array([self.nodes[i] for i in numbers]), self._step)
 
     def _add(self, nodes: np.ndarray, pieces: Sequence[Piece], leads: np.ndarray) -> np.ndarray:
@@ -326,7 +330,7 @@ def _split(tree: PrefixTree, node: int, piece: Piece, chosen: np.ndarray) -> dic
     joins, and the piece is cut anew. At the end every part's token is the best at all its vertices, hence everywhere in it.
     """
     tokens, scores = tree.candidates(node)
-    z = scores[:, :-1] + scores[:, -1:] if tree.samples else scores  # on the simplex w.(z + g) = w.z + g
+    z = scores[:, :-1] + scores[:, -1:] if tree.samples else scores  # where sum w = 1, w.(z + g) = w.z + g
     candidates = list(dict.fromkeys(np.searchsorted(tokens, chosen).tolist()))
     while True:
         parts = {}
@@ -350,4 +354,4 @@ def check_map(found: ExactMap, tolerance: float = 1e-6) -> None:
     """Raise UserError if a map leaves a hole or overlaps itself, judged by the measure of each prompt's regions."""
     for row in range(len(found.prompts) * found.samples):
         if abs(found.measure(row) - 1) > tolerance:
-            raise UserError(f"map of prompt {row // found.samples + 1}: covers {found.measure(row):.9f} of the simplex")
+            raise UserError(f"map of prompt {row // found.samples + 1}: covers {found.measure(row):.9f} of the domain")

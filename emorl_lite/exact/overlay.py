@@ -1,8 +1,8 @@
 """The regions of many prompts laid over one another: every mean score vector that some weights achieve, and which weights achieve it.
 
-On a cell of the overlay no reply changes for any prompt, so the mean scores are constant. For two objectives the cells lie between all
+On a cell of the overlay no reply changes for any prompt, so the mean scores are constant. For two corners the cells lie between all
 border points; for three they are the faces of all border lines together (by shapely). Beyond three the faces are too many to list: ask
-`optimum.best_weights` instead. Shapes: C cells, K scored objectives, d objectives.
+`optimum.best_weights` instead. Shapes: C cells, K scored objectives, d corners.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 import shapely
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.polytopes import TOLERANCE
 from emorl_lite.base.ranges import check_index
 from emorl_lite.base.sizes import Estimate, blocks, shown_bytes
-from emorl_lite.exact.polytopes import TOLERANCE
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.search.pareto import non_dominated
 
@@ -33,14 +33,14 @@ Utility = Callable[[np.ndarray], np.ndarray]
 class Overlay:
     """The cells on which no reply changes."""
 
-    objectives: list[str]
+    corners: list[str]
     names: list[str]
     outlines: list[np.ndarray]
     """Of each cell its corners [m, d] in order."""
     weights: np.ndarray
     """[C, d]: a point inside each cell."""
     measure: np.ndarray
-    """[C]: each cell's share of the simplex."""
+    """[C]: each cell's share of the domain."""
     scores: np.ndarray
     """[C, K]: the mean scores over the prompts."""
 
@@ -65,18 +65,18 @@ class Overlay:
 def overlay(scored: ScoredMap, rows: Sequence[int] | None = None, memory: int = 2**31) -> Overlay:
     """Lay the regions of these prompts (and samples; all by default) over one another.
 
-    Cells thinner than the tolerance are left out. Raises UserError for no rows, more than three objectives, or more cells than fit into
+    Cells thinner than the tolerance are left out. Raises UserError for no rows, more than three corners, or more cells than fit into
     `memory` bytes, with how many there may be (`overlay_estimate`).
     """
     exact = scored.map
     rows = list(range(len(exact.prompts) * exact.samples)) if rows is None else list(rows)
-    d = len(exact.objectives)
+    d = len(exact.corners)
     if not rows:
         raise UserError("overlay: no rows")
     for row in rows:
         check_index(row, len(exact.prompts) * exact.samples, "overlay, row")
     if d > 3:
-        raise UserError(f"overlay: for two or three objectives, this map has {d}; use best_weights for the optimum")
+        raise UserError(f"overlay: for two or three corners, this map has {d}; use best_weights for the optimum")
     needed = overlay_estimate(scored, rows)
     if needed.bytes > memory:
         raise UserError(f"overlay of {len(rows)} rows: up to {needed}, above the {shown_bytes(memory)} there are: take fewer rows")
@@ -86,29 +86,27 @@ def overlay(scored: ScoredMap, rows: Sequence[int] | None = None, memory: int = 
     for part in blocks(len(centres), 16 * len(exact.indices)):
         regions = exact.locate(centres[part])[:, rows]
         valid[part], scores[part] = (regions >= 0).all(1), scored.mean_scores(regions)
-    measure = np.array([_share(outline) for outline in outlines])
-    return Overlay(
-        exact.objectives, scored.names, [outlines[i] for i in np.flatnonzero(valid)], centres[valid], measure[valid], scores[valid]
-    )
+    measure = np.array([_volume(outline) for outline in outlines]) / exact.domain.piece.whole
+    return Overlay(exact.corners, scored.names, [outlines[i] for i in np.flatnonzero(valid)], centres[valid], measure[valid], scores[valid])
 
 
 def overlay_estimate(scored: ScoredMap, rows: Sequence[int]) -> Estimate:
     """Cells that the overlay of these rows has at most, and the bytes they take, before they are cut.
 
-    Two objectives: one more than border points. Three: laying a second set of faces over the first adds as many as it has itself, and one
+    Two corners: one more than border points. Three: laying a second set of faces over the first adds as many as it has itself, and one
     for each crossing of their borders; where borders meet or run together, crossings are counted more than once.
     """
     regions = sum(len(scored.map.indices[row]) for row in rows)
     cells = regions - len(rows) + 1
-    if len(scored.map.objectives) == 3 and len(rows) > 1:
+    if len(scored.map.corners) == 3 and len(rows) > 1:
         cells += _crossings([_borders(scored, row) for row in rows])
     return Estimate(cells, "cells", cells * CELL_BYTES)
 
 
 def _borders(scored: ScoredMap, row: int) -> list[shapely.LineString]:
-    """The borders between one row's regions, as straight pieces; those of the whole simplex left out."""
+    """The borders between one row's regions, as straight pieces; those of the whole domain left out."""
     rings = [shapely.LinearRing(region.piece.outline[:, 1:]) for region in scored.map.of(row)]
-    inside = shapely.unary_union(rings).difference(shapely.Polygon([(0, 0), (1, 0), (0, 1)]).exterior.buffer(10 * TOLERANCE))
+    inside = shapely.unary_union(rings).difference(shapely.Polygon(scored.map.domain.piece.outline[:, 1:]).exterior.buffer(10 * TOLERANCE))
     ends = [np.asarray(part.coords) for part in shapely.get_parts(inside) if not part.is_empty]
     return [shapely.LineString(two) for line in ends for two in pairwise(line)]
 
@@ -143,5 +141,6 @@ def _inside(outline: np.ndarray) -> np.ndarray:
     return np.array([1 - x - y, x, y])
 
 
-def _share(outline: np.ndarray) -> float:
+def _volume(outline: np.ndarray) -> float:
+    """In those of the simplex."""
     return float(outline[1, 1] - outline[0, 1]) if outline.shape[1] == 2 else 2 * shapely.Polygon(outline[:, 1:]).area

@@ -1,6 +1,6 @@
 """An exact map with scores: each distinct reply is scored once, then every question about every weight vector is a look-up.
 
-Shapes: B prompts, S samples, G regions, K scored objectives, n weight vectors, d weights.
+Shapes: B prompts, S samples, G regions, K scored objectives, n weight vectors, d corners.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ScoredMap:
         return self.scores.mean(1)
 
     def means(self, weights: Any) -> np.ndarray:
-        """Mean scores over the prompts (and samples) at weights [n, d] or [d], [n, K]: what a search's evaluation gives.
+        """Mean scores [n, K] over the prompts (and samples) at weights [n, d] or [d], or at the knobs' values: as a search's evaluation.
 
         Raises UserError in a hole of the map.
         """
@@ -62,7 +62,7 @@ class ScoredMap:
         return dict(zip(self.names, self.means(weights)[0].tolist(), strict=True))
 
     def regions(self, row: int) -> pd.DataFrame:
-        """The regions of one prompt (and sample), the largest first: share of the simplex, reply, scores, mean, and whether its scores
+        """The regions of one prompt (and sample), the largest first: share of the domain, reply, scores, mean, and whether its scores
         are on the prompt's Pareto front."""
         indices = self.map.indices[check_index(row, len(self.map.indices), "row")]
         table = pd.DataFrame(
@@ -74,7 +74,7 @@ class ScoredMap:
         return table.sort_values("share", ascending=False, ignore_index=True)
 
     def expected(self) -> np.ndarray:
-        """Mean scores [K] of weights drawn uniformly from the simplex: regions count by their share."""
+        """Mean scores [K] of weights drawn uniformly from the domain: regions count by their share."""
         shares = np.array([region.piece.measure for region in self.map.regions])
         rows = len(self.map.prompts) * self.map.samples
         return np.asarray((shares[:, None] * self.scores).sum(0) / rows)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from emorl_lite.exact.polytopes import simplex
+from emorl_lite.base.polytopes import simplex
 from emorl_lite.exercises.exercise import Case, Exercise
 
 Words = Sequence[Sequence[float]]

@@ -54,14 +54,15 @@ def swapped_forward(module: Any, function: Callable[..., Any]) -> Iterator[None]
 
 
 @contextmanager
-def adapters_in_rows(lm: LanguageModel, adapters: Sequence[str]) -> Iterator[None]:
+def adapters_in_rows(lm: LanguageModel, adapters: Sequence[str | None]) -> Iterator[None]:
     """Inside, the model in `lm` takes batches of B * N rows and runs row b * N + n with `adapters[n]`, whichever adapter is active.
 
+    None is the base model.
     All adapters of a layer are computed in two matrix products. Layers that this does not cover (embeddings, LoRA variants) take peft's
     own mixed batches, which are slower. The model must be in eval mode.
     Raises UserError for adapters that cannot be combined (`check_adapters`).
     """
-    check_adapters(lm, adapters)
+    check_adapters(lm, [name for name in adapters if name is not None])
     with ExitStack() as swaps:
         lengths = swaps.enter_context(_lengths_by_size(lm))
         for layer in lora_layers(lm):
@@ -87,18 +88,18 @@ def _lengths_by_size(lm: LanguageModel) -> Iterator[dict[int, int]]:
             hook.remove()
 
 
-def _is_plain(layer: Any, adapters: Sequence[str]) -> bool:
+def _is_plain(layer: Any, adapters: Sequence[str | None]) -> bool:
     return type(layer) is Linear and not any(name in layer.lora_variant or layer.lora_bias.get(name) for name in adapters)
 
 
-def _stacked(layer: Any, adapters: Sequence[str], lengths: Mapping[int, int]) -> Callable[..., Tensor]:
+def _stacked(layer: Any, adapters: Sequence[str | None], lengths: Mapping[int, int]) -> Callable[..., Tensor]:
     """A forward of one layer for all adapters: x A_all^T, keep each row's own block of r columns, times s B_all^T.
 
     Multiplying every row with every A wastes a factor N of a small cost (r is far below d) and saves the loop over adapters.
     Raises RuntimeError where x is neither [B * N, T, d] nor [B * N * T, d] (`lengths` has T): whose row is whose is not known then.
     """
-    # An adapter that leaves this layer alone has no block in A_all.
-    present = [(row, name) for row, name in enumerate(adapters) if name in layer.lora_A]
+    # An adapter that leaves this layer alone has no block in A_all, and the base none anywhere.
+    present = [(row, name) for row, name in enumerate(adapters) if name is not None and name in layer.lora_A]
     if not present:
         return layer.base_layer.forward
     with torch.no_grad():
@@ -123,12 +124,12 @@ def _stacked(layer: Any, adapters: Sequence[str], lengths: Mapping[int, int]) ->
     return forward
 
 
-def _mixed_batch(layer: Any, adapters: Sequence[str]) -> Callable[..., Tensor]:
+def _mixed_batch(layer: Any, adapters: Sequence[str | None]) -> Callable[..., Tensor]:
     """peft's own mixed batch: one adapter name a row."""
-    original = layer.forward
+    original, names = layer.forward, ["__base__" if name is None else name for name in adapters]  # peft's word for the base
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return original(x, *args, adapter_names=list(adapters) * (len(x) // len(adapters)), **kwargs)
+        return original(x, *args, adapter_names=names * (len(x) // len(names)), **kwargs)
 
     return forward
 

@@ -94,12 +94,12 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 6, width: int = 4
 
     Three objectives. `row`: prompt * samples + sample.
     """
-    _objectives(scored.map.objectives, "prompt_map")
+    _objectives(scored.map.corners, "prompt_map")
     regions = scored.map.of(row)
     means = scored.mean[scored.map.indices[row]]
     order = sorted(range(len(regions)), key=lambda i: -regions[i].piece.measure)
     figure, (axes, text_axes) = panels(2, width=4.6, height=5.0)
-    draw_triangle(axes, scored.map.objectives)
+    draw_triangle(axes, scored.map.corners)
     colors = _draw_polygons(axes, [regions[i].piece.outline for i in order], means[order], edge="white")
     colors.set_norm(mean_scale(scored))
     best = int(means.argmax())
@@ -124,7 +124,7 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 6, width: int = 4
 def prompt_map_alt(scored: ScoredMap, row: int = 0) -> str:
     """What `prompt_map` draws, with its main numbers."""
     regions = scored.regions(row)
-    names = ", ".join(scored.map.objectives)
+    names = ", ".join(scored.map.corners)
     if len(regions) == 1:
         return f"A triangle with the corners {names} in one colour: every weight vector gives this client the same reply."
     largest, best = regions.iloc[0], regions.iloc[int(regions["mean"].argmax())]
@@ -143,11 +143,11 @@ def mean_map(cells: Overlay, points: pd.DataFrame | None = None, best: Sequence[
     `points`: a search's table, drawn as circles at w / sum(w), the search's best as a cross. `best`: the weights to star, those of the
     best cell by default. Three objectives.
     """
-    _objectives(cells.objectives, "mean_map")
-    figure, axes = triangle(cells.objectives, width=7.4)
+    _objectives(cells.corners, "mean_map")
+    figure, axes = triangle(cells.corners, width=7.4)
     colors = _draw_polygons(axes, cells.outlines, cells.scores.mean(1), edge="face")
     if points is not None:
-        columns = [f"w_{name}" for name in cells.objectives]
+        columns = [f"w_{name}" for name in cells.corners]
         need(points, [*columns, "mean"], "mean_map")
         w = points[columns].to_numpy(dtype=float)
         w, means = w[w.sum(1) > 0], points.loc[w.sum(1) > 0, "mean"].to_numpy(dtype=float)
@@ -166,14 +166,14 @@ def mean_map_alt(cells: Overlay, points: pd.DataFrame | None = None, best: Seque
     order = means.argsort()
     middle = means[order][np.searchsorted(cells.measure[order].cumsum(), cells.measure.sum() / 2)]
     text = (
-        f"A triangle with the corners {', '.join(cells.objectives)}, coloured by the mean score over all clients, exactly: "
+        f"A triangle with the corners {', '.join(cells.corners)}, coloured by the mean score over all clients, exactly: "
         f"{counted(len(means), 'cell')} with scores of {span(means.min(), means.max(), 3)}; half of the area has "
         f"{number(middle, 3)} or less. A red star marks the exact optimum at ({_point_text(star)})"
     )
     if points is None:
         return text + "."
     searched = points.iloc[int(points["mean"].argmax())]
-    w = searched[[f"w_{name}" for name in cells.objectives]].to_numpy(dtype=float)
+    w = searched[[f"w_{name}" for name in cells.corners]].to_numpy(dtype=float)
     return (
         f"{text}, white circles the points of the search, a cross its best, {number(searched['mean'], 3)} at ({_point_text(w / w.sum())})."
     )
@@ -182,8 +182,8 @@ def mean_map_alt(cells: Overlay, points: pd.DataFrame | None = None, best: Seque
 @readable
 def two_objective_map(scored: ScoredMap, rows: Sequence[int] | None = None) -> Figure:
     """Two objectives: one bar a prompt, cut where its reply changes, coloured by mean score; below, the mean over the prompts."""
-    if len(scored.map.objectives) != 2:
-        raise UserError(f"figure two_objective_map: drawn for 2 objectives, got {len(scored.map.objectives)}")
+    if len(scored.map.corners) != 2:
+        raise UserError(f"figure two_objective_map: drawn for 2 objectives, got {len(scored.map.corners)}")
     rows = list(range(len(scored.map.prompts) * scored.map.samples)) if rows is None else list(rows)
     figure = Figure(figsize=(8.4, 1.9 + 0.28 * len(rows)), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[max(1, len(rows) / 5), 1])
@@ -201,7 +201,7 @@ def two_objective_map(scored: ScoredMap, rows: Sequence[int] | None = None) -> F
     bottom.scatter([cells.weights[best, 1]], [means[best]], **STAR)
     bottom.margins(y=0.25)
     figure.colorbar(ScalarMappable(norm, cmap), ax=top, label="score of the reply" if len(rows) > 6 else "score")
-    first, second = scored.map.objectives
+    first, second = scored.map.corners
     bottom.legend(handles=[Line2D([], [], color="black", label="mean over the clients"), star_mark("its best")], loc="best", fontsize=9)
     name_axes(bottom, f"weight of {second} (that of {first} is the rest)", "mean score")
     return describe(figure, two_objective_map_alt(scored, rows))
@@ -212,7 +212,7 @@ def two_objective_map_alt(scored: ScoredMap, rows: Sequence[int] | None = None) 
     rows = list(range(len(scored.map.prompts) * scored.map.samples)) if rows is None else list(rows)
     changes = [len(scored.map.indices[row]) - 1 for row in rows]
     cells = overlay(scored, rows)
-    means, (first, second) = cells.scores.mean(1), scored.map.objectives
+    means, (first, second) = cells.scores.mean(1), scored.map.corners
     return (
         f"{counted(len(rows), 'horizontal bar')}, one a client, cut where the reply changes as the weight moves from {first} to "
         f"{second} ({span(min(changes), max(changes), 0)} changes a bar), coloured by the reply's mean score. Below, their mean as a "

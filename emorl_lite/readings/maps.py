@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from emorl_lite.base.polytopes import TOLERANCE
 from emorl_lite.base.shown_text import as_markdown
 from emorl_lite.base.wording import counted, number, percent, span
 from emorl_lite.exact.exact_map import ExactMap, Region
 from emorl_lite.exact.optimum import Optimum
 from emorl_lite.exact.overlay import Overlay, overlay
-from emorl_lite.exact.polytopes import TOLERANCE
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.readings.search import portion, shown_gap, triangle_of
 
@@ -148,7 +148,7 @@ def optimum_reading(optimum: Optimum, cells: Overlay, promised: Mapping[str, flo
 def landscape_reading(scored: ScoredMap, cells: Overlay, optimum: Optimum) -> str:
     """What blind, uniform and near-best weights are worth."""
     near = float(cells.measure[cells.scores.mean(1) >= 0.99 * optimum.value].sum())
-    uniform = scored.means([1.0] * len(scored.map.objectives)).mean()
+    uniform = scored.means([1.0] * len(scored.map.corners)).mean()
     return (
         f"Weights drawn blindly score {number(float(scored.expected().mean()), 3)} on average, uniform weights "
         f"{number(float(uniform), 3)}, and {portion(near)} of the simplex comes within 1 % of the optimum."
@@ -183,7 +183,7 @@ def front_reading(cells: Overlay) -> str:
 
 def pair_reading(scored: ScoredMap) -> str:
     """A map of two objectives: how often replies change, where the mean is best, and at how many borders the mean moves."""
-    first, second = scored.map.objectives
+    first, second = scored.map.corners
     changes = [len(indices) - 1 for indices in scored.map.indices]
     cells = overlay(scored)
     means, best = cells.scores.mean(1), cells.best()

@@ -1,14 +1,18 @@
-"""Convex pieces of the weight simplex {w >= 0, sum w = 1}: intervals for two objectives, polygons for three, polytopes beyond.
+"""Convex pieces of the plane of weights {sum w = 1}: intervals for two corners, polygons for three, polytopes beyond.
 
-A piece keeps its vertices, its facets (half-spaces) and which vertex lies on which facet. That is the double description (Motzkin et al.
-1953): cutting by a half-space keeps the vertices inside and adds one wherever an edge crosses the border, the same way in any dimension.
-Everything is in double precision. Shapes: d objectives, m vertices, f facets, k half-spaces.
+A whole domain is such a piece: the weight simplex {w >= 0}, a line of weights that may be negative, a box of knobs. A piece keeps its
+vertices, its facets (half-spaces) and which vertex lies on which facet. That is the double description (Motzkin et al. 1953): cutting by a
+half-space keeps the vertices inside and adds one wherever an edge crosses the border, the same way in any dimension. Because weights sum to
+one, every affine condition n.w >= c is a homogeneous one, (n - c).w >= 0.
+Everything is in double precision. Shapes: d corners, m vertices, f facets, k half-spaces.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,14 +29,18 @@ ON = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A convex piece of the simplex, with an inside."""
+    """A convex piece of a domain of weights, with an inside."""
 
     vertices: np.ndarray
     """[m, d], weights that sum to 1, in no particular order (see `outline`)."""
     facets: np.ndarray
-    """[f, d]: n.w >= 0 inside, and n.w is the distance from the facet (Euclidean, within the simplex)."""
+    """[f, d]: n.w >= 0 inside, and n.w is the distance from the facet (Euclidean, within the plane)."""
     incidence: np.ndarray
     """[m, f]: whether the vertex lies on the facet."""
+    own: np.ndarray
+    """[f]: whether the facet is the whole domain's own border, and not between two pieces of it."""
+    whole: float = 1.0
+    """Volume of the whole domain, in those of the simplex."""
 
     def cut(self, normals: np.ndarray) -> Piece | None:
         """The part with n.w >= 0 for every row n of `normals` [k, d]; None if no more than the tolerance is left."""
@@ -56,7 +64,7 @@ class Piece:
         incidence = np.hstack([np.vstack([self.incidence[on_side], shared]), on_border[:, None]])
         facets = np.vstack([self.facets, normal])
         used = incidence.sum(0) >= facets.shape[1] - 1  # a facet of a (d-1)-dimensional piece has at least d-1 vertices
-        return Piece(vertices, facets[used], incidence[:, used])
+        return Piece(vertices, facets[used], incidence[:, used], np.append(self.own, False)[used], self.whole)
 
     def _edges(self, inside: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The edges between two sets of vertices: their ends, and the facets [edges, f] that each lies on.
@@ -73,11 +81,16 @@ class Piece:
     @property
     def nbytes(self) -> int:
         """Bytes that it takes, objects included."""
-        return self.vertices.nbytes + self.facets.nbytes + self.incidence.nbytes + PIECE_BYTES
+        return self.vertices.nbytes + self.facets.nbytes + self.incidence.nbytes + self.own.nbytes + PIECE_BYTES
 
     @cached_property
     def measure(self) -> float:
-        """Its share of the whole simplex: 1 for the simplex itself."""
+        """Its share of the whole domain: 1 for the domain itself."""
+        return self.volume / self.whole
+
+    @property
+    def volume(self) -> float:
+        """Its volume in those of the simplex."""
         d = self.facets.shape[1]
         if d == 2:
             return float(np.ptp(self.vertices[:, 0]))
@@ -109,18 +122,18 @@ class Piece:
         cost = np.append(np.zeros(d), -1.0)
         inside = np.hstack([-self.facets, np.ones((len(self.facets), 1))])
         total = np.append(np.ones(d), 0.0)[None]
-        solution = linprog(cost, inside, np.zeros(len(self.facets)), total, [1.0], [(0, 1)] * (d + 1), method="highs")
+        solution = linprog(cost, inside, np.zeros(len(self.facets)), total, [1.0], [(None, None)] * d + [(0, None)], method="highs")
         if solution.status != 0:  # thinner than the solver's tolerance
             return self.vertices.mean(0), 0.0
         return solution.x[:-1], float(solution.x[-1])
 
     def margin(self, w: np.ndarray) -> float:
-        """Weights w [d] can move at least this far within the simplex, in any direction, without leaving this piece; negative outside.
+        """Weights w [d] can move at least this far within the domain, in any direction, without leaving this piece; negative outside.
 
-        The distance from the nearest facet's hyperplane, which is exact unless the simplex ends first.
+        The distance from the nearest facet's hyperplane, which is exact unless the domain ends first.
         """
         distance = self.facets @ w
-        inner = distance[~_is_bound(self.facets)]
+        inner = distance[~self.own]
         if distance.min() < -TOLERANCE:
             return float(distance.min())
         return float(inner.min()) if len(inner) else math.inf
@@ -131,13 +144,30 @@ class Piece:
 
 
 def simplex(d: int) -> Piece:
-    """The whole weight simplex of d objectives."""
+    """The whole weight simplex of d corners: {w >= 0, sum w = 1}."""
     corners = np.eye(d)
-    return Piece(corners, np.array([scaled(corner) for corner in corners]), ~np.eye(d, dtype=bool))
+    return Piece(corners, np.array([scaled(corner) for corner in corners]), ~np.eye(d, dtype=bool), np.ones(d, dtype=bool))
+
+
+def box(low: Sequence[float], high: Sequence[float]) -> Piece:
+    """Knobs t [k] within low <= t <= high, as weights (1 - sum t, t_1, .., t_k) of d = k + 1 corners: an interval for one knob."""
+    ends = np.array([low, high], dtype=np.float64)  # [2, k]
+    sides = np.array(list(itertools.product((0, 1), repeat=ends.shape[1])))  # [2^k, k]: at which end of each knob a vertex lies
+    knobs = np.take_along_axis(ends, sides, 0)
+    unit = np.eye(ends.shape[1] + 1)[1:]  # t_j = unit[j].w
+    facets = np.vstack([unit - ends[0][:, None], ends[1][:, None] - unit])  # t_j - low_j, high_j - t_j
+    incidence = np.hstack([sides == 0, sides == 1])
+    own = np.ones(len(facets), dtype=bool)
+    return domain(Piece(np.hstack([1 - knobs.sum(1, keepdims=True), knobs]), np.array([scaled(n) for n in facets]), incidence, own))
+
+
+def domain(piece: Piece) -> Piece:
+    """The same piece as a domain of its own: all its facets are the domain's border, and its measure is 1."""
+    return replace(piece, own=np.ones(len(piece.facets), dtype=bool), whole=piece.volume)
 
 
 def scaled(normal: np.ndarray) -> np.ndarray:
-    """The normal [d] scaled so that n.w is a distance within the simplex.
+    """The normal [d] scaled so that n.w is a distance within the plane of weights.
 
     One that is the same everywhere has no border: it becomes huge, all inside or all outside, or zero (all inside).
     """
@@ -151,9 +181,3 @@ def _in_cyclic_order(vertices: np.ndarray) -> np.ndarray:
     """The vertices [m, 3] of a polygon, one after another around it."""
     x, y = (vertices - vertices.mean(0))[:, :2].T
     return vertices[np.arctan2(y, x).argsort()]
-
-
-def _is_bound(facets: np.ndarray) -> np.ndarray:
-    """Which facets are the simplex's own, w_i >= 0, [f]."""
-    d = facets.shape[1]
-    return (np.abs(facets[:, None] - np.eye(d) / math.sqrt(1 - 1 / d)).max(2) < 1e-12).any(1)
