@@ -52,12 +52,19 @@ def regions_table(scored: ScoredMap) -> pd.DataFrame:
         "reply": [region.reply for region in found.regions],
         "tokens": [region.tokens for region in found.regions],
     }
-    columns |= {name: scored.scores[:, k] for k, name in enumerate(scored.names)}
-    columns |= {"mean": scored.mean, "pareto": pareto, "margin": [round(radius, DIGITS) for _, radius in deepest]}
+    scores = _as_given(scored.scores)
+    columns |= {name: scores[:, k] for k, name in enumerate(scored.names)}
+    columns |= {"mean": scores.mean(1), "pareto": pareto, "margin": [round(radius, DIGITS) for _, radius in deepest]}
     columns |= {name: middles[:, k].round(DIGITS) for k, name in enumerate(found.domain.columns)}
     columns["lead"] = [region.lead if math.isfinite(region.lead) else math.nan for region in found.regions]
     table = pd.DataFrame(columns)
     return table.sort_values(["prompt", "sample", "share"], ascending=[True, True, False], ignore_index=True, kind="stable")
+
+
+def _as_given(scores: np.ndarray) -> np.ndarray:
+    """Scores [G, K] of single precision by their shortest digits: .9 as a reader's function gave it, not .8999999761581421."""
+    single = scores.astype(np.float32)
+    return np.array([float(str(x)) for x in single.flat]).reshape(scores.shape) if np.array_equal(single, scores) else scores
 
 
 def front_table(scored: ScoredMap, memory: int) -> tuple[pd.DataFrame, str]:
