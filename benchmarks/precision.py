@@ -165,7 +165,7 @@ def other_words(tree: PrefixTree, weights: np.ndarray, lm: LanguageModel) -> flo
         for leaf, w in zip(line.tolist(), weights, strict=True):
             reply = tree.tokens(leaf)
             if leaf not in cache:
-                cache[leaf] = logits(lm, tree.adapters, tree.prompts[row], reply)
+                cache[leaf] = logits(lm, tree.corners.names, tree.prompts[row], reply)
             chosen = torch.einsum("n,ntv->tv", torch.from_numpy(w), cache[leaf]).argmax(-1)
             differ += int((chosen != torch.tensor(reply)).sum())
             total += len(reply)

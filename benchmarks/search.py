@@ -191,14 +191,14 @@ def memory(experiment: Experiment, prompts: list[str], levels: list[list[tuple[f
     trees: list[PrefixTree] = []
     tree_bytes = peak_bytes(lambda: trees.append(by_tree(experiment, prompts, levels, tokens)[0]))
     cache = trees[0].readers.all[0].model.cache
-    rows = cache.capacity * trees[0].model.row_bytes
+    rows = cache.capacity * trees[0].readers.row_bytes
     reference = Reference(lm, list(experiment.preset.objectives))
     reference_bytes = peak_bytes(lambda: reference.replies(prompts, (0.5, 0.5, 0.5), tokens))
     copies = sum(p.numel() * p.element_size() for model in reference.models for p in model.parameters())
     return {
         "peak": (weights + tree_bytes) / 1e6,
         "base_and_rows": (weights + rows) / 1e6,
-        "rows_used": (cache.used - 1) * trees[0].model.row_bytes / 1e6,
+        "rows_used": (cache.used - 1) * trees[0].readers.row_bytes / 1e6,
         "reference_peak": (copies + reference_bytes) / 1e6,
     }
 
