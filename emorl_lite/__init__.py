@@ -28,6 +28,10 @@ _MODULES = {
     "exact.scored_map": ["scored_map"],
     "exact.overlay": ["overlay"],
     "exact.optimum": ["best_weights"],
+    "exact.suprema": ["suprema"],
+    "exact.worth": ["held_out", "optimism", "rademacher"],
+    "exact.learning_curve": ["learning_curve"],
+    "exact.support": ["convex_front"],
     "methods.base": ["Method"],
     "methods.bench": ["Bench"],
     "methods.registry": ["METHODS", "make_method"],
@@ -45,9 +49,13 @@ if TYPE_CHECKING:
     from emorl_lite.ensemble.ensemble import EnsembleLM
     from emorl_lite.ensemble.prefix_tree import PrefixTree
     from emorl_lite.exact.exact_map import exact_map
+    from emorl_lite.exact.learning_curve import learning_curve
     from emorl_lite.exact.optimum import best_weights
     from emorl_lite.exact.overlay import overlay
     from emorl_lite.exact.scored_map import scored_map
+    from emorl_lite.exact.support import convex_front
+    from emorl_lite.exact.suprema import suprema
+    from emorl_lite.exact.worth import held_out, optimism, rademacher
     from emorl_lite.experiment.experiment import Experiment
     from emorl_lite.lm.averaging import average_parameters
     from emorl_lite.lm.model import LanguageModel
@@ -78,17 +86,23 @@ __all__ = [
     "UserError",
     "average_parameters",
     "best_weights",
+    "convex_front",
     "exact_map",
     "find_weights",
     "full_grid",
     "get_preset",
     "grammar",
+    "held_out",
     "hierarchical_grid_search",
+    "learning_curve",
     "load_dataset",
     "make_method",
+    "optimism",
     "overlay",
+    "rademacher",
     "scored_map",
     "study_tables",
+    "suprema",
 ]
 
 __getattr__, __dir__ = lazily(__name__, {name: module for module, names in _MODULES.items() for name in names})
