@@ -1,0 +1,206 @@
+"""What notebook 05 says of sampled replies: their optimum, how much of it is noise, and the temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from emorl_lite.base.shown_text import as_markdown
+from emorl_lite.base.wording import by_sign, counted, listing, number, part, signed, span, told
+from emorl_lite.exact.optimum import Optimum
+from emorl_lite.exact.sampled import CrossFit
+from emorl_lite.exact.scored_map import ScoredMap
+
+HOLDS = 2.0
+"""So many standard errors from zero, a difference is hardly noise."""
+
+
+def word_reading(word: str, greedy: str, shares: Sequence[float], drawn: Sequence[float]) -> str:
+    """One sampled word beside the greedy one, and how often each word came. `shares`: softmax; `drawn`: of many draws; same order."""
+    off = float(np.abs(np.subtract(shares, drawn)).max())
+    same = "the greedy word as well" if word == greedy else f"where greedy decoding says “{as_markdown(greedy)}”"
+    return (
+        f"With this noise the word is “{as_markdown(word)}”, {same}. Over many draws of the noise every word comes as often as its softmax "
+        f"says, to {number(off, 3)}."
+    )
+
+
+def optimum_reading(scored: ScoredMap, best: Optimum, fit: CrossFit, noise: float) -> str:
+    """The optimum of sampled replies, and what it is worth. `noise`: standard error at fixed weights, for these clients."""
+    size = (
+        f"{counted(len(scored.map.prompts), 'client')}, {counted(scored.map.samples, 'sample')} each: "
+        f"{counted(len(scored.map.regions), 'region')}. The best weights promise **{number(best.value, 3)}**"
+    )
+    flattered = f"{number(fit.optimism, 3)} of the promise {'are' if fit.optimism > 0 else 'were'} flattery"
+    if fit.optimism <= 0:
+        flattered = "the promise is not flattered here"
+    elif fit.optimism > HOLDS * noise:
+        flattered += f", more than {HOLDS:g} standard errors of a mean at fixed weights ({number(noise, 3)})"
+    else:
+        flattered += f"; a mean at fixed weights has a standard error of {number(noise, 3)}"
+    return f"{size}. On samples that did not choose them such weights score {number(fit.value, 3)}: {flattered}."
+
+
+def sizes_reading(sizes: pd.DataFrame) -> str:
+    """How promise and truth close in as there are more samples. `sizes`: sampled_sizes.csv."""
+    measured = sizes.dropna(subset=["fresh"]).groupby("samples")[["promised", "fresh", "optimism", "error", "distance"]].mean()
+    few, many = measured.iloc[0], measured.iloc[-1]
+    first, last = int(measured.index[0]), int(measured.index[-1])
+    seeds = counted(sizes["seed"].nunique(), "seed")
+    if first == last:
+        return f"With {counted(first, 'sample')} a client: promised {number(few['promised'], 3)}, on fresh noise {number(few['fresh'], 3)}."
+    gain = many["fresh"] - few["fresh"]
+    law = float(np.sqrt(last / first))
+    text = (
+        f"Mean of {seeds}: with {counted(first, 'sample')} a client the choice promises {number(few['promised'], 3)} and gives "
+        f"{number(few['fresh'], 3)} on fresh noise; with {last} it promises {number(many['promised'], 3)} and gives "
+        f"{number(many['fresh'], 3)}. "
+        f"From {first} to {last} the standard error shrinks {number(few['error'] / many['error'], 1)}-fold (the root of {last // first} is "
+        f"{number(law, 1)})"
+    )
+    if many["optimism"] > 0 and few["optimism"] > 0:
+        text += f", the flattery {number(few['optimism'] / many['optimism'], 1)}-fold"
+    if gain > many["error"]:
+        end = f"More samples choose better weights, too ({signed(gain)})."
+    else:
+        end = f"The weights chosen by more samples are no better than noise can tell ({signed(gain)} on fresh noise)."
+    return f"{text}. {end}"
+
+
+def enough_reading(sizes: pd.DataFrame) -> str:
+    """How many samples a client are enough, from the numbers of sampled_sizes.csv."""
+    enough = sizes["enough"].dropna().to_numpy(dtype=float)
+    if not len(enough):
+        return "How many samples are enough was not measured."
+    if not np.isfinite(enough).all():
+        return "In some seed the clients differ by no more than their samples do: no number of samples can be named; take more clients."
+    low, high = int(enough.min()), int(enough.max())
+    measured = sizes.dropna(subset=["fresh"]).groupby("samples")["optimism"].mean()
+    flattery = f" The flattery of the choice is then still about {number(_at(measured, high), 3)}: report fresh noise, not the promise."
+    return (
+        f"For a mean over *new* clients, {span(low, high, 0)} samples a client are enough: noise makes its standard error longer by "
+        f"at most a tenth then, and more clients help more than more samples.{flattery}"
+    )
+
+
+def _at(optimism: pd.Series, samples: float) -> float:
+    """The optimism at a number of samples, by the 1 / sqrt law from the largest that was measured."""
+    last = float(optimism.index[-1])
+    return float(optimism.iloc[-1]) * float(np.sqrt(last / samples))
+
+
+def noise_reading(noise: pd.DataFrame) -> str:
+    """What common random numbers save when two weight vectors are compared. `noise`: sampled_noise.csv."""
+    gains = noise["gain"].replace(np.inf, np.nan).dropna()
+    if gains.empty:
+        return "No two of these weight vectors ever differ: common noise saves everything."
+    lost, best = int((gains < 1).sum()), noise.iloc[int(np.flatnonzero(noise["gain"] == gains.max())[0])]
+    text = (
+        f"To compare two weight vectors as surely, noise of its own for each would need {span(gains.min(), gains.max(), 1)} times the "
+        f"samples (median {number(gains.median(), 1)}); most for {best['one']} and {best['other']}"
+    )
+    if lost:
+        return f"{text}. It does not always help: in {part(lost, len(gains), 'comparison')} common noise made the difference noisier."
+    return f"{text}."
+
+
+def temperature_reading(temperatures: np.ndarray, means: np.ndarray) -> str:
+    """The mean on the line of temperatures. `temperatures` [m + 1]: borders; `means` [m]: between them."""
+    best, last = int(np.argmax(means)), len(means) - 1
+    where = f"from {number(temperatures[best], 2)} to {number(temperatures[best + 1], 2)}"
+    text = (
+        f"{counted(len(means) - 1, 'border')} on the line; the mean is {number(means[0], 3)} at a temperature of "
+        f"{number(temperatures[0], 2)}, {number(means[last], 3)} at {number(temperatures[-1], 2)}, and highest, {number(means[best], 3)}, "
+        f"{where}."
+    )
+    if best == 0:
+        return f"{text} The coldest is best: these weights gain nothing by chance."
+    return f"{text} With so few samples the highest step is partly luck."
+
+
+# -- the committed tables
+
+
+def policies_reading(maps: pd.DataFrame) -> str:
+    """What greedy and sampled replies say of base and adapters on test clients. `maps`: sampled_maps.csv."""
+    test = maps[(maps["set"] == "test") & maps["temperature"].isin([0.0, 1.0])]
+    means = test.groupby(["decoding", "policy"])["mean"].mean().to_dict()
+    singles = [name for name in objectives_of(maps) if ("sampled", name) in means]
+    if not singles or ("sampled", "base") not in means:
+        return "The table holds no base and adapters to compare."
+
+    def gain_of(decoding: str) -> list[float]:
+        return [float(means[(decoding, name)] - means[(decoding, "base")]) for name in singles]
+
+    parts = []
+    for decoding in ("greedy", "sampled"):
+        gains = gain_of(decoding)
+        parts.append(
+            f"{decoding} replies of the base score {number(means[(decoding, 'base')], 3)}, those of the single adapters "
+            f"{span(min(gains), max(gains), 3)} more"
+        )
+    if np.mean(gain_of("sampled")) > np.mean(gain_of("greedy")):
+        end = "What training did shows more in sampled replies than in greedy ones."
+    else:
+        end = "What training did shows no less in greedy replies than in sampled ones."
+    return f"Test clients, mean of {counted(maps['seed'].nunique(), 'seed')}: {'; '.join(parts)}. {end}"
+
+
+def objectives_of(maps: pd.DataFrame) -> list[str]:
+    """The objectives of sampled_maps.csv."""
+    return [name.removeprefix("w_") for name in maps.columns if name.startswith("w_") and name != "w_base"]
+
+
+def chosen_reading(maps: pd.DataFrame, policy: str = "sampled optimum") -> str:
+    """What the weights chosen on sampled replies promised, and give, beside uniform ones, a seed at a time. `maps`: sampled_maps.csv."""
+    parts = []
+    for seed, rows in maps[(maps["policy"] == policy) & (maps["decoding"] == "sampled")].groupby("seed"):
+        by_set: dict[Any, pd.Series] = {row["set"]: row for _, row in rows.iterrows()}
+        if set(by_set) != {"validation", "test"}:
+            continue
+        fresh, test = by_set["validation"], by_set["test"]
+        found = {"mean": test["difference"], "low": test["low"], "high": test["high"]}
+        verdict = by_sign(found, "better", "worse", "no clear difference") if np.isfinite(test["low"]) else "not compared"
+        parts.append(
+            f"seed {seed} promised {number(fresh['promised'], 3)}, gives {number(fresh['mean'], 3)} on fresh noise and "
+            f"{number(test['mean'], 3)} on test clients ({told(found)} beside uniform weights: {verdict})"
+        )
+    return f"The {policy}: {'; '.join(parts)}." if parts else f"The table holds no {policy}."
+
+
+def greedy_or_sampled_reading(maps: pd.DataFrame) -> str:
+    """Whether weights chosen on greedy replies are as good, sampled, as those chosen on sampled ones: test clients, mean of seeds."""
+    rows = (
+        maps[(maps["set"] == "test") & maps["temperature"].isin([0.0, 1.0])].set_index(["decoding", "policy", "seed"])["mean"].sort_index()
+    )
+    gaps = {d: rows[d, "sampled optimum"] - rows[d, "greedy optimum"] for d in ("sampled", "greedy")}
+    said = [f"in {d} replies {listing([signed(gap) for gap in gaps[d]])}" for d in ("sampled", "greedy")]
+    if (gaps["sampled"] > 0).all() and (gaps["greedy"] < 0).all():
+        end = "each is the better one where it was chosen"
+    elif (gaps["sampled"] > 0).all():
+        end = "for sampled replies it pays to choose on samples"
+    elif (gaps["sampled"] < 0).all():
+        end = "even for sampled replies the choice on greedy ones was the better one"
+    else:
+        end = "which choice is better depends on the seed"
+    return f"Chosen on samples less chosen on greedy replies, a seed at a time: {said[0]}; {said[1]}: {end}."
+
+
+def heated_reading(maps: pd.DataFrame) -> str:
+    """What the temperature adds as a further corner. `maps`: sampled_maps.csv."""
+    name = "optimum over weights and temperature"
+    rows = maps[(maps["policy"] == name) & (maps["set"] == "test")].sort_values("seed")
+    at_one = maps[(maps["policy"] == "sampled optimum") & (maps["set"] == "test") & (maps["temperature"] == 1.0)].set_index("seed")["mean"]
+    if rows.empty:
+        return "The table holds no optimum over weights and temperature."
+    temperatures = ("a temperature of " if len(rows) == 1 else "temperatures of ") + listing([number(t, 2) for t in rows["temperature"]])
+    gains = [row["mean"] - at_one[row["seed"]] for _, row in rows.iterrows()]
+    better = "better than" if min(gains) > 0 else "no better than" if max(gains) < 0 else "not always better than"
+    return (
+        f"Over weights and temperature together the optimum lies at {temperatures} "
+        f"and scores {listing([number(m, 3) for m in rows['mean']])} on test clients, {better} the optimum at temperature 1 "
+        f"({listing([signed(gain) for gain in gains])})."
+    )
