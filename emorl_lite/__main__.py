@@ -108,7 +108,7 @@ class Data:
 
     action: Annotated[Literal["list", "fetch"], tyro.conf.Positional] = "list"
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Data sets to fetch: pair, counsel-chat, epitome."""
+    """What to fetch: pair, counsel-chat, epitome, emorl-adapters."""
 
 
 @dataclass
@@ -343,18 +343,17 @@ def run_evaluate(command: Evaluate, experiment: Experiment) -> int:
 
 def run_data(command: Data) -> int:
     """List the known data sets, or fetch some."""
-    from emorl_lite.data.downloads import SOURCES, fetch, is_there
+    from emorl_lite.data.downloads import SOURCES, fetch, state
 
     if command.action == "fetch" and not command.names:
         raise UserError(f"data fetch: name what to fetch, of {', '.join(SOURCES)}")
     if command.action == "list" and command.names:
         raise UserError(f"data list: lists all there are; to get one, data fetch {command.names[0]}")
     for name in command.names if command.action == "fetch" else ():
-        print(f"{name}: {fetch(name)} ({SOURCES[name].licence})")
+        print(f"{name}: {fetch(name, told=print)} ({SOURCES[name].licence})")
     if command.action == "list":
         for name, source in SOURCES.items():
-            state = "here" if is_there(name) else "not here"
-            print(f"{name} ({state}): {source.rows}; {source.licence}\n    {source.url or source.terms}")
+            print(f"{name} ({state(name)}): {source.rows}; {source.licence}\n    {source.url or source.terms}")
     return 0
 
 

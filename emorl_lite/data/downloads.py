@@ -8,7 +8,8 @@ import os
 import shutil
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from emorl_lite.base.errors import UserError
@@ -17,18 +18,21 @@ from emorl_lite.base.paths import cache_root
 
 @dataclass(frozen=True)
 class Source:
-    """A data file with a public address."""
+    """A data file with a public address, or a folder of them."""
 
     file: str
     url: str
     """Empty where there is no public address."""
     sha256: str
+    """Empty for a folder, whose files have `blobs` instead."""
     rows: str
     licence: str
     terms: str = ""
     """How to get a file that has no public address."""
     known: tuple[str, ...] = ()
     """Hashes of other editions that will do (PAIR: 278 of its rows, the edition that the committed tables were made with)."""
+    blobs: Mapping[str, str] = field(default_factory=dict)
+    """Of a folder: its files, by their paths below `url` and below the folder, and git's id of each."""
 
 
 _GITHUB = "https://raw.githubusercontent.com"
@@ -64,6 +68,30 @@ SOURCES: dict[str, Source] = {
         "see its page",
         "gated: accept its terms on its Hugging Face page (EmoCareAI/Psych8k), download the JSON file and name it with --data-path",
     ),
+    "emorl-adapters": Source(
+        "emorl-adapters",
+        f"{_GITHUB}/engineerkong/EMORL/6b85da3d0d45675d12d1e2f503f22025a46800e4/lora_results",
+        "",
+        "the paper's own LoRA adapters of t5-base: five of each objective, 15 files",
+        "repository Apache-2.0; no separate licence for the adapters",
+        blobs={
+            "empathy/lora_empathy_69790.npz": "68861775ab285c0cdc28c0158fe018c6dad103e4",
+            "empathy/lora_empathy_91032.npz": "cd685b4c974915dc95d54d74e3871c02027897f5",
+            "empathy/lora_empathy_97165.npz": "3c3b8be4fe275ffd796dc1f7f8218cf7e7118491",
+            "empathy/lora_empathy_97558.npz": "7ca750b5b8af18d0e999ecb683159d6e4c26bdd5",
+            "empathy/lora_empathy_98522.npz": "ee34a4204f54d8fa77860d994300c96f50c3e985",
+            "fluency/lora_fluency_14611.npz": "c16736dcb1c8799f44bff052d920391a0c29a5cc",
+            "fluency/lora_fluency_39595.npz": "2234371755519a99ec4ddef5b1c32539fc416860",
+            "fluency/lora_fluency_62647.npz": "6f94a6c0e6852a590fb076bdb581aea9124f6e2d",
+            "fluency/lora_fluency_79020.npz": "b014f54ccbf263963e7c97b2c352d020f8ea14f6",
+            "fluency/lora_fluency_94300.npz": "3dde029069af33bb3fb7a77bd5ef7678834a9c46",
+            "reflection/lora_reflection_18219.npz": "627bceb5d740f55b3ffb0f7fb44be97e270f3612",
+            "reflection/lora_reflection_48788.npz": "7266109853a5ef91dea1250cd70de0b7fbf6738e",
+            "reflection/lora_reflection_75268.npz": "761c3946a5eafe6e8b1128194ed2d15eaf3ab6e3",
+            "reflection/lora_reflection_84774.npz": "3228854be9212182ad0ed4cbacb80210aefaad12",
+            "reflection/lora_reflection_87739.npz": "1c6f3d860376873390143869b85c988551b4bcfb",
+        },
+    ),
 }
 
 
@@ -71,6 +99,15 @@ def sha256(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def blob_id(path: Path) -> str:
+    """What git names a file's content by: SHA-1 of "blob <bytes>", a zero byte, and the content."""
+    hasher = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while part := file.read(2**20):
+            hasher.update(part)
+    return hasher.hexdigest()
 
 
 def find_file(path: str) -> Path:
@@ -91,13 +128,30 @@ def find_file(path: str) -> Path:
 def is_there(name: str) -> bool:
     """Whether a known data set lies where `fetch` puts it, undamaged."""
     source, file = SOURCES[name], cache_root() / "data" / SOURCES[name].file
+    if source.blobs:
+        return len(_whole_files(source, file)) == len(source.blobs)
     return file.is_file() and (not source.sha256 or sha256(file) in (source.sha256, *source.known))
 
 
-def fetch(name: str, timeout: float = 30.0) -> Path:
-    """The file of a known data set, downloaded if it is not there. Nothing takes its place before its hash is right.
+def _whole_files(source: Source, folder: Path) -> list[str]:
+    """The files of a folder that are there, undamaged."""
+    return [file for file, blob in source.blobs.items() if (folder / file).is_file() and blob_id(folder / file) == blob]
 
-    Raises UserError for an unknown name, a set without a public address, no network, a half download or a wrong hash.
+
+def state(name: str) -> str:
+    """Whether a known data set is here, in words."""
+    source = SOURCES[name]
+    if is_there(name):
+        return "here"
+    number = len(_whole_files(source, cache_root() / "data" / source.file)) if source.blobs else 0
+    return f"{number} of {len(source.blobs)} files here" if number else "not here"
+
+
+def fetch(name: str, timeout: float = 30.0, told: Callable[[str], object] | None = None) -> Path:
+    """The file (or folder) of a known data set, downloaded if it is not there. Nothing takes its place before its hash is right.
+
+    Of a folder only the files that are missing are downloaded; `told` gets a line on each. Raises UserError for an unknown name, a set
+    without a public address, no network, a half download or a wrong hash.
     """
     if name not in SOURCES:
         raise UserError(f"data fetch {name}: unknown; expected one of {', '.join(SOURCES)}")
@@ -107,14 +161,34 @@ def fetch(name: str, timeout: float = 30.0) -> Path:
         return target
     if not source.url:
         raise UserError(f"data fetch {name}: {source.terms}")
+    if source.blobs:
+        _fetch_folder(name, source, target, timeout, told)
+        return target
     if target.is_file():
         raise UserError(f"{target}: its hash is not that of {name} as published (damaged, or edited); move it away and fetch again")
     download(source.url, target, source.sha256, timeout)
     return target
 
 
-def download(url: str, target: Path, digest: str, timeout: float = 30.0) -> None:
-    """Download to a temporary name, check the hash, and only then give the file its name.
+def _fetch_folder(name: str, source: Source, folder: Path, timeout: float, told: Callable[[str], object] | None) -> None:
+    """What is missing of a folder. Raises UserError, before anything is downloaded, for a file of it that is another one."""
+    there = _whole_files(source, folder)
+    for file in source.blobs:
+        if file not in there and (folder / file).exists():
+            raise UserError(
+                f"{folder / file}: git's id is not that of {name} as published (damaged, or edited); move it away and fetch again"
+            )
+    missing = [file for file in source.blobs if file not in there]
+    for number, file in enumerate(missing, 1):
+        download(f"{source.url}/{file}", folder / file, source.blobs[file], timeout, blob_id, "git's id")
+        if told is not None:
+            told(f"{file} ({number} of {len(missing)})")
+
+
+def download(
+    url: str, target: Path, digest: str, timeout: float = 30.0, hashed: Callable[[Path], str] = sha256, called: str = "SHA-256"
+) -> None:
+    """Download to a temporary name, check the hash, and only then give the file its name. `hashed`, `called`: which hash.
 
     Raises UserError if the address cannot be reached, the transfer stops half-way, or the hash is another one; nothing is left behind.
     """
@@ -130,8 +204,10 @@ def download(url: str, target: Path, digest: str, timeout: float = 30.0) -> None
         size = part.stat().st_size
         if announced is not None and size != int(announced):
             raise UserError(f"{url}: the transfer stopped at {size:,} of {int(announced):,} bytes; nothing was kept, fetch again")
-        if (actual := sha256(part)) != digest:
-            raise UserError(f"{url}: SHA-256 is {actual[:12]}…, expected {digest[:12]}…: the file was changed or damaged; nothing was kept")
+        if (actual := hashed(part)) != digest:
+            raise UserError(
+                f"{url}: {called} is {actual[:12]}…, expected {digest[:12]}…: the file was changed or damaged; nothing was kept"
+            )
         os.replace(part, target)
     except urllib.error.HTTPError as error:
         raise UserError(f"{url}: the server answered {error.code} {error.reason}") from error
