@@ -5,12 +5,19 @@ weights that share a prefix are an intersection of such pieces. So decoding runs
 is split wherever its vertices disagree about the next token. Where all vertices of a piece agree on token v, all its weights do: w.z_v -
 w.z_u is linear, and not negative at the vertices, hence not inside. With common random numbers (`samples` of the tree) w.z_v / t + g_v
 is linear where weights sum to one as well, so sampled replies have an exact map too. What the scores are at the corners of the domain does
-not matter (`ensemble/corners.py`), nor that weights be positive. Replies are those of the tree's token limit.
+not matter (`ensemble/corners.py`), nor that weights be positive: DeRa, guidance, contrast and experts on the head have maps as EMORL has.
+Averaged parameters have none (layers are not linear), nor has beam search (its sums of log-probabilities hold log Z(w)).
 
-Its kin: minimum error rate training (Och 2003; for lattices Macherey et al. 2008) follows the upper envelope of linear scores over fixed
-hypotheses, here the envelope is over the decisions of greedy decoding. Linear support (Cheng 1988, for POMDPs; Roijers et al. 2015, for
-several objectives) also asks only the vertices of a region and stops where they agree; convex hull value iteration (Barrett and Narayanan
-2008) also solves for all weights at once, by values instead of decisions.
+That it ends rests on the token limit: a piece is cut at most `max_new_tokens` times, each time among finitely many words. The map is that
+of this limit. Two weights of one region may part at a later word; with a higher limit regions are cut further, and never moved.
+
+To our knowledge the first such map for free-running decoding, where each choice changes what is read next. Its kin (docs/exact_map.md):
+minimum error rate training follows the upper envelope of linear scores over *fixed* hypotheses, along a line (Och 2003; over lattices
+Macherey et al. 2008) or over a plane by convex geometry (Waite and Byrne 2015); Galley and Quirk (2011, LP-MERT) find its exact optimum
+over sentences as `optimum` does over prompts. Balcan, Seiler and Sharma (arXiv 2204.03569) cut a parameter space along an algorithm's
+execution tree. Linear support (Cheng 1988, for POMDPs; Roijers 2015, for several objectives) also asks only the vertices of a region and
+stops where they agree; convex hull value iteration (Barrett and Narayanan 2008) also solves for all weights at once, by values instead of
+decisions. Gumbel-coupled decoding (arXiv 2411.07180, 2409.17027) fixes the noise of sampling, as `samples` does.
 
 What rounding leaves open: every choice of a word, by a prefix and a piece, has a lead over the second best word at the piece's middle (the
 mean of its vertices). Where that is less than rounding moves it (`ensemble/rounding.py`), other kernels, batches or number types may choose
@@ -36,6 +43,7 @@ from emorl_lite.base.ranges import Within, checked, shown
 from emorl_lite.base.sizes import Estimate, blocks, shown_bytes
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.ensemble.rounding import NearTies, shown_share
+from emorl_lite.exact.cover import check_cover
 from emorl_lite.lm.devices import type_name
 
 TOGETHER = 16
@@ -350,8 +358,19 @@ def _split(tree: PrefixTree, node: int, piece: Piece, chosen: np.ndarray) -> dic
         candidates += joined
 
 
-def check_map(found: ExactMap, tolerance: float = 1e-6) -> None:
-    """Raise UserError if a map leaves a hole or overlaps itself, judged by the measure of each prompt's regions."""
-    for row in range(len(found.prompts) * found.samples):
-        if abs(found.measure(row) - 1) > tolerance:
-            raise UserError(f"map of prompt {row // found.samples + 1}: covers {found.measure(row):.9f} of the domain")
+def check_map(found: ExactMap, thorough: bool = False) -> None:
+    """Raise UserError if a map's regions go beyond its domain, overlap, or leave a hole: geometry alone (replies: `check_replies`).
+
+    Overlaps are found however small; holes by what the measures lack then, so that the two cannot cancel. `thorough`: also holes that are
+    too small for that, by looking across every border (takes some three times as long).
+    """
+    for row, numbers in enumerate(found.indices):
+        check_cover(
+            [found.regions[i].piece for i in numbers], found.domain.piece, f"map of {row_name(found, row)}", numbers.tolist(), thorough
+        )
+
+
+def row_name(found: ExactMap, row: int) -> str:
+    """Which prompt, and of a sampled map which sample, a row of the map belongs to."""
+    prompt, sample = divmod(row, found.samples)
+    return f"prompt {prompt + 1}" + (f", sample {sample + 1}" if found.samples > 1 else "")

@@ -1,0 +1,306 @@
+"""Whatever is mixed linearly has an exact map: each kind of corners against a plain decoder of whole texts, one weight vector at a time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from tiny import PROMPTS, WORDS
+from transformers import GenerationConfig, PreTrainedModel
+
+from emorl_lite.ensemble import corners as makers
+from emorl_lite.ensemble.corners import Corners, Source
+from emorl_lite.ensemble.prefix_tree import PrefixTree
+from emorl_lite.exact.checking import check_replies
+from emorl_lite.exact.exact_map import ExactMap, check_map, exact_map
+from emorl_lite.lm.model import LanguageModel
+
+POINTS = 1000
+LIMIT = 8
+ASKED = "w50 {prompt} w51"
+"""An instruction."""
+SETTINGS = ["{prompt}", ASKED, "{prompt} w52", "w53 w54 {prompt}", "w55 {prompt}", "w56 w57 {prompt} w58"]
+
+
+# -- models
+
+
+@cache
+def model(kind: str, seed: int = 0) -> LanguageModel:
+    """A random tiny model with three random adapters, in double precision."""
+    lm = tiny.language_model(kind, adapters=3, seed=seed)
+    lm.model.double()
+    return lm
+
+
+@cache
+def small(kind: str) -> LanguageModel:
+    """One of the same tokenizer and another size."""
+    network = tiny.network(kind, seed=5)
+    sizes = {
+        "llama": {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1},
+        "gpt2": {"n_embd": 16, "n_layer": 1},
+        "t5": {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 1, "num_decoder_layers": 1},
+    }[kind]
+    for name, value in sizes.items():
+        setattr(network.config, name, value)
+    torch.manual_seed(5)
+    whole = type(network)(network.config).eval().double()
+    lm = LanguageModel(whole, model(kind).tokenizer, model(kind).config)
+    assert lm.width == 16
+    return lm
+
+
+# -- the plain decoder
+
+
+Score = Callable[[np.ndarray], np.ndarray]
+"""Weights [d], or the knobs' values [k], as the user gives them -> factors [N] of the sources' scores."""
+
+
+@dataclass
+class Plain:
+    """Greedy decoding as anyone would write it: the whole text through the model for every word, scores mixed in double precision.
+
+    Nothing of the package's but tokenizers and templates. What a model said of a text is kept, so that it is asked once.
+    """
+
+    sources: Sequence[tuple[LanguageModel, str | None, str]]
+    limit: int = LIMIT
+    probabilities: bool = False
+    experts: Sequence[tuple[torch.Tensor, torch.Tensor]] = ()
+    """(A [r, width], B [V, r]) of each expert on the head."""
+    noise: Callable[[str, int], np.ndarray] | None = None
+    """Of a prompt and a position, [V]."""
+    known: dict[tuple[int, str, tuple[int, ...]], np.ndarray] = field(default_factory=dict)
+
+    def reply(self, prompt: str, factors: np.ndarray) -> str:
+        """The reply when the sources' scores have these factors [N]."""
+        lm, tokens = self.sources[0][0], []
+        while len(tokens) < self.limit and not (tokens and tokens[-1] in lm.end_ids):
+            z = np.concatenate([self.scores(i, prompt, tuple(tokens)) for i in range(len(self.sources))])
+            mixed = factors @ z
+            if self.noise is not None:
+                mixed = mixed + self.noise(prompt, len(tokens))
+            tokens.append(int(mixed.argmax()))
+        return lm.decode(torch.tensor([tokens]))[0]
+
+    def scores(self, i: int, prompt: str, tokens: tuple[int, ...]) -> np.ndarray:
+        """What a source says of the next word, [1 or E, V]."""
+        if (i, prompt, tokens) not in self.known:
+            lm, adapter, template = self.sources[i]
+            z, h = heard(lm, adapter, template.replace("{prompt}", prompt), tokens)
+            if self.experts:
+                z = torch.stack([z[0] + B @ (A @ h) for A, B in self.experts])
+            self.known[i, prompt, tokens] = (z.softmax(-1) if self.probabilities else z).numpy()
+        return self.known[i, prompt, tokens]
+
+
+@cache
+def alone(lm: LanguageModel, adapter: str | None) -> PreTrainedModel:
+    """A model of `transformers` with nothing beside it: one adapter is added to its weights, or none."""
+    if not lm.adapters:
+        return lm.base
+    whole = copy.deepcopy(lm.model)
+    return (whole.unload() if adapter is None else whole.merge_and_unload(adapter_names=[adapter])).eval()
+
+
+@cache
+@torch.no_grad()
+def heard(lm: LanguageModel, adapter: str | None, text: str, tokens: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a model says of the next word, [1, V], and the state that enters its head [width]: one pass over the whole text."""
+    ids = torch.tensor(lm.prompt_ids([text]))
+    if lm.seq2seq:
+        read = {"input_ids": ids, "decoder_input_ids": torch.tensor([[0, *tokens]])}
+    else:
+        read = {"input_ids": torch.cat([ids, torch.tensor([tokens], dtype=torch.long)], 1)}
+    network, entered = alone(lm, adapter), []
+    hook = network.get_output_embeddings().register_forward_pre_hook(lambda head, given: entered.append(given[0]))
+    z = network(**read, use_cache=False).logits[0, -1:]
+    hook.remove()
+    return z, entered[0][0, -1]
+
+
+def same(corners: Corners, plain: Plain, factors: Score, prompts: Sequence[str] = PROMPTS[:2], **options) -> ExactMap:
+    """The map says what plain decoding says, at random points and at the deepest point of every region."""
+    tree = PrefixTree.of(corners, prompts, max_new_tokens=plain.limit, **options)
+    found = exact_map(tree)
+    check_map(found, thorough=True)
+    assert len(found.regions) > len(prompts), "a map without borders proves nothing"
+    domain = corners.domain
+    w = domain.random(POINTS, np.random.default_rng(0))
+    values = domain.values(w)
+    looked_up, margins = found.replies(values), found.margins(values)
+    for row, prompt in enumerate(prompts):
+        said = [plain.reply(prompt, factors(x)) for x in values]
+        differ = [i for i, (a, b) in enumerate(zip(said, looked_up[row], strict=True)) if a != b]
+        assert all(margins[i, row] < 1e-6 for i in differ) and len(differ) < 3, (prompt, values[differ[:3]])
+
+    def decode(texts: Sequence[str], at: np.ndarray, samples: object = None) -> list[str]:
+        return [plain.reply(text, factors(x)) for text, x in zip(texts, domain.values(at), strict=True)]
+
+    agreement = check_replies(found, decode)
+    assert agreement.points == len(found.regions) and agreement.near == 0
+    return found
+
+
+def as_it_is(w: np.ndarray) -> np.ndarray:
+    return w
+
+
+def on_line(t: np.ndarray) -> np.ndarray:
+    """z_1 + t (z_2 - z_1)."""
+    return np.array([1 - t[0], t[0]])
+
+
+# -- each kind of corners
+
+
+@tiny.kinds()
+@pytest.mark.parametrize("mix", ["hidden", "logits", "probabilities"])
+def test_adapters(kind, mix):
+    """EMORL, MOD, and the mean of probabilities."""
+    lm = model(kind)
+    plain = Plain([(lm, name, "{prompt}") for name in tiny.ADAPTERS], probabilities=mix == "probabilities")
+    same(makers.adapter_corners(lm, tiny.ADAPTERS, mix), plain, as_it_is)
+
+
+@tiny.kinds()
+def test_dera(kind):
+    """From the base (0) through an adapter (1) to four times as far: the base's weight goes down to -3."""
+    lm = model(kind)
+    corners = makers.line(Source(lm), Source(lm, "empathy"), 0.0, 4.0)
+    found = same(corners, Plain([(lm, None, "{prompt}"), (lm, "empathy", "{prompt}")]), on_line, PROMPTS)
+    assert found.corners == ["base", "empathy"] and found.domain.columns == ["strength"]
+    assert min(region.piece.vertices.min() for region in found.regions) == -3
+
+
+@tiny.kinds()
+def test_experts_on_the_head_take_one_pass_a_word(kind):
+    """CLP's logit variant: the hidden state does not depend on the weights."""
+    lm, torch_random = model(kind), torch.Generator().manual_seed(3)
+    experts = [
+        (0.3 * torch.randn(4, lm.width, generator=torch_random).double(), 0.3 * torch.randn(len(WORDS), 4, generator=torch_random).double())
+        for _ in range(3)
+    ]
+
+    def head(hidden: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        return torch.stack([logits + hidden @ A.T @ B.T for A, B in experts], 1)
+
+    source = Source(lm, "fluency", experts=head, outputs=3)
+    plain = Plain([(lm, "fluency", "{prompt}")], experts=experts)
+    found = same(makers.expert_corners(source, ["a", "b", "c"]), plain, as_it_is)
+    assert found.rows_read <= len(plain.known)
+
+
+@tiny.kinds()
+@pytest.mark.parametrize("adapter", [None, "reflection"])
+def test_guidance(kind, adapter):
+    lm = model(kind)
+    plain = Plain([(lm, adapter, "{prompt}"), (lm, adapter, ASKED)])
+    same(makers.guidance(lm, ASKED, 0.0, 4.0, adapter), plain, on_line)
+
+
+@tiny.kinds("llama", "gpt2")
+def test_guidance_is_that_of_transformers(kind):
+    """generate(guidance_scale=...) with the prompt without its instruction as the negative one, at each region's deepest point."""
+    lm = model(kind)
+    found = exact_map(PrefixTree.of(makers.guidance(lm, ASKED, 0.0, 3.0), PROMPTS[:2], max_new_tokens=LIMIT))
+
+    def generated(prompts: Sequence[str], weights: np.ndarray) -> list[str]:
+        said = []
+        for prompt, t in zip(prompts, found.domain.values(weights)[:, 0].tolist(), strict=True):
+            ids, negative = (torch.tensor(lm.prompt_ids([text.replace("{prompt}", prompt)])) for text in (ASKED, "{prompt}"))
+            with lm.without_adapters():
+                out = lm.base.generate(
+                    input_ids=ids,
+                    attention_mask=torch.ones_like(ids),
+                    negative_prompt_ids=negative,
+                    negative_prompt_attention_mask=torch.ones_like(negative),
+                    guidance_scale=t,
+                    generation_config=GenerationConfig(max_new_tokens=LIMIT, eos_token_id=lm.end_ids, pad_token_id=0),
+                )
+            said += lm.decode(out[:, ids.shape[1] :])
+        return said
+
+    agreement = check_replies(found, generated)
+    assert agreement.points == len(found.regions) > 20 and agreement.near == 0
+
+
+@tiny.kinds()
+def test_a_strong_model_against_a_weak_one(kind):
+    strong, weak = model(kind), small(kind)
+    corners = makers.contrast(Source(strong, "empathy"), Source(weak), high=2.0)
+    plain = Plain([(strong, "empathy", "{prompt}"), (weak, None, "{prompt}")])
+    found = same(corners, plain, lambda t: np.array([1 + t[0], -t[0]]))
+    assert found.domain.columns == ["beta"]
+
+
+@pytest.mark.parametrize(
+    "n", [2, 3, pytest.param(4, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow)]
+)
+def test_two_to_six_prompts(n):
+    lm = model("llama")
+    settings = SETTINGS[:n]
+    corners = makers.simplex_corners([Source(lm, "empathy", text) for text in settings], [f"p{i}" for i in range(n)])
+    plain = Plain([(lm, "empathy", text) for text in settings], limit=LIMIT if n < 4 else 4)
+    same(corners, plain, as_it_is, PROMPTS[: 2 if n < 4 else 1])
+
+
+@tiny.kinds()
+def test_two_whole_models(kind):
+    """Of another size, the one with an adapter: no pass is shared, and each has a cache of its own."""
+    one, other = model(kind), small(kind)
+    corners = makers.simplex_corners([Source(one, "fluency"), Source(other)], ["one", "other"])
+    same(corners, Plain([(one, "fluency", "{prompt}"), (other, None, "{prompt}")]), as_it_is)
+
+
+@pytest.mark.slow
+def test_models_of_two_families_and_adapters_of_each():
+    """Whatever has the same words: a Llama with two adapters, a GPT-2, and an instruction to it."""
+    one, other = model("llama"), model("gpt2")
+    of = [(one, "empathy", "{prompt}"), (other, "fluency", ASKED), (one, "fluency", "{prompt}"), (other, None, "{prompt}")]
+    corners = makers.simplex_corners([Source(*source) for source in of], list("abcd"))
+    same(corners, Plain(of, limit=4), as_it_is)
+
+
+@tiny.kinds()
+def test_a_box_of_two_knobs_cut_by_a_half_space(kind):
+    """How much of an adapter, and how much of an instruction, both beyond 1 and below 0, but not both large."""
+    lm = model(kind)
+    of = [(lm, None, "{prompt}"), (lm, "reflection", "{prompt}"), (lm, None, ASKED)]
+    corners = makers.affine(
+        [Source(*source) for source in of], ["base", "adapter", "instruction"], ["much", "told"], [-0.5, 0.0], [2.0, 2.0], [(1.0, 1.0, 2.5)]
+    )
+    found = same(corners, Plain(of), lambda t: np.array([1 - t.sum(), *t]), PROMPTS[1:2])
+    t = np.concatenate([region.piece.vertices[:, 1:] for region in found.regions])
+    assert t.sum(1).max() == pytest.approx(2.5) and t[:, 0].min() == -0.5 and found.measure(0) == pytest.approx(1)
+
+
+@tiny.kinds()
+def test_temperature_is_a_corner_of_sampled_replies(kind):
+    """The size of the weights is an inverse temperature: (T_low / T) w, and the rest on scores that are all zero."""
+    lm, low, high = model(kind), 0.5, 2.0
+    corners = makers.with_temperature(makers.adapter_corners(lm, tiny.ADAPTERS[:2], "logits"), low, high)
+    plain = Plain([(lm, name, "{prompt}") for name in tiny.ADAPTERS[:2]], noise=noise)
+    found = same(corners, plain, lambda w: w[:2] / low, PROMPTS[:2], samples=1, seed=4)
+    sizes = np.concatenate([region.piece.vertices for region in found.regions])[:, :2].sum(1)  # T_low / T
+    assert sizes.min() == pytest.approx(low / high) and sizes.max() == pytest.approx(1)
+
+
+def noise(prompt: str, position: int) -> np.ndarray:
+    """What the tree's documentation promises: Gumbel noise of seed, prompt, sample and position alone."""
+    return np.random.default_rng([4, PROMPTS.index(prompt), 0, position]).gumbel(size=len(WORDS))
+
+
+@tiny.kinds()
+def test_sampled_replies_of_knobs_beyond_the_simplex(kind):
+    lm = model(kind)
+    corners = makers.line(Source(lm), Source(lm, "empathy"), -1.0, 2.0)
+    same(corners, Plain([(lm, None, "{prompt}"), (lm, "empathy", "{prompt}")], noise=noise), on_line, samples=1, seed=4)
