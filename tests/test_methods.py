@@ -24,7 +24,7 @@ from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.layers import LayerEnsemble, blocks
 from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.forward import lora_layers
-from emorl_lite.methods import METHODS, Bench, Cost, make_method
+from emorl_lite.methods import METHODS, Bench, Cost, add_reference, make_method
 from emorl_lite.methods.bandits import Exp3
 from emorl_lite.methods.c_dynaopt import ContextualBandit
 from emorl_lite.methods.clp import is_attention
@@ -36,7 +36,9 @@ from emorl_lite.methods.rewards_in_context import RewardsInContext, _better_half
 from emorl_lite.methods.scores import Objectives
 from emorl_lite.methods.steerable import Steerable
 from emorl_lite.rewards.objectives import RewardSet
+from emorl_lite.search.pareto import non_dominated
 from emorl_lite.study.divergence import sampled_replies
+from emorl_lite.study.exact_fronts import CONVEX, EXACT, beside_sweep, exact_front
 from emorl_lite.study.places import places, scores_by_place
 
 QUICK = PPOConfig(episodes=24, batch_size=8, minibatch_size=4, epochs=2, lr=5e-3, validate_every=2, checkpoint_every=1)
@@ -730,6 +732,126 @@ def test_replies_at_many_settings_are_those_one_by_one(name):
         with_weights(method)
     some = [(0.2, 0.5, 0.3), (1.0, 0.0, 0.0), (0.0, 0.6, 0.4)]
     assert method.replies_at(tiny.PROMPTS, some) == [method.reply(tiny.PROMPTS, w) for w in some]
+
+
+# -- all settings at once
+
+
+LINEAR = ["emorl", "mod-reverse", "mod-forward", "dera", "clp-logit"]
+"""Methods whose next-word scores are linear in the knob."""
+
+
+def known_everywhere(name, kind="llama"):
+    """One of these, its adapters random, in double precision."""
+    if name == "clp-logit":
+        method = with_weights(make_method(name, bench(tiny.language_model(kind))))
+        method.conditioning.experts.double()
+    else:
+        method = make_method(name, bench(tiny.language_model(kind, 3)))
+    if name == "dera":
+        method.bench.lm.add_adapter("uniform")
+        tiny.with_random_adapters(method.bench.lm)
+    double(method.bench.lm)
+    return method
+
+
+def point_by_point(method, prompts, settings):
+    """Replies [settings][prompts] of the method's own policy, every row of its batches at a setting of its own; no prefix tree."""
+    texts, found, lm = list(prompts) * len(settings), [], method.bench.lm
+    rows = torch.as_tensor(np.repeat(settings, len(prompts), 0))
+    for start in range(0, len(texts), 128):
+        batch, weights = texts[start : start + 128], rows[start : start + 128]
+        with method.policy() as policy:
+            if isinstance(method, Steerable):
+                method.conditioning.set(weights / weights.sum(1, keepdim=True))
+                found += lm.decode(lm.generate(lm.encode(batch)))
+            else:
+                found += policy.reply(batch, torch.hstack([1 - weights, weights]) if method.name == "dera" else weights, batch_size=128)
+    return [found[i * len(prompts) : (i + 1) * len(prompts)] for i in range(len(settings))]
+
+
+@pytest.mark.parametrize("name", LINEAR)
+@tiny.kinds()
+def test_the_exact_map_says_what_the_methods_own_decoder_says_everywhere(name, kind):
+    method, prompts = known_everywhere(name, kind), tiny.PROMPTS[:2]
+    if name == "dera":
+        add_reference(method.bench)  # its own decoder needs it; the tree does not
+    scored = method.exact_map(prompts)
+    domain = scored.map.domain
+    points = domain.values(domain.random(1000, np.random.default_rng(1)))
+    expected = point_by_point(method, prompts, points)
+    assert [list(replies) for replies in zip(*scored.map.replies(points), strict=True)] == expected
+    assert len(scored.map.regions) > 6, "a map of few regions proves little"
+    some = [tuple(point) for point in points[:20]]
+    assert method.replies_at(prompts, some) == expected[:20]
+    assert method.reply(prompts, some[0]) == expected[0]
+    assert domain.columns == (["strength"] if name == "dera" else [f"w_{objective}" for objective in ADAPTERS])
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_the_optimum_is_the_best_of_all_settings(name):
+    method = known_everywhere(name)
+    scored, best = method.exact_map(tiny.PROMPTS), method.own_choices(tiny.PROMPTS)["exact optimum"]
+    points = np.array(method.settings(5))
+    assert scored.means(best).mean() >= scored.means(points).mean(1).max() - 1e-9
+    assert method.checked(best) == best  # in the method's own numbers
+
+
+def test_dera_needs_no_adapter_for_the_base_in_a_tree_and_goes_beyond_its_line():
+    method = known_everywhere("dera")
+    assert method.replies_at(tiny.PROMPTS, [(0.0,), (1.0,)]) == [
+        make_method(name, method.bench).reply(tiny.PROMPTS) for name in ("base", "uniform")
+    ]
+    assert "reference" not in method.bench.lm.adapters
+    assert method.default == (1.0,) and method.replies_at(tiny.PROMPTS, [()]) == method.replies_at(tiny.PROMPTS, [(1.0,)])
+    add_reference(method.bench)
+    mixed = method.replies_at(tiny.PROMPTS, [(6.0,), (0.5,), (9.0,)])
+    assert mixed == [method.reply(tiny.PROMPTS, (strength,)) for strength in (6.0, 0.5, 9.0)]
+
+
+def test_one_call_of_the_model_a_prefix_serves_all_experts_on_the_head():
+    method = known_everywhere("clp-logit")
+    tree = method.tree(tiny.PROMPTS)
+    tree.replies(method.settings(5))
+    assert [len(reader.sources) for reader in tree.readers.all] == [1] and len(tree.corners.names) == 3
+
+
+def test_methods_that_are_not_linear_have_no_map():
+    for name in sorted({"uniform", "exact-average", "rewarded-soups", "clp-full", "clp-kl", "panacea", "prompted"}):
+        method = make_method(name, bench(trained=3))
+        assert method.corners() is None and method.exact_map(tiny.PROMPTS) is None and method.own_choices(tiny.PROMPTS) == {}
+        with pytest.raises(UserError, match=f"method {name}: the next word's scores are not linear"):
+            method.tree(tiny.PROMPTS)
+        with pytest.raises(UserError, match="no exact map to lay beside"):
+            beside_sweep(method, tiny.PROMPTS, tiny.PROMPTS, tiny.PROMPTS, 2)
+
+
+@pytest.mark.parametrize("name", ["mod-forward", "dera", "clp-logit"])
+def test_an_exact_front_holds_whatever_a_sweep_finds(name):
+    method = known_everywhere(name)
+    scored = method.exact_map(tiny.PROMPTS)
+    front, found = exact_front(scored)
+    domain = scored.map.domain
+    assert found == EXACT and list(front.columns) == [*domain.columns, *ADAPTERS]
+    scores = front[ADAPTERS].to_numpy()
+    assert non_dominated(scores).all() and len(np.unique(scores, axis=0)) == len(scores)
+    assert_close(scored.means(front[domain.columns].to_numpy()), scores)
+    for point in scored.means(domain.grid(40)):
+        assert (scores >= point - 1e-9).all(1).any(), "every point of a grid is on the front or below it"
+    row = beside_sweep(method, tiny.PROMPTS[:2], tiny.PROMPTS[1:3], tiny.PROMPTS[2:], 5)
+    assert row["front_hypervolume"] >= row["sweep_hypervolume"] - 1e-12 and row["sweep_points"] > 0 < row["front_points"]
+    assert row["optimum_validation"] >= row["sweep_validation"] - 1e-9
+
+
+def test_a_front_of_many_corners_says_that_it_is_convex(monkeypatch):
+    method = known_everywhere("emorl")
+    scored = method.exact_map(tiny.PROMPTS)
+    whole, _ = exact_front(scored)
+    monkeypatch.setattr("emorl_lite.study.exact_fronts.MOST_BYTES", 1)  # as with four corners
+    front, found = exact_front(scored)
+    assert found == CONVEX and list(front.columns) == list(whole.columns)
+    rows = {tuple(row) for row in whole[ADAPTERS].round(9).to_numpy()}
+    assert {tuple(row) for row in front[ADAPTERS].round(9).to_numpy()} <= rows
 
 
 def test_own_choices_and_exact_map_agree_with_decoding():

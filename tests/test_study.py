@@ -36,6 +36,7 @@ from emorl_lite.study.comparison import (
     spread_ratio,
     with_intervals,
 )
+from emorl_lite.study.exact_fronts import EXACT
 from emorl_lite.study.run import Study, convergence, run_job
 from emorl_lite.study.tables import study_tables
 
@@ -79,7 +80,7 @@ def test_a_study_has_a_row_for_every_choice_and_seed(small):
     for seed in range(2):
         assert found["uniform", seed] == {"default"}
         assert found["emorl", seed] == {"default", "grid", "published search", "exact optimum"}
-        assert found["dera", seed] == {"default", "grid"}
+        assert found["dera", seed] == {"default", "grid", "exact optimum"}
     assert (
         rows[["data_points", "parallel", "samples", "trainable", "seconds", "calls_per_token", "mean", "sampled_mean", "kl"]]
         .notna()
@@ -92,7 +93,7 @@ def test_a_study_has_a_row_for_every_choice_and_seed(small):
     assert cost["calls_per_token"].to_dict() == {"uniform": 1, "emorl": 3, "dera": 2, "emorl-long": 3}
     sweep = tables["sweep"].groupby("method").size() / 2
     assert sweep.to_dict() == {"uniform": 1, "emorl": 3, "dera": 9, "emorl-long": 3}
-    assert set(tables["front"]["method"]) == {"emorl", "emorl-long"}
+    assert set(tables["front"]["method"]) == {"emorl", "emorl-long", "dera"} and (tables["front"]["found"] == EXACT).all()
     assert tables["levels"]["level"].nunique() == 8 and (tables["levels"]["runs"] == "objectives-long").all()
     runs = {"uniform", *NAMES, *(f"{n}-long" for n in NAMES)}
     assert set(tables["convergence"]["run"]) == runs

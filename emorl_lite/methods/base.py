@@ -12,11 +12,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.texts import check_texts
-from emorl_lite.exact.scored_map import ScoredMap
+from emorl_lite.ensemble.corners import Corners
+from emorl_lite.ensemble.prefix_tree import PrefixTree
+from emorl_lite.exact.exact_map import exact_map
+from emorl_lite.exact.optimum import exact_search
+from emorl_lite.exact.scored_map import ScoredMap, scored_map
 from emorl_lite.lm.examination import examine
 from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.methods.bench import OBJECTIVE_RUNS, Bench, Budget, Cost
@@ -76,13 +81,37 @@ class Method(ABC):
         """The policy's inputs for these prompts."""
         return self.bench.lm.encode(prompts)
 
-    def own_choices(self, prompts: Sequence[str]) -> dict[str, tuple[float, ...]]:
-        """Settings that the method's own searches choose on validation prompts, by the search's name."""
-        return {}
+    def corners(self) -> Corners | None:
+        """What the knob mixes, if the next word's scores are linear in it: then the replies at every setting can be known. Else None.
+
+        Its domain's columns are the knob's numbers, those of a setting.
+        """
+        return None
+
+    def tree(self, prompts: Sequence[str]) -> PrefixTree:
+        """Decodes many settings at once. Raises UserError for a method that has no corners."""
+        if (corners := self.corners()) is None:
+            raise UserError(f"method {self.name}: the next word's scores are not linear in its {self.knob}, so it has no prefix tree")
+        return PrefixTree.of(corners, prompts)
 
     def exact_map(self, prompts: Sequence[str]) -> ScoredMap | None:
-        """The replies at every setting, if the method allows to know them."""
-        return None
+        """The replies at every setting and their scores; None for a method that has no corners."""
+        return None if self.corners() is None else scored_map(exact_map(self.tree(prompts)), self.bench.objectives.scores)
+
+    def own_choices(self, prompts: Sequence[str]) -> dict[str, tuple[float, ...]]:
+        """Settings that the method's own searches choose on validation prompts, by the search's name: of an exact map its optimum."""
+        return {} if self.corners() is None else {"exact optimum": self.optimum(prompts)}
+
+    def optimum(self, prompts: Sequence[str]) -> tuple[float, ...]:
+        """The setting with the best mean score over the objectives, of all there are. Raises UserError for a method that has no corners."""
+        scored = scored_map(exact_map(self.tree(prompts)), self.bench.objectives.scores)
+        best = scored.map.domain.values(np.array([exact_search(scored).best]))[0]
+        return tuple(float(x) for x in best)
+
+    @property
+    def default(self) -> tuple[float, ...]:
+        """The setting that stands for none."""
+        return self.bench.uniform if self.knob in ("weights", "subset") else ()
 
     @property
     def calls(self) -> int:
@@ -96,9 +125,12 @@ class Method(ABC):
             return policy.reply(prompts, **options)
 
     def replies_at(self, prompts: Sequence[str], settings: Sequence[Sequence[float]]) -> list[list[str]]:
-        """Greedy replies at many settings, a list a setting; an empty setting is the default."""
+        """Greedy replies at many settings, a list a setting; an empty setting is the default. All in one prefix tree where there is one."""
         prompts = check_texts(prompts, "prompt")
-        return [self.reply(prompts, setting if len(setting) else None) for setting in settings]
+        if self.corners() is None:
+            return [self.reply(prompts, setting if len(setting) else None) for setting in settings]
+        asked = [self.checked(setting) if len(setting) else self.default for setting in settings]
+        return [list(replies) for replies in zip(*self.tree(prompts).replies(asked), strict=True)]
 
     def settings(self, steps: int) -> list[tuple[float, ...]]:
         """The knob's settings that a comparison goes through; one empty setting for a method without a knob."""

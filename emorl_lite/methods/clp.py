@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from emorl_lite.ensemble.corners import Corners, Source, expert_corners
 from emorl_lite.lm.forward import swapped_forward
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.conditioning import Conditioning, Gate, GatedLoRA
@@ -48,6 +49,17 @@ class MixedHead(Conditioning):
     def attach(self, extra: nn.Module) -> None:
         """Use these experts."""
         self.experts = extra
+
+    def each(self, hidden: Tensor, logits: Tensor) -> Tensor:
+        """The logits [n, d, V] of each expert alone, from what enters the head [n, width] and the plain head's logits [n, V].
+
+        Those at weights that sum to one are the same mixture of these.
+        """
+        A, B, config = self.experts.A, self.experts.B, self.lm.config
+        low = linear(hidden.to(A.dtype), A).unflatten(-1, (self.d, -1))  # type: ignore[arg-type]
+        by_expert = B.unflatten(-1, (self.d, -1))  # type: ignore[operator]  # [V, d, r]
+        changes = torch.einsum("ndr,vdr->ndv", low, by_expert) * (config.lora_alpha / config.lora_r)
+        return logits[:, None] + changes.to(logits.dtype)
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -96,14 +108,23 @@ class AttentionCLP(FullCLP):
 
 
 class LogitCLP(FullCLP):
-    """Experts on the output layer alone; every other layer has the shared adapter."""
+    """Experts on the output layer alone; every other layer has the shared adapter.
+
+    What enters the head does not depend on the weights, so one model call a prefix tells every word's score at every weight vector.
+    """
 
     name = "clp-logit"
     trains = "a shared adapter everywhere, one expert per objective on the LM head"
+    conditioning: MixedHead
 
-    def make_conditioning(self) -> Conditioning:
+    def make_conditioning(self) -> MixedHead:
         """Experts on the head."""
         return MixedHead(self.bench.lm, self.name, len(self.bench.names))
+
+    def corners(self) -> Corners:
+        """The experts on the simplex."""
+        names = self.bench.names
+        return expert_corners(Source(self.bench.lm, self.name, experts=self.conditioning.each, outputs=len(names)), names)
 
 
 def is_attention(name: str) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.ensemble.corners import Corners, Source, line
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.methods.base import Knob, Method, Setting
 from emorl_lite.methods.bench import Bench, Cost
@@ -15,13 +16,16 @@ from emorl_lite.methods.uniform import Uniform
 
 REFERENCE = "reference"
 """Adapter with B = 0, which is the base model: it lets base and policy share one forward pass of two rows."""
+STRONGEST = 4.0
+"""Strength up to which the exact map goes; further ones are decoded one by one."""
 
 
 class DeRa(Method):
     """z = z_ref + lambda (z_aligned - z_ref), which stands for a policy trained with the KL coefficient beta / lambda.
 
     lambda = 0 is the base, 1 the aligned policy, above 1 extrapolates. The aligned policy is the uniformly weighted one: DeRa's knob is
-    how much to align, not to what, so it has no objective weights. Two model calls a token.
+    how much to align, not to what, so it has no objective weights. Two model calls a token. Every word's score is a line in lambda, so the
+    replies at all strengths are known at once.
     """
 
     name = "dera"
@@ -47,6 +51,22 @@ class DeRa(Method):
         """Base and policy."""
         return 2
 
+    @property
+    def default(self) -> tuple[float, ...]:
+        """The strength that was trained."""
+        return (1.0,)
+
+    def corners(self) -> Corners:
+        """Base and aligned policy, on a line that goes on beyond the policy."""
+        lm = self.bench.lm
+        return line(Source(lm), Source(lm, self.aligned.name), 0.0, STRONGEST, names=["base", "aligned"])
+
+    def replies_at(self, prompts: Sequence[str], settings: Sequence[Sequence[float]]) -> list[list[str]]:
+        """Greedy replies at many strengths, all in one prefix tree but for those beyond its line."""
+        far = [bool(len(setting)) and setting[0] > STRONGEST for setting in settings]
+        near = iter(super().replies_at(prompts, [s for s, beyond in zip(settings, far, strict=True) if not beyond]))
+        return [self.reply(prompts, s) if beyond else next(near) for s, beyond in zip(settings, far, strict=True)]
+
     def settings(self, steps: int) -> list[tuple[float, ...]]:
         """Strengths from none to twice the trained one."""
         return [(x / 4,) for x in range(9)]
@@ -60,7 +80,7 @@ class DeRa(Method):
     @contextmanager
     def policy(self, setting: Setting = None) -> Iterator[EnsembleLM]:
         """The policy at this strength (lambda), the trained one by default."""
-        strength = float(setting[0]) if setting else 1.0
+        (strength,) = setting or self.default
         names = [REFERENCE, self.aligned.name]
         yield EnsembleLM(self.bench.lm, names, weights=(1 - strength, strength), mix="logits", signed=True)
 

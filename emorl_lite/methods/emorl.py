@@ -6,11 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from emorl_lite.base.presets import Mix
+from emorl_lite.ensemble.corners import Corners, Source, simplex_corners
 from emorl_lite.ensemble.ensemble import EnsembleLM
-from emorl_lite.ensemble.prefix_tree import PrefixTree
-from emorl_lite.exact.exact_map import exact_map
-from emorl_lite.exact.optimum import exact_search
-from emorl_lite.exact.scored_map import ScoredMap, scored_map
 from emorl_lite.methods.base import Knob, OfObjectives, Setting
 from emorl_lite.search.evaluation import TreeEvaluation
 from emorl_lite.search.grid import hierarchical_grid_search
@@ -37,27 +34,16 @@ class EMORL(OfObjectives):
         """One a objective."""
         return len(self.bench.names)
 
-    def tree(self, prompts: Sequence[str]) -> PrefixTree:
-        """Decodes many weights at once."""
-        return PrefixTree(self.bench.lm, self.adapters, prompts, mix="probabilities" if self.mix == "probabilities" else "hidden")
-
-    def replies_at(self, prompts: Sequence[str], settings: Sequence[Sequence[float]]) -> list[list[str]]:
-        """Greedy replies at many weights, all in one prefix tree: the same texts as one by one."""
-        weights = [self.checked(setting) if len(setting) else self.bench.uniform for setting in settings]
-        return [list(replies) for replies in zip(*self.tree(prompts).replies(weights), strict=True)]
-
-    def exact_map(self, prompts: Sequence[str]) -> ScoredMap:
-        """The replies at every weight vector."""
-        return scored_map(exact_map(self.tree(prompts)), self.bench.objectives.scores)
+    def corners(self) -> Corners:
+        """The objectives' adapters on the simplex."""
+        return simplex_corners([Source(self.bench.lm, adapter) for adapter in self.adapters], self.bench.names, self.mix)
 
     def own_choices(self, prompts: Sequence[str]) -> dict[str, tuple[float, ...]]:
         """The published search's weights, and the exact optimum."""
         evaluate = TreeEvaluation(self.tree(prompts), self.bench.objectives.scores)
-        published = hierarchical_grid_search(evaluate, self.bench.names, self.bench.search, by_direction=True, progress=False)
-        optimum = exact_search(self.exact_map(prompts))
-        choices = {"published search": published.best, "exact optimum": optimum.best}
+        published = hierarchical_grid_search(evaluate, self.bench.names, self.bench.search, by_direction=True, progress=False).best
         # the cube's weights as shares: the size of the weights changes no greedy reply, but it is a temperature when replies are sampled
-        return {search: tuple(float(w) / sum(best) for w in best) for search, best in choices.items()}
+        return {"published search": tuple(float(w) / sum(published) for w in published)} | super().own_choices(prompts)
 
     @contextmanager
     def policy(self, setting: Setting = None) -> Iterator[EnsembleLM]:

@@ -19,13 +19,14 @@ class MODReverse(EMORL):
 
     name = "mod-reverse"
     reference = "arXiv 2406.18853"
+    mix = "logits"
 
     @contextmanager
     def policy(self, setting: Setting = None) -> Iterator[EnsembleLM]:
         """The mixture at these weights, divided by their sum; uniform by default."""
         weights = setting or self.bench.uniform
         shares = [w / sum(weights) for w in weights]
-        yield EnsembleLM(self.bench.lm, self.adapters, weights=shares, mix="logits")
+        yield EnsembleLM(self.bench.lm, self.adapters, weights=shares, mix=self.mix)
 
 
 class MODForward(EMORL):

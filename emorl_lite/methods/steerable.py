@@ -175,7 +175,9 @@ class Steerable(Method):
         return PPOTrainer(bench.lm, self.name, objective, bench.train_prompts, config, policy=policy, **options)
 
     def replies_at(self, prompts: Sequence[str], settings: Sequence[Sequence[float]], batch_size: int = 128) -> list[list[str]]:
-        """Greedy replies at many settings: every row of a batch has weights of its own."""
+        """Greedy replies at many settings: in one prefix tree where there is one, else every row of a batch has weights of its own."""
+        if self.corners() is not None:
+            return super().replies_at(prompts, settings)
         lm, conditioning, prompts = self.bench.lm, self.conditioning, check_texts(prompts, "prompt")
         weights = torch.cat([self.condition(self.checked(s) if len(s) else None) for s in settings]).repeat_interleave(len(prompts), 0)
         input_texts = conditioning.inputs(prompts * len(settings), weights)

@@ -13,8 +13,9 @@ from emorl_lite.study.comparison import (
     representative,
     with_intervals,
 )
+from emorl_lite.study.exact_fronts import FRONT_STEPS, beside_sweep, exact_front
 from emorl_lite.study.quality import reply_quality
-from emorl_lite.study.run import FRONT_STEPS, Study
+from emorl_lite.study.run import Study
 from emorl_lite.study.tables import real_logs, real_tables, study_tables
 
 __all__ = [
@@ -22,10 +23,12 @@ __all__ = [
     "BY_OWN_SEARCH",
     "FRONT_STEPS",
     "Study",
+    "beside_sweep",
     "best_by_level",
     "claim_p",
     "consumption",
     "difference",
+    "exact_front",
     "examined",
     "front_metrics",
     "holm",

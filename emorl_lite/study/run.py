@@ -54,9 +54,9 @@ from emorl_lite.methods.base import Method
 from emorl_lite.methods.bench import OBJECTIVE_RUNS, Budget, Cost
 from emorl_lite.methods.registry import METHODS, PACKAGED, make_method, needs, registered
 from emorl_lite.rewards.metrics import Coherence, evaluation_metrics
-from emorl_lite.search.pareto import non_dominated, utility_weights
 from emorl_lite.study.comparison import BY_OWN_SEARCH
 from emorl_lite.study.divergence import sampled_replies
+from emorl_lite.study.exact_fronts import exact_front
 from emorl_lite.study.places import scores_by_place
 from emorl_lite.study.quality import reply_quality, samples
 from emorl_lite.study.tables import table_path
@@ -65,8 +65,6 @@ RUNS: dict[str, Budget] = {job: budget for budget, job in OBJECTIVE_RUNS.items()
 """Jobs that train single-objective adapters for several methods, and the adapters' budget."""
 LEVELS = {"levels": "objectives-long"}
 """The job that compares aggregation levels, and the job that trains its adapters."""
-FRONT_STEPS = 40
-"""Spacing 1/40 of the weights at which an exact map is asked for its front."""
 ANEW = "delete it and the job is done again"
 TABLES = ("rows", "sweep", "front", "quality", "samples")
 
@@ -359,7 +357,7 @@ def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[s
             row |= _sampled(method, setting, sweep_prompts)
         sweep.append(row)
     best = int(np.argmax([row["validation_mean"] for row in sweep]))
-    default = bench.uniform if method.knob in ("weights", "subset") else ()
+    default = method.default if method.knob in ("weights", "subset") else ()
     chosen: dict[str, tuple[float, ...]] = {"default": default}
     if method.knob != "none":
         chosen["grid"] = settings[best]
@@ -370,23 +368,11 @@ def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[s
         row |= asdict(cost) | {"calls_per_token": method.calls, "n": len(test_prompts)}
         rows.append(row | method.bench.objectives.means(test_prompts, answers) | _sampled(method, setting, test_prompts))
     tables = {"rows": pd.DataFrame(rows), "sweep": pd.DataFrame(sweep)}
-    if (front := exact_front(method, sweep_prompts)) is not None:
-        tables["front"] = front
+    if (scored := method.exact_map(sweep_prompts)) is not None:
+        front, found = exact_front(scored)
+        front.insert(0, "method", method.name)
+        tables["front"] = front.assign(found=found)
     return tables, cost, next(chosen[choice] for choice in BY_OWN_SEARCH if choice in chosen)
-
-
-def exact_front(method: Method, prompts: Sequence[str]) -> pd.DataFrame | None:
-    """The Pareto front of a method whose replies are known at every weight vector: its map, asked at spacing 1/40."""
-    scored = method.exact_map(prompts)
-    if scored is None:
-        return None
-    names = method.bench.names
-    weights = utility_weights(len(names), FRONT_STEPS)
-    scores = scored.means(weights)
-    _, first = np.unique(scores.round(12), axis=0, return_index=True)  # many weights give the same replies: one of them will do
-    front = first[non_dominated(scores[first].round(12))]
-    columns = {f"w_{name}": weights[front, k] for k, name in enumerate(names)}
-    return pd.DataFrame({"method": method.name, **columns, **{name: scores[front, k] for k, name in enumerate(scored.names)}})
 
 
 def _columns(method: Method, setting: Sequence[float]) -> dict[str, float]:
