@@ -40,7 +40,8 @@ from emorl_lite.base.ranges import Options, Within, _fields, check_batch, check_
 from emorl_lite.base.weights import check_weights, weight_rows
 from emorl_lite.data.datasets import load_dataset
 from emorl_lite.data.small_world import grammar
-from emorl_lite.plots.map_explorer import explore, map_explorer, map_page
+from emorl_lite.plots.map_explorer import explore, map_explorer
+from emorl_lite.plots.map_page import map_page
 from emorl_lite.search.grid import hierarchical_grid_search
 from emorl_lite.search.pareto import hypervolume
 from emorl_lite.search.samplers import bayesian_search, random_search

@@ -20,7 +20,8 @@ from emorl_lite.exact.exact_map import exact_map
 from emorl_lite.exact.optimum import best_weights
 from emorl_lite.exact.overlay import overlay
 from emorl_lite.exact.scored_map import scored_map
-from emorl_lite.plots.map_explorer import explore, map_page
+from emorl_lite.plots.map_explorer import explore
+from emorl_lite.plots.map_page import map_page
 from emorl_lite.readings import maps as map_readings
 from emorl_lite.readings import mixing as mixing_readings
 from emorl_lite.readings import search as search_readings
@@ -216,7 +217,7 @@ def test_the_optimum_and_its_figures(scored):
         assert figure.axes
     at = explore(scored, 0, [1, 1, 1])
     assert ("every weight vector gives this reply" in at.html()) == (len(scored.map.of(0)) == 1)
-    assert ("100 %" in map_page(scored, [0])) == (len(scored.map.of(0)) == 1)
+    assert ("<td class='share'>100 %" in map_page(scored, [0])) == (len(scored.map.of(0)) == 1)
 
 
 def test_two_objectives():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -17,7 +18,8 @@ from test_scored_map import made
 
 from emorl_lite.base.shown_text import as_html, as_markdown, as_written, csv_text, safe_markdown
 from emorl_lite.plots import framework, prompt_map, task_example
-from emorl_lite.plots.map_explorer import map_explorer, map_page, map_svg
+from emorl_lite.plots.map_explorer import map_explorer, map_svg
+from emorl_lite.plots.map_page import map_page
 from emorl_lite.plots.style import figure_bytes
 from emorl_lite.plots.weight_explorer import render, weight_explorer
 from emorl_lite.readings.maps import candidates_reading
@@ -176,8 +178,8 @@ class Echo:
 
 def test_names_that_the_page_has_places_for_are_texts(monkeypatch):
     scored = made(3)
-    monkeypatch.setattr(scored.map, "objectives", ["@FACTS", "@FRAME", "a2"])
-    assert map_page(scored).count('"maps"') == 1
+    monkeypatch.setattr(scored.map, "domain", replace(scored.map.domain, corners=("@FACTS", "@PICTURE", "a2")))
+    assert map_page(scored).count('"prompts":[') == 1
 
 
 @hostile

@@ -1,7 +1,9 @@
 """Every figure of the notebooks, the widgets, and `show`, which keeps a figure and shows it with its alternative text."""
 
 from emorl_lite.plots.diagram import framework
-from emorl_lite.plots.map_explorer import explore, map_explorer, map_page, save_map_page
+from emorl_lite.plots.exact_fronts import exact_beside_sweep, exact_beside_sweep_alt, line_scores, line_scores_alt
+from emorl_lite.plots.map_explorer import explore, map_explorer
+from emorl_lite.plots.map_page import map_page, save_map_page
 from emorl_lite.plots.maps import (
     achievable_scores,
     achievable_scores_alt,
@@ -83,6 +85,7 @@ from emorl_lite.plots.training import (
     reward_distributions_alt,
 )
 from emorl_lite.plots.weight_explorer import render, weight_explorer
+from emorl_lite.plots.worth import enough_prompts, enough_prompts_alt, optimism_histograms, optimism_histograms_alt
 
 __all__ = [
     "Recorded",
@@ -119,6 +122,10 @@ __all__ = [
     "decoding_step",
     "decoding_step_alt",
     "decoding_steps",
+    "enough_prompts",
+    "enough_prompts_alt",
+    "exact_beside_sweep",
+    "exact_beside_sweep_alt",
     "explore",
     "forest",
     "forest_alt",
@@ -130,10 +137,14 @@ __all__ = [
     "learning_curves",
     "learning_curves_alt",
     "level_comparison",
+    "line_scores",
+    "line_scores_alt",
     "map_explorer",
     "map_page",
     "mean_map",
     "mean_map_alt",
+    "optimism_histograms",
+    "optimism_histograms_alt",
     "paper_and_ours",
     "paper_and_ours_alt",
     "ppo_explorer",

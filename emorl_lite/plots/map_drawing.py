@@ -7,6 +7,7 @@ d corners, m vertices.
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -120,8 +121,14 @@ class Drawing:
         return [f"weight of {name}{rest}" for name in corners[1:]]
 
 
+def clean(text: str) -> str:
+    """A text that every encoding and parser takes: half characters and control characters are shown as replaced."""
+    return re.sub(r"[\ud800-\udfff\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]", "\ufffd", str(text))
+
+
 def shortened(name: str) -> str:
     """A name that fits beside a drawing."""
+    name = clean(name)
     return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
 
 

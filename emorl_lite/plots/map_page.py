@@ -32,7 +32,7 @@ from emorl_lite.base.ranges import Within, check_index, checked, shown
 from emorl_lite.base.shown_text import as_html
 from emorl_lite.base.wording import counted, listing, number, span
 from emorl_lite.exact.scored_map import ScoredMap
-from emorl_lite.plots.map_drawing import COLORS, Drawing, color, color_bar, diamond, label, points_text, star
+from emorl_lite.plots.map_drawing import COLORS, Drawing, clean, color, color_bar, diamond, label, points_text, star
 from emorl_lite.readings.search import portion
 
 UNIT = 1e6
@@ -41,6 +41,8 @@ MEAN_REGIONS = 20_000
 """Regions of prompts whose replies are left out that a page still carries for the exact mean."""
 MEAN_STEPS = 100
 """Of the grid that the mean is on beyond that."""
+MARKS = 1000
+"""Points of a front that are marked."""
 SPELLED_OUT = 8
 """Regions in the table that needs no script."""
 LONG = 240
@@ -57,8 +59,8 @@ def map_page(
     """A piece of HTML to show with IPython.display.HTML, as many as you like in one notebook; `save_map_page` writes a page of its own.
 
     `prompts` (from 0): those whose replies are in it, all by default. `best`: weights or knobs to star, such as the optimum's. `front`:
-    weights or knobs [n, .] to mark with diamonds in the mean's picture, such as those of the Pareto front. `utility`: what the optimum
-    maximises, objective -> factor; a further way to colour.
+    weights or knobs [n, .], such as those of the Pareto front, to mark with diamonds in the mean's picture (the first MARKS of them).
+    `utility`: what the optimum maximises, objective -> factor; a further way to colour.
     Raises UserError for an unknown prompt or objective, no prompts, and weights outside of the map's domain.
     """
     return _Page(scored, prompts, best, front, utility).piece(alone=False)
@@ -77,7 +79,7 @@ def save_map_page(
 
     Raises UserError as `map_page` does, or for a path that cannot be written.
     """
-    parts = {"@TITLE": html.escape(_clean(title)), "@PAGE": _Page(scored, prompts, best, front, utility).piece(alone=True)}
+    parts = {"@TITLE": html.escape(clean(title)), "@PAGE": _Page(scored, prompts, best, front, utility).piece(alone=True)}
     page = _filled(_asset("document.html"), parts)
     path = Path(path)
     write_via(path, lambda file: file.write_text(page, encoding="utf-8", newline="\n"))
@@ -99,7 +101,7 @@ class _Page:
         if not self.chosen:
             raise UserError("map page: no prompts")
         self.best = None if best is None else self.domain.on_plane(best)[0]
-        self.front = None if front is None or not len(front) else self.domain.on_plane(front)
+        self.front = None if front is None or not len(front) else self.domain.on_plane(front)[:MARKS]
         self.utility = None if utility is None else self._factors(utility)
         self.whole = len(self.chosen) == count or len(exact.regions) <= MEAN_REGIONS
         self.first = self.chosen[0]
@@ -133,8 +135,8 @@ class _Page:
         return _filled(_asset("page.html"), parts)
 
     def _what(self) -> str:
-        corners = listing([_clean(name) for name in self.domain.corners])
-        knobs = " and ".join(_clean(name) for name in self.domain.knobs)
+        corners = listing([clean(name) for name in self.domain.corners])
+        knobs = " and ".join(clean(name) for name in self.domain.knobs)
         over = f"{corners} together reply at every {knobs}" if knobs else f"every mixture of {corners} replies"
         drawn = self.drawing.kind != "table"
         shape = "region of the picture" if drawn else f"convex set of weights ({len(self.domain.corners)} corners have no picture)"
@@ -189,9 +191,7 @@ class _Page:
     def _alt(self) -> str:
         regions = self._row()
         means = self.scored.mean[regions]
-        what = (
-            " and ".join(_clean(name) for name in self.domain.knobs) or f"the weights of {listing(list(map(_clean, self.domain.corners)))}"
-        )
+        what = " and ".join(clean(name) for name in self.domain.knobs) or f"the weights of {listing(list(map(clean, self.domain.corners)))}"
         where = " A star marks the optimum." if self.best is not None else ""
         scores = f"coloured by the mean score of the reply, {span(float(means.min()), float(means.max()))}"
         if len(regions) == 1:
@@ -203,13 +203,19 @@ class _Page:
         if self.drawing.kind == "table":
             return ""
         low, high = self._scale()
-        marks = [f"<span class='whole'>{_mark(star(9, 9, 8))} the optimum</span>"] if self.best is not None else []
+        marks = [f"<span class='whole'>{_mark(star(9, 9, 8))} {self._optimum()}</span>"] if self.best is not None else []
         diamonds = f"<span class='whole front' hidden>{_mark(diamond(9, 9))} Pareto front</span>" if self.front is not None else ""
         scale = f"<span class='low'>{number(low)}</span> {color_bar()} <span class='high'>{number(high)}</span>"
         return f"<span class='what'>mean score of the reply</span>: <span class='whole'>{scale}</span> {' '.join(marks)} {diamonds}"
 
+    def _optimum(self) -> str:
+        if self.utility is None:
+            return "the optimum"
+        parts = [f"{u:g} × {clean(name)}" for u, name in zip(self.utility, self.scored.names, strict=True) if u]
+        return f"the optimum of {as_html(' + '.join(parts) or 'nothing')}"
+
     def _table(self) -> str:
-        names = [f"<th scope='col' class='each' dir='auto'>{as_html(_clean(name))}</th>" for name in self.scored.names]
+        names = [f"<th scope='col' class='each' dir='auto'>{as_html(clean(name))}</th>" for name in self.scored.names]
         first, last = ("".join(f"<th scope='col'>{name}</th>" for name in part) for part in (("no.", "share", "mean"), ("reply",)))
         lines = []
         for k, i in enumerate(self._told(), 1):
@@ -235,9 +241,9 @@ class _Page:
         vertices = domain.piece.outline if self.drawing.kind != "table" else domain.piece.vertices
         return {
             "kind": self.drawing.kind,
-            "corners": [_clean(name) for name in domain.corners],
-            "knobs": [_clean(name) for name in domain.knobs],
-            "names": [_clean(name) for name in scored.names],
+            "corners": [clean(name) for name in domain.corners],
+            "knobs": [clean(name) for name in domain.knobs],
+            "names": [clean(name) for name in scored.names],
             "directions": domain.directions,  # sliders keep the sum of the weights at one
             "places": self.drawing.places.round(3).tolist(),  # pixels of each corner
             "height": round(self.drawing.height),
@@ -272,10 +278,10 @@ class _Page:
             own = []
             for i in self.exact.indices[row].tolist():
                 scores = tuple(_short(score) for score in self.scored.scores[i])
-                own.append(answers.setdefault((_clean(self.exact.regions[i].reply) if known else None, *scores), len(answers)))
+                own.append(answers.setdefault((clean(self.exact.regions[i].reply) if known else None, *scores), len(answers)))
             rows.append(self._regions(row, own))
         listed = [[reply, list(scores)] for reply, *scores in answers]
-        return {"n": prompt + 1, "text": _clean(self.exact.prompts[prompt]) if known else None, "answers": listed, "rows": rows}
+        return {"n": prompt + 1, "text": clean(self.exact.prompts[prompt]) if known else None, "answers": listed, "rows": rows}
 
     def _regions(self, row: int, answers: list[int]) -> dict[str, Any]:
         """Regions side by side: a answers, m shares, p shared points (or facets), o their outlines by number, c points inside (d > 3)."""
@@ -333,14 +339,9 @@ def _ends(values: np.ndarray) -> list[float]:
     return [_short(values.min()), _short(values.max())]
 
 
-def _clean(text: str) -> str:
-    """A text that every encoding and parser keeps: half characters and control characters are shown as replaced."""
-    return re.sub(r"[\ud800-\udfff\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "\ufffd", str(text))
-
-
 def _folded(text: str) -> str:
     """A text as HTML; of a long one the beginning, with all of it to unfold."""
-    text = _clean(text)
+    text = clean(text)
     if len(text) <= LONG:
         return as_html(text)
     return f"<details><summary>{as_html(text[:LONG])}…</summary>{as_html(text)}</details>"

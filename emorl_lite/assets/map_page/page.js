@@ -291,11 +291,8 @@ function (root, facts) {
     halo = make("svg:path", { fill: "none", stroke: "#fff", "stroke-width": 5, "stroke-linejoin": "round", "pointer-events": "none" });
     outline = make("svg:path", { fill: "none", stroke: "#d00000", "stroke-width": 2.5, "stroke-linejoin": "round", "pointer-events": "none", class: "region" });
     marker = make("svg:g", { class: "here", "pointer-events": "none" }, make("svg:circle", { r: 5, fill: "none", stroke: "#fff", "stroke-width": 6 }), make("svg:circle", { r: 5, fill: "none", stroke: "#d00000", "stroke-width": 2.5 }));
-    fronts = make("svg:g", { class: "fronts", "pointer-events": "none" });
-    for (const t of facts.front || []) {
-      const [x, y] = pixel(scaled(t)), at = line ? [x, 32] : [x, y];
-      fronts.append(make("svg:path", { d: `M${at[0]},${at[1] - 5}l5,5l-5,5l-5,-5z`, fill: "#fff", stroke: "#000", "stroke-width": 1.2 }));
-    }
+    const diamonds = (facts.front || []).map((t) => { const [x, y] = pixel(scaled(t)); return `M${x.toFixed(1)},${((line ? 32 : y) - 4).toFixed(1)}l4,4l-4,4l-4,-4z`; });
+    fronts = make("svg:path", { class: "fronts", "pointer-events": "none", d: diamonds.join(""), fill: "#fff", stroke: "#000", "stroke-width": 1 });
     const star = svg.querySelector(".best");
     if (star) { star.setAttribute("pointer-events", "none"); svg.insertBefore(halo, star); svg.insertBefore(outline, star); svg.insertBefore(fronts, star); } else svg.append(halo, outline, fronts);
     svg.append(marker);

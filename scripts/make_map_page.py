@@ -1,0 +1,56 @@
+"""Make figures/map.html, the page of the tiny preset's exact map: `python scripts/make_map_page.py`.
+
+Of the reference run's first seed and its validation prompts, as in notebook 05: the optimum is starred, and diamonds in the picture of the
+mean mark the Pareto front. Under a minute. The same run gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import get_preset
+from emorl_lite.base.sizes import shown_bytes
+from emorl_lite.exact.optimum import best_weights
+from emorl_lite.exact.overlay import overlay
+from emorl_lite.experiment.experiment import Experiment
+from emorl_lite.plots.map_page import save_map_page
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Options:
+    """Options."""
+
+    out: str = str(ROOT / "figures" / "map.html")
+    """Where the page goes."""
+    prompts: int = 0
+    """Validation prompts (0: all)."""
+
+
+def main() -> int:
+    """Write the page."""
+    options = tyro.cli(Options, description=__doc__)
+    torch.set_num_threads(1)
+    experiment = Experiment(get_preset("tiny"), seed=0, source="reference", progress=False)
+    prompts = experiment.validation()
+    scored = experiment.exact_map(prompts[: options.prompts or len(prompts)])
+    cells = overlay(scored)
+    title = f"Every weight of {', '.join(scored.map.corners)}"
+    best = best_weights(scored).weights
+    page = save_map_page(options.out, scored, best=best, front=cells.weights[cells.pareto], title=title)
+    print(f"{page}: {scored.map.summary()} The page has {shown_bytes(page.stat().st_size)}.")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"error: {error}")
