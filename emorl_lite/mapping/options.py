@@ -117,7 +117,7 @@ def _check_kind(command: Map) -> None:
         for option, count in (("--adapters", adapters), ("--models", models)):
             if count == 1 or count > MOST_CORNERS:
                 also = "; one adapter and its base are --kind line" if (option, count) == ("--adapters", 1) else ""
-                raise UserError(f"{option}: expected two to {MOST_CORNERS} to mix, got {count}{also}")
+                raise UserError(f"{option}: expected two to six to mix, got {count}{also}")
     if kind == "line" and not (adapters in (1, 2) or models == 2):
         raise UserError(
             "--kind line: name one adapter (base and adapter), two of --adapters, or two of --models: from the first to the second"
@@ -138,11 +138,13 @@ def _check_kind(command: Map) -> None:
 
 def check_range(ends: Sequence[float], kind: str) -> None:
     """Raise UserError unless these are the ends of a line, the lower first."""
-    where = f"--range {' '.join(map(shown, ends))}"
+    where = f"--range {' '.join(f'{end:g}' for end in ends)}"
     if kind not in RANGES:
         raise UserError(f"{where}: is for --kind {', '.join(RANGES)}")
     if len(ends) != 2 or not all(math.isfinite(end) and abs(end) <= 1000 for end in ends) or not ends[0] < ends[1]:
         raise UserError(f"{where}: expected two numbers from -1000 to 1000, the lower one first")
+    if kind == "contrast" and ends[0]:
+        raise UserError(f"{where}: contrast begins at 0, the strong model as it is")
 
 
 def split_name(text: str, option: str) -> tuple[str, str]:

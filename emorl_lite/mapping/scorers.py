@@ -190,9 +190,8 @@ def _told(error: BaseException) -> str:
     """An error in one line, with the last line of a reader's own file that it came from."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename and Path(f.filename).parent != _HERE]
     if isinstance(error, SyntaxError):
-        where = f" ({error.filename}, line {error.lineno})"
-    else:
-        where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+        return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {first_line(error)}{where}"
 
 

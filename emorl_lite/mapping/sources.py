@@ -20,7 +20,7 @@ from emorl_lite.base.ranges import shown
 from emorl_lite.base.workspace import Workspace
 from emorl_lite.ensemble.corners import Corners, Source, adapter_corners, contrast, guidance, line, simplex_corners
 from emorl_lite.experiment.experiment import Experiment
-from emorl_lite.lm.adapter_files import CONFIG, PROBE, WEIGHTS
+from emorl_lite.lm.adapter_files import CONFIG, PROBE, WEIGHTS, read_adapter
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.mapping.options import RANGES, Map, split_name
 
@@ -74,7 +74,7 @@ def _of_run(command: Map, preset: Preset, names: Sequence[str]) -> Mixture:
         try:
             run = Experiment(wanted, command.seed, root, progress=False, source="reference")
         except UserError as error:
-            raise UserError(f"{_missing(preset, command.seed)} ({one_line(error, 200)})") from error
+            raise UserError(_missing(preset, command.seed)) from error
     if len(run.trained()) < len(names):
         raise UserError(_missing(preset, command.seed))
     run.load_adapters()
@@ -100,6 +100,11 @@ def _judging(command: Map, preset: Preset) -> Workspace:
 def _of_folders(command: Map, preset: Preset) -> Mixture:
     """Adapters in folders or of the hub, on the base that they name; without any, the base alone."""
     folders = _named(command.adapters, "--adapters", adapter_folder)
+    for name, folder in folders.items():  # before a model is loaded
+        if not folder.is_dir():
+            what = "is a file" if folder.exists() else f"no such folder, and no objective of the preset {preset.name}"
+            raise UserError(f"--adapters {shown(str(folder))}: {what}; expected a folder with {CONFIG} and {WEIGHTS}")
+        read_adapter(folder, f"--adapters: {shown(name)} in {folder}")
     config, own = base_config(command, preset, list(folders.values()))
     lm = LanguageModel.load(config)
     _tell_base(lm, own)
@@ -220,7 +225,10 @@ def _of_models(command: Map, preset: Preset) -> Mixture:
         own = resolve(config.path) == resolve(preset.model.path)
         if config.template == preset.model.template and not own:
             config = replace(config, template=chat_template(config.path))
-        lms[name] = LanguageModel.load(config)
+        try:
+            lms[name] = LanguageModel.load(config)
+        except UserError as error:
+            raise UserError(f"--models: {error}") from error
         _tell_base(lms[name], own)
     sources = {name: Source(lm) for name, lm in lms.items()}
     low, high = command.range or RANGES.get(command.kind, (0.0, 1.0))
@@ -228,7 +236,7 @@ def _of_models(command: Map, preset: Preset) -> Mixture:
     if command.kind == "line":
         corners = line(first, second, low, high, list(sources))
     elif command.kind == "contrast":
-        corners = contrast(first, second, _only_high(command))
+        corners = contrast(first, second, high)
     else:
         corners = simplex_corners(list(sources.values()), list(sources))
     facts = {"models": {name: str(path) for name, path in places.items()}, "template": [lm.config.template for lm in lms.values()]}
@@ -246,18 +254,11 @@ def _corners(command: Map, lm: LanguageModel, names: list[str]) -> Corners:
     if command.kind == "guidance":
         return guidance(lm, command.instruction, low, high, names[0] if names else None)
     if command.kind == "contrast":
-        return contrast(Source(lm, names[0]), Source(lm, names[1]), _only_high(command))
+        return contrast(Source(lm, names[0]), Source(lm, names[1]), high)
     if command.kind == "line":
         first, second = ("base", names[0]) if len(names) == 1 else names
         return line(Source(lm, None if len(names) == 1 else first), Source(lm, second), low, high, [first, second])
     return adapter_corners(lm, names)
-
-
-def _only_high(command: Map) -> float:
-    low, high = command.range or RANGES["contrast"]
-    if low:
-        raise UserError(f"--range {low:g} {high:g}: contrast begins at 0, the strong model as it is")
-    return high
 
 
 def _named(texts: Sequence[str], option: str, place: Any) -> dict[str, Any]:
