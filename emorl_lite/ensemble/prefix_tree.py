@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,10 @@ from emorl_lite.ensemble.tree_model import MEMORY
 from emorl_lite.lm.devices import type_name
 from emorl_lite.lm.model import LanguageModel
 
-PASS_ROWS = 32
-"""Most prefixes in one forward pass: more are no faster per prefix, and need more memory at a time."""
+PASS_ROWS, MOST_PASS_ROWS = 32, 256
+"""Prefixes in one forward pass, as many as are fastest: where each is small, more of them share what a pass costs in itself."""
+PASS_BYTES = 2**23
+"""Keys of a layer, or logits, that a pass of more than PASS_ROWS may have: about what a processor's cache holds."""
 USUAL_CANDIDATES = 16
 """Words that can win at a prefix, before any has been read: 14 to 15 in the models of the tests, 13 in the reference run."""
 NODE_BYTES = 200
@@ -142,7 +145,7 @@ class PrefixTree:
         self.prompts = prompts = check_texts(prompts, "prompt")
         self.lm = corners.sources[0].lm
         self.max_new_tokens = self.lm.config.max_new_tokens if limits.max_new_tokens is None else limits.max_new_tokens
-        self.readers = Readers(corners, prompts, single=bool(self.samples) or self.mix == "probabilities")
+        self.readers = Readers(corners, prompts, single=bool(self.samples))
         for reader in self.readers.all:
             reader.check(self.max_new_tokens)
         self.memory = limits.memory
@@ -343,13 +346,14 @@ class PrefixTree:
         self._read(above[(self._depth[above] > 0) & (self._slot[above, 0] == 0)] if depth else above[:0], keep=False)
         prompts = np.unique(self.prompt_of(nodes))
         absent = np.array([p for p in prompts.tolist() if p not in readers[0].prompt_rows], dtype=np.int64)
-        for part in _batches(absent):
+        size = self._pass_rows(depth)
+        for part in _batches(absent, PASS_ROWS):
             hidden = [self._pass(reader).read_prompts(part) for reader in readers]
             if not depth:
                 roots = self._roots()  # of all samples of these prompts, asked for or not
-                for some in _batches(roots[np.isin(self.prompt_of(roots), part)]):
+                for some in _batches(roots[np.isin(self.prompt_of(roots), part)], size):
                     self._add_candidates(some, hidden, np.searchsorted(part, self.prompt_of(some)))
-        for part in _batches(nodes) if depth else []:
+        for part in _batches(nodes, size) if depth else []:
             prompts, tokens, steps = self.prompt_of(part), self._token[part], self._steps(part, depth)
             hidden = []
             for k, reader in enumerate(readers):
@@ -361,6 +365,11 @@ class PrefixTree:
             if keep:
                 self._add_candidates(part, hidden)
         self.peak_rows = max(self.peak_rows, self.readers.used - 1)
+
+    def _pass_rows(self, depth: int) -> int:
+        """Prefixes of this many tokens in one forward pass."""
+        most = max(reader.pass_bytes(depth, self.words) for reader in self.readers.all)
+        return int(np.clip(PASS_BYTES // most, PASS_ROWS, MOST_PASS_ROWS))
 
     def _pass(self, reader: Reader) -> Reader:
         """The reader, with its model in hand."""
@@ -432,7 +441,7 @@ class PrefixTree:
         which = None if rows is None else torch.as_tensor(rows, device=hidden[0].device)
         scores, room = self.readers.scores(hidden, which)
         if self.mix == "probabilities":
-            scores = scores.softmax(-1, dtype=torch.float32)
+            scores = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
             room = room * scores.amax((1, 2))  # dp = p (1 - p) dz, of the largest p
         scores = self.corners.mixed(scores)
         if self.samples:
@@ -449,8 +458,8 @@ class PrefixTree:
         return np.random.default_rng([self.seed, prompt, sample, int(position)]).gumbel(size=words)
 
 
-def _batches(nodes: np.ndarray) -> list[np.ndarray]:
-    return np.array_split(nodes, -(-len(nodes) // PASS_ROWS)) if len(nodes) else []
+def _batches(nodes: np.ndarray, size: int) -> list[np.ndarray]:
+    return np.array_split(nodes, -(-len(nodes) // size)) if len(nodes) else []
 
 
 def not_dominated(scores: Tensor, room: Tensor | float = 0.0, rays: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -465,7 +474,8 @@ def not_dominated(scores: Tensor, room: Tensor | float = 0.0, rays: np.ndarray |
     leaders = torch.cat([at_rays.mean(1).argmax(-1, keepdim=True), at_rays.argmax(-1)], 1)  # [R, 1 + m]
     best = at_rays.gather(2, leaders[:, None, :].expand(-1, at_rays.shape[1], -1))  # [R, m, 1 + m]
     least = best - torch.as_tensor(room, device=scores.device).to(scores.dtype).expand(len(scores))[:, None, None]
-    row, token = (at_rays >= least[:, :, :1]).any(1).nonzero(as_tuple=True)
+    at_some_ray = [at_rays[:, m] >= least[:, m, :1] for m in range(at_rays.shape[1])]
+    row, token = reduce(torch.logical_or, at_some_ray).nonzero(as_tuple=True)
     undominated = (at_rays[row, :, token][:, :, None] >= least[row, :, 1:]).any(1).all(1)
     row, token = row[undominated], token[undominated]
     counts, kept = torch.bincount(row, minlength=len(scores)), scores[row, :, token].cpu()  # [C, d]

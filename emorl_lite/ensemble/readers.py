@@ -53,7 +53,7 @@ class Reader:
         if all(source.experts is None for source in self.sources):
             return logits
         columns = [
-            logits[:, i : i + 1] if source.experts is None else source.experts(hidden[:, i], logits[:, i])
+            logits[:, i : i + 1] if source.experts is None else _of_experts(source, hidden[:, i], logits[:, i])
             for i, source in enumerate(self.sources)
         ]
         return torch.cat(columns, 1)
@@ -77,6 +77,12 @@ class Reader:
 
     # -- passes
 
+    def pass_bytes(self, depth: int, words: int) -> int:
+        """Of a prefix of `depth` tokens after its prompt while it is read: the keys of one layer, or the logits if they are more."""
+        model = self.model
+        tokens = depth + (1 if self.lm.seq2seq else int(model.prompt_tokens.max()))
+        return max(tokens * model.row_bytes // (2 * len(model.cache.layers)), len(self.sources) * words * self.lm.base.dtype.itemsize)
+
     def read_prompts(self, prompts: np.ndarray) -> Tensor:
         """Put prompts into the cache; hidden states [R, N, width] at their ends."""
         lengths = np.ones(len(prompts), dtype=np.int64) if self.lm.seq2seq else self.model.prompt_tokens[prompts]
@@ -99,6 +105,17 @@ class Reader:
         paths = np.hstack([before, steps, rows[:, None]])
         positions = self.model.prompt_tokens[prompts] + steps.shape[1]
         return self.model.read_tokens(prompts, tokens, positions, paths, rows), rows
+
+
+def _of_experts(source: Source, hidden: Tensor, logits: Tensor) -> Tensor:
+    """The experts' scores [R, E, V] of states [R, width] that enter the head. Raises UserError unless they are that many finite numbers."""
+    assert source.experts is not None
+    scores = source.experts(hidden, logits)
+    shape = (len(logits), source.outputs, logits.shape[-1])
+    if scores.shape != shape or not scores.isfinite().all():
+        got = "a NaN or an infinity" if scores.shape == shape else list(scores.shape)
+        raise UserError(f"experts of {source.name}: expected finite scores {list(shape)} (states, experts, words), got {got}")
+    return scores
 
 
 class Readers:

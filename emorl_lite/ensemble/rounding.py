@@ -35,7 +35,8 @@ class Rounding:
 
     def of(self, logits: Tensor) -> Tensor:
         """How far it moves leads [R], from logits [R, N, V]: of the adapter where it is most."""
-        spread = (logits.float() if logits.dtype.itemsize == 2 else logits).std(-1)
+        logits = logits.float() if logits.dtype.itemsize == 2 else logits
+        spread = torch.linalg.vector_norm(logits - logits.mean(-1, keepdim=True), dim=-1) / math.sqrt(max(1, logits.shape[-1] - 1))
         return (self.eps * (self.walk * spread + logits.amax(-1).abs())).amax(1).float()
 
 
