@@ -273,11 +273,24 @@ def test_the_map_shows_where_the_weights_are(page):
 
 def test_a_click_on_the_map_is_answered(page):
     (answers,) = cells(page, ".emorl-map")
-    before = answers.text
-    shape = answers.find_element(By.CSS_SELECTOR, "polygon")
-    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", shape)
-    shape.click()
-    assert "Reply:" in until_changed(page, lambda: answers.text, before)
+    shown = answers.find_element(By.CSS_SELECTOR, ".card.chosen .where")
+    picture = answers.find_element(By.CSS_SELECTOR, ".picture svg")
+    page.execute_script("document.querySelector('.emorl-map').emorlMap.moveTo([0.9, 0.05])")
+    before = shown.text
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
+    picture.click()
+    until_changed(page, lambda: shown.text, before)
+
+
+def test_the_map_keeps_its_keys(page):
+    """JupyterLab's own keys, which go from cell to cell, do not take those of the map."""
+    (answers,) = cells(page, ".emorl-map")
+    shown = answers.find_element(By.CSS_SELECTOR, ".card.chosen .where")
+    before, picture = shown.text, answers.find_element(By.CSS_SELECTOR, ".picture svg")
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'}); arguments[0].focus()", picture)
+    picture.send_keys(Keys.ARROW_DOWN)
+    until_changed(page, lambda: shown.text, before)
+    assert page.switch_to.active_element == picture
 
 
 CONTRAST = r"""
