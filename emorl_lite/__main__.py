@@ -84,6 +84,9 @@ class Train(_Run):
 class Search(_Run):
     """Find the ensemble's weights on the validation prompts: hierarchical grid search, a rival, or the exact optimum."""
 
+    adapters: str = ""
+    """authors: the adapters that the paper's authors published, instead of trained ones (--preset t5; first data fetch emorl-adapters; the
+    seed says which of five). Or a folder of such files, lora_<objective>*.npz."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
     """PPO, for adapters that are still missing."""
     search: SearchConfig = field(default_factory=SearchConfig)
@@ -98,6 +101,9 @@ class Evaluate(_Run):
     """Ensemble weights (default: those the search found; uniform without a search)."""
     out: str = ""
     """CSV file for the table."""
+    adapters: str = ""
+    """authors: the adapters that the paper's authors published, instead of trained ones (--preset t5; first data fetch emorl-adapters; the
+    seed says which of five). Or a folder of such files, lora_<objective>*.npz."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
     """PPO, for adapters that are still missing."""
 
@@ -174,7 +180,7 @@ LISTS = (
     "--adapters", "--models", "--prompt", "--rewards", "--utility", "--range",
 )  # fmt: skip
 """Options that take several values; none at all would say the same as leaving them out."""
-PLACES = ("--out", "--runs", "--prompts")
+PLACES = ("--out", "--runs", "--prompts", "--adapters")
 """Options that name a place; an empty name would say the same as leaving them out."""
 
 
@@ -269,7 +275,13 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
     check(command, preset)
     from emorl_lite.experiment.experiment import Experiment
 
-    experiment = Experiment(preset, command.seed, Path(command.runs) if command.runs else None, progress=not command.quiet)
+    experiment = Experiment(
+        preset,
+        command.seed,
+        Path(command.runs) if command.runs else None,
+        progress=not command.quiet,
+        adapters=getattr(command, "adapters", ""),
+    )
     if isinstance(command, Train):
         return run_train(command, experiment)
     return run_search(experiment) if isinstance(command, Search) else run_evaluate(command, experiment)

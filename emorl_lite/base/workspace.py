@@ -68,16 +68,17 @@ class Workspace:
         published_path = self.published.joinpath(*parts)
         return own_path if self.source == "any" and (_holds_something(own_path) or not published_path.exists()) else published_path
 
-    def of_data(self, data: str, seed: int) -> Path:
+    def of_data(self, data: str, seed: int, home: Path | None = None) -> Path:
         """The folder of a seed's runs on a data file: <stem>-seed<k>, unless that belongs to another file of the same stem.
 
-        Raises UserError for a mark that cannot be read.
+        `home`: instead of the preset's own. Raises UserError for a mark that cannot be read.
         """
-        plain = self.home / f"{Path(data).stem}-seed{seed}"
+        home = home or self.home
+        plain = home / f"{Path(data).stem}-seed{seed}"
         mark, content = plain / MARK, data_digest(data)
         if not mark.is_file() or read_json(mark, "the mark of a folder's data", "delete it").get("data") == content:
             return plain
-        return self.home / f"{Path(data).stem}-{content}-seed{seed}"
+        return home / f"{Path(data).stem}-{content}-seed{seed}"
 
     def is_published(self, folder: Path) -> bool:
         """Whether a folder holds what others trained: nothing is written there."""

@@ -138,6 +138,16 @@ def _whole_files(source: Source, folder: Path) -> list[str]:
     return [file for file, blob in source.blobs.items() if (folder / file).is_file() and blob_id(folder / file) == blob]
 
 
+def whole_file(name: str, file: str) -> Path:
+    """A file of a known folder, as published. Raises UserError, saying how to get it, if it is not there, or another one."""
+    path, advice = cache_root() / "data" / SOURCES[name].file / file, f"python -m emorl_lite data fetch {name}"
+    if not path.is_file():
+        raise UserError(f"{path}: not here yet; get it with: {advice}")
+    if blob_id(path) != SOURCES[name].blobs[file]:
+        raise UserError(f"{path}: git's id is not that of {name} as published (damaged, or edited); move it away, then: {advice}")
+    return path
+
+
 def state(name: str) -> str:
     """Whether a known data set is here, in words."""
     source = SOURCES[name]

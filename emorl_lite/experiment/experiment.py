@@ -3,6 +3,7 @@
     runs/<preset>/classifiers/<objective>/    reward classifiers
     runs/<preset>/seed<k>/<objective>/        PPO: adapter, log.csv, samples.csv, checkpoint
     runs/<preset>/seed<k>/search.csv          every point of the search
+    runs/<preset>/authors/                    the same of the paper's own adapters, and their conversions (`adapters="authors"`)
 
 The same comes with the package for tiny, in emorl_lite/assets/tiny/, and with the repository for others, in data/<preset>/: `source` says
 whose are used.
@@ -39,12 +40,14 @@ from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.exact_map import exact_map
 from emorl_lite.exact.scored_map import ScoredMap, scored_map
 from emorl_lite.experiment import report, searching
+from emorl_lite.experiment.author_runs import AuthorRuns
+from emorl_lite.experiment.forecast import Forecast, forecast_evaluation, forecast_search
 from emorl_lite.experiment.options import kl_coefs, own_run, study_run
 from emorl_lite.experiment.side_by_side import train_side_by_side
 from emorl_lite.lm.lengths import check_lengths
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.base import Method
-from emorl_lite.methods.bench import Bench, Cost, cost_of_finished
+from emorl_lite.methods.bench import Bench, Cost, cost_of_finished, trained_parameters
 from emorl_lite.methods.registry import make_method
 from emorl_lite.rewards.build import RewardBuilder
 from emorl_lite.rewards.objectives import RewardSet
@@ -53,6 +56,7 @@ from emorl_lite.rewards.registry import require_objectives
 from emorl_lite.rewards.small_world_judge import CrossEncoder
 from emorl_lite.rewards.text_judge import TextClassifier
 from emorl_lite.rewards.text_rewards import EPITOME
+from emorl_lite.search.evaluation import Score
 from emorl_lite.search.grid import SearchResult
 from emorl_lite.search.statistics import confirm
 from emorl_lite.training.parallel import team
@@ -71,6 +75,8 @@ class Experiment:
     progress: bool = True
     source: str = ""
     """Whose classifiers and adapters, as `Workspace` says: "mine", "reference", "any", or a folder."""
+    adapters: str = ""
+    """"authors": the adapters that the paper's authors published, in the place of trained ones; the seed says which (see `AuthorRuns`)."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.preset, Preset):
@@ -82,7 +88,10 @@ class Experiment:
         named_preset = PRESETS.get(self.preset.name)
         own_data = self.preset.data.name == "small_world" or (named_preset is not None and named_preset.data.path == self.preset.data.path)
         self._data = "" if own_data else str(find_file(self.preset.data.path))
-        self.folder = self.workspace.of_data(self._data, self.seed) if self._data else self.home / f"seed{self.seed}"
+        self.authors = AuthorRuns(str(self.adapters), self.seed, self.preset, self.home) if self.adapters else None
+        if self.authors:
+            self.home = self.authors.folder
+        self.folder = self.workspace.of_data(self._data, self.seed, self.home) if self._data else self.home / f"seed{self.seed}"
         self.study_folder = self.home / "study" / self.folder.name
         self.builder = RewardBuilder(self.workspace, self.progress)
         self._assigned: RewardSet | None = None
@@ -171,6 +180,8 @@ class Experiment:
 
     def run_folder(self, objective: str) -> Path:
         """Where the run of an objective lies."""
+        if self.authors:
+            return self.authors.run_folder(objective)
         return self.workspace.place(self.folder.name, objective)
 
     @cached_property
@@ -195,6 +206,7 @@ class Experiment:
         from emorl_lite.training.warm_start import RECORD, warm_start
 
         checked(steps, int, [Within(1, 10**6)], f"--warm-start-steps {steps}")
+        self._refuse_to_train()
         if self.preset.warm_start.steps:
             raise UserError(f"--warm-start-steps: the preset {self.preset.name} has a warm start of its own")
         self._claim()
@@ -219,6 +231,7 @@ class Experiment:
 
     def train(self, objective: str, resume: bool = True) -> pd.DataFrame:
         """Train (or finish, or load) the adapter of one objective. Returns its log with columns `objective` and `seed` added."""
+        self._refuse_to_train()
         require_objectives([objective], self.preset.objectives)
         folder = self.run_folder(objective)
         if not resume and self.is_published(folder):
@@ -275,8 +288,12 @@ class Experiment:
             train_side_by_side(runs, min(workers, len(missing)), self.preset.ppo, self.progress)
         return pd.concat([self.train(name) for name in self.preset.objectives], ignore_index=True)
 
+    def _refuse_to_train(self) -> None:
+        if self.authors:
+            raise UserError(f"adapters={self.adapters!r}: these were trained by the paper's authors, and are only read")
+
     def load_adapters(self) -> None:
-        """Load the adapters; whatever is missing is trained."""
+        """Load the adapters; whatever is missing is trained (those of the paper's authors: converted)."""
         if len(self.trained()) < len(self.preset.objectives):
             self.train_all()
         for name in self.preset.objectives:
@@ -338,6 +355,8 @@ class Experiment:
     def _single_runs(self) -> Cost:
         """Load or train the adapters. Returns what they took."""
         self.load_adapters()
+        if self.authors:  # what they took is not in their files
+            return Cost(trainable=sum(trained_parameters(self.lm, name) for name in self.preset.objectives))
         costs = [cost_of_finished(self.lm, name, self.run_folder(name)) for name in self.preset.objectives]
         return sum(costs[1:], costs[0])
 
@@ -360,10 +379,24 @@ class Experiment:
         """Search the ensemble's weights on the fixed validation set by the preset's method; a table that is there is resumed."""
         prompts = _given(prompts, self.validation)
         self.preset.search.check_objectives(len(self.preset.objectives))
+        if self.authors:  # before classifiers are trained for what does not fit
+            self.load_adapters()
+            self._claim()
+            if not searching.is_finished(self.preset, self.folder):
+                self._tell_time(partial(forecast_search, self.preset, self.lm, self.tree, prompts))
         score = self.rewards.scores  # an unknown objective is told before anything is trained
         self.load_adapters()
         made_of = self._made_of() | {"prompts": digest("\n".join(prompts).encode())}
         return searching.search(self.preset, self.folder, self.lm, self.tree, prompts, score, made_of, self.seed, self.progress)
+
+    def _tell_time(self, forecast: Callable[[Score | None], Forecast]) -> None:
+        """Print about how long it will take, and what was found in the authors' files."""
+        if self.authors is None or not self.progress:
+            return
+        for note in dict.fromkeys(self.authors.notes):
+            print(note)
+        there = self._assigned is not None or self.ready()
+        print(forecast(self.rewards.scores if there else None).sentence(), flush=True)
 
     def _made_of(self) -> dict[str, Any]:
         """What weights are found for."""
@@ -382,6 +415,9 @@ class Experiment:
 
     def trained(self) -> list[str]:
         """The objectives whose adapters are finished."""
+        if self.authors:
+            self.authors.prepare(self.lm)
+            return list(self.preset.objectives)
         return [name for name in self.preset.objectives if (self.run_folder(name) / "done.json").is_file()]
 
     def found_weights(self) -> tuple[float, ...] | None:
@@ -413,6 +449,7 @@ class Experiment:
             raise UserError(f"--weights: no adapter for {missing[0]!r} in {self.folder}; train it first")
         for name in trained:
             self._load(name)
+        self._tell_time(partial(forecast_evaluation, self.lm, trained, prompts))
         ensemble = None if missing else self.ensemble(chosen)
         policies = report.summary(self.lm, self.rewards, self.seed, trained, ensemble, prompts).assign(n=len(prompts))
         return pd.concat([report.replies_by_quality(self.rewards, self.seed, self.dataset), policies], ignore_index=True)
@@ -428,7 +465,13 @@ class Experiment:
 
     def fingerprint(self) -> dict[str, Any]:
         """The preset as plain data, for provenance."""
-        return {"preset": self.preset.name, "seed": self.seed, "ppo": asdict(self.preset.ppo), "search": asdict(self.preset.search)}
+        adapters = {"adapters": {name: file.name for name, file in self.authors.files.items()}} if self.authors else {}
+        return adapters | {
+            "preset": self.preset.name,
+            "seed": self.seed,
+            "ppo": asdict(self.preset.ppo),
+            "search": asdict(self.preset.search),
+        }
 
 
 def _train_one(preset: Preset, seed: int, root: Path | None, source: str, objective: str) -> None:

@@ -42,6 +42,11 @@ def search_table_path(preset: Preset, folder: Path) -> Path:
     return folder / f"search{suffix}{'' if method == 'hierarchical' else f'-{method}'}{'' if mix == 'hidden' else f'-{mix}'}.csv"
 
 
+def is_finished(preset: Preset, folder: Path) -> bool:
+    """Whether the preset's search came to its end in an experiment's folder."""
+    return _is_finished(search_table_path(preset, folder))
+
+
 def evaluation(
     preset: Preset, lm: LanguageModel, tree: Tree, prompts: Sequence[str], score: Score | ReplyScores
 ) -> AverageEvaluation | TreeEvaluation:
