@@ -187,9 +187,7 @@ def test_a_map_passes_both_checks(kind):
     found = built(kind, 3)
     check_map(found, thorough=True)
     agreement = check_replies(found, decoder(kind, 3))
-    assert (
-        agreement.points == agreement.regions == len(found.regions) and agreement.near <= 0.05 * agreement.points
-    )  # its weights are single
+    assert agreement.points == agreement.regions == len(found.regions) and agreement.near <= 0.05 * agreement.points
     assert ("says at all of them" in str(agreement)) == (agreement.near == 0)
     some = check_replies(found, decoder(kind, 3), regions=range(0, len(found.regions), 9), borders=1e-5)
     assert some.points > 3 * some.regions > 0 and some.near <= 0.05 * some.points

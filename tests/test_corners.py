@@ -12,8 +12,11 @@ import pytest
 import tiny
 import torch
 from tiny import PROMPTS, WORDS
-from transformers import GenerationConfig, PreTrainedModel
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import Gemma2Config, Gemma2ForCausalLM, GenerationConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import ModelConfig
 from emorl_lite.ensemble import corners as makers
 from emorl_lite.ensemble.corners import Corners, Source
 from emorl_lite.ensemble.prefix_tree import PrefixTree
@@ -276,11 +279,11 @@ def test_a_box_of_two_knobs_cut_by_a_half_space(kind):
     lm = model(kind)
     of = [(lm, None, "{prompt}"), (lm, "reflection", "{prompt}"), (lm, None, ASKED)]
     corners = makers.affine(
-        [Source(*source) for source in of], ["base", "adapter", "instruction"], ["much", "told"], [-0.5, 0.0], [2.0, 2.0], [(1.0, 1.0, 2.5)]
+        [Source(*source) for source in of], ["base", "adapter", "instruction"], ["much", "told"], [-0.5, 0.0], [1.5, 1.5], [(1.0, 1.0, 2.0)]
     )
     found = same(corners, Plain(of), lambda t: np.array([1 - t.sum(), *t]), PROMPTS[1:2])
     t = np.concatenate([region.piece.vertices[:, 1:] for region in found.regions])
-    assert t.sum(1).max() == pytest.approx(2.5) and t[:, 0].min() == -0.5 and found.measure(0) == pytest.approx(1)
+    assert t.sum(1).max() == pytest.approx(2) and t[:, 0].min() == -0.5 and found.measure(0) == pytest.approx(1)
 
 
 @tiny.kinds()
@@ -304,3 +307,170 @@ def test_sampled_replies_of_knobs_beyond_the_simplex(kind):
     lm = model(kind)
     corners = makers.line(Source(lm), Source(lm, "empathy"), -1.0, 2.0)
     same(corners, Plain([(lm, None, "{prompt}"), (lm, "empathy", "{prompt}")], noise=noise), on_line, samples=1, seed=4)
+
+
+# -- what cannot be mixed
+
+
+@cache
+def plain_model() -> LanguageModel:
+    return tiny.language_model("llama", adapters=2)
+
+
+def other_model(words: Sequence[str] = WORDS, rows: int = 0, ends: Sequence[int] = (), path: str = "other") -> LanguageModel:
+    """A Llama of these words, its head of so many rows, its replies ended by these words too."""
+    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    marks = {f"{name}_token": f"<{name}>" for name in ("pad", "bos", "eos", "unk", "sep")}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, padding_side="left", model_input_names=["input_ids", "attention_mask"], **marks
+    )
+    config = copy.deepcopy(tiny.network("llama").config)
+    config.vocab_size = rows or len(words)
+    torch.manual_seed(3)
+    options = {"template": "<bos> {prompt} <sep>", "max_prompt_tokens": 24, "max_new_tokens": 8}
+    lm = LanguageModel(LlamaForCausalLM(config).eval(), tokenizer, ModelConfig(path=path, **options))
+    lm.end_ids = [*lm.end_ids, *ends]
+    return lm
+
+
+def beside(**options) -> Corners:
+    """A model of other words, or another head, beside the usual one."""
+    return makers.line(Source(plain_model()), Source(other_model(**options)), 0, 1, ["usual", "other"])
+
+
+def box(low=(0, 0), high=(1, 1), knobs=("s", "t"), **options) -> Corners:
+    lm = plain_model()
+    sources = [Source(lm), Source(lm, "reflection"), Source(lm, "empathy")]
+    return makers.affine(sources, ["base", "reflection", "empathy"], list(knobs), low, high, **options)
+
+
+def two(**options) -> Corners:
+    return makers.simplex_corners([Source(plain_model(), "reflection"), Source(plain_model(), "empathy")], ["a", "b"], **options)
+
+
+def usual(adapter: str | None = None, template: str = "{prompt}", **options) -> Source:
+    return Source(plain_model(), adapter, template, **options)
+
+
+def nothing_finite(hidden: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    return torch.stack([logits, logits * float("nan")], 1)
+
+
+NAN = float("nan")
+WRONG = {
+    "a word that differs": (lambda: beside(words=[*WORDS[:-1], "zz"]), r"tiny-llama and other: their vocabularies differ.* word 63"),
+    "two words exchanged": (lambda: beside(words=[*WORDS[:-2], WORDS[-1], WORDS[-2]]), "vocabularies differ, the first time at word 62"),
+    "fewer words": (lambda: beside(words=WORDS[:-5]), "vocabularies differ, the first time at word 59"),
+    "a head narrower than its tokenizer": (lambda: beside(rows=57), "other: scores 57 words, and the tokenizer has 64"),
+    "other ends": (lambda: beside(ends=[7]), "they end their replies with different words"),
+    "a range the wrong way round": (lambda: makers.line(usual(), usual("empathy"), 4, 0), "strength: the range 4 to 0"),
+    "a range of nothing": (lambda: makers.line(usual(), usual("empathy"), 1, 1), "strength: the range 1 to 1"),
+    "a range without end": (lambda: makers.line(usual(), usual("empathy"), 0, float("inf")), "the range 0 to inf"),
+    "a range of no number": (lambda: makers.line(usual(), usual("empathy"), 0, NAN), "the range 0 to nan"),
+    "a range of a text": (lambda: makers.line(usual(), usual("empathy"), "low", 1), "the range of strength: expected numbers"),
+    "a range beyond rounding": (lambda: makers.line(usual(), usual("empathy"), 0, 1e9), r"expected -10,000 to 10,000 at most"),
+    "half-spaces that leave nothing": (lambda: box(limits=[(1, 1, -1)]), "nothing of the box of s, t is left"),
+    "half-spaces that leave a point": (lambda: box(limits=[(1, 1, 0)]), "nothing of the box of s, t is left"),
+    "a half-space of no number": (lambda: box(limits=[(1, NAN, 1)]), "limits: expected rows of 3 finite numbers"),
+    "a half-space of too few numbers": (lambda: box(limits=[(1, 1)]), "limits: expected rows of 3 finite numbers"),
+    "too few knobs": (lambda: box(knobs=["s"]), "3 corners have 2 knobs"),
+    "a knob twice": (lambda: box(knobs=["s", "s"]), "knobs: expected different names"),
+    "a combination of too many sources": (lambda: box(combination=np.eye(4)), "expected 3 rows of 3 finite numbers"),
+    "a combination of no numbers": (lambda: box(combination=[["x"]]), "corners' combination: expected numbers"),
+    "a source twice": (
+        lambda: makers.simplex_corners([usual("empathy"), usual("empathy")], ["a", "b"]),
+        "empathy of tiny-llama is there twice",
+    ),
+    "the base against itself": (lambda: makers.line(usual(), usual(), 0, 4, ["a", "b"]), "base of tiny-llama is there twice"),
+    "an instruction that is none": (lambda: makers.guidance(plain_model(), "{prompt}"), "base of tiny-llama is there twice"),
+    "a name twice": (lambda: makers.simplex_corners([usual("empathy"), usual()], ["a", "a"]), "expected different names, got a, a"),
+    "too few names": (lambda: makers.simplex_corners([usual("empathy"), usual()], ["a", "b", "c"]), "expected 3 rows of 2 finite numbers"),
+    "seven corners": (
+        lambda: makers.simplex_corners([usual(None, f"w{i} {{prompt}}") for i in range(7)], list("abcdefg")),
+        "2 to 6 can be mixed, got 7",
+    ),
+    "one corner": (lambda: makers.simplex_corners([usual()], ["a"]), "2 to 6 can be mixed, got 1"),
+    "an unknown adapter": (lambda: makers.line(usual(), usual("nobody"), 0, 1), "adapter 'nobody' is not loaded"),
+    "an instruction without a prompt": (lambda: makers.guidance(plain_model(), "w50"), r"template 'w50': expected \{prompt\} once"),
+    "an instruction with two": (lambda: makers.guidance(plain_model(), "{prompt} {prompt}"), r"expected \{prompt\} once"),
+    "an instruction that is no text": (lambda: makers.line(usual(), usual(None, 7), 0, 1, ["a", "b"]), "template: expected str, got int"),  # type: ignore[arg-type]
+    "no source": (lambda: makers.line(plain_model(), usual(), 0, 1, ["a", "b"]), "expected sources .* got LanguageModel"),  # type: ignore[arg-type]
+    "no model": (lambda: makers.line(Source("gpt2"), usual(), 0, 1, ["a", "b"]), "lm: expected LanguageModel, got str"),  # type: ignore[arg-type]
+    "an unknown mixture": (lambda: two(mix="states"), "mix 'states': choose hidden"),
+    "states of two models": (
+        lambda: makers.simplex_corners([usual(), Source(other_model())], ["a", "b"], "hidden"),
+        "states of different models have no head in common",
+    ),
+    "negative shares of probabilities": (lambda: Corners(box().sources, box().domain, np.eye(3), "probabilities"), "no negative weights"),
+    "temperatures the wrong way round": (lambda: makers.with_temperature(two(), 2, 1), "temperature: 2 to 1: expected the lower one first"),
+    "a temperature of zero": (lambda: makers.with_temperature(two(), 0, 1), "temperature 0: must be positive"),
+    "a temperature of probabilities": (lambda: makers.with_temperature(two(mix="probabilities"), 1, 2), "where logits are mixed"),
+    "a temperature of a line": (
+        lambda: makers.with_temperature(makers.line(usual(), usual("empathy"), 0, 4), 1, 2),
+        "a further corner of a simplex",
+    ),
+    "contrast backwards": (lambda: makers.contrast(usual(), usual("empathy"), -1), "must be positive"),
+    "no experts": (lambda: makers.expert_corners(usual(), ["a", "b"]), "2 corners need a source with as many experts on its head"),
+    "experts that say nothing": (
+        lambda: makers.expert_corners(usual(experts=nothing_finite, outputs=2), ["a", "b"]),
+        "experts of base: .* got a NaN or an infinity",
+    ),
+    "experts of another shape": (
+        lambda: makers.expert_corners(usual(experts=lambda h, z: z[:, None], outputs=2), ["a", "b"]),
+        r"got \[1, 1, 64\]",
+    ),
+    "an instruction too long": (lambda: makers.guidance(plain_model(), "w1 " * 40 + "{prompt}"), "longer than the model's limit"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_cannot_be_mixed_is_told_in_one_line(wrong):
+    make, message = WRONG[wrong]
+    with pytest.raises(UserError, match=message) as told:
+        exact_map(PrefixTree.of(make(), PROMPTS[:1], max_new_tokens=2))
+    assert "\n" not in str(told.value) and len(str(told.value)) < 250
+
+
+def test_logits_behind_a_cap_are_refused():
+    """A cap bends them, so that no mixture of logits is linear in the weights; states are mixed before it."""
+    config = Gemma2Config(
+        vocab_size=len(WORDS), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        head_dim=16, final_logit_softcapping=2.0, max_position_embeddings=64, sliding_window=64, pad_token_id=0,
+    )  # fmt: skip
+    usual_one = plain_model()
+    lm = LanguageModel(Gemma2ForCausalLM(config).eval(), usual_one.tokenizer, ModelConfig(path="capped", template="<bos> {prompt} <sep>"))
+    with pytest.raises(UserError, match="capped: caps its logits after the head"):
+        PrefixTree.of(makers.guidance(lm, ASKED), PROMPTS, max_new_tokens=4)
+
+
+def test_knobs_outside_their_domain_are_told_by_name():
+    corners = box(limits=[(1, 1, 1.5)])
+    tree = PrefixTree.of(corners, PROMPTS[:1], max_new_tokens=2)
+    found = exact_map(tree)
+    inside = [0.5, 0.25]
+    assert found.replies(inside) == tree.replies(inside) == found.replies([0.25, 0.5, 0.25])
+    for wrong, message in [
+        ([2, 0], "s 2, t 0: outside of the domain, s 0 to 1, t 0 to 1 .and its further limits."),
+        ([0.9, 0.9], "s 0.9, t 0.9: outside"),
+        ([0.5, NAN], "holds a NaN"),
+        ([0.5], "s, t: expected 2 numbers a point, or 3 weights"),
+        ([0.1, 0.1, 0.1], "outside of the domain"),
+        ("much", "expected numbers"),
+    ]:
+        for asked in (found.replies, found.margins, tree.replies):
+            with pytest.raises(UserError, match=message):
+                asked(wrong)
+
+
+def test_the_widest_range_has_a_map():
+    found = exact_map(PrefixTree.of(box([-1e4, 0.0], [1e4, 1.0]), PROMPTS[:1], max_new_tokens=4))
+    check_map(found, thorough=True)
+    assert len(found.regions) > 3
+
+
+def test_a_wider_head_of_the_same_words_is_no_other_vocabulary():
+    """Heads are padded to rows that no word has: what all sources score is mixed."""
+    corners = beside(rows=len(WORDS) + 8)
+    assert corners.words == len(WORDS)
+    check_map(exact_map(PrefixTree.of(corners, PROMPTS, max_new_tokens=4)), thorough=True)

@@ -21,6 +21,8 @@ from emorl_lite.base.weights import as_numbers, weight_rows
 
 OUTSIDE = 1e-6
 """How far outside a domain weights may lie before they are refused."""
+FARTHEST = 10**4
+"""Of a knob: beyond, rounding is more than what two borders may be apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,8 @@ class Domain:
         if self.knobs and w.ndim == 2 and w.shape[1] == len(self.knobs):
             w = np.hstack([1 - w.sum(1, keepdims=True), w])
         if w.ndim != 2 or w.shape[1] != len(self.corners):
-            knobs = f"{len(self.knobs)} numbers a point, or " if self.knobs else ""
+            k = len(self.knobs)
+            knobs = f"{k} number{'s' * (k != 1)} a point, or " if k else ""
             raise UserError(f"{names}: expected {knobs}{len(self.corners)} weights, got {shown(values)}")
         if not np.isfinite(w).all():
             raise UserError(f"{names}: {shown(values)} holds a NaN or an infinity")
@@ -118,11 +121,15 @@ def box_domain(corners: Sequence[str], knobs: Sequence[str], low: Sequence[float
     """
     k = len(knobs)
     ends = as_numbers([list(low), list(high)], f"the range of {', '.join(knobs)}", torch.float64).numpy()
+    if len(set(knobs)) < k:
+        raise UserError(f"knobs: expected different names, got {', '.join(knobs)}")
     if ends.shape != (2, k) or k != len(corners) - 1:
         raise UserError(f"knobs: {len(corners)} corners have {len(corners) - 1} knobs, got {k} names and ranges of {ends.shape[-1]}")
     for name, (a, b) in zip(knobs, ends.T.tolist(), strict=True):
         if not (np.isfinite([a, b]).all() and b - a > TOLERANCE):
             raise UserError(f"{name}: the range {a:g} to {b:g}: expected two finite numbers, the lower one first")
+        if max(abs(a), abs(b)) > FARTHEST:
+            raise UserError(f"{name}: the range {a:g} to {b:g}: expected -{FARTHEST:,} to {FARTHEST:,} at most")
     whole: Piece | None = box(*ends)
     if len(limits):
         rows = as_numbers(limits, "limits", torch.float64).numpy()

@@ -26,6 +26,7 @@ from emorl_lite.base.polytopes import domain, scaled
 from emorl_lite.base.presets import Mix
 from emorl_lite.base.ranges import Within, checked, shown
 from emorl_lite.base.texts import check_texts
+from emorl_lite.base.weights import as_numbers
 from emorl_lite.lm.examination import check_mixable
 from emorl_lite.lm.forward import check_adapters
 from emorl_lite.lm.model import LanguageModel
@@ -71,8 +72,11 @@ class Corners:
     """What of the sources is mixed; "hidden" is the same as "logits" where one head follows; "probabilities" takes their softmax first."""
 
     def __post_init__(self) -> None:
+        if self.mix not in ("hidden", "logits", "probabilities"):
+            raise UserError(f"mix {self.mix!r}: choose hidden (the same as logits) or probabilities")
         if not 2 <= len(self.domain.corners) <= MOST:
             raise UserError(f"corners: 2 to {MOST} can be mixed, got {len(self.domain.corners)}")
+        check_sources(self.sources)
         if len(set(self.domain.corners)) < len(self.domain.corners):
             raise UserError(f"corners: expected different names, got {', '.join(self.domain.corners)}")
         outputs = sum(source.outputs for source in self.sources)
@@ -80,9 +84,8 @@ class Corners:
             raise UserError(f"corners: expected {len(self.domain.corners)} rows of {outputs} finite numbers, one a source")
         if self.mix == "probabilities" and not (self.plain and self.domain.directions):
             raise UserError("mix 'probabilities': a mixture of distributions has no negative weights")
-        for source in self.sources:
-            if source.template.count(PROMPT) != 1:
-                raise UserError(f"template {source.template!r}: expected {PROMPT} once, where the prompt goes")
+        if self.mix == "hidden" and len({id(source.lm) for source in self.sources}) > 1:
+            raise UserError("mix 'hidden': states of different models have no head in common, mix their logits")
         check_one_vocabulary([source.lm for source in self.sources])
 
     @property
@@ -144,11 +147,19 @@ def adapter_corners(lm: LanguageModel, adapters: Sequence[str], mix: Mix = "hidd
 
 def simplex_corners(sources: Sequence[Source], names: Sequence[str], mix: Mix = "logits") -> Corners:
     """Two to six sources as they are, mixed with non-negative weights: adapters, models or instructions that share a vocabulary."""
-    return Corners(tuple(sources), simplex_domain(names), np.eye(len(names)), mix)
+    return Corners(tuple(sources), simplex_domain(check_texts(names, "corner")), np.eye(len(names)), mix)
 
 
 def expert_corners(source: Source, names: Sequence[str]) -> Corners:
-    """Experts on one model's head, on the simplex: sum_j w_j e_j, one pass of the model a word (CLP's logit variant)."""
+    """Experts on one model's head, on the simplex: sum_j w_j e_j, one pass of the model a word (CLP's logit variant).
+
+    Raises UserError unless the source has as many experts as there are names.
+    """
+    check_sources([source])
+    names = check_texts(names, "corner")
+    if source.experts is None or source.outputs != len(names):
+        has = "none" if source.experts is None else source.outputs
+        raise UserError(f"experts: {len(names)} corners need a source with as many experts on its head (`outputs`), got {has}")
     return Corners((source,), simplex_domain(names), np.eye(len(names)))
 
 
@@ -157,7 +168,8 @@ def line(first: Source, second: Source, low: float, high: float, names: Sequence
 
     DeRa (arXiv 2402.02992): base and aligned policy, t = lambda. Raises UserError for a range that is not one.
     """
-    names = [first.name, second.name] if names is None else check_texts(names, "corner")
+    check_sources([first, second])
+    names = [first.name, second.name] if names is None else names
     return affine([first, second], names, [knob], [low], [high])
 
 
@@ -175,7 +187,9 @@ def affine(
     The k + 1 corners are the sources, or combinations [k + 1, N] of them. Raises UserError for ranges that leave nothing.
     """
     where = box_domain(check_texts(names, "corner"), check_texts(knobs, "knob"), low, high, limits)
-    return Corners(tuple(sources), where, np.eye(len(names)) if combination is None else np.asarray(combination, dtype=np.float64))
+    if combination is not None:
+        combination = as_numbers(combination, "corners' combination", torch.float64).numpy()
+    return Corners(tuple(sources), where, np.eye(len(names)) if combination is None else combination)
 
 
 def guidance(
@@ -204,10 +218,12 @@ def with_temperature(corners: Corners, lowest: float, highest: float) -> Corners
     scores that are all zero, give the same: linear in both. That corner is an infinite temperature. For corners on the simplex.
     Raises UserError for temperatures that are not in order.
     """
-    checked(lowest, float, [Within(0, 10**6, above=True)], f"temperature {shown(lowest)}")
-    checked(highest, float, [Within(lowest, 10**6, above=True)], f"temperature {shown(highest)}: above {lowest:g}, and")
-    if not corners.domain.directions:
-        raise UserError("temperature: a further corner of a simplex alone")
+    for end in (lowest, highest):
+        checked(end, float, [Within(0, 10**6, above=True)], f"temperature {shown(end)}")
+    if not lowest < highest:
+        raise UserError(f"temperature: {lowest:g} to {highest:g}: expected the lower one first")
+    if not corners.domain.directions or corners.mix == "probabilities":
+        raise UserError("temperature: a further corner of a simplex alone, where logits are mixed")
     d, names = len(corners.names), (*corners.names, "uniform words")
     whole = simplex_domain(names)
     hottest = np.full(d + 1, 1 - lowest / highest)  # w_d <= 1 - T_low / T_high
@@ -216,6 +232,24 @@ def with_temperature(corners: Corners, lowest: float, highest: float) -> Corners
     assert cut is not None
     combination = np.vstack([corners.combination / lowest, np.zeros((1, corners.combination.shape[1]))])
     return replace(corners, domain=replace(whole, piece=domain(cut)), combination=combination)
+
+
+def check_sources(sources: Sequence[Source]) -> None:
+    """Raise UserError unless these are sources, each another one, with a place for the prompt in what they read."""
+    kinds, seen = {"lm": LanguageModel, "adapter": str | None, "template": str}, set()
+    for source in sources:
+        if not isinstance(source, Source):
+            raise UserError(f"corners: expected sources (`Source(lm, adapter)`), got {type(source).__name__}")
+        for name, kind in kinds.items():
+            if not isinstance(value := getattr(source, name), kind):
+                raise UserError(f"source: {name}: expected {getattr(kind, '__name__', 'a name or None')}, got {type(value).__name__}")
+        if source.template.count(PROMPT) != 1:
+            raise UserError(f"template {source.template!r}: expected {PROMPT} once, where the prompt goes")
+        what = (id(source.lm), source.adapter, source.template, id(source.experts))
+        if what in seen:
+            of = f"{source.name} of {source.lm.config.path}" + ("" if source.template == PROMPT else f", reading {source.template!r}")
+            raise UserError(f"corners: {of} is there twice: each source once")
+        seen.add(what)
 
 
 def check_one_vocabulary(models: Sequence[LanguageModel]) -> None:
