@@ -563,6 +563,94 @@ def model_cases() -> Iterator[Case]:
         yield Case(f"model: {name}", command, with_model(change), ("brevity" if name == "no layers" else "lm",), either=name in FINE_MODELS)
 
 
+# -- cases: the map of every weight
+
+ADAPTERS = ["--adapters", "{}/runs/tiny/seed0/empathy", "{}/runs/tiny/seed0/fluency"]
+MAP = ["map", "--quiet", "--max-new-tokens", "4", "--out", "{}/out", "--rewards", "brevity"]
+SAD = ["--prompt", "I feel sad."]
+FUNCTIONS = """
+def fails(prompts, replies): return [1 / 0 for _ in replies]
+def few(prompts, replies): return [1.0]
+def nan(prompts, replies): return [float("nan")] * len(replies)
+def words(prompts, replies): return ["good"] * len(replies)
+def nothing(prompts, replies): pass
+def later(prompts, replies): yield 1.0
+def leaves(prompts, replies): raise SystemExit(0)
+def one(replies): return [1.0] * len(replies)
+number = 3
+"""
+
+
+MAP_PROMPTS = {
+    "missing": ("{}/no.txt", "no.txt"), "a folder": ("{}/runs", "runs"), "a device": ("/dev/zero", "/dev/zero"),
+    "NUL": ("a\0b.txt", "--prompts"), "a link to itself": ("{}/loop.txt", "loop.txt"), "no name": ("", "--prompts"),
+}  # fmt: skip
+MAP_REWARDS = (
+    "kindness", "f.py:none", "f.py:number", "f.py:one", "f.py:fails", "f.py:few", "f.py:nan", "f.py:words", "f.py:nothing", "f.py:later",
+    "f.py:leaves", "no.py:f", "no_module:f", ":", "../f:f", "os:system", "share=brevity", "a,b=brevity", "",
+)  # fmt: skip
+MAP_ADAPTERS = (
+    ["{}/runs"], ["{}/data.csv", ADAPTERS[1]], [ADAPTERS[1], ADAPTERS[1]], ["no/such", ADAPTERS[1]], ["kind", "rude"],
+    ["x=" + ADAPTERS[1], "x=" + ADAPTERS[2]], ["../..", ADAPTERS[1]], ["a\0b", ADAPTERS[1]], ["lm_head=" + ADAPTERS[1], ADAPTERS[2]],
+    ["loop", ADAPTERS[1]], ["x" * 5000, ADAPTERS[1]],
+)  # fmt: skip
+MAP_TYPED = (
+    "--kind line", "--kind guidance", "--kind contrast", "--kind guidance --instruction x", "--kind line --range 1 0",
+    "--kind line --range nan 1", "--kind line --range 1", "--range 0 1", "--instruction {prompt}", "--models tiny_lm",
+    "--models tiny_lm x=no/such/model", "--models tiny_lm x=data", "--utility brevity", "--utility kindness=1", "--utility brevity=nan",
+    "--utility brevity=0", "--utility brevity=1 brevity=2", "--format xls", "--prompt-column=",
+)  # fmt: skip
+
+
+def map_cases() -> Iterator[Case]:
+    """Prompts, adapters, rewards and options of the command `map`."""
+    for option, more in (("--samples", []), ("--temperature", ["--samples", "1"]), ("--memory", []), ("--seed", [])):
+        for value in NUMBERS:
+            odd = value in ("1_0", "٣", "1.5", "0")
+            typed = [*MAP, *ADAPTERS, *SAD, *more, option, value]
+            yield Case(f"map {option} {value!r}", typed, says=() if odd else (option,), either=odd)
+    for name, (file, data, says) in FILES.items():
+        fine = name == "two prompts"
+        typed = [*MAP, *ADAPTERS, "--prompts", "{}/" + file]
+        yield Case(f"map of a file: {name}", typed, write(file, data), () if fine else says, right=fine)
+    for name, (path, word) in MAP_PROMPTS.items():
+        yield Case(f"map, path of prompts: {name}", [*MAP, *ADAPTERS, "--prompts", path], loop("loop.txt"), (word,))
+    for prompt in ("", " ", "\n", "\ud800", "word " * 400):
+        yield Case(f"map --prompt {prompt[:9]!a}", [*MAP, *ADAPTERS, "--prompt", prompt], says=("--prompt",))
+    for spec in MAP_REWARDS:
+        typed = [*MAP[:-1], "{}/" + spec if spec.startswith("f.py") else spec, *ADAPTERS, *SAD]
+        says = (spec.rpartition(":")[2].partition("=")[0] or "--rewards",)
+        yield Case(f"map --rewards {spec!r}", typed, write("f.py", FUNCTIONS), says)
+    for folders in MAP_ADAPTERS:
+        shown = " ".join(word[:20] for word in folders)
+        yield Case(f"map --adapters {shown!a}", [*MAP, "--adapters", *folders, *SAD], loop("loop"), ("adapter",))
+    for words_of in MAP_TYPED:
+        yield Case(f"map {words_of}", [*MAP, *SAD, *words_of.split()], says=("model",) if "--models" in words_of else ("--",))
+    yield from map_places()
+    yield Case("map", [*MAP, *ADAPTERS, *SAD], right=True)
+    yield Case("map of the preset's run", [*MAP, *SAD], right=True)
+
+
+def map_places() -> Iterator[Case]:
+    """Folders for a map's results, and who has written there."""
+    strangers = {"page": "map.html", "table": "regions.csv", "other table": "front.parquet", "record": "regions.csv.provenance.json"}
+    for what, name in strangers.items():
+        prepare = at(Path("out"), Path.mkdir, write(name, "mine"))
+        yield Case(f"map --out with a stranger's {what}", [*MAP, "--overwrite", *ADAPTERS, *SAD], prepare, (name,), kept=(f"out/{name}",))
+    places: dict[str, tuple[str, Callable[[Place], object]]] = {
+        "a file": ("{}/data.csv", lambda place: None),
+        "below a file": ("{}/data.csv/x", lambda place: None),
+        "with a folder of its name": ("{}/out", at(Path("out/map.html"), lambda folder: folder.mkdir(parents=True))),
+        "a link to itself": ("{}/loop", loop("loop")),
+        "too long": ("{}/" + "x" * 300, lambda place: None),
+        "no name": ("", lambda place: None),
+        "NUL": ("a\0b", lambda place: None),
+    }
+    for what, (place, prepare_place) in places.items():
+        typed = [*MAP[:4], "--out", place, *MAP[6:], "--overwrite", *ADAPTERS, *SAD]
+        yield Case(f"map --out {what}", typed, prepare_place, ("--out",))
+
+
 # -- cases: from Python
 
 
@@ -582,7 +670,8 @@ def api_cases() -> Iterator[Case]:
     """Calls that a notebook might make."""
     from emorl_lite import Study, find_weights, full_grid, hierarchical_grid_search, load_dataset, scored_map
     from emorl_lite.base.weights import check_weights
-    from emorl_lite.plots.map_explorer import explore, map_explorer, map_page
+    from emorl_lite.plots.map_explorer import explore, map_explorer
+    from emorl_lite.plots.map_page import map_page
     from emorl_lite.search.pareto import hypervolume
     from emorl_lite.training.ppo import PPOTrainer
     from emorl_lite.tutorial import committed, open_run
@@ -900,6 +989,7 @@ KINDS: dict[str, Callable[[], Iterator[Case]]] = {
     "saved": saved_cases,
     "places": place_cases,
     "models": model_cases,
+    "map": map_cases,
     "python": lambda: itertools.chain(api_cases(), method_cases()),
 }
 

@@ -52,6 +52,7 @@ class Command:
 
 STUDY = ["study", "--seeds", "1", "--workers", "2", "--study.budget", "24", "--study.batch-size", "8", "--study.validate-every", "2"]
 STUDY += ["--study.weight-steps", "1", "--study.test-prompts", "4", "--study.sweep-prompts", "4", "--methods", "uniform", "emorl"]
+MAP = ("map", "--prompt", "I feel sad.", "My boss is rude.", "--adapters", "reflection", "empathy", "--rewards", "brevity", "diversity")
 TRAIN = ("train", *PLAIN, *SIZES, *PPO)
 COMMANDS = {
     "train": Command(TRAIN),
@@ -61,6 +62,8 @@ COMMANDS = {
     "published search": Command((*SEARCH, "--search.levels", "3"), TRAIN),
     "Bayesian search": Command((*SEARCH, "--search.method", "bayesian", "--search.evaluations", "13"), TRAIN),
     "exact search": Command((*SEARCH, "--search.method", "exact"), TRAIN),
+    "map": Command(MAP),
+    "map in the place of another": Command((*MAP, "--samples", "2", "--overwrite"), MAP),
     "study": Command(tuple(STUDY), classifiers=True),
     "tutorial": Command(("tutorial", "--only", "00")),
 }
@@ -171,7 +174,7 @@ class Run:
         os.environ["EMORL_RUNS"] = str(self.folder)
         if self.words[0] == "tutorial":
             return list(self.words)
-        out = ["--out", str(self.folder / "tables")] if self.words[0] == "study" else []
+        out = ["--out", str(self.folder / "tables")] if self.words[0] in ("study", "map") else []
         return [*self.words, "--runs", str(self.folder), "--quiet", *out]
 
     def wait(self, seconds: float = 300) -> int:

@@ -57,6 +57,9 @@ def nan(prompts, replies):
 def words(prompts, replies):
     return ["good"] * len(replies)
 
+def leaves(prompts, replies):
+    raise SystemExit(0)
+
 def one(replies):
     return [1.0] * len(replies)
 
@@ -99,6 +102,11 @@ def two(made: Path, *more: str) -> list[str]:
     return options(made, "--adapters", str(made / "kind"), str(made / "short"), *scores, *more)
 
 
+def shown(folder: Path | str) -> list[str]:
+    """What is in a folder, hidden files aside."""
+    return sorted(path.name for path in Path(folder).iterdir() if not path.name.startswith("."))
+
+
 def regions(folder: Path | str) -> pd.DataFrame:
     """The table of regions as it was before it was written."""
     return as_written(pd.read_csv(Path(folder) / "regions.csv"))
@@ -119,7 +127,7 @@ def refused(capsys, *words: str) -> str:
 def test_two_folders_give_tables_and_a_page(made, capsys):
     assert main(two(made, "--out", "out")) == 0
     said = capsys.readouterr()
-    assert sorted(path.name for path in Path("out").iterdir()) == sorted(RESULTS)
+    assert shown("out") == sorted(RESULTS)
     assert "optimum of the mean score" in said.out and "uniform" in said.out and "Pareto front" in said.out and not said.err
     table = regions("out")
     columns = ["prompt", "prompt_text", "sample", "share", "reply", "tokens", "long", "even", "mean", "pareto", "margin"]
@@ -266,12 +274,13 @@ def test_the_base_is_what_the_adapters_name(made, capsys):
     assert "somebody/else" in line and "one base" in line and not Path("two").exists()
 
 
-def test_a_chat_template_is_found(made, tmp_path):
+def test_a_chat_template_is_found():
     words = tokenizer()
+    assert chat_template(words) == "{prompt}"
     words.chat_template = "{% for m in messages %}<bos>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}{x}<sep>{% endif %}"
-    words.save_pretrained(tmp_path / "chat")
-    assert chat_template(str(tmp_path / "chat")) == "<bos>{prompt}{{x}}<sep>"
-    assert chat_template(str(made / "lm")) == "{prompt}" == chat_template(str(tmp_path / "nowhere"))
+    assert chat_template(words) == "<bos>{prompt}{{x}}<sep>"
+    words.chat_template = "{{ raise_exception('no single statements') }}"
+    assert chat_template(words) == "{prompt}"
 
 
 # -- where prompts come from
@@ -370,7 +379,7 @@ def test_rewards_by_module_file_and_name(made, monkeypatch):
         ("kindness", "reflection, empathy"), ("scores.py:nothing", "no nothing"), ("scores.py:number", "int"),
         ("scores.py:one", "two lists"),
         ("scores.py:fails", "ZeroDivisionError"), ("scores.py:few", "expected"), ("scores.py:nan", "not finite"),
-        ("scores.py:words", "not a number"),
+        ("scores.py:words", "not a number"), ("scores.py:leaves", "SystemExit"),
         ("no.py:f", "no such file"), ("no_such_module:f", "no module no_such_module"), ("broken.py:f", "SyntaxError"),
         ("exits.py:f", "SystemExit"),
         ("needs.py:f", "no_such_module"), (":f", "module:function"), ("scores.py:", "module:function"), ("reply=brevity", "another column"),
@@ -521,7 +530,7 @@ def test_the_same_again_is_written_again_and_another_is_refused(made, capsys):
         assert f"another {what}" in (line := refused(capsys, *two(made, "--out", "out", *more))) and "--overwrite" in line
     assert contents("out") == before
     assert main(two(made, "--out", "out", "--samples", "2", "--overwrite")) == 0
-    assert set(regions("out")["sample"]) == {1, 2} and sorted(path.name for path in Path("out").iterdir()) == sorted(RESULTS)
+    assert set(regions("out")["sample"]) == {1, 2} and shown("out") == sorted(RESULTS)
     assert main(two(made, "--out", "out", "--format", "parquet", "--overwrite")) == 0
     assert not Path("out/regions.csv").exists() and is_ours(Path("out/regions.parquet"))
 
@@ -542,6 +551,13 @@ def test_a_stranger_keeps_his_files(made, capsys):
         assert name in refused(capsys, *two(made, "--out", "out", "--overwrite"))
         Path("out", name).write_bytes(kept)
     assert main(two(made, "--out", "out")) == 0
+
+
+def test_what_is_read_is_not_replaced(made, capsys):
+    assert main(two(made, "--out", "out")) == 0
+    before = contents("out")
+    words = ["out/regions.csv" if word == str(made / "prompts.txt") else word for word in two(made, "--out", "out", "--overwrite")]
+    assert "reads" in refused(capsys, *words, "--prompt-column", "prompt_text") and contents("out") == before
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links as here are POSIX's")
@@ -588,7 +604,7 @@ def test_a_death_between_two_files_is_mended_by_the_same_command(made, monkeypat
         main(words)
         monkeypatch.setattr(results, "move_whole", moved)
         assert main(words) == 0
-        assert set(regions("out")["sample"]) == {1, 2} and sorted(path.name for path in Path("out").iterdir()) == sorted(RESULTS)
+        assert set(regions("out")["sample"]) == {1, 2} and shown("out") == sorted(RESULTS)
         assert main(two(made, "--out", "out", "--overwrite")) == 0
 
 

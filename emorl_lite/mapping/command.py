@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import digest
@@ -16,7 +19,7 @@ from emorl_lite.base.sizes import shown_bytes
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.ensemble.rounding import shown_share
 from emorl_lite.exact.exact_map import exact_map, map_estimate
-from emorl_lite.exact.optimum import best_weights
+from emorl_lite.exact.optimum import Optimum, best_weights
 from emorl_lite.exact.scored_map import ScoredMap, scored_map
 from emorl_lite.lm.model import UNFINISHED
 from emorl_lite.mapping.options import Map, check_options, read_utility
@@ -24,7 +27,7 @@ from emorl_lite.mapping.prompts import Prompts, check_fit, find_prompts
 from emorl_lite.mapping.results import Results
 from emorl_lite.mapping.scorers import FOR_ANY_MODEL, Judges, Wanted, make_rewards, read_rewards
 from emorl_lite.mapping.sources import Mixture, find_mixture
-from emorl_lite.mapping.tables import check_scores, compared, front_table, optimum_record, regions_table
+from emorl_lite.mapping.tables import compared, front_table, on_new_prompts, optimum_record, regions_table
 from emorl_lite.plots.map_page import save_map_page
 
 WORTH_TELLING = 5.0
@@ -46,10 +49,44 @@ def run_map(command: Map, arguments: Sequence[str] = ()) -> int:
 
 
 def _run(command: Map, arguments: Sequence[str]) -> int:
+    results = Results(Path(command.out), command.format, command.overwrite)
+    asked = _ask(command, results)
+    scored = _score(asked, command)
+    found = _find(scored, asked, int(command.memory * 10**9))
+
+    def save_page(path: Path) -> None:
+        title, marks = f"Every weight of {', '.join(scored.map.corners)}", found.front[scored.map.domain.columns].to_numpy()
+        save_map_page(path, scored, best=found.optimum.weights, title=title, front=marks, utility=asked.utility)
+
+    tables = {"regions": regions_table(scored), "front": found.front}
+    record = optimum_record(scored, found.optimum, asked.utility) | {"on_new_prompts": found.expected, "front": found.how}
+    facts = {"command": " ".join(["python -m emorl_lite", *arguments]), "front": found.how}
+    files = results.write(tables, record, save_page, asked.made_of, **facts)
+    _tell(scored, asked, found)
+    for path in files:
+        print(f"{os.path.relpath(path)} ({shown_bytes(path.stat().st_size)})")
+    return 0
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a command asks for, checked and loaded."""
+
+    prompts: Prompts
+    mixture: Mixture
+    wanted: list[Wanted]
+    utility: dict[str, float] | None
+    length: int
+    """Longest reply in tokens."""
+    made_of: dict[str, Any]
+    """What tells this map from another."""
+
+
+def _ask(command: Map, results: Results) -> _Asked:
+    """Check everything, what needs no model first, and load."""
     check_options(command)
     check_folder(command.runs or runs_root(), "--runs", write=False)
-    results = Results(Path(command.out), command.format, command.overwrite)
-    results.check()
+    results.check(read=command.prompts)
     preset = get_preset(command.preset)
     prompts, wanted = find_prompts(command, preset), read_rewards(command.reward_names)
     if wanted:
@@ -59,35 +96,59 @@ def _run(command: Map, arguments: Sequence[str]) -> int:
     utility = read_utility(command.utility, [column.name for column in wanted])
     length = command.max_new_tokens or command.model.max_new_tokens
     check_fit(prompts, mixture.lms, length)
-    made_of = _made_of(command, prompts, mixture, wanted, length)
-    results.check(made_of)
-    judges = Judges(mixture.workspace, mixture.base)
-    rewards = make_rewards(wanted, judges)
-    memory = int(command.memory * 10**9)
-    tree = PrefixTree.of(mixture.corners, prompts.texts, length, command.samples, command.temperature, command.seed, memory=memory)
-    scored = scored_map(_map(tree, command), rewards.scores, [column.name for column in wanted])
-    check_scores(scored)
-    optimum = best_weights(scored, utility, memory=memory)
+    asked = _Asked(prompts, mixture, wanted, utility, length, _made_of(command, prompts, mixture, wanted, length))
+    results.check(asked.made_of)
+    return asked
+
+
+def _score(asked: _Asked, command: Map) -> ScoredMap:
+    """The map, every distinct reply scored once."""
+    rewards = make_rewards(asked.wanted, Judges(asked.mixture.workspace, asked.mixture.base))
+    tree = PrefixTree.of(
+        asked.mixture.corners,
+        asked.prompts.texts,
+        max_new_tokens=asked.length,
+        samples=command.samples,
+        temperature=command.temperature,
+        seed=command.seed,
+        memory=int(command.memory * 10**9),
+    )
+    return scored_map(_map(tree, command), rewards.scores, [column.name for column in asked.wanted])
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a map says."""
+
+    optimum: Optimum
+    expected: dict[str, float] | None
+    """What to expect of it on new prompts."""
+    front: pd.DataFrame
+    how: str
+    """How the front was found."""
+
+
+def _find(scored: ScoredMap, asked: _Asked, memory: int) -> _Found:
     front, how = front_table(scored, memory)
-    tables = {"regions": regions_table(scored), "front": front}
-    record = optimum_record(scored, optimum, utility) | {"front": how}
-    title = f"Every weight of {', '.join(mixture.corners.names)}"
+    return _Found(best_weights(scored, asked.utility, memory=memory), on_new_prompts(scored, asked.utility), front, how)
 
-    def save_page(path: Path) -> None:
-        marks = front[scored.map.domain.columns].to_numpy()
-        save_map_page(path, scored, best=optimum.weights, title=title, front=marks, utility=utility)
 
-    facts = {"command": " ".join(["python -m emorl_lite", *arguments]), "front": how}
-    files = results.write(tables, record, save_page, made_of, **facts)
+def _tell(scored: ScoredMap, asked: _Asked, found: _Found) -> None:
+    """Print what was found."""
     print(scored.map.summary())
-    _tell_unfinished(scored, length)
+    cut = sum(region.piece.measure for region in scored.map.regions if region.reply.endswith(UNFINISHED))
+    if cut:
+        share = shown_share(cut / len(scored.map.indices))
+        print(f"{share} of the weights' replies are cut at {asked.length} tokens (--max-new-tokens); the package's rewards are 0 there")
+    optimum, expected = found.optimum, found.expected
+    what = "the mean score" if asked.utility is None else " + ".join(f"{u:g} {name}" for name, u in asked.utility.items())
     proven = "" if optimum.bound <= optimum.value + 1e-9 else f" (not proven: no weights have more than {optimum.bound:.4f})"
-    print(f"\noptimum of {_shown(utility)}: {optimum.value:.4f}{proven}; no reply changes within {optimum.radius:.2g} of it")
+    print(f"\noptimum of {what}: {optimum.value:.4f}{proven}; no reply changes within {optimum.radius:.2g} of it")
+    if expected:
+        ends = f"95 % interval {expected['low']:.4f} to {expected['high']:.4f}"
+        print(f"it was chosen on these {len(asked.prompts.texts)} prompts; on new ones expect {expected['expected']:.4f} ({ends})")
     print(compared(scored, optimum).to_string(index=False, float_format="%.3f"))
-    print(f"\nPareto front: {len(front)} points, {how}")
-    for path in files:
-        print(f"{os.path.relpath(path)} ({shown_bytes(path.stat().st_size)})")
-    return 0
+    print(f"\nPareto front: {len(found.front)} points, {found.how}")
 
 
 def _map(tree: PrefixTree, command: Map) -> Any:
@@ -116,15 +177,3 @@ def _made_of(command: Map, prompts: Prompts, mixture: Mixture, wanted: Sequence[
         "utility": list(command.utility),
         "format": command.format,
     }
-
-
-def _tell_unfinished(scored: ScoredMap, length: int) -> None:
-    """Say how many of the weights' replies did not come to their end, if any."""
-    cut = sum(region.piece.measure for region in scored.map.regions if region.reply.endswith(UNFINISHED))
-    if cut:
-        share = shown_share(cut / len(scored.map.indices))
-        print(f"{share} of the weights' replies are cut at {length} tokens (--max-new-tokens); the package's rewards are 0 there")
-
-
-def _shown(utility: dict[str, float] | None) -> str:
-    return "the mean score" if utility is None else " + ".join(f"{u:g} {name}" for name, u in utility.items())

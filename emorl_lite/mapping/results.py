@@ -7,9 +7,10 @@ holds checksums of them all: a file that was changed since, or that emorl_lite d
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from typing import Any
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import move_whole, told, write_folder
+from emorl_lite.base.files import move_whole, told, write_atomically
+from emorl_lite.base.locks import alone
 from emorl_lite.base.outputs import check_folder, new_provenance, read_provenance, sha256
 from emorl_lite.base.provenance import replace_table
 
@@ -44,14 +46,16 @@ class Results:
         """All that is written, provenances aside."""
         return [self.folder / f"{name}.{self.format}" for name in TABLES] + [self.folder / name for name in OTHERS]
 
-    def check(self, made_of: Mapping[str, Any] | None = None) -> None:
+    def check(self, made_of: Mapping[str, Any] | None = None, read: str = "") -> None:
         """Raise UserError unless results can be written: the folder is free, or holds results of emorl_lite as they were written, which are
-        those of the same map (`made_of`, where that is known already) or may be replaced (`overwrite`)."""
+        those of the same map (`made_of`, where that is known already) or may be replaced (`overwrite`). `read`: a file that is read."""
         check_folder(self.folder, "--out")
         known = self._known()
         for path in self._present():
             if path.is_symlink() or not path.is_file():
                 raise UserError(f"--out {self.folder}: {path.name} there is no plain file; choose another folder")
+            if read and os.path.exists(read) and os.path.samefile(read, path):
+                raise UserError(f"--out {self.folder}: {path.name} there is what this command reads; choose another folder")
             if path.name not in known or sha256(path.read_bytes()) not in known[path.name]:
                 raise UserError(f"--out {self.folder}: {path.name} there is not as emorl_lite wrote it; choose another folder")
         if self.overwrite or made_of is None or not known:
@@ -88,7 +92,7 @@ class Results:
         made_of: Mapping[str, Any],
         **facts: Any,
     ) -> list[Path]:
-        """Write all of it. A new folder comes with all its files or not at all; in an old one each file is replaced whole.
+        """Write all of it, each file whole. They are made elsewhere first, and moved here in a moment.
 
         Raises UserError as `check` does, and if it cannot be written; then what was there is as it was, or known as emorl_lite's.
         """
@@ -102,38 +106,41 @@ class Results:
             record = folder / new_provenance(self.regions).name
             record.write_text(_json(json.loads(record.read_text(encoding="utf-8")) | {"files": sums}), encoding="utf-8")
 
-        self.check(made_of)
-        if not self.folder.exists():
-            write_folder(self.folder, fill)
-        else:
-            self._replace(fill)
+        with tempfile.TemporaryDirectory(prefix="emorl_lite-map-") as scratch:
+            with told(Path(scratch)):
+                fill(Path(scratch))
+            with alone(self.folder, "writing a map"):
+                self.check(made_of)  # once more: another process may have written there meanwhile
+                new = not self._present()
+                try:
+                    self._replace(Path(scratch))
+                except BaseException:
+                    self._take_back(new)
+                    raise
         return self.files
 
-    def _replace(self, fill: Callable[[Path], None]) -> None:
+    def _replace(self, made: Path) -> None:
         """Put new files in the place of old ones: first the record that knows both, then each file, then the record of the new ones."""
-        with told(self.folder):
-            scratch = Path(tempfile.mkdtemp(prefix=".emorl-", suffix=".tmp", dir=self.folder))
-        try:
-            with told(self.folder):
-                fill(scratch)
-            before = self._known()
-            record = new_provenance(self.regions)
-            facts = json.loads((scratch / record.name).read_text(encoding="utf-8"))
-            final = _json(facts)
-            facts["files"] = {name: [*facts["files"].get(name, []), *before.get(name, [])] for name in {**facts["files"], **before}}
-            facts["sha256_before"] = next(iter(before.get(self.regions.name, [])), None)
-            (scratch / record.name).write_text(_json(facts), encoding="utf-8")
-            move_whole(scratch / record.name, record)
-            for path in sorted(scratch.iterdir()):
-                move_whole(path, self.folder / path.name)
-            for kind in FORMATS:  # what the other format left would be of another map
-                for name in TABLES if kind != self.format else ():
-                    for stale in (self.folder / f"{name}.{kind}", new_provenance(self.folder / f"{name}.{kind}")):
-                        stale.unlink(missing_ok=True)
-            (scratch / record.name).write_text(final, encoding="utf-8")
-            move_whole(scratch / record.name, record)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        before, record = self._known(), new_provenance(self.regions)
+        final = (made / record.name).read_text(encoding="utf-8")
+        facts = json.loads(final)
+        facts["files"] = {name: [*facts["files"].get(name, []), *before.get(name, [])] for name in {**facts["files"], **before}}
+        facts["sha256_before"] = next(iter(before.get(self.regions.name, [])), None)
+        write_atomically(record, _json(facts))
+        (made / record.name).unlink()
+        for path in sorted(made.iterdir()):
+            move_whole(path, self.folder / path.name)
+        for kind in FORMATS:  # what the other format left would be of another map
+            for name in TABLES if kind != self.format else ():
+                for stale in (self.folder / f"{name}.{kind}", new_provenance(self.folder / f"{name}.{kind}")):
+                    stale.unlink(missing_ok=True)
+        write_atomically(record, final)
+
+    def _take_back(self, new: bool) -> None:
+        """After a failure in a folder that held no results: none are left half there."""
+        for path in [*self.files, *(new_provenance(self.folder / f"{name}.{self.format}") for name in TABLES)] if new else ():
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def _table_of(provenance: Path) -> Path:

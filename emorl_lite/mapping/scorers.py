@@ -136,7 +136,7 @@ class Own:
         """What the function gives; `base.scores` checks it."""
         try:
             return self.function(prompts, replies)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if is_of_memory(error):
                 raise
             raise UserError(f"--rewards {self.place}: raised {_told(error)}") from error

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-from transformers import AutoTokenizer
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import one_line
@@ -55,7 +52,14 @@ def find_mixture(command: Map, preset: Preset) -> Mixture:
 
 
 def _is_objective(text: str, preset: Preset) -> bool:
-    return text in preset.objectives and not Path(text).is_dir()
+    return text in preset.objectives and not _is_folder(text)
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return Path(text).is_dir()
+    except (OSError, ValueError):  # too long a name, a NUL: told where it is looked for
+        return False
 
 
 # -- the preset's run
@@ -106,8 +110,7 @@ def _of_folders(command: Map, preset: Preset) -> Mixture:
             raise UserError(f"--adapters {shown(str(folder))}: {what}; expected a folder with {CONFIG} and {WEIGHTS}")
         read_adapter(folder, f"--adapters: {shown(name)} in {folder}")
     config, own = base_config(command, preset, list(folders.values()))
-    lm = LanguageModel.load(config)
-    _tell_base(lm, own)
+    lm = load_model(config, not own and config.template == preset.model.template)
     for name, folder in folders.items():
         try:
             lm.load_adapter(folder, name)
@@ -151,8 +154,7 @@ def _is_hub_id(text: str) -> bool:
 def base_config(command: Map, preset: Preset, folders: Sequence[Path]) -> tuple[ModelConfig, bool]:
     """(the base of these adapters, whether it is the preset's own): what --model.path names, or they name themselves.
 
-    A base that is not the preset's is told things by its own chat template, unless --model.template says how. Raises UserError for adapters
-    that name several.
+    Raises UserError for adapters that name several.
     """
     config, path = command.model, command.model.path
     if path == preset.model.path:
@@ -168,8 +170,6 @@ def base_config(command: Map, preset: Preset, folders: Sequence[Path]) -> tuple[
     config = replace(config, path=path)
     if own and not config.warm_start and (warm := _warm_start(command, preset, folders)):
         config = replace(config, warm_start=warm)
-    if not own and config.template == preset.model.template:
-        config = replace(config, template=chat_template(path))
     return config, own
 
 
@@ -192,25 +192,28 @@ def _warm_start(command: Map, preset: Preset, folders: Sequence[Path]) -> str:
     return str(Experiment(preset, command.seed, Path(command.runs) if command.runs else None, progress=False, source="any").warm_started())
 
 
-@cache
-def chat_template(path: str) -> str:
+def load_model(config: ModelConfig, own_template: bool) -> LanguageModel:
+    """A model. `own_template`: it is told things by its own chat template, which is said."""
+    if not own_template:
+        return LanguageModel.load(config)
+    lm = LanguageModel.load(replace(config, template="{prompt}"))
+    lm = LanguageModel(lm.model, lm.tokenizer, replace(config, template=chat_template(lm.tokenizer)))
+    print(f"{config.path}: reads a prompt as {lm.config.template!r} (another way: --model.template)")
+    return lm
+
+
+def chat_template(tokenizer: Any) -> str:
     """How a model's own chat template puts a statement of a user, with {prompt} in its place; "{prompt}" for a model without one."""
     mark = "PROMPT-OF-THE-MAP"
+    if not tokenizer.chat_template:
+        return "{prompt}"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(resolve(path), trust_remote_code=False)
-        if not tokenizer.chat_template:
-            return "{prompt}"
         text = tokenizer.apply_chat_template([{"role": "user", "content": mark}], tokenize=False, add_generation_prompt=True)
-    except Exception:  # what is wrong with a model is told when it is loaded
+    except Exception:  # a template may ask for what a single statement has not, or raise on purpose
         return "{prompt}"
     if not isinstance(text, str) or text.count(mark) != 1:
         return "{prompt}"
     return text.replace("{", "{{").replace("}", "}}").replace(mark, "{prompt}")
-
-
-def _tell_base(lm: LanguageModel, own: bool) -> None:
-    if not own:
-        print(f"{lm.config.path}: reads a prompt as {lm.config.template!r} (another way: --model.template)")
 
 
 # -- whole models
@@ -223,13 +226,10 @@ def _of_models(command: Map, preset: Preset) -> Mixture:
     for name, path in places.items():
         config = replace(command.model, path=str(path))
         own = resolve(config.path) == resolve(preset.model.path)
-        if config.template == preset.model.template and not own:
-            config = replace(config, template=chat_template(config.path))
         try:
-            lms[name] = LanguageModel.load(config)
+            lms[name] = load_model(config, not own and config.template == preset.model.template)
         except UserError as error:
             raise UserError(f"--models: {error}") from error
-        _tell_base(lms[name], own)
     sources = {name: Source(lm) for name, lm in lms.items()}
     low, high = command.range or RANGES.get(command.kind, (0.0, 1.0))
     first, second = list(sources.values())[:2]
@@ -266,7 +266,7 @@ def _named(texts: Sequence[str], option: str, place: Any) -> dict[str, Any]:
 
     Raises UserError for two of one name, or one place twice.
     """
-    split = [("", text) if Path(text).is_dir() else split_name(text, option) for text in texts]
+    split = [("", text) if _is_folder(text) else split_name(text, option) for text in texts]
     paths = [place(rest) for _, rest in split]
     own = Counter(_last(rest, 1) for name, rest in split if not name)
     named: dict[str, Any] = {}

@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emorl_lite.base.errors import UserError
 from emorl_lite.exact.optimum import Optimum
 from emorl_lite.exact.overlay import overlay, overlay_estimate
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.exact.support import convex_front
+from emorl_lite.exact.worth import optimism
 from emorl_lite.search.pareto import non_dominated
 
 MOST_CELLS = 200_000
 """Of an overlay: some seconds. Beyond, the front is that of a grid."""
+FEW_PROMPTS, MOST_LISTED = 8, 50_000
+"""Prompts that an interval for new ones takes, and the cells of an overlay that is listed for it."""
 MOST_REGIONS = 20_000
 """Of a map whose convex front is asked for: each point of it is an optimum."""
 MOST_ASKS, CLOSE = 500, 1e-4
@@ -146,10 +148,13 @@ def optimum_record(scored: ScoredMap, optimum: Optimum, utility: Mapping[str, fl
     return {"utility": worth, "optimum": best, "beside": beside, "corners": list(domain.corners), "domain": str(domain)}
 
 
-def check_scores(scored: ScoredMap) -> None:
-    """Raise UserError for scores of a range that sums of them lose."""
-    if len(scored.scores) and float(np.abs(scored.scores).max()) > 1e12:
-        k = int(np.abs(scored.scores).max(0).argmax())
-        raise UserError(
-            f"--rewards {scored.names[k]}: gives {np.abs(scored.scores[:, k]).max():.3g}; scores beyond 1e12 cannot be compared"
-        )
+def on_new_prompts(scored: ScoredMap, utility: Mapping[str, float] | None) -> dict[str, float] | None:
+    """What weights chosen so are worth on prompts that they were not chosen on: expected, low and high (95 %), by 400 resamples (`worth`).
+
+    None for fewer than FEW_PROMPTS, and where the overlay is too large to be listed.
+    """
+    rows = list(range(len(scored.map.indices)))
+    if len(scored.map.prompts) < FEW_PROMPTS or len(scored.map.corners) > 3 or overlay_estimate(scored, rows).rows > MOST_LISTED:
+        return None
+    expected, low, high = optimism(scored, utility=utility).interval()
+    return {"expected": float(expected), "low": float(low), "high": float(high)}
