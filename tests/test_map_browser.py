@@ -154,7 +154,6 @@ def test_outside_of_the_triangle_the_nearest_weights_are_taken(page):
 
 def test_keys_alone_do_everything(page):
     """Tab reaches every control, in the order of the page; the keys move the point, pin a reply and compare."""
-    one(page, "body").click()
     kinds = []
     for _ in range(12):
         ActionChains(page).send_keys(Keys.TAB).perform()
@@ -233,6 +232,17 @@ def test_the_mean_of_all_prompts_is_exact(page):
         )
         assert mean["scores"] == pytest.approx(np.mean(each, axis=0).tolist()) and 0 < mean["share"] < 1
     until(page, lambda: len(page.find_elements(By.CSS_SELECTOR, ".found tbody tr")) == len(each))
+
+
+def test_the_front_is_marked_where_it_is_wanted(page):
+    """In the mean's picture alone; so many marks hide what they mark that the reader asks for them."""
+    box, marks = one(page, ".legend .front input"), one(page, ".fronts")
+    assert not box.is_displayed() and marks.get_attribute("visibility") == "hidden"
+    Select(one(page, ".prompts")).select_by_value("mean")
+    before = marks.get_attribute("visibility")
+    box.click()
+    assert {before, marks.get_attribute("visibility")} == {"hidden", "visible"}
+    assert marks.get_attribute("d").count("z") == int(one(page, ".legend .front").text.split("(")[1].split()[0].replace(",", ""))
 
 
 def test_colours_follow_the_objective(page):

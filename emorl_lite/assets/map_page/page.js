@@ -24,6 +24,7 @@ function (root, facts) {
   const signed = (x, digits = 2) => (Number(x.toFixed(digits)) > 0 ? "+" : "") + number(x, digits);
   const small = (x) => x >= 0.095 ? x.toFixed(2) : Number(x.toPrecision(2)).toString();
   const portion = (x) => x >= 1 - 1e-9 ? "100 %" : x <= 0 ? "0 %" : x < 1e-4 ? "under 0.01 %" : x >= 0.9999 ? "over 99.99 %" : (100 * x).toFixed(2) + " %";
+  const brief = (x) => portion(x).replace("under ", "< ").replace("over ", "> ");  // in a column
   const counted = (n, what) => n.toLocaleString("en") + " " + what + (n === 1 ? "" : "s");
   const sum = (list) => list.reduce((a, b) => a + b, 0);
   const weightsOf = (t) => [1 - sum(t), ...t];
@@ -276,7 +277,7 @@ function (root, facts) {
   // -- the picture: regions on a canvas, what moves in one drawing above it
 
   const picture = one(".picture");
-  let canvas = null, context = null, svg = null, marker = null, halo = null, outline = null, fronts = null;
+  let canvas = null, context = null, svg = null, marker = null, halo = null, outline = null, fronts = null, frontBox = null;
   if (drawn) {
     const image = picture.querySelector("img");
     if (image) { const frame = new DOMParser().parseFromString(image.dataset.frame, "image/svg+xml").documentElement; image.replaceWith(document.importNode(frame, true)); }
@@ -291,12 +292,24 @@ function (root, facts) {
     halo = make("svg:path", { fill: "none", stroke: "#fff", "stroke-width": 5, "stroke-linejoin": "round", "pointer-events": "none" });
     outline = make("svg:path", { fill: "none", stroke: "#d00000", "stroke-width": 2.5, "stroke-linejoin": "round", "pointer-events": "none", class: "region" });
     marker = make("svg:g", { class: "here", "pointer-events": "none" }, make("svg:circle", { r: 5, fill: "none", stroke: "#fff", "stroke-width": 6 }), make("svg:circle", { r: 5, fill: "none", stroke: "#d00000", "stroke-width": 2.5 }));
-    const diamonds = (facts.front || []).map((t) => { const [x, y] = pixel(scaled(t)); return `M${x.toFixed(1)},${((line ? 32 : y) - 4).toFixed(1)}l4,4l-4,4l-4,-4z`; });
-    fronts = make("svg:path", { class: "fronts", "pointer-events": "none", d: diamonds.join(""), fill: "#fff", stroke: "#000", "stroke-width": 1 });
+    const many = (facts.front || []).length > 60, r = many ? 2 : 4;
+    const diamonds = (facts.front || []).map((t) => { const [x, y] = pixel(scaled(t)); return `M${x.toFixed(1)},${((line ? 32 : y) - r).toFixed(1)}l${r},${r}l-${r},${r}l-${r},-${r}z`; });
+    fronts = make("svg:path", { class: "fronts", "pointer-events": "none", d: diamonds.join(""), fill: "#fff", stroke: "#000", "stroke-width": many ? 0.4 : 1 });
+    const legendFront = one(".legend .front");
+    if (legendFront) {  // many marks hide what they mark
+      frontBox = make("input", { type: "checkbox", checked: !many });
+      const label = make("label", { class: legendFront.className }, frontBox, " ", ...legendFront.childNodes);
+      label.append(` (${counted(facts.front.length, "point")})`);
+      legendFront.replaceWith(label);
+      frontBox.addEventListener("change", () => legend());
+    }
     const star = svg.querySelector(".best");
     if (star) { star.setAttribute("pointer-events", "none"); svg.insertBefore(halo, star); svg.insertBefore(outline, star); svg.insertBefore(fronts, star); } else svg.append(halo, outline, fronts);
-    svg.append(marker);
-    new ResizeObserver(() => paintRegions()).observe(svg);
+    const edge = domain.points.map(pixel), reach = line ? [[edge[0][0], 0], [edge[1][0], 0], [edge[1][0], facts.height - 54], [edge[0][0], facts.height - 54]] : edge;
+    const hit = make("svg:path", { class: "hit", fill: "transparent", d: "M" + reach.map((p) => p.join(",")).join("L") + "Z" });  // what a finger drags; beside it the page scrolls
+    svg.append(marker, hit);
+    let lastWidth = 0;
+    new ResizeObserver(() => { if (state.here && svg.clientWidth !== lastWidth) { lastWidth = svg.clientWidth; paintRegions(); } }).observe(svg);
     let waiting = null;
     const follow = (event) => {
       if (!waiting) requestAnimationFrame(() => {
@@ -307,7 +320,7 @@ function (root, facts) {
       waiting = [event.clientX, event.clientY];
     };
     svg.addEventListener("pointerdown", (event) => {
-      if (event.button) return;
+      if (event.button || event.pointerType === "touch" && event.target !== hit) return;
       svg.focus({ preventScroll: true });
       try { svg.setPointerCapture(event.pointerId); } catch (_) { /* a made-up pointer */ }
       follow(event);
@@ -437,7 +450,7 @@ function (root, facts) {
     svg.querySelectorAll(".tick").forEach((e) => tell(e, number(span[0] + e.dataset.k / 2 * (span[1] - span[0]))));
     const front = one(".legend .front");
     if (front) front.hidden = !isMean();
-    if (fronts) fronts.setAttribute("visibility", isMean() ? "visible" : "hidden");
+    fronts.setAttribute("visibility", isMean() && frontBox && frontBox.checked ? "visible" : "hidden");
   }
 
   // -- the chosen and the pinned reply beside each other
@@ -454,7 +467,7 @@ function (root, facts) {
     const bar = () => { const fill = make("span", { class: "fill" }), shown = make("span", { class: "score" }); return { fill, shown, cell: make("td", {}, make("span", { class: "bar", "aria-hidden": "true" }, fill), shown) }; };
     const [one_, other, gap] = [bar(), bar(), make("td", { class: "gap" })];
     other.cell.className = "second"; gap.className = "gap second";
-    return { one: one_, other, gap, colour: i, row: make("tr", {}, make("th", { scope: "row", dir: "auto" }, name), one_.cell, other.cell, gap) };
+    return { one: one_, other, gap, colour: i, row: make("tr", {}, make("th", { scope: "row", dir: "auto", title: name }, cut(name, 30)), one_.cell, other.cell, gap) };
   });
   const scoresTable = make("table", { class: "scores" }, make("caption", {}, "Scores"), make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "objective"), make("th", { scope: "col" }, "chosen"), make("th", { scope: "col", class: "second" }, "pinned"), make("th", { scope: "col", class: "second" }, "chosen − pinned"))), make("tbody", {}, ...bars.map((b) => b.row)));
   right.append(make("div", { class: "cards" }, cards.chosen.box, cards.pinned.box), pinButton, scoresTable, status);
@@ -577,7 +590,7 @@ function (root, facts) {
     regions.sort((a, b) => { const x = keyOf(a, column), y = keyOf(b, column); return sign * (typeof x === "string" ? x.localeCompare(y) : x - y); });
     tell(heading, searching ? `${counted(regions.length, "region")} found in all prompts` : isMean() ? "Every prompt's reply at this point" : `All ${counted(regions.length, "region")} of prompt ${facts.prompts[state.view].n}`);
     const heads = titles.filter(([id]) => several || id !== "where").map(([id, name]) => make("th", { scope: "col", class: /^[1-9]/.test(id) ? "each" : null, "aria-sort": id === column ? (sorted.down ? "descending" : "ascending") : null },
-      make("button", { type: "button", dir: "auto", onclick: () => { sorted = { column: id, down: id === column ? !sorted.down : id !== "reply" }; list(); found.querySelector(`th:nth-child(${heads.findIndex((h) => h.dataset.id === id) + 1}) button`).focus(); } }, name + (id === column ? (sorted.down ? " ▾" : " ▴") : ""))));
+      make("button", { type: "button", dir: "auto", title: name, onclick: () => { sorted = { column: id, down: id === column ? !sorted.down : id !== "reply" }; list(); found.querySelector(`th:nth-child(${heads.findIndex((h) => h.dataset.id === id) + 1}) button`).focus(); } }, cut(name, 30) + (id === column ? (sorted.down ? " ▾" : " ▴") : ""))));
     heads.forEach((h, i) => { h.dataset.id = titles.filter(([id]) => several || id !== "where")[i][0]; });
     const body = make("tbody", {}, ...regions.slice(0, shownRows).map((region) => rowOf(region, several)));
     const parts = [make("table", { class: "regions" }, make("thead", {}, make("tr", {}, ...heads)), body)];
@@ -588,7 +601,7 @@ function (root, facts) {
   }
   function rowOf(region, several) {
     const go = make("button", { type: "button", dir: "auto", onclick: () => { goTo(region); } }, cut(region.reply || "(empty)", 160));
-    const cells = [make("td", {}, portion(region.share)), make("td", {}, number(value(region.scores, 0))), ...region.scores.map((x) => make("td", { class: "each" }, number(x))), make("td", { class: "text" }, go)];
+    const cells = [make("td", {}, brief(region.share)), make("td", {}, number(value(region.scores, 0))), ...region.scores.map((x) => make("td", { class: "each" }, number(x))), make("td", { class: "text" }, go)];
     if (several) cells.unshift(make("td", {}, String(facts.prompts[region.p].n) + (facts.samples > 1 ? `, sample ${region.s + 1}` : "")));
     return make("tr", { "data-region": `${region.p}/${region.s}/${region.i}` }, ...cells);
   }
