@@ -18,6 +18,7 @@ from emorl_lite.base.domains import box_domain, simplex_domain
 from emorl_lite.base.errors import UserError
 from emorl_lite.plots.map_drawing import Drawing, ticks
 from emorl_lite.plots.map_page import map_page, save_map_page
+from emorl_lite.plots.maps import prompt_map
 
 module = sys.modules["emorl_lite.plots.map_page"]  # the package has the function by this name
 DOMAINS = {
@@ -277,3 +278,12 @@ def test_one_region_is_all():
     scored = made_map(DOMAINS["triangle"], regions=1)
     page = map_page(scored)
     assert "one reply everywhere" in page and "100 %" in page and "0.00 %" not in page
+
+
+def test_the_figure_of_one_prompt_has_the_knobs_axes():
+    domain = DOMAINS["cut box"]
+    figure = prompt_map(made_map(domain))
+    axes = figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == domain.knobs and figure.alt_text.startswith("A plane of guidance and strength")
+    corners = np.concatenate([path.vertices for path in axes.collections[0].get_paths()])
+    assert corners.min(0) == pytest.approx([0, -1]) and corners.max(0) == pytest.approx([3, 4])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from emorl_lite.base.domains import Domain
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import counted, number, percent, span
 from emorl_lite.exact.overlay import Overlay, overlay
@@ -92,22 +93,22 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 6, width: int = 4
     """The regions of one prompt: polygons coloured by the mean score of their reply; the `replies` largest and the best are numbered and
     spelled out. The colours are those of the map explorer: their scale spans all prompts.
 
-    Three objectives. `row`: prompt * samples + sample.
+    Three objectives, in the triangle; or two knobs, in their plane. `row`: prompt * samples + sample.
     """
     _objectives(scored.map.corners, "prompt_map")
     regions = scored.map.of(row)
     means = scored.mean[scored.map.indices[row]]
     order = sorted(range(len(regions)), key=lambda i: -regions[i].piece.measure)
     figure, (axes, text_axes) = panels(2, width=4.6, height=5.0)
-    draw_triangle(axes, scored.map.corners)
-    colors = _draw_polygons(axes, [regions[i].piece.outline for i in order], means[order], edge="white")
+    place = _draw_domain(axes, scored.map.domain)
+    colors = _draw_polygons(axes, [regions[i].piece.outline for i in order], means[order], edge="white", place=place)
     colors.set_norm(mean_scale(scored))
     best = int(means.argmax())
     shown = order[:replies] if best in order[:replies] else [*order[: replies - 1], best]
     lines = []
     for label, i in enumerate(shown, 1):
         region = regions[i]
-        [x], [y] = project(region.piece.deepest[0][None])
+        [x], [y] = place(region.piece.deepest[0][None])
         axes.annotate(str(label), (x, y), ha="center", va="center", fontsize=10, fontweight="bold", bbox=LABEL)
         share = percent(min(region.piece.measure, 1.0) if len(order) > 1 else 1.0)
         top = " (the best)" if i == best and len(order) > 1 else ""
@@ -124,12 +125,13 @@ def prompt_map(scored: ScoredMap, row: int = 0, replies: int = 6, width: int = 4
 def prompt_map_alt(scored: ScoredMap, row: int = 0) -> str:
     """What `prompt_map` draws, with its main numbers."""
     regions = scored.regions(row)
-    names = ", ".join(scored.map.corners)
+    knobs = " and ".join(scored.map.domain.knobs)
+    where = f"A plane of {knobs}" if knobs else f"A triangle with the corners {', '.join(scored.map.corners)}"
     if len(regions) == 1:
-        return f"A triangle with the corners {names} in one colour: every weight vector gives this client the same reply."
+        return f"{where} in one colour: every {'setting' if knobs else 'weight vector'} gives this client the same reply."
     largest, best = regions.iloc[0], regions.iloc[int(regions["mean"].argmax())]
     return (
-        f"A triangle with the corners {names}: the weights for one client, cut into {len(regions)} convex polygons, one a reply, "
+        f"{where}: the {'settings' if knobs else 'weights'} for one client, cut into {len(regions)} convex polygons, one a reply, "
         f"coloured by the reply's mean score, {number(regions['mean'].min())} to {number(best['mean'])}. The largest and the best are "
         f"numbered and spelled out beside it. The largest covers {percent(largest['share'])} and scores {number(largest['mean'])}, the "
         f"best covers {percent(best['share'])}."
@@ -181,7 +183,7 @@ def mean_map_alt(cells: Overlay, points: pd.DataFrame | None = None, best: Seque
 
 @readable
 def two_objective_map(scored: ScoredMap, rows: Sequence[int] | None = None) -> Figure:
-    """Two objectives: one bar a prompt, cut where its reply changes, coloured by mean score; below, the mean over the prompts."""
+    """Two corners, or one knob: a bar a prompt, cut where its reply changes, coloured by mean score; below, the mean over the prompts."""
     if len(scored.map.corners) != 2:
         raise UserError(f"figure two_objective_map: drawn for 2 objectives, got {len(scored.map.corners)}")
     rows = list(range(len(scored.map.prompts) * scored.map.samples)) if rows is None else list(rows)
@@ -196,14 +198,15 @@ def two_objective_map(scored: ScoredMap, rows: Sequence[int] | None = None) -> F
     top.grid(visible=False)
     cells = overlay(scored, rows)
     means, best = cells.scores.mean(1), cells.best()
-    ends = [0.0, *(outline[1, 1] for outline in cells.outlines)]
+    ends = [cells.outlines[0][0, 1], *(outline[1, 1] for outline in cells.outlines)]
     bottom.stairs(means, ends, baseline=None, color="black", linewidth=1.6)
     bottom.scatter([cells.weights[best, 1]], [means[best]], **STAR)
     bottom.margins(y=0.25)
     figure.colorbar(ScalarMappable(norm, cmap), ax=top, label="score of the reply" if len(rows) > 6 else "score")
     first, second = scored.map.corners
     bottom.legend(handles=[Line2D([], [], color="black", label="mean over the clients"), star_mark("its best")], loc="best", fontsize=9)
-    name_axes(bottom, f"weight of {second} (that of {first} is the rest)", "mean score")
+    knob = f"{scored.map.domain.knobs[0]}: 0 is {first}, 1 is {second}" if scored.map.domain.knobs else ""
+    name_axes(bottom, knob or f"weight of {second} (that of {first} is the rest)", "mean score")
     return describe(figure, two_objective_map_alt(scored, rows))
 
 
@@ -213,11 +216,15 @@ def two_objective_map_alt(scored: ScoredMap, rows: Sequence[int] | None = None) 
     changes = [len(scored.map.indices[row]) - 1 for row in rows]
     cells = overlay(scored, rows)
     means, (first, second) = cells.scores.mean(1), scored.map.corners
+    knobs, (low, high) = scored.map.domain.knobs, (cells.outlines[0][0, 1], cells.outlines[-1][1, 1])
+    where = f"{knobs[0]} grows from {low:g} to {high:g}" if knobs else f"weight moves from {first} to {second}"
+    start, end = (f"{knobs[0]} {low:g}", f"{high:g}") if knobs else (f"{first} alone", f"{second} alone")
+    best = number(cells.weights[cells.best(), 1])
     return (
-        f"{counted(len(rows), 'horizontal bar')}, one a client, cut where the reply changes as the weight moves from {first} to "
-        f"{second} ({span(min(changes), max(changes), 0)} changes a bar), coloured by the reply's mean score. Below, their mean as a "
-        f"step function: {number(means[0], 3)} at {first} alone, {number(means[-1], 3)} at {second} alone, the best, "
-        f"{number(means.max(), 3)}, starred at a weight of {number(cells.weights[cells.best(), 1])} for {second}."
+        f"{counted(len(rows), 'horizontal bar')}, one a client, cut where the reply changes as the {where} "
+        f"({span(min(changes), max(changes), 0)} changes a bar), coloured by the reply's mean score. Below, their mean as a "
+        f"step function: {number(means[0], 3)} at {start}, {number(means[-1], 3)} at {end}, the best, "
+        f"{number(means.max(), 3)}, starred at a {knobs[0] if knobs else 'weight'} of {best}{'' if knobs else f' for {second}'}."
     )
 
 
@@ -278,8 +285,24 @@ def _objectives(names: Sequence[str], figure: str) -> None:
         raise UserError(f"figure {figure}: drawn for 3 objectives, got {len(names)}: {', '.join(names)}")
 
 
-def _draw_polygons(axes: Axes, outlines: Sequence[np.ndarray], values: np.ndarray, edge: Any) -> PolyCollection:
-    shapes = [np.stack(project(outline), 1) for outline in outlines]
+Place = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Weights [n, 3] -> their x and y."""
+
+
+def _draw_domain(axes: Axes, domain: Domain) -> Place:
+    """The empty triangle of a simplex, or axes with two knobs, and where weights are in it."""
+    if not domain.knobs:
+        draw_triangle(axes, domain.corners)
+        return project
+    x, y = domain.piece.vertices[:, 1:].T
+    name_axes(axes, *domain.knobs)
+    axes.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
+    axes.grid(visible=False)
+    return lambda w: (w[:, 1], w[:, 2])
+
+
+def _draw_polygons(axes: Axes, outlines: Sequence[np.ndarray], values: np.ndarray, edge: Any, place: Place = project) -> PolyCollection:
+    shapes = [np.stack(place(outline), 1) for outline in outlines]
     cells = PolyCollection(shapes, array=values, cmap="cividis", edgecolors=edge, linewidths=0.7 if edge == "white" else 0.3)
     cells.set_rasterized(len(shapes) > 1000)
     axes.add_collection(cells)
