@@ -55,9 +55,13 @@ def test_promise_and_truth_close_in_or_not():
 
 
 def test_how_many_samples_are_enough_is_said_with_its_flattery():
-    assert "5 samples a client are enough" in readings.enough_reading(sizes())
-    assert "take more clients" in readings.enough_reading(sizes(enough=np.inf))
-    assert "not measured" in readings.enough_reading(sizes(enough=np.nan))
+    text = readings.enough_reading(sizes(), target=0.02)
+    assert "standard error of 0.02 at fixed weights, 4 samples" in text and "From 5 samples a client on" in text
+    assert "more than the 4 measured" in text and "fresh noise, not the promise" in text
+    assert "as much as a further client" in readings.enough_reading(sizes(enough=np.inf))
+    assert "further" not in readings.enough_reading(sizes(enough=np.nan))
+    assert "a flattery of 0.02, 1: so" in readings.enough_reading(sizes().assign(optimism=0.0), target=0.02)
+    assert "not measured" in readings.enough_reading(sizes().iloc[:0])
 
 
 def test_common_noise_may_help_or_not():
@@ -88,10 +92,10 @@ def test_the_temperature_adds_what_it_adds():
     assert "temperatures of 0.50 and 0.60" in text and "better than the optimum at temperature 1 (+0.030 and +0.030)" in text
     assert "no better than" in readings.heated_reading(maps(chosen=0.2))
     borders, means = np.array([0.1, 0.5, 1.0, 2.0]), np.array([0.3, 0.5, 0.1])
-    assert "highest, 0.500, from 0.50 to 1.00" in readings.temperature_reading(borders, means) and "luck" in readings.temperature_reading(
+    assert "highest, 0.500, at 0.50 to 1.00" in readings.temperature_reading(borders, means) and "luck" in readings.temperature_reading(
         borders, means
     )
-    assert "The coldest is best" in readings.temperature_reading(borders, means[::-1] + np.array([1.0, 0, 0]))
+    assert "the coldest is as good as any" in readings.temperature_reading(borders, means[::-1] + np.array([1.0, 0, 0]))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +117,7 @@ def test_figures_of_samples_say_what_they_draw():
     figure = sample_sizes(sizes())
     assert figure_bytes(figure, "png") and "with 1 sample promised 0.500, fresh 0.400" in figure.alt_text.lower()
     figure = temperature_line(np.array([0.1, 0.5, 2.0]), np.array([[0.2, 0.4], [0.1, 0.9]]), OBJECTIVES, greedy=0.25)
-    assert figure_bytes(figure, "png") and "highest 0.500 from 0.50 to 2.00" in figure.alt_text and "0.250: greedy" in figure.alt_text
+    assert figure_bytes(figure, "png") and "highest 0.500 at 0.50 to 2.00" in figure.alt_text and "0.250: greedy" in figure.alt_text
     with pytest.raises(UserError, match="temperature_line"):
         temperature_line(np.array([0.1, 0.5]), np.ones((2, 2)), OBJECTIVES)
     with pytest.raises(UserError, match="empty"):

@@ -99,5 +99,5 @@ def temperature_line_alt(temperatures: np.ndarray, means: np.ndarray, names: Seq
     return (
         f"Steps over the temperature from {number(temperatures[0], 2)} to {number(temperatures[-1], 2)}: the mean scores of "
         f"{', '.join(names)}, and their mean, thick and black: {number(mean[0], 3)} at the coldest, {number(mean[-1], 3)} at the hottest, "
-        f"highest {number(mean[best], 3)} from {number(temperatures[best], 2)} to {number(temperatures[best + 1], 2)}.{beside}"
+        f"highest {number(mean[best], 3)} at {span(temperatures[best], temperatures[best + 1])}.{beside}"
     )

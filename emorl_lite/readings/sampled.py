@@ -16,6 +16,10 @@ from emorl_lite.exact.scored_map import ScoredMap
 
 HOLDS = 2.0
 """So many standard errors from zero, a difference is hardly noise."""
+MANY = 100
+"""So many samples a client nobody takes."""
+SEEN = 0.001
+"""A step of the mean that three digits show."""
 
 
 def word_reading(word: str, greedy: str, shares: Sequence[float], drawn: Sequence[float]) -> str:
@@ -70,26 +74,29 @@ def sizes_reading(sizes: pd.DataFrame) -> str:
     return f"{text}. {end}"
 
 
-def enough_reading(sizes: pd.DataFrame) -> str:
-    """How many samples a client are enough, from the numbers of sampled_sizes.csv."""
+def enough_reading(sizes: pd.DataFrame, target: float = 0.01) -> str:
+    """How many samples a client are enough for errors of `target`, by the law of 1 / sqrt(n), from the numbers of sampled_sizes.csv."""
+    measured = sizes.dropna(subset=["fresh"])
+    if measured.empty:
+        return "How many samples are enough was not measured."
+    root = np.sqrt(measured["samples"])
+    one = {name: float((measured[name] * root).mean()) for name in ("error", "optimism")}  # with one sample a client
+    needed = {name: max(1, int(np.ceil((value / target) ** 2 - 1e-9))) if value > 0 else 1 for name, value in one.items()}
+    most = int(measured["samples"].max())
+    beyond = f" (more than the {most} measured: by the law of 1 / √n)" if needed["optimism"] > most else ""
+    text = (
+        f"How many are enough? For a standard error of {number(target)} at fixed weights, {counted(needed['error'], 'sample')} a "
+        f"client; for a flattery of {number(target)}, {needed['optimism']:,}{beyond}: so report fresh noise, not the promise."
+    )
     enough = sizes["enough"].dropna().to_numpy(dtype=float)
     if not len(enough):
-        return "How many samples are enough was not measured."
-    if not np.isfinite(enough).all():
-        return "In some seed the clients differ by no more than their samples do: no number of samples can be named; take more clients."
-    low, high = int(enough.min()), int(enough.max())
-    measured = sizes.dropna(subset=["fresh"]).groupby("samples")["optimism"].mean()
-    flattery = f" The flattery of the choice is then still about {number(_at(measured, high), 3)}: report fresh noise, not the promise."
-    return (
-        f"For a mean over *new* clients, {span(low, high, 0)} samples a client are enough: noise makes its standard error longer by "
-        f"at most a tenth then, and more clients help more than more samples.{flattery}"
-    )
-
-
-def _at(optimism: pd.Series, samples: float) -> float:
-    """The optimism at a number of samples, by the 1 / sqrt law from the largest that was measured."""
-    last = float(optimism.index[-1])
-    return float(optimism.iloc[-1]) * float(np.sqrt(last / samples))
+        return text
+    if np.median(enough) > MANY:
+        return (
+            f"{text} These clients hardly differ beside the noise of their samples: a further sample is worth as much as a further client."
+        )
+    many = span(enough.min(), enough.max(), 0) if np.isfinite(enough).all() else f"{number(enough.min(), 0)} or more"
+    return f"{text} From {many} samples a client on, noise adds less than a tenth to the error for *new* clients: take more clients then."
 
 
 def noise_reading(noise: pd.DataFrame) -> str:
@@ -110,15 +117,14 @@ def noise_reading(noise: pd.DataFrame) -> str:
 def temperature_reading(temperatures: np.ndarray, means: np.ndarray) -> str:
     """The mean on the line of temperatures. `temperatures` [m + 1]: borders; `means` [m]: between them."""
     best, last = int(np.argmax(means)), len(means) - 1
-    where = f"from {number(temperatures[best], 2)} to {number(temperatures[best + 1], 2)}"
-    text = (
-        f"{counted(len(means) - 1, 'border')} on the line; the mean is {number(means[0], 3)} at a temperature of "
-        f"{number(temperatures[0], 2)}, {number(means[last], 3)} at {number(temperatures[-1], 2)}, and highest, {number(means[best], 3)}, "
-        f"{where}."
+    ends = (
+        f"{number(means[0], 3)} at a temperature of {number(temperatures[0], 2)}, {number(means[last], 3)} at {number(temperatures[-1], 2)}"
     )
-    if best == 0:
-        return f"{text} The coldest is best: these weights gain nothing by chance."
-    return f"{text} With so few samples the highest step is partly luck."
+    text = f"{counted(last, 'border')} on the line; the mean is {ends}"
+    if means[best] - means[0] < SEEN:
+        return f"{text}: the coldest is as good as any. Sampling costs score here."
+    where = span(temperatures[best], temperatures[best + 1])
+    return f"{text}, and highest, {number(means[best], 3)}, at {where}. With so few samples the highest step is partly luck."
 
 
 # -- the committed tables
@@ -199,8 +205,10 @@ def heated_reading(maps: pd.DataFrame) -> str:
     temperatures = ("a temperature of " if len(rows) == 1 else "temperatures of ") + listing([number(t, 2) for t in rows["temperature"]])
     gains = [row["mean"] - at_one[row["seed"]] for _, row in rows.iterrows()]
     better = "better than" if min(gains) > 0 else "no better than" if max(gains) < 0 else "not always better than"
+    fresh = maps[(maps["policy"] == name) & (maps["set"] == "validation")].sort_values("seed")
+    kept = f"promised {listing([number(x, 3) for x in fresh['promised']])}, {listing([number(x, 3) for x in fresh['mean']])} on fresh noise"
     return (
         f"Over weights and temperature together the optimum lies at {temperatures} "
         f"and scores {listing([number(m, 3) for m in rows['mean']])} on test clients, {better} the optimum at temperature 1 "
-        f"({listing([signed(gain) for gain in gains])})."
+        f"({listing([signed(gain) for gain in gains])}). On the clients that chose it: {kept}."
     )
