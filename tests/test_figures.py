@@ -69,6 +69,11 @@ def of_growth() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["varied", "value", "search", "cost"])
 
 
+def of_samples() -> pd.DataFrame:
+    rows = [(seed, n, 0.4 + 0.05 / n**0.5, 0.4, 0.05 / n**0.5, 0.03 / n**0.5) for seed in range(3) for n in (1, 2, 4, 8)]
+    return pd.DataFrame(rows, columns=["seed", "samples", "promised", "fresh", "optimism", "error"])
+
+
 def of_words_won() -> dict[str, np.ndarray]:
     top, left = [0.3, 0.0, 0.7], [0.0, 0.4, 0.6]
     return {"I": np.array([[1, 0, 0], top, left, [0, 0.9, 0.1], [0.1, 0.9, 0]]), "Let": np.array([[0, 0, 1], top, left])} | {
@@ -134,6 +139,8 @@ DRAWINGS: dict[str, Callable[[], Figure]] = OF_TRAINING | {
     "achievable_scores": lambda: plots.achievable_scores(overlay(made(3))),
     "reachable_directions": lambda: plots.reachable_directions(search_table()),
     "regret_curves": lambda: plots.regret_curves(of_search()),
+    "sample_sizes": lambda: plots.sample_sizes(of_samples()),
+    "temperature_line": lambda: plots.temperature_line(np.geomspace(0.1, 1.6, 60), np.random.default_rng(0).random((59, 3)), NAMES, 0.5),
     "promise_and_test": lambda: plots.promise_and_test(of_clients()),
     "search_costs": lambda: plots.search_costs(of_costs()),
     "search_growth": lambda: plots.search_growth(of_growth()),

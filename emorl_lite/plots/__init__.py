@@ -53,6 +53,7 @@ from emorl_lite.plots.rewards import (
     word_ratios,
     word_ratios_alt,
 )
+from emorl_lite.plots.sampled import sample_sizes, sample_sizes_alt, temperature_line, temperature_line_alt
 from emorl_lite.plots.search import (
     reachable_directions,
     reachable_directions_alt,
@@ -165,6 +166,8 @@ __all__ = [
     "roc_curves",
     "roc_curves_alt",
     "run_log",
+    "sample_sizes",
+    "sample_sizes_alt",
     "save_map_page",
     "search_costs",
     "search_costs_alt",
@@ -180,6 +183,8 @@ __all__ = [
     "step_explorer",
     "task_example",
     "task_example_alt",
+    "temperature_line",
+    "temperature_line_alt",
     "two_objective_map",
     "two_objective_map_alt",
     "weight_explorer",
