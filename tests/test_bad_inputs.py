@@ -17,9 +17,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from made_maps import made_map
 
 from emorl_lite.__main__ import main, parse
 from emorl_lite.base import failures, outputs
+from emorl_lite.base.domains import simplex_domain
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import (
     PRESETS,
@@ -447,7 +449,7 @@ def test_calls_from_a_notebook_are_told_what_is_wrong(call, words):
 
 @pytest.mark.plain
 def test_a_map_has_so_many_prompts_and_samples():
-    scored = SimpleNamespace(map=SimpleNamespace(prompts=["a"], samples=1, objectives=["x", "y", "z"]))
+    scored = made_map(simplex_domain(["x", "y", "z"]), prompts=["a"], regions=2)
     for call in (
         lambda: explore(scored, 1, [1, 1, 1]),
         lambda: explore(scored, 0, [1, 1, 1], 7),
