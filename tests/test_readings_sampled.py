@@ -80,7 +80,10 @@ def test_what_training_did_shows_where_it_shows():
 
 def test_chosen_weights_beside_uniform_ones():
     text = readings.chosen_reading(maps(chosen=0.02))
-    assert "seed 0 promised 0.500, gives 0.420 on fresh noise and 0.420 on test clients" in text and "better" in text and "seed 1" in text
+    assert "promised 0.500 and 0.500, a number a seed; it gives 0.420 and 0.420 on fresh noise" in text and text.endswith(": better.")
+    mixed = maps().assign(low=lambda t: t["low"] - t["seed"])
+    assert readings.chosen_reading(mixed).endswith(": better and no clear difference.")
+    assert "uniform" not in readings.chosen_reading(maps().assign(low=np.nan))
     assert "worse" in readings.chosen_reading(maps(chosen=-0.05)) and "no clear difference" in readings.chosen_reading(maps(chosen=0.0))
     assert "holds no other" in readings.chosen_reading(maps(), "other")
     assert "each is the better one" in readings.greedy_or_sampled_reading(maps())

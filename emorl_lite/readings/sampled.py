@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -162,19 +161,19 @@ def objectives_of(maps: pd.DataFrame) -> list[str]:
 
 def chosen_reading(maps: pd.DataFrame, policy: str = "sampled optimum") -> str:
     """What the weights chosen on sampled replies promised, and give, beside uniform ones, a seed at a time. `maps`: sampled_maps.csv."""
-    parts = []
-    for seed, rows in maps[(maps["policy"] == policy) & (maps["decoding"] == "sampled")].groupby("seed"):
-        by_set: dict[Any, pd.Series] = {row["set"]: row for _, row in rows.iterrows()}
-        if set(by_set) != {"validation", "test"}:
-            continue
-        fresh, test = by_set["validation"], by_set["test"]
-        found = {"mean": test["difference"], "low": test["low"], "high": test["high"]}
-        verdict = by_sign(found, "better", "worse", "no clear difference") if np.isfinite(test["low"]) else "not compared"
-        parts.append(
-            f"seed {seed} promised {number(fresh['promised'], 3)}, gives {number(fresh['mean'], 3)} on fresh noise and "
-            f"{number(test['mean'], 3)} on test clients ({told(found)} beside uniform weights: {verdict})"
-        )
-    return f"The {policy}: {'; '.join(parts)}." if parts else f"The table holds no {policy}."
+    rows = maps[(maps["policy"] == policy) & (maps["decoding"] == "sampled")].sort_values("seed")
+    fresh, test = rows[rows["set"] == "validation"], rows[rows["set"] == "test"]
+    if fresh.empty or test.empty:
+        return f"The table holds no {policy}."
+    promised, given, tested = (listing([number(x, 3) for x in column]) for column in (fresh["promised"], fresh["mean"], test["mean"]))
+    seeds = "" if len(test) == 1 else ", a number a seed"
+    text = f"The {policy} promised {promised}{seeds}; it gives {given} on fresh noise and {tested} on test clients."
+    found = test[["difference", "low", "high"]].rename(columns={"difference": "mean"}).to_dict("records")
+    if not np.isfinite(test["low"]).all():
+        return text
+    verdicts = [by_sign(gap, "better", "worse", "no clear difference") for gap in found]  # type: ignore[arg-type]
+    told_verdict = verdicts[0] if len(set(verdicts)) == 1 else listing(verdicts)
+    return f"{text} Beside uniform weights that is {listing([told(gap) for gap in found])}: {told_verdict}."  # type: ignore[arg-type]
 
 
 def greedy_or_sampled_reading(maps: pd.DataFrame) -> str:
