@@ -267,7 +267,7 @@ def test_the_base_is_what_the_adapters_name(made, capsys):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": str(made / "lm")}))
     words = ["map", "--quiet", "--adapters", "kind", "short", "--prompt", *PROMPTS, "--rewards", "brevity", "--out", "out"]
     assert main([*words, "--max-new-tokens", "8"]) == 0
-    assert read_provenance(Path("out/regions.csv"))["made_of"]["adapters or models"]["base"] == str(made / "lm")
+    assert read_provenance(Path("out/regions.csv"))["made_of"]["adapters or models"]["base"][0] == str(made / "lm")
     assert "reads a prompt as '{prompt}'" in capsys.readouterr().out  # it has no chat template
     file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": "somebody/else"}))
     line = refused(capsys, *words[:-1], "two")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,8 @@ def _of_folders(command: Map, preset: Preset) -> Mixture:
         try:
             lm.load_adapter(folder, name)
         except UserError as error:
-            advice = (
-                "; name its base with --model.path, or --preset" if "another base" in str(error) or "does not fit" in str(error) else ""
-            )
-            raise UserError(f"--adapters: {error}{advice}") from error
+            other = any(words in str(error) for words in ("another base", "does not fit"))
+            raise UserError(f"--adapters: {error}{'; name its base with --preset or --model.path' if other else ''}") from error
     return Mixture(_corners(command, lm, list(folders)), _facts(lm, folders), _judging(command, preset), None if own else lm)
 
 
@@ -203,17 +202,18 @@ def load_model(config: ModelConfig, own_template: bool) -> LanguageModel:
 
 
 def chat_template(tokenizer: Any) -> str:
-    """How a model's own chat template puts a statement of a user, with {prompt} in its place; "{prompt}" for a model without one."""
-    mark = "PROMPT-OF-THE-MAP"
-    if not tokenizer.chat_template:
-        return "{prompt}"
-    try:
-        text = tokenizer.apply_chat_template([{"role": "user", "content": mark}], tokenize=False, add_generation_prompt=True)
-    except Exception:  # a template may ask for what a single statement has not, or raise on purpose
-        return "{prompt}"
-    if not isinstance(text, str) or text.count(mark) != 1:
-        return "{prompt}"
-    return text.replace("{", "{{").replace("}", "}}").replace(mark, "{prompt}")
+    """How a model's own chat template puts a statement of a user, with {prompt} in its place.
+
+    For a model without one: the statement, after the token that its tokenizer begins every text with, if it has such a token.
+    """
+    mark, begin = "PROMPT-OF-THE-MAP", tokenizer.bos_token_id
+    begins = begin is not None and tokenizer("a").input_ids[:1] == [begin]
+    text: Any = (tokenizer.bos_token if begins else "") + mark
+    if tokenizer.chat_template:
+        with suppress(Exception):  # it may ask for what a single statement has not, or raise on purpose
+            told = tokenizer.apply_chat_template([{"role": "user", "content": mark}], tokenize=False, add_generation_prompt=True)
+            text = told if isinstance(told, str) and told.count(mark) == 1 else text
+    return str(text).replace("{", "{{").replace("}", "}}").replace(mark, "{prompt}")
 
 
 # -- whole models
@@ -239,7 +239,7 @@ def _of_models(command: Map, preset: Preset) -> Mixture:
         corners = contrast(first, second, high)
     else:
         corners = simplex_corners(list(sources.values()), list(sources))
-    facts = {"models": {name: str(path) for name, path in places.items()}, "template": [lm.config.template for lm in lms.values()]}
+    facts = {"models": {name: [lm.config.path, lm.config.template, lm.base_probe()["values"]] for name, lm in lms.items()}}
     base = next(iter(lms.values()))
     own = resolve(base.config.path) == resolve(preset.model.path)
     return Mixture(corners, facts, _judging(command, preset), None if own else base)
@@ -289,7 +289,7 @@ def _last(text: str, parts: int) -> str:
 def _facts(lm: LanguageModel, folders: dict[str, Path]) -> dict[str, Any]:
     """What tells this mixture from others."""
     return {
-        "base": lm.config.path,
+        "base": [lm.config.path, lm.base_probe()["values"]],
         "template": lm.config.template,
         "warm_start": lm.warm_start_digest,
         "adapters": {name: file_digest(folder / WEIGHTS) for name, folder in folders.items()},
