@@ -7,14 +7,20 @@ import pandas as pd
 import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.patches import Rectangle
-from test_scored_map import NAMES, made, score, tree
+from test_scored_map import NAMES, made, model, score, tree
+from tiny import PROMPTS
 
 from emorl_lite import plots
 from emorl_lite.base.errors import UserError
+from emorl_lite.ensemble.corners import Source, line
+from emorl_lite.ensemble.prefix_tree import PrefixTree
+from emorl_lite.exact.exact_map import exact_map
 from emorl_lite.exact.optimum import best_weights
 from emorl_lite.exact.overlay import overlay
+from emorl_lite.exact.scored_map import scored_map
 from emorl_lite.plots.search import reached
 from emorl_lite.plots.style import figure_bytes
+from emorl_lite.readings import maps as readings
 from emorl_lite.search.evaluation import TreeEvaluation
 from emorl_lite.search.grid import hierarchical_grid_search
 from emorl_lite.tutorial.notebook import committed
@@ -183,3 +189,17 @@ def test_figures_repeat_and_refuse():
         plots.two_objective_map(made(3))
     with pytest.raises(UserError, match="no column 'regret'"):
         plots.regret_curves(pd.DataFrame({"search": [], "run": [], "evaluation": []}))
+
+
+def test_a_map_along_one_knob_is_drawn_and_read_from_end_to_end():
+    lm = model(2)
+    found = scored_map(exact_map(PrefixTree.of(line(Source(lm), Source(lm, "a1"), 0, 3), PROMPTS, max_new_tokens=4)), score)
+    figure, cells = plots.two_objective_map(found), overlay(found)
+    top, bottom = figure.axes[:2]
+    bars = [patch for patch in top.patches if isinstance(patch, Rectangle)]
+    assert len(bars) == len(found.map.regions) and sum(bar.get_width() for bar in bars) == pytest.approx(3 * len(PROMPTS))
+    assert bottom.get_xlabel() == "strength: 0 is base, 1 is a1" and "strength grows from 0 to 3" in figure.alt_text
+    text = readings.strength_reading(found)
+    assert f"**{cells.scores.mean(1).max():.3f}**" in text and f"{found.means([[1.0]]).mean():.3f} at 1 (a1 as it is)" in text
+    still = scored_map(exact_map(PrefixTree.of(line(Source(lm), Source(lm, "a1"), 0, 1e-5), PROMPTS[:1], max_new_tokens=1)), score)
+    assert "No reply changes" in readings.strength_reading(still)

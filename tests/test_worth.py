@@ -260,4 +260,4 @@ def test_figures_and_readings_say_their_numbers():
     assert "extrapolated" in readings.curve_reading(law(0.3, 1.0), 0.005) and "no more than there are" in readings.curve_reading(
         law(0.3, 1.0), 0.1
     )
-    assert "Not to be told: " in readings.curve_reading(law(0.0, 0.5))
+    assert "That is refused: " in readings.curve_reading(law(0.0, 0.5))

@@ -143,6 +143,50 @@ def _bound_cases(random: np.random.Generator) -> Iterator[Case]:
         yield Case("random clients", (worth, reachable))
 
 
+# -- 7: how flattered a choice is
+
+
+def _flattery(scores: Words, counts: Sequence[int]) -> float:
+    table, weights = np.asarray(scores, dtype=float), np.asarray(counts, dtype=float)
+    there = table @ weights / weights.sum()
+    return float(there.max() - table[there.argmax()].mean())
+
+
+def _flattery_cases(random: np.random.Generator) -> Iterator[Case]:
+    yield Case("a resample that holds each client once", ([[0.2, 0.4], [0.5, 0.3]], [1, 1]))
+    yield Case("one cell alone", ([[0.2, 0.9, 0.4]], [2, 1, 0]))
+    yield Case("a resample of one client", ([[0.9, 0.1, 0.1], [0.3, 0.8, 0.7]], [3, 0, 0]))
+    yield Case("a client that counts twice and decides", ([[0.9, 0.0, 0.6], [0.5, 0.7, 0.6]], [2, 0, 1]))
+    yield Case("a resample of clients who score low", ([[0.9, 0.2, 0.1], [0.8, 0.1, 0.2]], [0, 1, 2]))
+    for _ in range(16):
+        cells, clients = int(random.integers(2, 9)), int(random.integers(3, 8))
+        counts = random.multinomial(clients, np.full(clients, 1 / clients))
+        yield Case("random scores and resamples", (random.uniform(size=(cells, clients)).round(3).tolist(), counts.tolist()))
+
+
+# -- 8: how many clients are enough
+
+
+def _enough(n_1: float, r_1: float, n_2: float, r_2: float, wanted: float) -> float:
+    if r_2 >= r_1:
+        return -1.0
+    return float(n_1 * (r_1 / wanted) ** (np.log(n_2 / n_1) / np.log(r_1 / r_2)))
+
+
+def _enough_cases(random: np.random.Generator) -> Iterator[Case]:
+    yield Case("a lack that halves with twice the clients", (4, 0.2, 8, 0.1, 0.025))
+    yield Case("a lack that halves with four times the clients", (4, 0.2, 16, 0.1, 0.05))
+    yield Case("what is wanted is there already", (4, 0.2, 16, 0.1, 0.1))
+    yield Case("what is wanted lies between the two", (4, 0.2, 16, 0.1, 0.15))
+    yield Case("a lack that stays as it is", (4, 0.1, 8, 0.1, 0.05))
+    yield Case("a lack that grows", (4, 0.1, 8, 0.12, 0.05))
+    for _ in range(16):
+        n_1, power = int(random.integers(3, 20)), random.uniform(0.4, 1.2)
+        n_2, factor = n_1 + int(random.integers(1, 20)), random.uniform(0.1, 0.9)
+        wanted = float(random.uniform(0.005, 0.1))
+        yield Case("random lacks", (n_1, float(factor * n_1**-power), n_2, float(factor * n_2**-power), wanted))
+
+
 EXERCISES: tuple[Exercise, ...] = (
     Exercise("05.1", _border, _border_cases, "a number"),
     Exercise("05.2", _decision_map, _decision_cases, "a list of (start, end, word), in order"),
@@ -150,4 +194,6 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise("05.4", _open_words, _open_cases, "a list of words (their numbers), in any order", equal=_same_words),
     Exercise("05.5", _agreed, _agreed_cases, "a whole number"),
     Exercise("05.6", _bound, _bound_cases, "a number"),
+    Exercise("05.7", _flattery, _flattery_cases, "a number"),
+    Exercise("05.8", _enough, _enough_cases, "a number"),
 )

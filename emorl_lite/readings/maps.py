@@ -205,3 +205,23 @@ def pair_reading(scored: ScoredMap) -> str:
         f"than {SEEN}, most by {number(steps.max(), 3)}. It is best, {number(means[best], 3)}, at a weight of {best_weight} for {second}."
         f"{unended}"
     )
+
+
+def strength_reading(scored: ScoredMap, usual: float = 1.0) -> str:
+    """The map along one knob: how often replies change, the mean at both ends, at the usual value, and at the best one."""
+    usually, knob = scored.map.corners[1], scored.map.domain.knobs[0]
+    changes = [len(indices) - 1 for indices in scored.map.indices]
+    cells = overlay(scored)
+    means, best = cells.scores.mean(1), cells.best()
+    low, high = float(cells.outlines[0][0, 1]), float(cells.outlines[-1][1, 1])
+    if len(means) == 1:
+        return f"No reply changes for a {knob} of {low:g} to {high:g}: the mean is {number(means[0], 3)} everywhere."
+    at, usual_mean = float(cells.weights[best, 1]), float(scored.means([[usual]]).mean())
+    gain = means[best] - usual_mean
+    side = "no better than" if gain < SEEN else f"{number(gain, 3)} above"
+    where = f", {'below' if at < usual else 'above'} {usual:g}" if gain >= SEEN else ""
+    return (
+        f"For a {knob} of {low:g} to {high:g} a client's reply changes {span(min(changes), max(changes), 0)} times. The mean is "
+        f"{number(means[0], 3)} at {low:g}, {number(usual_mean, 3)} at {usual:g} ({usually} as it is), and {number(means[-1], 3)} at "
+        f"{high:g}. The best is **{number(means[best], 3)}** at {number(at)}{where}: {side} {usually} as it is."
+    )

@@ -37,7 +37,7 @@ def optimism_reading(found: Optimism) -> str:
         f"chosen weights have {number(found.expected, 4)}"
     )
     if below > 0:
-        return f"{text}: **{number(below, 3)} of the promise is flattery**."
+        return f"{text}: by that, **about {number(below, 3)} of the promise is flattery**."
     return f"{text}: no less than was promised, so no flattery is seen here."
 
 
@@ -63,23 +63,27 @@ def held_out_reading(found: HeldOut, chosen_on: int) -> str:
 
 
 def curve_reading(curve: LearningCurve, regret: float = 0.01) -> str:
-    """The two curves, the regret of today's choice, and how many prompts a wanted regret needs, or that it cannot be told."""
+    """The two curves, and `curve_answer`."""
     last = curve.table.iloc[-1]
     gap = last["promised"] - last["real"]
-    text = (
+    return (
         f"Chosen on {counted(int(last['prompts']), 'client')}, weights promise {number(last['promised'], 3)} and score "
-        f"{number(last['real'], 3)} on the others; the best there is lies between, so a choice lacks {number(max(gap, 0), 3)} at most, "
-        "on average. "
+        f"{number(last['real'], 3)} on the others. The best there is lies between, so on average such a choice lacks at most "
+        f"{number(max(gap, 0), 3)}. {curve_answer(curve, regret)}"
     )
+
+
+def curve_answer(curve: LearningCurve, regret: float) -> str:
+    """How many prompts a wanted regret needs, and the regret of a choice on all there are; or that it cannot be told, and why."""
     try:
         enough = curve.enough(regret)
     except UserError as error:
-        return f"{text}How many clients would make it {regret:g}? Not to be told: {str(error).split(': ', 1)[1]}."
+        return f"How many clients would bring it to {regret:g}? That is refused: {str(error).split(': ', 1)[1]}."
     now, low, high = curve.regret(curve.prompts)
     beyond = "more than there are: extrapolated" if enough.extrapolated else "no more than there are"
     return (
-        f"{text}By the fitted law (power {number(enough.power, 2)}) the choice on all {curve.prompts} lacks {number(now, 3)} "
-        f"({span(max(low, 0), high, 3)}), and a regret of {regret:g} takes about **{counted(enough.prompts, 'client')}** "
+        f"By the fitted law (power {number(enough.power, 2)}) a choice on all {curve.prompts} lacks {number(now, 3)} "
+        f"({span(max(low, 0), high, 3)}), and to lack {regret:g} takes about **{counted(enough.prompts, 'client')}** "
         f"({span(enough.low, enough.high, 0)}), {beyond}."
     )
 
@@ -89,7 +93,7 @@ def convex_front_reading(front: ConvexFront) -> str:
     certificate = (
         "and nothing is missing: no weights do better for any of them"
         if front.complete
-        else f"and no utility has weights that are better by more than {number(front.missing, 4)}"
+        else f"and for none of them any weights do better by more than {number(front.missing, 4)}"
     )
     return (
         f"All linear utilities are served by **{counted(len(front.scores), 'mean score vector')}**, found by asking "

@@ -155,6 +155,73 @@ def share(corners):
         "clients with one region left out": "lambda worth, reachable: sum(max(w[i] for i in r) for w, r in zip(worth, reachable) if r[1:])",
         "never below zero": "lambda worth, reachable: sum(max(0, *(w[i] for i in r)) for w, r in zip(worth, reachable)) / len(worth)",
     },
+    "05.7": {
+        "chosen on the original": """
+def flattery(scores, counts):
+    chosen = max(scores, key=sum)
+    return sum(c * s for c, s in zip(counts, chosen)) / sum(counts) - sum(chosen) / len(chosen)
+""",
+        "less the best of the original": """
+def flattery(scores, counts):
+    return max(sum(c * s for c, s in zip(counts, line)) / sum(counts) for line in scores) - max(sum(line) / len(line) for line in scores)
+""",
+        "a client counts once": """
+def flattery(scores, counts):
+    held = [j for j, c in enumerate(counts) if c]
+    chosen = max(scores, key=lambda line: sum(line[j] for j in held))
+    return sum(chosen[j] for j in held) / len(held) - sum(chosen) / len(chosen)
+""",
+        "divided by the clients that are in it": """
+def flattery(scores, counts):
+    chosen = max(scores, key=lambda line: sum(c * s for c, s in zip(counts, line)))
+    return sum(c * s for c, s in zip(counts, chosen)) / sum(c > 0 for c in counts) - sum(chosen) / len(chosen)
+""",
+        "less the score of those left out": """
+def flattery(scores, counts):
+    chosen = max(scores, key=lambda line: sum(c * s for c, s in zip(counts, line)))
+    out = [s for c, s in zip(counts, chosen) if not c] or [0.0]
+    return sum(c * s for c, s in zip(counts, chosen)) / sum(counts) - sum(out) / len(out)
+""",
+        "the other way round": """
+def flattery(scores, counts):
+    chosen = max(scores, key=lambda line: sum(c * s for c, s in zip(counts, line)))
+    return sum(chosen) / len(chosen) - sum(c * s for c, s in zip(counts, chosen)) / sum(counts)
+""",
+        "never negative": """
+def flattery(scores, counts):
+    chosen = max(scores, key=lambda line: sum(c * s for c, s in zip(counts, line)))
+    return abs(sum(c * s for c, s in zip(counts, chosen)) / sum(counts) - sum(chosen) / len(chosen))
+""",
+        "the promise alone": "lambda scores, counts: max(sum(c * s for c, s in zip(counts, line)) / sum(counts) for line in scores)",
+    },
+    "05.8": {
+        "a straight line": """
+def enough(n_1, r_1, n_2, r_2, wanted):
+    return -1 if r_2 >= r_1 else n_1 + (r_1 - wanted) * (n_2 - n_1) / (r_1 - r_2)
+""",
+        "always one over the root": "lambda n_1, r_1, n_2, r_2, wanted: -1 if r_2 >= r_1 else n_1 * (r_1 / wanted) ** 2",
+        "always one over the number": "lambda n_1, r_1, n_2, r_2, wanted: -1 if r_2 >= r_1 else n_1 * r_1 / wanted",
+        "the power itself, not its inverse": """
+def enough(n_1, r_1, n_2, r_2, wanted):
+    return -1 if r_2 >= r_1 else n_1 * (r_1 / wanted) ** (math.log(r_1 / r_2) / math.log(n_2 / n_1))
+""",
+        "from the second number on, with the first lack": """
+def enough(n_1, r_1, n_2, r_2, wanted):
+    return -1 if r_2 >= r_1 else n_2 * (r_1 / wanted) ** (math.log(n_2 / n_1) / math.log(r_1 / r_2))
+""",
+        "a fall that is not asked for": """
+def enough(n_1, r_1, n_2, r_2, wanted):
+    return n_1 * (r_1 / wanted) ** (math.log(n_2 / n_1) / (abs(math.log(r_1 / r_2)) or 1))
+""",
+        "rounded up": """
+def enough(n_1, r_1, n_2, r_2, wanted):
+    return -1 if r_2 >= r_1 else math.ceil(n_1 * (r_1 / wanted) ** (math.log(n_2 / n_1) / math.log(r_1 / r_2)))
+""",
+        "so many more": """
+def enough(n_1, r_1, n_2, r_2, wanted):
+    return -1 if r_2 >= r_1 else n_1 * (r_1 / wanted) ** (math.log(n_2 / n_1) / math.log(r_1 / r_2)) - n_2
+""",
+    },
 }
 """By exercise ("02.3"): what is wrong with an answer, and its source."""
 
@@ -242,6 +309,45 @@ def bound(worth, reachable):
 """,
         "NumPy": "lambda worth, reachable: np.mean([np.array(w)[r].max() for w, r in zip(worth, reachable)])",
         "PyTorch": "lambda worth, reachable: torch.stack([torch.tensor(w)[r].max() for w, r in zip(worth, reachable)]).mean()",
+    },
+    "05.7": {
+        "a loop": """
+def flattery(scores, counts):
+    best, real = None, 0.0
+    for line in scores:
+        promise = sum(c * s for c, s in zip(counts, line)) / sum(counts)
+        if best is None or promise > best:
+            best, real = promise, sum(line) / len(line)
+    return best - real
+""",
+        "NumPy": """
+def flattery(scores, counts):
+    scores, counts = np.array(scores), np.array(counts)
+    there = scores @ counts / counts.sum()
+    return there.max() - scores[there.argmax()].mean()
+""",
+        "PyTorch": """
+def flattery(scores, counts):
+    scores, counts = torch.tensor(scores).double(), torch.tensor(counts).double()
+    there = scores @ counts / counts.sum()
+    return there.max() - scores[there.argmax()].mean()
+""",
+    },
+    "05.8": {
+        "the factor first": """
+def enough(n_1, r_1, n_2, r_2, wanted):
+    if r_2 >= r_1:
+        return -1
+    a = math.log(r_1 / r_2) / math.log(n_2 / n_1)
+    return (r_1 * n_1**a / wanted) ** (1 / a)
+""",
+        "NumPy": """
+def enough(n_1, r_1, n_2, r_2, wanted):
+    if r_2 >= r_1:
+        return -1
+    slope, height = np.polyfit(np.log([n_1, n_2]), np.log([r_1, r_2]), 1)
+    return np.exp((np.log(wanted) - height) / slope)
+""",
     },
 }
 """By exercise: the style of a right answer ("NumPy"), and its source."""
