@@ -1,7 +1,8 @@
 """Every weight at once, as regions (notebook 05)."""
 
 from emorl_lite.base.polytopes import Piece, simplex
-from emorl_lite.exact.exact_map import ExactMap, Region, exact_map
+from emorl_lite.exact.checking import check_replies
+from emorl_lite.exact.exact_map import ExactMap, Region, check_map, exact_map
 from emorl_lite.exact.learning_curve import learning_curve
 from emorl_lite.exact.optimum import best_weights, exact_search
 from emorl_lite.exact.overlay import overlay
@@ -17,6 +18,8 @@ __all__ = [
     "ScoredMap",
     "best_for",
     "best_weights",
+    "check_map",
+    "check_replies",
     "convex_front",
     "exact_map",
     "exact_search",
