@@ -309,6 +309,53 @@ def test_sampled_replies_of_knobs_beyond_the_simplex(kind):
     same(corners, Plain([(lm, None, "{prompt}"), (lm, "empathy", "{prompt}")], noise=noise), on_line, samples=1, seed=4)
 
 
+# -- rounding
+
+
+@pytest.mark.parametrize(
+    ("make", "factors"),
+    [
+        (lambda lm: makers.line(Source(lm), Source(lm, "empathy"), 0, 4), lambda w: w),
+        (lambda lm: makers.contrast(Source(lm, "empathy"), Source(lm), 2.0), lambda w: np.array([w[0] + 2 * w[1], -w[1]])),
+    ],
+    ids=["line", "contrast"],
+)
+def test_rounding_grows_with_the_factors_of_the_sources_and_not_with_their_sum(make, factors):
+    """At -3 and 4 it is seven times that of one source: there, near ties are as many more."""
+    tree = PrefixTree.of(make(plain_model()), PROMPTS, max_new_tokens=4)
+    vertices = tree.domain.piece.vertices
+    tree.leaves(tree.domain.values(vertices))
+    node = next(i for i in range(len(tree._candidate_list)) if tree._candidate_list[i] >= 0 and len(tree.candidates(i)[0]) > 2)
+    tokens, scores = tree.candidates(node)
+    for w in [*vertices, vertices.mean(0)]:
+        values = scores @ w
+        order = np.argsort(values)
+        lead = tree.leads(np.array([node]), tokens[order[-1:]], w[None])[0]
+        room = float(tree._rounding[node]) * np.abs(factors(w)).sum()
+        assert lead == pytest.approx((values[order[-1]] - values[order[-2]]) / room, rel=1e-5)
+    assert max(np.abs(factors(w)).sum() for w in vertices) > 4 > 1 == pytest.approx(min(np.abs(factors(w)).sum() for w in vertices))
+
+
+def test_single_precision_is_told_where_a_knob_goes_far():
+    """Twice the same word, in a head's rows: the second never wins, and the first never leads by anything."""
+    lm = tiny.language_model("llama", adapters=1)
+    corners = makers.line(Source(lm), Source(lm, "reflection"), 0, 4)
+    words = [lm.tokenizer(region.reply).input_ids for region in exact_map(PrefixTree.of(corners, PROMPTS)).regions]
+    twin = len(WORDS) - 1
+    token = max((t for t in {t for line in words for t in line} if 5 <= t < twin), key=lambda t: sum(line.count(t) for line in words))
+    with torch.no_grad():
+        table = lm.base.get_input_embeddings().weight
+        table[twin] = table[token]
+    found = exact_map(PrefixTree.of(corners, PROMPTS))
+    pair = {WORDS[token], WORDS[twin]}
+    risky = [bool(pair & set(region.reply.split())) for region in found.regions]
+    assert 0 < sum(risky) < len(risky) and all(region.lead < 1 for region, twice in zip(found.regions, risky, strict=True) if twice)
+    assert (
+        found.ties.near > 0
+        and found.at_risk >= sum(r.piece.measure for r, twice in zip(found.regions, risky, strict=True) if twice) / 4 - 1e-9
+    )
+
+
 # -- what cannot be mixed
 
 
