@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import HalfspaceIntersection
 
+from emorl_lite.base.polytopes import TOLERANCE, box, scaled, simplex
 from emorl_lite.exact.exact_map import _split
-from emorl_lite.base.polytopes import TOLERANCE, scaled, simplex
 
 
 def normals(seed, d, k):
@@ -35,6 +35,23 @@ def test_a_cut_keeps_exactly_the_points_of_the_half_spaces(case):
     assert (piece.vertices @ np.array([scaled(x) for x in n]).T >= -1e-8).all() and np.allclose(piece.vertices.sum(1), 1)
     assert np.array_equal(piece.incidence, np.abs(piece.vertices @ piece.facets.T) < 1e-7)
     assert abs(piece.measure - inside.mean()) < 0.06
+
+
+@settings(max_examples=60, deadline=None)
+@given(cuts, st.booleans())
+def test_many_half_spaces_at_once_cut_as_one_after_another(case, of_box):
+    seed, d, k = case
+    n = normals(seed, d, k)
+    n = np.vstack([n, n[:1], -np.eye(d)[:1] + 5, np.zeros((1, d))])  # the same once more, one that all are inside of, and none
+    whole = box([-1.0] * (d - 1), [2.0] * (d - 1)) if of_box else simplex(d)
+    together, alone = whole.cut(n), whole
+    for normal in n:
+        alone = alone.cut(normal[None]) if alone else None
+    assert (together is None) == (alone is None)
+    if together and alone:
+        for ours, theirs in ((together.vertices, alone.vertices), (together.facets, alone.facets)):
+            assert ours == pytest.approx(theirs, abs=1e-12)
+        assert np.array_equal(together.incidence, alone.incidence) and np.array_equal(together.own, alone.own)
 
 
 @settings(max_examples=80, deadline=None)

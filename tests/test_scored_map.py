@@ -19,7 +19,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.exact_map import ExactMap, exact_map
-from emorl_lite.exact.optimum import best_weights, exact_search
+from emorl_lite.exact.optimum import Maximiser, best_weights, exact_search, maximise
 from emorl_lite.exact.overlay import overlay, overlay_estimate
 from emorl_lite.exact.scored_map import scored_map
 from emorl_lite.search.evaluation import ReplyScores, TreeEvaluation
@@ -156,6 +156,32 @@ def test_a_start_from_few_regions_ends_at_the_same_value(monkeypatch):
     assert best_weights(made(3)).value == pytest.approx(whole.value)
 
 
+@pytest.mark.parametrize("d", [2, 3])
+def test_the_maximum_of_any_worth_is_that_of_every_cell(d):
+    found, cells, rng = made(d).map, overlay(made(d)), np.random.default_rng(d)
+    maximiser, located = Maximiser(found), found.locate(cells.weights)
+    for _ in range(12):
+        worth, counts = rng.normal(size=len(found.regions)).round(1), rng.integers(0, 3, len(found.indices))
+        counts[rng.integers(len(counts))] += 1
+        best = maximiser.maximise(worth, counts)
+        expected = (worth[located] * counts).sum(1).max() / counts.sum()
+        assert best.value == pytest.approx(expected) and best.bound == pytest.approx(expected)
+        there = found.locate(best.piece.deepest[0])[0]
+        assert (worth[there] * counts).sum() / counts.sum() == pytest.approx(expected)
+        corners = 0.99 * best.piece.vertices + 0.01 * best.piece.deepest[0]
+        assert (found.locate(corners) == there).all()  # the whole cell has the same replies
+    assert maximise(found, -np.ones(len(found.regions))).value == pytest.approx(-1)
+
+
+def test_worths_and_counts_that_do_not_fit_are_refused():
+    found = made(2).map
+    with pytest.raises(UserError, match="finite numbers, one a region"):
+        maximise(found, np.ones(3))
+    for counts in (np.zeros(4), np.array([1, -1, 1, 1]), np.ones(3)):
+        with pytest.raises(UserError, match="numbers, one a row"):
+            maximise(found, np.ones(len(found.regions)), counts)
+
+
 def test_exact_search_is_a_result_like_any_other():
     result, found = exact_search(made(3)), best_weights(made(3))
     assert result.best == found.weights and result.listed == result.evaluated == 1
@@ -170,7 +196,7 @@ def test_a_utility_of_other_objectives_is_refused():
 def test_a_hole_has_no_reply():
     whole = made(3).map
     largest = max(whole.of(0), key=lambda region: region.piece.measure)
-    holed = ExactMap(whole.objectives, whole.prompts, [region for region in whole.regions if region is not largest])
+    holed = ExactMap(whole.corners, whole.prompts, [region for region in whole.regions if region is not largest])
     with pytest.raises(UserError, match="no reply at some of these weights: it has a hole"):
         scored_map(holed, score).means(weights(3))
     holes = holed.locate(weights(3)) < 0
@@ -214,7 +240,7 @@ def test_any_utility_on_an_overlay():
     assert cells.scores[worst].min() == cells.scores.min(1).max()
     with pytest.raises(UserError, match="finite numbers"):
         cells.best(lambda s: s)
-    with pytest.raises(UserError, match="two or three objectives"):
+    with pytest.raises(UserError, match="two or three corners"):
         overlay(made(4))
     with pytest.raises(UserError, match="no rows"):
         overlay(made(3), [])

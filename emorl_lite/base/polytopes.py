@@ -44,9 +44,14 @@ class Piece:
 
     def cut(self, normals: np.ndarray) -> Piece | None:
         """The part with n.w >= 0 for every row n of `normals` [k, d]; None if no more than the tolerance is left."""
+        normals = scaled(normals)
+        distance = self.vertices @ normals.T  # [m, k]: a part's are between those of the whole
+        cutting = distance.min(0) < -TOLERANCE
+        if (distance[:, cutting].max(0) <= TOLERANCE).any():
+            return None
         piece: Piece | None = self
-        for normal in normals:
-            piece = piece._cut_one(scaled(normal)) if piece else None
+        for normal in normals[cutting]:
+            piece = piece._cut_one(normal) if piece else None
         return piece
 
     def _cut_one(self, normal: np.ndarray) -> Piece | None:
@@ -59,10 +64,10 @@ class Piece:
         a, b, shared = self._edges(inside, outside)
         share = (distance[a] / (distance[a] - distance[b]))[:, None]
         on_side = distance >= -ON
-        vertices = np.vstack([self.vertices[on_side], self.vertices[a] + share * (self.vertices[b] - self.vertices[a])])
-        on_border = np.append(distance[on_side] <= ON, np.ones(len(a), dtype=bool))
-        incidence = np.hstack([np.vstack([self.incidence[on_side], shared]), on_border[:, None]])
-        facets = np.vstack([self.facets, normal])
+        vertices = np.concatenate([self.vertices[on_side], self.vertices[a] + share * (self.vertices[b] - self.vertices[a])])
+        on_border = np.concatenate([distance[on_side] <= ON, np.ones(len(a), dtype=bool)])
+        incidence = np.concatenate([np.concatenate([self.incidence[on_side], shared]), on_border[:, None]], 1)
+        facets = np.concatenate([self.facets, normal[None]])
         used = incidence.sum(0) >= facets.shape[1] - 1  # a facet of a (d-1)-dimensional piece has at least d-1 vertices
         return Piece(vertices, facets[used], incidence[:, used], np.append(self.own, False)[used], self.whole)
 
@@ -167,14 +172,14 @@ def domain(piece: Piece) -> Piece:
 
 
 def scaled(normal: np.ndarray) -> np.ndarray:
-    """The normal [d] scaled so that n.w is a distance within the plane of weights.
+    """Normals [.., d] scaled so that n.w is a distance within the plane of weights.
 
     One that is the same everywhere has no border: it becomes huge, all inside or all outside, or zero (all inside).
     """
-    length = float(np.linalg.norm(normal - normal.mean()))
-    if length <= 1e-13 * float(np.abs(normal).max(initial=0.0)):
-        return np.full(len(normal), 1e9 * np.sign(normal.mean()))
-    return normal / length
+    mean = normal.mean(-1, keepdims=True)
+    length = np.sqrt(((normal - mean) ** 2).sum(-1, keepdims=True))
+    flat = length <= 1e-13 * np.abs(normal).max(-1, keepdims=True, initial=0.0)
+    return np.asarray(np.where(flat, 1e9 * np.sign(mean), normal / np.where(flat, 1.0, length)))
 
 
 def _in_cyclic_order(vertices: np.ndarray) -> np.ndarray:

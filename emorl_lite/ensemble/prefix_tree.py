@@ -228,6 +228,10 @@ class PrefixTree:
             node = self._parent[node]
         return tokens[::-1]
 
+    def lengths(self, nodes: np.ndarray) -> np.ndarray:
+        """How many tokens these prefixes have after their prompts."""
+        return self._depth[nodes]
+
     def prompt_of(self, nodes: np.ndarray) -> np.ndarray:
         """The prompts (from 0) that these nodes reply to."""
         return self._root[nodes] // max(1, self.samples)
@@ -280,14 +284,14 @@ class PrefixTree:
         tokens = np.empty(len(nodes), dtype=np.int64)
         for part in self._candidates.parts(self._candidate_list[nodes]):
             owner, entry = self._candidates.entries(self._candidate_list[nodes[part]])
-            scores = (self._candidates.scores[entry] * weights[part][owner]).sum(1)
+            scores = self._candidates.mixed(entry, owner, weights[part])
             tokens[part] = self._candidates.tokens[entry[first_best(scores, owner, len(nodes[part]))]]
         return tokens
 
     def candidates(self, node: int) -> tuple[np.ndarray, np.ndarray]:
         """The tokens [c] that can win at a node, and their scores [c, d] (with the noise in a last column, if there are samples)."""
         entry = self._candidates.of(int(self._candidate_list[node]))
-        return self._candidates.tokens[entry], self._candidates.scores[entry].astype(np.float64)
+        return self._candidates.tokens[entry].copy(), self._candidates.scores[entry].astype(np.float64)
 
     def leads(self, nodes: np.ndarray, tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """By how much these tokens [n] lead over the best other one at nodes [n], under weights [n, d], in units of rounding.
@@ -297,7 +301,7 @@ class PrefixTree:
         leads = np.full(len(nodes), np.inf)
         for part in self._candidates.parts(self._candidate_list[nodes]):
             owner, entry = self._candidates.entries(self._candidate_list[nodes[part]])
-            scores = (self._candidates.scores[entry] * weights[part][owner]).sum(1)
+            scores = self._candidates.mixed(entry, owner, weights[part])
             chosen = self._candidates.tokens[entry] == tokens[part][owner]
             starts = np.searchsorted(owner, np.arange(len(nodes[part])))
             leads[part] = np.maximum.reduceat(np.where(chosen, scores, -np.inf), starts)

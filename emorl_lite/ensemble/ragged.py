@@ -31,12 +31,12 @@ class Ragged:
             if not used:
                 self.scores = self.scores.astype(scores.dtype)  # in which they were computed: what is more says nothing more
             room = max(total, len(self.tokens) * 5 // 4)
-            self.tokens = _resized(self.tokens, used, room)
-            self.scores = _resized(self.scores, used, room)
+            self.tokens = _resized(self.tokens, room)
+            self.scores = _resized(self.scores, room)
         self.tokens[used:total], self.scores[used:total] = tokens, scores
         numbers = np.arange(self.lists, self.lists + len(counts))
         if self.lists + len(counts) >= len(self.start):
-            self.start = _resized(self.start, self.lists + 1, max(self.lists + len(counts) + 1, len(self.start) * 5 // 4))
+            self.start = _resized(self.start, max(self.lists + len(counts) + 1, len(self.start) * 5 // 4))
         self.lists += len(counts)
         self.start[numbers + 1] = used + np.cumsum(counts)
         return numbers
@@ -53,6 +53,11 @@ class Ragged:
         owner = np.repeat(np.arange(len(numbers)), counts)
         before = np.cumsum(counts) - counts
         return owner, np.arange(len(owner)) - before[owner] + self.start[numbers][owner]
+
+    def mixed(self, entry: np.ndarray, owner: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The sum of each of these entries' scores, weighted by its owner's weights [n, N]. (Columns are gathered faster than rows.)"""
+        columns = range(self.scores.shape[1])
+        return np.sum([self.scores[:, k].take(entry) * weights[:, k].take(owner) for k in columns], axis=0)
 
     def parts(self, numbers: np.ndarray) -> Iterator[slice]:
         """Consecutive parts of `numbers` whose lists have no more than PART entries together (one list may have more)."""
@@ -73,7 +78,7 @@ def first_best(scores: np.ndarray, owner: np.ndarray, owners: int) -> np.ndarray
     return hits[np.searchsorted(owner[hits], np.arange(owners))]
 
 
-def _resized(array: np.ndarray, used: int, room: int) -> np.ndarray:
-    grown = np.empty((room, *array.shape[1:]), dtype=array.dtype)
-    grown[:used] = array[:used]
-    return grown
+def _resized(array: np.ndarray, room: int) -> np.ndarray:
+    """The array with room for more; where memory allows it grows in place, and leaves no hole behind it."""
+    array.resize((room, *array.shape[1:]), refcheck=False)
+    return array

@@ -290,23 +290,26 @@ class _Builder:
 
     def _step(self, items: np.ndarray) -> np.ndarray:
         """One more token: every piece goes on as a whole, or in parts."""
-        nodes, pieces = [self.nodes[i] for i in items], [self.pieces.pop(i) for i in items.tolist()]
-        parents: list[int] = []
+        nodes, before = np.array([self.nodes[i] for i in items]), np.array([self.leads[i] for i in items])
+        pieces = [self.pieces.pop(i) for i in items.tolist()]
+        vertices, starts = _stacked([piece.vertices for piece in pieces])
+        chosen = self.tree.choose(np.repeat(nodes, np.diff(starts)), self.tree.with_noise(vertices))
+        first, last = (by.reduceat(chosen, starts[:-1]) for by in (np.minimum, np.maximum))
+        owner: list[int] = []
         tokens: list[int] = []
         parts: list[Piece] = []
-        before: list[float] = []
-        for item, node, piece, chosen in zip(items.tolist(), nodes, pieces, _vertex_choices(self.tree, nodes, pieces), strict=True):
-            own = {chosen[0]: piece} if (chosen == chosen[0]).all() else _split(self.tree, node, piece, chosen)
-            parents += [node] * len(own)
+        for i, piece in enumerate(pieces):
+            own = {first[i]: piece} if first[i] == last[i] else _split(self.tree, nodes[i], piece, chosen[starts[i] : starts[i + 1]])
+            owner += [i] * len(own)
             tokens += own.keys()
             parts += own.values()
-            before += [self.leads[item]] * len(own)
-        leads = self._leads(np.array(parents), np.array(tokens), parts)
-        return self._add(self.tree.children(np.array(parents), np.array(tokens)), parts, np.minimum(before, leads))
+        parents, words = nodes[owner], np.array(tokens)
+        return self._add(self.tree.children(parents, words), parts, np.minimum(before[owner], self._leads(parents, words, parts)))
 
     def _leads(self, nodes: np.ndarray, tokens: np.ndarray, pieces: Sequence[Piece]) -> np.ndarray:
         """By how much these tokens lead in the middle of their pieces, in units of rounding."""
-        middles = np.array([piece.vertices.mean(0) for piece in pieces])
+        vertices, starts = _stacked([piece.vertices for piece in pieces])
+        middles = np.add.reduceat(vertices, starts[:-1]) / np.diff(starts)[:, None]
         leads = self.tree.leads(nodes, tokens, self.tree.with_noise(middles))
         self.decisions += len(leads)
         self.near += int((leads < 1).sum())
@@ -317,18 +320,15 @@ class _Builder:
         nodes = np.array([self.nodes[i] for i in self.ended], dtype=np.int64)
         rows, texts = self.tree.root_of(nodes), self.tree.texts(nodes)
         found = [
-            Region(int(row), text, self.pieces[i], len(self.tree.tokens(int(node))), self.leads[i])
-            for row, text, i, node in zip(rows, texts, self.ended, nodes, strict=True)
+            Region(row, text, self.pieces[i], length, self.leads[i])
+            for row, text, i, length in zip(rows.tolist(), texts, self.ended, self.tree.lengths(nodes).tolist(), strict=True)
         ]
         return sorted(found, key=lambda region: region.row)
 
 
-def _vertex_choices(tree: PrefixTree, nodes: list[int], pieces: list[Piece]) -> list[np.ndarray]:
-    """For each piece the token that each of its vertices chooses."""
-    counts = [len(piece.vertices) for piece in pieces]
-    corners = np.concatenate([piece.vertices for piece in pieces])
-    tokens = tree.choose(np.repeat(nodes, counts), tree.with_noise(corners))
-    return np.split(tokens, np.cumsum(counts)[:-1])
+def _stacked(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Arrays one after another, and where each begins; at last where all end."""
+    return np.concatenate(arrays), np.cumsum([0, *map(len, arrays)])
 
 
 def _split(tree: PrefixTree, node: int, piece: Piece, chosen: np.ndarray) -> dict[int, Piece]:
