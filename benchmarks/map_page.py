@@ -1,6 +1,6 @@
 """What a move of the point costs on the page of a map, in a browser: milliseconds a move, and frames a second.
 
-    python benchmarks/map_page.py [--quick] [--regions 1000 10000]
+    python benchmarks/map_page.py [--quick] [--regions 1000 10000] [--out FILE]
 
 For each number of regions (one prompt, three corners; random convex pieces, no model) the page is written and opened in headless Chromium
 (the system's, with its driver; selenium is in the extra `dev`). `move_ms`: the median of a move, with what it changes laid out at once;
@@ -25,6 +25,7 @@ import numpy as np
 
 from emorl_lite.base.domains import simplex_domain
 from emorl_lite.base.polytopes import Piece
+from emorl_lite.base.provenance import provenance
 from emorl_lite.exact.exact_map import ExactMap, Region
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.plots.map_page import save_map_page
@@ -122,6 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--regions", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--out", type=Path, help="write the JSON object here, with what made it")
     options = parser.parse_args()
     moves = 60 if options.quick else 600
     driver = browser()
@@ -135,6 +137,9 @@ def main() -> None:
         record["mean"] = {"bytes": path.stat().st_size} | measured(driver, path, "mean", moves)
         print(f"mean over {PROMPTS} prompts: {record['mean']}", flush=True)
     driver.quit()
+    if options.out:
+        made = provenance(command="python benchmarks/map_page.py", seed=0, **record)
+        options.out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(record))
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from test_scored_map import made, weights
 
 from emorl_lite.base.domains import box_domain, simplex_domain
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.paths import ASSETS
 from emorl_lite.plots.map_drawing import Drawing, ticks
 from emorl_lite.plots.map_page import map_page, save_map_page
 from emorl_lite.plots.maps import prompt_map
@@ -287,3 +289,11 @@ def test_the_figure_of_one_prompt_has_the_knobs_axes():
     assert (axes.get_xlabel(), axes.get_ylabel()) == domain.knobs and figure.alt_text.startswith("A plane of guidance and strength")
     corners = np.concatenate([path.vertices for path in axes.collections[0].get_paths()])
     assert corners.min(0) == pytest.approx([0, -1]) and corners.max(0) == pytest.approx([3, 4])
+
+
+def test_the_committed_page_is_of_this_code():
+    page = (Path(__file__).resolve().parent.parent / "figures" / "map.html").read_text(encoding="utf-8")
+    for name in ("page.js", "page.css"):
+        asset = (ASSETS / "map_page" / name).read_text(encoding="utf-8").strip()
+        assert asset in page, "python scripts/make_map_page.py makes it anew"
+    assert len(page) < 1_000_000 and facts_of(page)["total"] == len(facts_of(page)["prompts"]) == 32
