@@ -31,6 +31,9 @@ ASKED = "w50 {prompt} w51"
 SETTINGS = ["{prompt}", ASKED, "{prompt} w52", "w53 w54 {prompt}", "w55 {prompt}", "w56 w57 {prompt} w58"]
 
 
+MANY = [("llama", n) for n in (4, 5, 6)]
+
+
 # -- models
 
 
@@ -246,10 +249,10 @@ def test_a_strong_model_against_a_weak_one(kind):
 
 
 @pytest.mark.parametrize(
-    "n", [2, 3, pytest.param(4, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow)]
+    ("kind", "n"), [("llama", 2), ("llama", 3), *(pytest.param(*c, marks=pytest.mark.slow) for c in [("gpt2", 3), ("t5", 3), *MANY])]
 )
-def test_two_to_six_prompts(n):
-    lm = model("llama")
+def test_two_to_six_prompts(kind, n):
+    lm = model(kind)
     settings = SETTINGS[:n]
     corners = makers.simplex_corners([Source(lm, "empathy", text) for text in settings], [f"p{i}" for i in range(n)])
     plain = Plain([(lm, "empathy", text) for text in settings], limit=LIMIT if n < 4 else 4)
