@@ -1,7 +1,7 @@
 """Sentences built from the numbers beside them, a module a notebook; words for numbers, and a run beside the reference's spread."""
 
 from emorl_lite.base.wording import counted, listing, number, part, percent, signed, span, told
-from emorl_lite.readings import maps, mixing, paper, ppo, rewards, search, search_tables, study, tour, training, worth
+from emorl_lite.readings import exact_fronts, maps, mixing, paper, ppo, rewards, search, search_tables, study, tour, training, worth
 from emorl_lite.readings.spread import (
     CLASSIFIER_MEASURES,
     classifier_runs,
@@ -17,6 +17,7 @@ __all__ = [
     "base_reading",
     "classifier_runs",
     "counted",
+    "exact_fronts",
     "listing",
     "maps",
     "mixing",

@@ -13,7 +13,7 @@ from emorl_lite.study.comparison import (
     representative,
     with_intervals,
 )
-from emorl_lite.study.exact_fronts import FRONT_STEPS, beside_sweep, exact_front
+from emorl_lite.study.exact_fronts import FRONT_STEPS, beside_sweep, exact_front, front_tables
 from emorl_lite.study.quality import reply_quality
 from emorl_lite.study.run import Study
 from emorl_lite.study.tables import real_logs, real_tables, study_tables
@@ -31,6 +31,7 @@ __all__ = [
     "exact_front",
     "examined",
     "front_metrics",
+    "front_tables",
     "holm",
     "paired",
     "paper",

@@ -7,7 +7,7 @@ scores are linear in the knob. Shapes: B prompts, n settings, K objectives.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,20 @@ def exact_front(scored: ScoredMap) -> tuple[pd.DataFrame, str]:
     table = pd.DataFrame(domain.values(points[best]), columns=domain.columns)
     table[scored.names] = scores[best]
     return table, found
+
+
+def front_tables(scored: Mapping[str, ScoredMap], asked: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(mean scores at the settings asked [n, d or k], fronts of all settings) of some methods' maps, as the figure `fronts` takes them.
+
+    Columns: method, seed (0), those of the domain, the objectives.
+    """
+    swept, fronts = [], []
+    for name, found in scored.items():
+        at_asked = pd.DataFrame(asked, columns=found.map.domain.columns)
+        at_asked[found.names] = found.means(asked)
+        swept.append(at_asked.assign(method=name, seed=0))
+        fronts.append(exact_front(found)[0].assign(method=name, seed=0))
+    return pd.concat(swept, ignore_index=True), pd.concat(fronts, ignore_index=True)
 
 
 def beside_sweep(method: Method, validation: Sequence[str], prompts: Sequence[str], test: Sequence[str], steps: int) -> dict[str, Any]:
