@@ -187,6 +187,25 @@ def _enough_cases(random: np.random.Generator) -> Iterator[Case]:
         yield Case("random lacks", (n_1, float(factor * n_1**-power), n_2, float(factor * n_2**-power), wanted))
 
 
+# -- 9: the error of a few samples
+
+
+def _standard_error(scores: Words) -> float:
+    table = np.asarray(scores, dtype=float)
+    return float(np.sqrt(table.var(1, ddof=1).sum() / table.shape[1]) / len(table))
+
+
+def _error_cases(random: np.random.Generator) -> Iterator[Case]:
+    yield Case("one client", ([[0.2, 0.4, 0.9]],))
+    yield Case("clients without noise", ([[0.2, 0.2], [0.9, 0.9]],))
+    yield Case("clients that are far apart", ([[0.1, 0.2], [0.8, 0.9]],))
+    yield Case("one client with noise among others without", ([[0.5, 0.5, 0.5], [0.0, 0.5, 1.0], [0.2, 0.2, 0.2]],))
+    yield Case("two samples a client", (random.uniform(size=(5, 2)).round(3).tolist(),))
+    for _ in range(16):
+        clients, samples = int(random.integers(1, 7)), int(random.integers(2, 9))
+        yield Case("random clients", ((random.uniform(size=(clients, 1)) + random.uniform(size=(clients, samples))).round(3).tolist(),))
+
+
 EXERCISES: tuple[Exercise, ...] = (
     Exercise("05.1", _border, _border_cases, "a number"),
     Exercise("05.2", _decision_map, _decision_cases, "a list of (start, end, word), in order"),
@@ -196,4 +215,5 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise("05.6", _bound, _bound_cases, "a number"),
     Exercise("05.7", _flattery, _flattery_cases, "a number"),
     Exercise("05.8", _enough, _enough_cases, "a number"),
+    Exercise("05.9", _standard_error, _error_cases, "a number"),
 )

@@ -222,6 +222,16 @@ def enough(n_1, r_1, n_2, r_2, wanted):
     return -1 if r_2 >= r_1 else n_1 * (r_1 / wanted) ** (math.log(n_2 / n_1) / math.log(r_1 / r_2)) - n_2
 """,
     },
+    "05.9": {
+        "all scores in one pot": "lambda scores: np.std(scores, ddof=1) / sum(map(len, scores)) ** 0.5",
+        "for new clients": "lambda scores: np.std([sum(x) / len(x) for x in scores], ddof=len(scores) > 1) / len(scores) ** 0.5",
+        "a variance that is too small": "lambda scores: sum(np.var(x) / len(x) for x in scores) ** 0.5 / len(scores)",
+        "not divided by the clients": "lambda scores: sum(np.var(x, ddof=1) / len(x) for x in scores) ** 0.5",
+        "the mean of the clients' errors": "lambda scores: sum((np.var(x, ddof=1) / len(x)) ** 0.5 for x in scores) / len(scores)",
+        "the mean of the clients' variances": "lambda scores: (sum(np.var(x, ddof=1) / len(x) for x in scores) / len(scores)) ** 0.5",
+        "not divided by the samples": "lambda scores: sum(np.var(x, ddof=1) for x in scores) ** 0.5 / len(scores)",
+        "the variance, not its root": "lambda scores: sum(np.var(x, ddof=1) / len(x) for x in scores) / len(scores) ** 2",
+    },
 }
 """By exercise ("02.3"): what is wrong with an answer, and its source."""
 
@@ -347,6 +357,26 @@ def enough(n_1, r_1, n_2, r_2, wanted):
         return -1
     slope, height = np.polyfit(np.log([n_1, n_2]), np.log([r_1, r_2]), 1)
     return np.exp((np.log(wanted) - height) / slope)
+""",
+    },
+    "05.9": {
+        "a loop": """
+def standard_error(scores):
+    total = 0.0
+    for line in scores:
+        mean = sum(line) / len(line)
+        total += sum((s - mean) ** 2 for s in line) / (len(line) - 1) / len(line)
+    return total**0.5 / len(scores)
+""",
+        "NumPy": """
+def standard_error(scores):
+    s = np.array(scores)
+    return np.sqrt(s.var(1, ddof=1).sum() / s.shape[1]) / len(s)
+""",
+        "PyTorch": """
+def standard_error(scores):
+    s = torch.tensor(scores, dtype=torch.float64)
+    return (s.var(1).sum() / s.shape[1]).sqrt() / len(s)
 """,
     },
 }
