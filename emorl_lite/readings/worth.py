@@ -93,7 +93,7 @@ def convex_front_reading(front: ConvexFront) -> str:
     certificate = (
         "and nothing is missing: no weights do better for any of them"
         if front.complete
-        else f"and for none of them any weights do better by more than {number(front.missing, 4)}"
+        else f"and no weights serve any of them better by more than {number(front.missing, 4)}"
     )
     return (
         f"All linear utilities are served by **{counted(len(front.scores), 'mean score vector')}**, found by asking "
