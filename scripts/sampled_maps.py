@@ -55,6 +55,11 @@ from emorl_lite.search.statistics import interval
 CHOOSING, FRESH, TEST = 0, 1, 2
 """Seeds of the noise: that which chooses weights, and others that score them."""
 
+CHOICE = ("prompts", "samples")
+"""Options that the chosen weights depend on."""
+HEAT = ("lowest", "highest", "heated", "heated_samples")
+"""Those of the map over weights and temperature."""
+
 
 @dataclass
 class Options:
@@ -88,14 +93,12 @@ class Parts:
     """What is kept of one seed: a file a part."""
 
     def __init__(self, options: Options, seed: int):
-        self.folder = runs_root() / options.preset / "sampled_maps"
-        self.seed = seed
-        sizes = {key: value for key, value in asdict(options).items() if key not in ("seeds", "only", "out")}
-        self.mark = digest(repr(sorted(sizes.items())).encode())[:8]
+        self.folder, self.options, self.seed = runs_root() / options.preset / "sampled_maps", options, seed
 
-    def __call__(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-        """The part of this name: as it is kept, or made and kept."""
-        path = self.folder / f"{self.mark}-seed{self.seed}-{name}.json"
+    def __call__(self, name: str, uses: Sequence[str], make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """The part of this name: as it is kept, or made and kept. `uses`: the options that it depends on, with those of the preset."""
+        mark = digest(repr([(option, getattr(self.options, option)) for option in uses]).encode())[:8]
+        path = self.folder / f"seed{self.seed}-{name}-{mark}.json"
         if not path.is_file():
             started = time.perf_counter()
             made = dict(make())
@@ -231,25 +234,29 @@ def one_seed(options: Options, seed: int) -> dict[str, list[dict[str, Any]]]:
     """The rows of every table."""
     torch.set_num_threads(1)
     it = Sampling(options, seed)
-    greedy, sampled = it.parts("greedy", it.greedy), it.parts("sampled", it.sampled)
+    greedy, sampled = it.parts("greedy", CHOICE[:1], it.greedy), it.parts("sampled", CHOICE, it.sampled)
     chosen = {"greedy optimum": greedy["weights"], "sampled optimum": sampled["weights"]}
     points, validation, test = policies(it.names, chosen), it.prompts, it.experiment.dataset.prompts("test")
     found = {
-        ("validation", "greedy", 0.0): it.parts("greedy-validation", lambda: it.judged(points, validation, 0, 1.0, 0)),
-        ("validation", "sampled", 1.0): it.parts("fresh", lambda: it.judged(points, validation, options.fresh, 1.0, FRESH)),
-        ("test", "greedy", 0.0): it.parts("greedy-test", lambda: it.judged(points, test, 0, 1.0, 0)),
-        ("test", "sampled", 1.0): it.parts("test", lambda: it.judged(points, test, options.test, 1.0, TEST)),
+        ("validation", "greedy", 0.0): it.parts("greedy-validation", CHOICE, lambda: it.judged(points, validation, 0, 1.0, 0)),
+        ("validation", "sampled", 1.0): it.parts(
+            "fresh", (*CHOICE, "fresh"), lambda: it.judged(points, validation, options.fresh, 1.0, FRESH)
+        ),
+        ("test", "greedy", 0.0): it.parts("greedy-test", CHOICE, lambda: it.judged(points, test, 0, 1.0, 0)),
+        ("test", "sampled", 1.0): it.parts("test", (*CHOICE, "test"), lambda: it.judged(points, test, options.test, 1.0, TEST)),
     }
     promised = {"greedy optimum": greedy["promised"], "sampled optimum": sampled["promised"]}
     lines: list[dict[str, Any]] = []
     if options.heated:
-        heated = it.parts("heated", lambda: it.heated(sampled["weights"]))
+        heated = it.parts("heated", (*CHOICE, *HEAT), lambda: it.heated(sampled["weights"]))
         name, t = "optimum over weights and temperature", heated["temperature"]
         points[name], promised[name], lines = [0.0, *heated["weights"]], heated["promised"], heated["lines"]
         one = {name: points[name]}
         rest = validation[: options.heated]
-        found["validation", "sampled", t] = it.parts("heated-fresh", lambda: it.judged(one, rest, options.fresh, t, FRESH))
-        found["test", "sampled", t] = it.parts("heated-test", lambda: it.judged(one, test, options.test, t, TEST))
+        found["validation", "sampled", t] = it.parts(
+            "heated-fresh", (*CHOICE, *HEAT, "fresh"), lambda: it.judged(one, rest, options.fresh, t, FRESH)
+        )
+        found["test", "sampled", t] = it.parts("heated-test", (*CHOICE, *HEAT, "test"), lambda: it.judged(one, test, options.test, t, TEST))
     rows: list[dict[str, Any]] = []
     for (prompts, decoding, t), scores in found.items():
         arrays = {policy: np.array(values) for policy, values in scores.items() if policy in points}
