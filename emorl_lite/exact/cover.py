@@ -111,8 +111,8 @@ def check_cover(
 ) -> None:
     """Raise UserError unless the pieces cut the domain into parts, naming what is wrong first: beyond it, an overlap, a hole.
 
-    Overlaps are found however small, holes from LACKING of the domain on; `thorough` finds those too that are smaller. `where`: what has
-    these pieces, for the message, and their `numbers` there.
+    Overlaps are found if they are thicker than THICK, holes from LACKING of the domain on; `thorough` finds those too that are smaller.
+    `where`: what has these pieces, for the message, and their `numbers` there.
     """
     cover = Cover(pieces, domain)
     names = range(len(pieces)) if numbers is None else numbers

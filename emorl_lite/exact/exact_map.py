@@ -361,8 +361,8 @@ def _split(tree: PrefixTree, node: int, piece: Piece, chosen: np.ndarray) -> dic
 def check_map(found: ExactMap, thorough: bool = False) -> None:
     """Raise UserError if a map's regions go beyond its domain, overlap, or leave a hole: geometry alone (replies: `check_replies`).
 
-    Overlaps are found however small; holes by what the measures lack then, so that the two cannot cancel. `thorough`: also holes that are
-    too small for that, by looking across every border (takes some three times as long).
+    Overlaps are found if they are thicker than 10^-8; holes by what the measures lack then, so that the two cannot cancel. `thorough`: also
+    holes that are too small for that, by looking across every border (takes some three times as long).
     """
     for row, numbers in enumerate(found.indices):
         check_cover(
