@@ -119,7 +119,10 @@ def _stacked(layer: Any, adapters: Sequence[str | None], lengths: Mapping[int, i
             raise RuntimeError(f"a layer reads {len(x)} tokens of a batch apart from the others")
         rows = low if x.dim() > 2 else low.unflatten(0, (-1, lengths[len(x)]))
         own = rows.unflatten(0, (-1, len(adapters))) * block_mask  # [B, N, T, sum of r]
-        return out + linear(own.view_as(low), B_all).to(out.dtype)
+        if out.dtype != B_all.dtype or torch.is_grad_enabled():
+            return out + linear(own.view_as(low), B_all).to(out.dtype)
+        out.view(-1, out.shape[-1]).addmm_(own.view(-1, own.shape[-1]), B_all.T)  # added where it stands
+        return out
 
     return forward
 
