@@ -15,6 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from test_exact_fronts import LINE, made_map
+from test_exact_fronts import of_study as of_sweeps
 from test_plots import DRAWINGS as OF_TRAINING
 from test_plots import search_table
 from test_scored_map import made
@@ -146,6 +148,8 @@ DRAWINGS: dict[str, Callable[[], Figure]] = OF_TRAINING | {
     "search_growth": lambda: plots.search_growth(of_growth()),
     "forest": of_study(lambda tables, rows: plots.forest(rows, "mean", "mean score")),
     "fronts": of_study(lambda tables, rows: plots.fronts(tables["sweep"], ["clp-full", "panacea", "prompted", "uniform"], tables["front"])),
+    "line_scores": lambda: plots.line_scores(made_map(LINE, regions=6), [0.0, 1.0, 2.0], 1.2),
+    "exact_beside_sweep": lambda: plots.exact_beside_sweep(of_sweeps()),
     "decoding_cost": of_study(lambda tables, rows: plots.decoding_cost(rows)),
     "aggregation_levels": of_study(lambda tables, rows: plots.aggregation_levels(tables["levels"])),
     "weight_sweep": of_study(lambda tables, rows: plots.weight_sweep(tables["sweep"], ["clp-full", "panacea", "prompted"])),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from emorl_lite.base.wording import by_sign, counted, listing, number, signed, told
+from emorl_lite.base.wording import counted, judged, listing, number, signed, told
 from emorl_lite.exact.overlay import overlay
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.study.comparison import over
@@ -76,13 +76,13 @@ def study_reading(table: pd.DataFrame) -> str:
         gain = over((rows["optimum_test"] - rows["sweep_test"]).to_numpy())
         volumes[str(method)] = volume["mean"]
         missed.append(f"{method} {told(volume)}")
-        chosen.append(f"{method} {told(gain)} ({by_sign(gain, 'more', 'less', 'no clear difference')})")
+        chosen.append(f"{method} {judged(gain, 'more', 'less')}")
     seeds = counted(int(table["seed"].nunique()), "seed")
     exact = "" if (table["front_found"] == "exact").all() else " (not all of these fronts are exact: see the table)"
     most = max(volumes, key=lambda method: volumes[method])
     return (
         f"Hypervolume of all settings less the sweep's{exact}: {listing(missed)}; most is missed of {most}. The mean score on fresh "
-        f"clients of the exact optimum on the validation clients, less that of the sweep's best there: {listing(chosen)}. "
+        f"clients of the exact optimum on the validation clients, less that of the sweep's best there: {'; '.join(chosen)}. "
         f"(Means over {seeds}, 95 % intervals.)"
     )
 

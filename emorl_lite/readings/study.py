@@ -308,7 +308,7 @@ def one_call_reading(rows: pd.DataFrame) -> str:
 def volume_reading(metrics: pd.DataFrame, asked: int, steps: int) -> str:
     """Hypervolumes of the mergers beside each other. Columns: method, seed, hypervolume.
 
-    `asked`: weight vectors of the grid; 1 / `steps`: the spacing at which the exact map was looked up.
+    `asked`: weight vectors of the grid; 1 / `steps`: the spacing at which the exact map was looked up, 0 if its front is whole.
     """
     soups = told(paired(metrics, "emorl-long", "rewarded-soups-long", "hypervolume"))
     averages = told(paired(metrics, "emorl-long", "exact-average-long", "hypervolume"))
@@ -318,7 +318,8 @@ def volume_reading(metrics: pd.DataFrame, asked: int, steps: int) -> str:
         return text
     missed = "That is what the grid misses of what EMORL can reach" if gain["mean"] >= 5e-4 else "The grid misses nothing that shows here"
     grid = f"the grid of {counted(asked, 'weight vector')}"
-    return f"{text} The exact map, looked up at spacing 1/{steps}, less {grid}: {told(gain)}. {missed}."
+    whole = f"The exact map, looked up at spacing 1/{steps}," if steps else "The exact map's whole front"
+    return f"{text} {whole} less {grid}: {told(gain)}. {missed}."
 
 
 def levels_reading(place: pd.DataFrame) -> str:
