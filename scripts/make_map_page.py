@@ -17,8 +17,8 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.sizes import shown_bytes
 from emorl_lite.exact.optimum import best_weights
-from emorl_lite.exact.overlay import overlay
 from emorl_lite.experiment.experiment import Experiment
+from emorl_lite.mapping.tables import front_table
 from emorl_lite.plots.map_page import save_map_page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,10 +41,10 @@ def main() -> int:
     experiment = Experiment(get_preset("tiny"), seed=0, source="reference", progress=False)
     prompts = experiment.validation()
     scored = experiment.exact_map(prompts[: options.prompts or len(prompts)])
-    cells = overlay(scored)
+    front, _ = front_table(scored, 2**31)
     title = f"Every weight of {', '.join(scored.map.corners)}"
     best = best_weights(scored).weights
-    page = save_map_page(options.out, scored, best=best, front=cells.weights[cells.pareto], title=title)
+    page = save_map_page(options.out, scored, best=best, front=front[scored.map.domain.columns].to_numpy(), title=title)
     print(f"{page}: {scored.map.summary()} The page has {shown_bytes(page.stat().st_size)}.")
     return 0
 

@@ -242,7 +242,9 @@ def test_the_front_is_marked_where_it_is_wanted(page):
     before = marks.get_attribute("visibility")
     box.click()
     assert {before, marks.get_attribute("visibility")} == {"hidden", "visible"}
-    assert marks.get_attribute("d").count("z") == int(one(page, ".legend .front").text.split("(")[1].split()[0].replace(",", ""))
+    assert marks.get_attribute("d").count("z") == int(
+        one(page, ".legend .front").text.split("(")[1].split()[0].replace(",", "")
+    )  # those that are marked
 
 
 def test_colours_follow_the_objective(page):

@@ -5,9 +5,10 @@ table of its largest regions. With scripts the reader chooses a prompt or the me
 sliders, and compares replies and their scores. The mean over all prompts is exact, too: the page lays the prompts' regions over one another
 at the point, instead of keeping every cell of the overlay.
 
-How large it gets: about 45 kB of page, the text of each distinct reply once, and of a region some 50 bytes with two or three corners (its
-outline) or 10 bytes a facet and corner beyond (its half-spaces). The 32 prompts of the tiny study, 592 regions, are 0.17 MB; 2,742 regions
-of one prompt some 0.6 MB. `prompts` chooses whose replies are in it. Of the others it keeps regions and scores alone, for the mean, unless
+How large it gets: about 60 kB of page, the text and scores of each distinct reply once, and of a region some 60 to 100 bytes with two or
+three corners (its outline), or 10 bytes a facet and corner beyond (its half-spaces). The 32 prompts of the tiny study, 592 regions, are
+0.2 MB (figures/map.html), 1,000 regions with replies of 130 letters 0.4 MB, 10,000 of them 3.6 MB.
+`prompts` chooses whose replies are in it. Of the others it keeps regions and scores alone, for the mean, unless
 all regions are more than MEAN_REGIONS: then the mean is on a grid (three corners at most), and the page says so.
 Shapes: n weights, d corners, k = d - 1, m vertices, K scored objectives.
 """
@@ -101,7 +102,7 @@ class _Page:
         if not self.chosen:
             raise UserError("map page: no prompts")
         self.best = None if best is None else self.domain.on_plane(best)[0]
-        self.front = None if front is None or not len(front) else self.domain.on_plane(front)[:MARKS]
+        self.front = None if front is None or not len(front) else self.domain.on_plane(front)
         self.utility = None if utility is None else self._factors(utility)
         self.whole = len(self.chosen) == count or len(exact.regions) <= MEAN_REGIONS
         self.first = self.chosen[0]
@@ -257,7 +258,8 @@ class _Page:
             "scale": [_ends(values) for values in [scored.mean, *scored.scores.T]],
             "utility": self.utility,
             "best": None if self.best is None else _knobs(self.best[None])[0],
-            "front": None if self.front is None else _knobs(self.front),
+            "front": None if self.front is None else _knobs(self.front[:MARKS]),
+            "marks": 0 if self.front is None else len(self.front),  # of which the first MARKS are in `front`
             "grid": None if self.whole else self._grid(),
             "colors": COLORS,
             "unit": UNIT,

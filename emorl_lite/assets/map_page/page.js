@@ -482,7 +482,8 @@ function (root, facts) {
       // many marks hide what they mark
       frontBox = make("input", { type: "checkbox", checked: !many });
       const label = make("label", { class: legendFront.className }, frontBox, " ", ...legendFront.childNodes);
-      label.append(` (${counted(facts.front.length, "point")})`);
+      const listed = facts.front.length < facts.marks ? `${facts.front.length.toLocaleString("en")} of ` : "";
+      label.append(` (${listed}${counted(facts.marks, "point")})`);
       legendFront.replaceWith(label);
       frontBox.addEventListener("change", () => legend());
     }
