@@ -137,7 +137,7 @@ class _Page:
 
     def _what(self) -> str:
         corners = listing([clean(name) for name in self.domain.corners])
-        knobs = " and ".join(clean(name) for name in self.domain.knobs)
+        knobs = listing([clean(name) for name in self.domain.knobs]) if self.domain.knobs else ""
         over = f"{corners} together reply at every {knobs}" if knobs else f"every mixture of {corners} replies"
         drawn = self.drawing.kind != "table"
         shape = "region of the picture" if drawn else f"convex set of weights ({len(self.domain.corners)} corners have no picture)"
