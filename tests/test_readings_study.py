@@ -215,11 +215,11 @@ def test_what_cross_terms_do():
 def test_the_roster_and_what_methods_take():
     listed = study_readings.roster(
         [
-            SimpleNamespace(name="a", family="merging", trains="nothing", reference="arXiv 2505.02579 (its second)"),
-            SimpleNamespace(name="b", family="decoding", trains="one adapter", reference="-"),
+            SimpleNamespace(name="a", family="merging", trains="nothing", reference="arXiv 2505.02579 (its second)", corners=lambda: None),
+            SimpleNamespace(name="b", family="decoding", trains="one adapter", reference="-", corners=object),
         ]
     )
-    assert listed["arXiv"].tolist() == ["2505.02579", "–"]
+    assert listed["arXiv"].tolist() == ["2505.02579", "–"] and listed["map"].tolist() == ["–", "yes"]
     rows = representative(made_up()["rows"])
     taken = study_readings.costs(rows).set_index("method")
     assert taken.loc["emorl", "calls a token"] == 3 and taken.loc["uniform", "data, sum"] == 1536

@@ -60,10 +60,12 @@ def _scattered(values: pd.Series, name: str, first: float) -> str:
 
 
 def roster(methods: Sequence[Method]) -> pd.DataFrame:
-    """The methods as a table: name, family, what is trained, and the number of the paper on arXiv."""
+    """The methods as a table: name, family, what is trained, the number of the paper on arXiv, and whether there is an exact map."""
     papers = [re.search(r"\d{4}\.\d{5}", m.reference) for m in methods]
-    columns = ("method", "family", "trains", "arXiv")
-    return pd.DataFrame([(m.name, m.family, m.trains, p[0] if p else "–") for m, p in zip(methods, papers, strict=True)], columns=columns)
+    maps = ["–" if m.corners() is None else "yes" for m in methods]
+    columns = ("method", "family", "trains", "arXiv", "map")
+    rows = [(m.name, m.family, m.trains, p[0] if p else "–", has_map) for m, p, has_map in zip(methods, papers, maps, strict=True)]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def group_reading(scores: np.ndarray, names: Sequence[str], grpo: np.ndarray, gdpo: np.ndarray) -> str:
