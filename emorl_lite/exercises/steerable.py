@@ -42,6 +42,32 @@ def _gated_cases(random: np.random.Generator) -> Iterator[Case]:
         )
 
 
+def _next_words(
+    h: np.ndarray, logits: np.ndarray, A: Sequence[np.ndarray], B: Sequence[np.ndarray], s: float, points: np.ndarray
+) -> list[int]:
+    e = np.array([logits + s * b @ (a @ h) for a, b in zip(A, B, strict=True)])
+    return [int(word) for word in (points @ e).argmax(1)]
+
+
+def _next_words_cases(random: np.random.Generator) -> Iterator[Case]:
+    def made(m: int, d: int, rank: int, scale: float) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], list[np.ndarray], float]:
+        A = [random.normal(size=(rank, 5)) for _ in range(d)]
+        B = [random.normal(size=(9, rank)) for _ in range(d)]
+        return random.normal(size=5), random.normal(0, 3, 9), A, B, scale
+
+    yield Case("one user, one expert alone", (*made(1, 2, 1, 1.0), np.array([[0.0, 1.0]])))
+    yield Case("users who want one expert each", (*made(3, 3, 2, 2.0), np.eye(3)))
+    h, logits, A, B, s = made(8, 2, 2, 1.0)
+    yield Case("experts that change nothing yet", (h, logits, A, [np.zeros_like(b) for b in B], s, random.dirichlet(np.ones(2), 8)))
+    # a word that no expert prefers alone wins in the middle
+    A, B = [np.array([[1.0]])] * 2, [np.array([[4.0], [0.0], [3.0]]), np.array([[0.0], [4.0], [3.0]])]
+    asked = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
+    yield Case("a compromise that no expert would say", (np.ones(1), np.zeros(3), A, B, 1.0, asked))
+    for _ in range(16):
+        m, d, rank = (int(x) for x in random.integers((10, 2, 1), (30, 5, 4)))
+        yield Case("many users", (*made(m, d, rank, float(random.uniform(0.5, 3))), random.dirichlet(np.ones(d), m)))
+
+
 def flip(z_base: Sequence[float], z_policy: Sequence[float]) -> tuple[float, int]:
     """The smallest strength above 0 at which z_base + strength (z_policy - z_base) has another largest entry than z_base, and which.
 
@@ -122,8 +148,9 @@ def _steering_cases(random: np.random.Generator) -> Iterator[Case]:
 EXERCISES: tuple[Exercise, ...] = (
     Exercise("07.1", reference=_gates, cases=_gates_cases, returns="R (1 + d) numbers"),
     Exercise("07.2", reference=_gated, cases=_gated_cases, returns="one row for each row of x"),
-    Exercise("07.3", reference=flip, cases=_flip_cases, returns="a strength and a word's number"),
-    Exercise("07.4", reference=_area, cases=_area_cases, returns="a number"),
-    Exercise("07.5", reference=_share, cases=_share_cases, returns="a number"),
-    Exercise("07.6", reference=steerability, cases=_steering_cases, returns="two numbers"),
+    Exercise("07.3", reference=_next_words, cases=_next_words_cases, returns="m whole numbers"),
+    Exercise("07.4", reference=flip, cases=_flip_cases, returns="a strength and a word's number"),
+    Exercise("07.5", reference=_area, cases=_area_cases, returns="a number"),
+    Exercise("07.6", reference=_share, cases=_share_cases, returns="a number"),
+    Exercise("07.7", reference=steerability, cases=_steering_cases, returns="two numbers"),
 )

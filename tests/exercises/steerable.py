@@ -1,6 +1,7 @@
 """Answers to the exercises of notebook 07, steerable policies: near misses that must be refused, and styles that must pass."""
 
 GATED = "def gated(x, A, B, g, s):\n"
+WORDS = "import numpy as np\n\ndef next_words(h, logits, A, B, s, points):\n"
 FLIP = "import numpy as np\n\ndef flip(z_base, z_policy):\n    z, one = np.array(z_base), np.array(z_policy)\n    a = int(z.argmax())\n"
 SLOPES = "    slope = (one - z) - (one - z)[a]\n"
 SHARE = "import numpy as np\n\ndef dominated_share(first, second):\n    first, second = np.array(first), np.array(second)\n"
@@ -23,6 +24,19 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "gates squared": GATED + "    return s * ((x @ A.T) * g * g) @ B.T",
     },
     "07.3": {
+        "the plain logits left out": WORDS + "    e = np.array([s * b @ (a @ h) for a, b in zip(A, B)])\n    return (points @ e).argmax(1)",
+        "no scale": WORDS + "    e = np.array([logits + b @ (a @ h) for a, b in zip(A, B)])\n    return (points @ e).argmax(1)",
+        "experts added up, whatever the weights": WORDS
+        + "    e = logits + s * sum(b @ (a @ h) for a, b in zip(A, B))\n    return np.full(len(points), e.argmax())",
+        "the word of each user's favourite expert": WORDS
+        + "    e = np.array([logits + s * b @ (a @ h) for a, b in zip(A, B)])\n    return e.argmax(1)[points.argmax(1)]",
+        "A and B averaged apart": WORDS
+        + "    soup = [sum(w * b for w, b in zip(p, B)) @ (sum(w * a for w, a in zip(p, A)) @ h) for p in points]\n"
+        "    return (logits + s * np.array(soup)).argmax(1)",
+        "probabilities mixed": WORDS + "    e = np.array([logits + s * b @ (a @ h) for a, b in zip(A, B)])\n"
+        "    q = np.exp(e - e.max(1, keepdims=True))\n    return (points @ (q / q.sum(1, keepdims=True))).argmax(1)",
+    },
+    "07.4": {
         "the policy's word alone": FLIP
         + "    b = int(one.argmax())\n    if b == a:\n        return float('inf'), a\n"
         + SLOPES
@@ -44,7 +58,7 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         + "    slope = one - z\n    found = [((z[a] - z[v]) / slope[v], v) for v in range(len(z)) if v != a and slope[v] > 0]\n"
         "    return min(found) if found else (float('inf'), a)",
     },
-    "07.4": {
+    "07.5": {
         "boxes added up": "def area(points):\n    return sum(x * y for x, y in points)",
         "the box around all": "def area(points):\n    return max(x for x, _ in points) * max(y for _, y in points)",
         "the largest box": "def area(points):\n    return max(x * y for x, y in points)",
@@ -58,7 +72,7 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "    total = front[0][0] * front[0][1]\n    for (a, b), (c, d) in zip(front, front[1:]):\n"
         "        total += (c - a) * (b + d) / 2\n    return total",
     },
-    "07.5": {
+    "07.6": {
         "an equal point dominates": SHARE
         + OVER
         + FRONT
@@ -74,7 +88,7 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "the other way round": SHARE + OVER + "    front = np.unique([q for q in first if not any(over(p, q) for p in first)], axis=0)\n"
         "    return sum(any(over(p, q) for p in second) for q in front) / len(front)",
     },
-    "07.6": {
+    "07.7": {
         "the largest score": "def steering(p, w):\n    given = float((w * p).sum(1).mean())\n    return given, float(p.max()) - given",
         "the best answer for its own weights": "def steering(p, w):\n    given = (w * p).sum(1)\n"
         "    return float(given.mean()), float(given.max() - given.mean())",
@@ -101,6 +115,13 @@ ACCEPTED: dict[str, dict[str, str]] = {
         "row by row": "import numpy as np\n\n" + GATED + "    return [s * B @ np.diag(row) @ A @ v for v, row in zip(x, g)]",
     },
     "07.3": {
+        "NumPy": WORDS + "    e = np.array([logits + s * b @ (a @ h) for a, b in zip(A, B)])\n    return (points @ e).argmax(1)",
+        "user after user": WORDS
+        + "    return [int((logits + s * sum(w * b @ (a @ h) for w, a, b in zip(p, A, B))).argmax()) for p in points]",
+        "PyTorch": "import torch\n" + WORDS + "    e = torch.tensor(np.array([logits + s * b @ (a @ h) for a, b in zip(A, B)]))\n"
+        "    return (torch.tensor(points) @ e).argmax(1)",
+    },
+    "07.4": {
         "NumPy": FLIP + SLOPES + "    found = [((z[a] - z[v]) / slope[v], v) for v in range(len(z)) if slope[v] > 0]\n"
         "    return min(found) if found else (np.inf, a)",
         "Fraction": "from fractions import Fraction\n\ndef flip(z_base, z_policy):\n"
@@ -109,7 +130,7 @@ ACCEPTED: dict[str, dict[str, str]] = {
         "    found = [((z[a] - z[v]) / slope[v], v) for v in range(len(z)) if slope[v] > 0]\n"
         "    return min(found) if found else (float('inf'), a)",
     },
-    "07.4": {
+    "07.5": {
         "from the right": "def area(points):\n    total, height = 0.0, 0.0\n    for x, y in sorted(map(tuple, points), reverse=True):\n"
         "        total, height = total + x * max(0.0, y - height), max(height, y)\n    return total",
         "NumPy": "import numpy as np\n\ndef area(points):\n    p = np.array(points)\n    p = p[np.lexsort((p[:, 1], p[:, 0]))[::-1]]\n"
@@ -118,7 +139,7 @@ ACCEPTED: dict[str, dict[str, str]] = {
         "    for x, y in sorted(((Fraction(str(x)), Fraction(str(y))) for x, y in points), reverse=True):\n"
         "        total, height = total + x * max(Fraction(0), y - height), max(height, y)\n    return total",
     },
-    "07.5": {
+    "07.6": {
         "NumPy": SHARE
         + OVER
         + FRONT
@@ -128,7 +149,7 @@ ACCEPTED: dict[str, dict[str, str]] = {
         "    front = {tuple(q) for q in second if not any(over(p, q) for p in second)}\n"
         "    return Fraction(sum(any(over(p, q) for p in first) for q in front), len(front))",
     },
-    "07.6": {
+    "07.7": {
         "NumPy": "def steering(p, w):\n    u = w @ p.T\n    given = u.diagonal().mean()\n    return given, u.max(1).mean() - given",
         "PyTorch": "import torch\n\ndef steering(p, w):\n    u = torch.tensor(w) @ torch.tensor(p).T\n"
         "    return u.diagonal().mean(), u.amax(1).mean() - u.diagonal().mean()",
