@@ -19,6 +19,10 @@ from emorl_lite.exact.exact_map import ExactMap, row_name
 
 AT_ONCE = 256
 """Texts decoded together."""
+MOVED = {"float64": 1e-6, "float32": 2e-4}
+"""How far another computation's rounding may move a border, in weights, by a model's number type; shorter types: MOVED_MOST. (In double
+precision it is that of EnsembleLM's weights, which are single. Where two words' scores part slowly, a border moves far.)"""
+MOVED_MOST = 1e-2
 
 Decode = Callable[..., Sequence[str]]
 """(prompts [n], weights [n, d]) -> replies [n]; of a sampled map (prompts, weights, samples [n])."""
@@ -38,18 +42,20 @@ class Agreement:
 
 
 def check_replies(
-    found: ExactMap, decode: Decode, regions: Sequence[int] | None = None, borders: float | None = None, rounding: float = 1e-6
+    found: ExactMap, decode: Decode, regions: Sequence[int] | None = None, borders: float | None = None, rounding: float | None = None
 ) -> Agreement:
     """Compare the reply of every region with what `decode` says at its deepest point.
 
     `decode`: a decoder that shares nothing with the map, such as `lambda prompts, w: ensemble.reply(prompts, weights=w)`; it gets prompts
     [n] and weights [n, d] (for a sampled map their sample numbers [n] too). `regions`: numbers of some regions, all by default. `borders`:
     compare next to each vertex too, at least so far from every border (where the region is that wide): this finds a border that stands
-    wrong by more. What differs nearer to a border than `rounding` (EnsembleLM's weights are in single precision), or in a region where
-    rounding may change a word (`Region.lead` below 1), is no proof of a fault: it is counted.
+    wrong by more (10^-3 for a model in single precision). What differs nearer to a border than `rounding` (by default what suits the
+    model's number type, MOVED), or in a region where rounding may change a word (`Region.lead` below 1), is no proof of a fault: it is
+    counted.
     Raises UserError for the first region whose reply is another one, and with how many there are.
     """
     borders = None if borders is None else checked(borders, float, [Within(0, 10**6, above=True)], f"borders {shown(borders)}")
+    rounding = MOVED.get(found.ties.dtype, MOVED_MOST) if rounding is None else rounding
     numbers = np.arange(len(found.regions)) if regions is None else np.asarray(regions, dtype=np.int64)
     owners, points = _points(found, numbers, borders)
     wrong, near = [], 0
