@@ -253,5 +253,9 @@ def test_a_sampled_map_is_compared_sample_by_sample():
 def test_a_decoder_that_loses_replies_is_told():
     with pytest.raises(UserError, match="decode: 1 replies to"):
         check_replies(built("llama", 2), lambda prompts, w: ["w1"])
+    for wrong in (-1, 10**6, 0.5):
+        with pytest.raises(UserError, match=r"region .* there are"):
+            check_replies(built("llama", 2), decoder("llama", 2), regions=[wrong])
+    assert check_replies(built("llama", 2), decoder("llama", 2), regions=[]).points == 0
     with pytest.raises(UserError, match="borders"):
         check_replies(built("llama", 2), decoder("llama", 2), borders=-1.0)

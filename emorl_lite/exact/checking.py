@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.ranges import Within, checked, shown
+from emorl_lite.base.ranges import Within, check_index, checked, shown
 from emorl_lite.exact.exact_map import ExactMap, row_name
 
 AT_ONCE = 256
@@ -56,7 +56,8 @@ def check_replies(
     """
     borders = None if borders is None else checked(borders, float, [Within(0, 10**6, above=True)], f"borders {shown(borders)}")
     rounding = MOVED.get(found.ties.dtype, MOVED_MOST) if rounding is None else rounding
-    numbers = np.arange(len(found.regions)) if regions is None else np.asarray(regions, dtype=np.int64)
+    chosen = range(len(found.regions)) if regions is None else [check_index(i, len(found.regions), "region") for i in regions]
+    numbers = np.array(chosen, dtype=np.int64)
     owners, points = _points(found, numbers, borders)
     wrong, near = [], 0
     for start in range(0, len(points), AT_ONCE):
