@@ -82,7 +82,8 @@ class TreeModel:
         """Borrow the model; afterwards it is what it was."""
         model, head = self.lm.model, self.lm.head
         with ExitStack() as swaps, torch.no_grad():
-            swaps.callback(model.train, model.training)
+            if model.training:
+                swaps.callback(model.train)
             model.eval()
             self._project = head.forward
             swaps.enter_context(adapters_in_rows(self.lm, self.adapters))
