@@ -370,7 +370,8 @@ def test_rewards_by_module_file_and_name(made, monkeypatch):
     assert main(options(made, "--adapters", str(made / "kind"), str(made / "short"), *mine, "--out", "out")) == 0
     table = regions("out")
     assert (table["long"] == table["again"]).all() and (table["brevity"] == table["short"]).all()
-    assert (table["brevity"][table["reply"].str.endswith(UNFINISHED.strip())] == 0).all()  # the package's own are guarded
+    cut = table["reply"].str.endswith(UNFINISHED.strip())
+    assert cut.any() and (table["brevity"][cut] > 0).all()  # of another base than the preset's they are scored as far as they go
 
 
 @pytest.mark.parametrize(
@@ -628,6 +629,8 @@ def test_the_reference_needs_no_options(capsys):
     assert main(["map", "--quiet", "--prompt", "I lost my job and I feel sad.", "I am angry at my boss."]) == 0
     table = regions("map")
     assert {"reflection", "empathy", "fluency", "w_reflection", "w_empathy", "w_fluency"} <= set(table)
+    assert main(["map", "--quiet", "--prompt", "I feel sad.", "--max-new-tokens", "3", "--out", "cut"]) == 0
+    assert (regions("cut")["mean"] == 0).all()  # the package's own are guarded
     assert main(["map", "--quiet", "--kind", "line", "--adapters", "empathy", "--prompt", "I feel sad.", "--out", "line"]) == 0
 
 

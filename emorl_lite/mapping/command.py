@@ -130,7 +130,12 @@ class _Found:
 
 def _find(scored: ScoredMap, asked: _Asked, memory: int) -> _Found:
     front, how = front_table(scored, memory)
-    return _Found(best_weights(scored, asked.utility, memory=memory), on_new_prompts(scored, asked.utility), front, how)
+    optimum = best_weights(scored, asked.utility, memory=memory)
+    worth = asked.utility or dict.fromkeys(scored.names, 1 / len(scored.names))
+    there = sum(u * optimum.scores[name] for name, u in worth.items())
+    if abs(there - optimum.value) > 1e-6 * max(1.0, abs(there)):
+        raise RuntimeError(f"the optimum {optimum.value} is not what its weights score, {there}: a fault of the program")
+    return _Found(optimum, on_new_prompts(scored, asked.utility), front, how)
 
 
 def _tell(scored: ScoredMap, asked: _Asked, found: _Found) -> None:
@@ -139,7 +144,8 @@ def _tell(scored: ScoredMap, asked: _Asked, found: _Found) -> None:
     cut = sum(region.piece.measure for region in scored.map.regions if region.reply.endswith(UNFINISHED))
     if cut:
         share = shown_share(cut / len(scored.map.indices))
-        print(f"{share} of the weights' replies are cut at {asked.length} tokens (--max-new-tokens); the package's rewards are 0 there")
+        scored_as = "the package's rewards are 0 there" if asked.mixture.base is None else "they are scored as far as they go"
+        print(f"{share} of the weights' replies are cut at {asked.length} tokens (--max-new-tokens); {scored_as}")
     optimum, expected = found.optimum, found.expected
     what = "the mean score" if asked.utility is None else " + ".join(f"{u:g} {name}" for name, u in asked.utility.items())
     proven = "" if optimum.bound <= optimum.value + 1e-9 else f" (not proven: no weights have more than {optimum.bound:.4f})"

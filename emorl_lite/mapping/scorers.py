@@ -20,7 +20,7 @@ from emorl_lite.base.presets import Preset, TextRewards
 from emorl_lite.base.ranges import check_name, shown
 from emorl_lite.base.types import Reward
 from emorl_lite.base.workspace import Workspace
-from emorl_lite.lm.model import LanguageModel
+from emorl_lite.lm.model import UNFINISHED, LanguageModel
 from emorl_lite.mapping.options import split_name
 from emorl_lite.rewards.build import RewardBuilder
 from emorl_lite.rewards.classifier_store import is_trained
@@ -113,16 +113,29 @@ def read_rewards(specs: Sequence[str]) -> list[Wanted]:
 
 
 def make_rewards(wanted: Sequence[Wanted], judges: Judges) -> RewardSet:
-    """The rewards. The package's own are guarded, as in training: an unfinished or empty reply scores 0, a repetitive one less. A reader's
-    function counts as it is. Raises UserError for a classifier that is not there."""
+    """The rewards. The package's own are guarded, as in training: an unfinished or empty reply scores 0, a repetitive one less; but where
+    the model is not the preset's, which may say more than any limit, a reply that was cut is scored as far as it goes. A reader's function
+    counts as it is. Raises UserError for a classifier that is not there."""
     rewards: dict[str, Reward] = {}
     for column in wanted:
         if column.function is not None:
             rewards[column.name] = Own(column.function, column.place)
         else:
             made = make_reward(column.place, REWARDS[column.place], judges)
-            rewards[column.name] = Guarded(made, column.name, judges.preset.rewards.repeat_ngram)
+            guarded = Guarded(made, column.name, judges.preset.rewards.repeat_ngram)
+            rewards[column.name] = guarded if judges.base is None else AsFarAsItGoes(guarded)
     return RewardSet(rewards)
+
+
+@dataclass
+class AsFarAsItGoes:
+    """A guarded reward that takes a reply cut at the limit for one that ended there."""
+
+    guarded: Guarded
+
+    def __call__(self, prompts: list[str], replies: list[str]) -> Any:
+        """Scores [N] in [0, 1]."""
+        return self.guarded(prompts, [reply.removesuffix(UNFINISHED) for reply in replies])
 
 
 @dataclass
