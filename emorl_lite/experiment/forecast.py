@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,10 @@ from emorl_lite.lm.model import LanguageModel
 from emorl_lite.search.evaluation import Score
 from emorl_lite.search.simplex_grid import compositions
 
-PROMPTS, TOKENS, STEPS = 4, 8, 4
+PROMPTS, TOKENS, STEPS = 8, 6, 4
 """The measured pass: so many prompts, reply tokens, and steps of a grid on the simplex."""
 BY_TOKENS, BY_POINTS = 1.17, 0.95
-"""Powers by which a tree's rows grow with tokens and points (docs/cluster.md: measured on random adapters)."""
+"""Powers by which a tree's rows grow with tokens and points where random adapters disagree (docs/cluster.md): the most that is assumed."""
 CUBE = 0.83
 """Share of a hierarchical search's points on the cube that have a direction of their own, 86 of 103 in the paper's."""
 
@@ -53,37 +54,69 @@ def forecast_search(preset: Preset, lm: LanguageModel, tree: Tree, prompts: Sequ
     """Of a search by the preset's method, over these prompts. `score`: how replies are scored, if that is known by now."""
     few, tokens = list(prompts[:PROMPTS]), min(TOKENS, lm.config.max_new_tokens)
     more_prompts, more_tokens = len(prompts) / len(few), lm.config.max_new_tokens / tokens
-    points = _points(preset)
+    points, names = _points(preset), list(preset.objectives)
     if preset.search.mix == "parameters":
-        folding, decoding, replies = _averages(lm, preset.objectives, few, tokens)
-        return Forecast((folding + decoding * more_prompts * more_tokens) * points, _scoring(score, few, replies, more_prompts * points))
-    tree(few[:1], max_new_tokens=1).leaves([[1.0] * len(preset.objectives)])  # whatever is done but once
-    began = time.perf_counter()
-    measured = tree(few, max_new_tokens=tokens, mix=preset.search.mix)
-    if preset.search.method == "exact":
-        pairs = [(region.row, region.reply) for region in exact_map(measured).regions]
-        more_points = 1.0
-    else:
-        grid = [[n / STEPS for n in step] for step in compositions(len(preset.objectives), STEPS)]
-        pairs = [(i, reply) for i, row in enumerate(measured.replies(grid)) for reply in row]
-        more_points = max(1.0, points / len(grid)) ** BY_POINTS
-    seconds = time.perf_counter() - began
+        averaging = _seconds(lambda: average_parameters(lm, names, [1 / len(names)] * len(names), name="average", how="exact"))
+        lm.use("average")
+        with folded(lm):
+            seconds, replies = _reply_seconds(lm, few)
+        return Forecast((averaging + seconds * more_prompts) * points, _scoring(score, few, replies, more_prompts * points))
+    exact = preset.search.method == "exact"
+    steps = [[n / STEPS for n in step] for step in compositions(len(names), STEPS)]
+    pairs: list[tuple[int, str]] = []
+    rows: list[int] = []
+
+    def decode() -> None:
+        measured = tree(few, max_new_tokens=tokens, mix=preset.search.mix)
+        measured.leaves(steps[:1])
+        rows.append(measured.rows_read)
+        if exact:
+            pairs.extend((region.row, region.reply) for region in exact_map(measured).regions)
+        else:
+            pairs.extend((i, reply) for i, row in enumerate(measured.replies(steps)) for reply in row)
+        rows.append(measured.rows_read)
+
+    tree(few[:1], max_new_tokens=1).leaves(steps[:1])  # whatever is done but once
+    reading = _seconds(lambda: tree(few, max_new_tokens=1).leaves(steps[:1]))  # prompts, and one token of each
+    decoding = max(0.0, _seconds(decode) - reading)
+    power = _power(rows[0], rows[1], len(steps))
+    more_points = 1.0 if exact else max(1.0, points / len(steps)) ** power
+    by_tokens = 1 + (BY_TOKENS - 1) * power / BY_POINTS
     distinct = list(dict.fromkeys(pairs))
-    scoring = _scoring(
-        score, [few[i] for i, _ in distinct], [reply for _, reply in distinct], more_prompts * more_points * more_tokens**0.17
-    )
-    return Forecast(seconds * more_prompts * more_points * more_tokens**BY_TOKENS, scoring)
+    more_replies = more_prompts * more_points * more_tokens ** (by_tokens - 1)
+    scoring = _scoring(score, [few[i] for i, _ in distinct], [reply for _, reply in distinct], more_replies)
+    return Forecast(more_prompts * (reading + decoding * more_points * more_tokens**by_tokens), scoring)
 
 
 def forecast_evaluation(lm: LanguageModel, adapters: Sequence[str], prompts: Sequence[str], score: Score | None) -> Forecast:
     """Of the base's, every adapter's and the ensemble's greedy replies to some prompts, scored."""
-    few, tokens = list(prompts[:PROMPTS]), min(TOKENS, lm.config.max_new_tokens)
-    lm.reply(few[:1], max_new_tokens=1)
-    began = time.perf_counter()
-    replies = lm.reply(few, max_new_tokens=tokens)
-    seconds = (time.perf_counter() - began) * len(prompts) / len(few) * lm.config.max_new_tokens / tokens
+    few = list(prompts[:PROMPTS])
+    seconds, replies = _reply_seconds(lm, few)
+    more = len(prompts) / len(few)
     passes = 2 * len(adapters) + 1  # an ensemble reads with every adapter
-    return Forecast(seconds * passes, _scoring(score, few, replies, len(prompts) / len(few) * (len(adapters) + 2)))
+    return Forecast(seconds * more * passes, _scoring(score, few, replies, more * (len(adapters) + 2)))
+
+
+def _power(one: int, all_rows: int, points: int) -> float:
+    """The power of the number of points by which rows grow, from those of one point and of `points`: 0 where all choose the same words."""
+    return min(BY_POINTS, max(0.0, math.log(max(1, all_rows) / max(1, one)) / math.log(points))) if points > 1 else 0.0
+
+
+def _seconds(act: Callable[[], object]) -> float:
+    """How long it takes."""
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
+
+
+def _reply_seconds(lm: LanguageModel, few: list[str]) -> tuple[float, list[str]]:
+    """Seconds of whole replies to a few prompts, from short ones: reading the prompts takes as long as it does, tokens are as many more."""
+    tokens = min(TOKENS, lm.config.max_new_tokens)
+    replies = lm.reply(few[:1], max_new_tokens=1)  # whatever is done but once
+    first = _seconds(lambda: lm.reply(few, max_new_tokens=1))
+    both = _seconds(lambda: replies.extend(lm.reply(few, max_new_tokens=tokens)))
+    later = max(0.0, both - first) / max(1, tokens - 1)
+    return first + later * (lm.config.max_new_tokens - 1), replies[1:]
 
 
 def _points(preset: Preset) -> float:
@@ -93,18 +126,6 @@ def _points(preset: Preset) -> float:
         return config.evaluations
     points = config.points_per_axis**d + (config.levels - 1) * (config.points_per_axis**d - 2**d)  # a level has 2^d of the one before
     return points * (1.0 if config.mix == "parameters" else CUBE)
-
-
-def _averages(lm: LanguageModel, names: Sequence[str], few: list[str], tokens: int) -> tuple[float, float, list[str]]:
-    """Of one point where parameters are averaged: seconds of averaging, seconds of decoding, and the short replies."""
-    began = time.perf_counter()
-    average_parameters(lm, names, [1 / len(names)] * len(names), name="average", how="exact")
-    lm.use("average")
-    with folded(lm):
-        lm.reply(few[:1], max_new_tokens=1)
-        averaged = time.perf_counter()
-        replies = lm.reply(few, max_new_tokens=tokens)
-    return averaged - began, time.perf_counter() - averaged, replies
 
 
 def _scoring(score: Score | None, prompts: Sequence[str], replies: Sequence[str], more: float) -> float | None:
