@@ -37,9 +37,9 @@ from emorl_lite.ensemble.tree_model import MEMORY
 from emorl_lite.lm.devices import type_name
 from emorl_lite.lm.model import LanguageModel
 
-PASS_ROWS, MOST_PASS_ROWS = 32, 256
+PASS_ROWS, MOST_PASS_ROWS = 32, 128
 """Prefixes in one forward pass, as many as are fastest: where each is small, more of them share what a pass costs in itself."""
-PASS_BYTES = 2**23
+PASS_BYTES = 6 * 2**20
 """Keys of a layer, or logits, that a pass of more than PASS_ROWS may have: about what a processor's cache holds."""
 USUAL_CANDIDATES = 16
 """Words that can win at a prefix, before any has been read: 14 to 15 in the models of the tests, 13 in the reference run."""
