@@ -52,13 +52,13 @@ def sizes_reading(sizes: pd.DataFrame) -> str:
     measured = sizes.dropna(subset=["fresh"]).groupby("samples")[["promised", "fresh", "optimism", "error", "distance"]].mean()
     few, many = measured.iloc[0], measured.iloc[-1]
     first, last = int(measured.index[0]), int(measured.index[-1])
-    seeds = counted(sizes["seed"].nunique(), "seed")
+    seeds = _seeds(sizes).capitalize()
     if first == last:
         return f"With {counted(first, 'sample')} a client: promised {number(few['promised'], 3)}, on fresh noise {number(few['fresh'], 3)}."
     gain = many["fresh"] - few["fresh"]
     law = float(np.sqrt(last / first))
     text = (
-        f"Mean of {seeds}: with {counted(first, 'sample')} a client the choice promises {number(few['promised'], 3)} and gives "
+        f"{seeds}: with {counted(first, 'sample')} a client the choice promises {number(few['promised'], 3)} and gives "
         f"{number(few['fresh'], 3)} on fresh noise; with {last} it promises {number(many['promised'], 3)} and gives "
         f"{number(many['fresh'], 3)}. "
         f"From {first} to {last} the standard error shrinks {number(few['error'] / many['error'], 1)}-fold (the root of {last // first} is "
@@ -96,6 +96,12 @@ def enough_reading(sizes: pd.DataFrame, target: float = 0.01) -> str:
         )
     many = span(enough.min(), enough.max(), 0) if np.isfinite(enough).all() else f"{number(enough.min(), 0)} or more"
     return f"{text} From {many} samples a client on, noise adds less than a tenth to the error for *new* clients: take more clients then."
+
+
+def _seeds(table: pd.DataFrame) -> str:
+    """Of how many seeds a table's means are."""
+    seeds = table["seed"].nunique()
+    return "one seed" if seeds == 1 else f"mean of {counted(seeds, 'seed')}"
 
 
 def noise_reading(noise: pd.DataFrame) -> str:
@@ -144,14 +150,14 @@ def policies_reading(maps: pd.DataFrame) -> str:
     for decoding in ("greedy", "sampled"):
         gains = gain_of(decoding)
         parts.append(
-            f"{decoding} replies of the base score {number(means[(decoding, 'base')], 3)}, those of the single adapters "
-            f"{span(min(gains), max(gains), 3)} more"
+            f"{decoding} replies of the base score {number(means[(decoding, 'base')], 3)}, and those of the single adapters differ from "
+            f"that by {signed(min(gains))} to {signed(max(gains))}"
         )
     if np.mean(gain_of("sampled")) > np.mean(gain_of("greedy")):
         end = "What training did shows more in sampled replies than in greedy ones."
     else:
         end = "What training did shows no less in greedy replies than in sampled ones."
-    return f"Test clients, mean of {counted(maps['seed'].nunique(), 'seed')}: {'; '.join(parts)}. {end}"
+    return f"Test clients, {_seeds(maps)}: {'; '.join(parts)}. {end}"
 
 
 def objectives_of(maps: pd.DataFrame) -> list[str]:
