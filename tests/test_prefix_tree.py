@@ -16,6 +16,7 @@ from tiny import ADAPTERS, PROMPTS
 
 from emorl_lite.base import sizes
 from emorl_lite.base.errors import UserError
+from emorl_lite.ensemble import prefix_tree
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.prefix_tree import PAIR_BYTES, PrefixTree, not_dominated
 from emorl_lite.ensemble.ragged import Ragged, first_best
@@ -68,6 +69,16 @@ def test_every_distinct_prefix_is_read_once(kind):
     before = tree.passes
     tree.leaves([[2 * x for x in w] for w in GRID])  # the same directions
     assert tree.passes == before
+
+
+@kinds
+@pytest.mark.parametrize(("fewest", "most"), [(1, 1), (3, 10**6)])
+def test_replies_do_not_depend_on_the_size_of_passes(kind, fewest, most, monkeypatch):
+    monkeypatch.setattr(prefix_tree, "PASS_ROWS", fewest)
+    monkeypatch.setattr(prefix_tree, "MOST_PASS_ROWS", most)
+    tree = PrefixTree(double(kind), ADAPTERS, PROMPTS)
+    assert transposed(tree.replies(GRID)) == one_by_one(kind, "hidden")
+    assert tree.passes > tree.rows_read if most == 1 else tree.passes < tree.rows_read / 2
 
 
 @kinds
@@ -241,6 +252,14 @@ def test_no_token_that_can_win_is_left_out(z, w):
         assert len(own) < 30 and (np.diff(tokens[own]) > 0).all()
 
 
+def test_scores_are_mixed_by_their_owners_weights():
+    rng, ragged = np.random.default_rng(0), Ragged(3)
+    scores, weights = rng.normal(size=(9, 3)).astype(np.float32), rng.normal(size=(4, 3))
+    numbers = ragged.append(np.array([2, 3, 1, 3]), np.arange(9), scores)
+    owner, entry = ragged.entries(numbers)
+    assert np.array_equal(ragged.mixed(entry, owner, weights), (scores * weights[owner]).sum(1))
+
+
 def test_ragged_lists():
     lists = Ragged(2)
     numbers = lists.append(np.array([2, 1]), np.array([5, 7, 9]), np.arange(6.0).reshape(3, 2))
@@ -350,6 +369,13 @@ def test_leads_are_known_wherever_they_are_below_rounding(kind, mix):
             decisions += len(reply)
     ties = tree.near_ties(GRID)
     assert (ties.decisions, ties.near) == (decisions, near) and 0 < near < decisions
+
+
+def test_rounding_is_by_the_spread_of_the_words():
+    logits = 1000 + torch.randn(5, 3, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = (0.5 * (2 * logits.std(-1) + logits.amax(-1))).amax(1)
+    assert Rounding(0.5, 2.0).of(logits).numpy() == pytest.approx(expected.numpy(), rel=1e-6)
+    assert (Rounding(0.5, 2.0).of(logits[..., :1]) > 0).all()  # one word has no spread
 
 
 def test_near_ties_of_common_random_numbers():
