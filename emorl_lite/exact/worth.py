@@ -137,6 +137,7 @@ class Optimism:
         Centre: the score left out. Width: Student's t with the spread of left-out scores; the prompts' own scores at the chosen weights
         agree too well, as they were chosen by. In simulations with 16 to 64 prompts (`tests/test_worth.py`) it held the true score in 95 to
         99 % of the cases at level .95; the usual interval round the promise, as if nothing had been chosen, in 54 to 82 %.
+        Clients drawn from the 224 of the small world's reference run: 19 of 20 times with 32, 17 of 20 with 16 (the usual one: 7 and 3).
         """
         n = len(self.scores)
         reach = float(stats.t.ppf((1 + _level(level)) / 2, n - 1)) * self.spread / math.sqrt(n)
