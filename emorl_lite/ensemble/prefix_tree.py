@@ -34,7 +34,6 @@ from emorl_lite.ensemble.readers import Reader, Readers, RowsFullError
 from emorl_lite.ensemble.rounding import NearTies
 from emorl_lite.ensemble.tree_cache import GROWTH
 from emorl_lite.ensemble.tree_model import MEMORY
-from emorl_lite.lm.devices import type_name
 from emorl_lite.lm.model import LanguageModel
 
 PASS_ROWS, MOST_PASS_ROWS = 32, 128
@@ -141,6 +140,8 @@ class PrefixTree:
         self.samples, self.temperature, self.seed = limits.samples, limits.temperature, limits.seed
         if self.samples and self.mix == "probabilities":
             raise UserError("samples: available for mix hidden only")
+        if not self.samples and not corners.combination.any(1).all():
+            raise UserError("samples: a corner where all words score the same, such as an infinite temperature, is for sampled replies")
         corners.check(bool(self.samples))
         self.prompts = prompts = check_texts(prompts, "prompt")
         self.lm = corners.sources[0].lm
@@ -211,7 +212,7 @@ class PrefixTree:
             near += int((self.leads(parents, self._token[nodes], self.with_noise(w[which])) < 1).sum())
             decisions += len(nodes)
             nodes, which = parents[self._depth[parents] > 0], which[self._depth[parents] > 0]
-        return NearTies(type_name(self.lm.base.dtype), decisions, near)
+        return NearTies(self.readers.dtype, decisions, near)
 
     def texts(self, leaves: Sequence[int] | np.ndarray) -> list[str]:
         """The replies that end at these leaves; one without end carries the UNFINISHED mark."""

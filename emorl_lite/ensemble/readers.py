@@ -18,6 +18,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.ensemble.corners import PROMPT, Corners, Source
 from emorl_lite.ensemble.rounding import Rounding, rounding
 from emorl_lite.ensemble.tree_model import TreeModel
+from emorl_lite.lm.devices import type_name
 from emorl_lite.lm.model import LanguageModel
 
 
@@ -133,6 +134,11 @@ class Readers:
         ]
         self._order = np.argsort([place for reader in self.all for place in reader.places])
         self._borrowed: dict[int, tuple[ExitStack, Reader]] | None = None
+
+    @property
+    def dtype(self) -> str:
+        """The number type of the model that rounds most."""
+        return type_name(max((reader.lm for reader in self.all), key=lambda lm: torch.finfo(lm.base.dtype).eps).base.dtype)
 
     @property
     def row_bytes(self) -> int:

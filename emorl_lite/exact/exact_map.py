@@ -44,7 +44,6 @@ from emorl_lite.base.sizes import Estimate, blocks, shown_bytes
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.ensemble.rounding import NearTies, shown_share
 from emorl_lite.exact.cover import check_cover
-from emorl_lite.lm.devices import type_name
 
 TOGETHER = 16
 """Prompts decoded side by side: enough to fill the forward passes, few enough to keep their prefixes in memory."""
@@ -214,7 +213,7 @@ def exact_map(tree: PrefixTree, progress: bool = False) -> ExactMap:
     before, samples = tree.rows_read, max(1, tree.samples)
     rows = np.arange(len(tree.prompts) * samples)
     regions: list[Region] = []
-    ties, size = NearTies(type_name(tree.lm.base.dtype)), 0
+    ties, size = NearTies(tree.readers.dtype), 0
     with tqdm(total=len(rows), desc="exact map", unit=" prompts", disable=not progress) as bar:
         for part in blocks(len(rows), 1, TOGETHER):
             builder = _Builder(tree)
