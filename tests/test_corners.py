@@ -15,6 +15,7 @@ from tiny import PROMPTS, WORDS
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import Gemma2Config, Gemma2ForCausalLM, GenerationConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from emorl_lite.base.domains import box_domain
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import ModelConfig
 from emorl_lite.ensemble import corners as makers
@@ -524,3 +525,27 @@ def test_a_wider_head_of_the_same_words_is_no_other_vocabulary():
     corners = beside(rows=len(WORDS) + 8)
     assert corners.words == len(WORDS)
     check_map(exact_map(PrefixTree.of(corners, PROMPTS, max_new_tokens=4)), thorough=True)
+
+
+def test_of_two_models_none_loses_digits_whichever_comes_first():
+    fine, coarse = plain_model(), other_model()
+    coarse.model.bfloat16()
+    of_both = []
+    for pair in ([fine, coarse], [coarse, fine]):
+        tree = PrefixTree.of(makers.line(*map(Source, pair), 0, 1, ["a", "b"]), PROMPTS[:1], max_new_tokens=1)
+        tree.leaves([[0.0], [1.0]])
+        of_both.append(tree.candidates(0))
+    assert np.array_equal(of_both[0][0], of_both[1][0]) and np.array_equal(of_both[0][1], of_both[1][1][:, ::-1])
+    alone = PrefixTree.of(makers.line(Source(fine), Source(fine, "empathy"), 0, 1), PROMPTS[:1], max_new_tokens=1)
+    alone.leaves([[0.0], [1.0]])
+    same_words = np.isin(of_both[0][0], alone.candidates(0)[0])
+    of_fine = dict(zip(alone.candidates(0)[0].tolist(), alone.candidates(0)[1][:, 0].tolist(), strict=True))
+    mine = dict(zip(of_both[1][0][same_words].tolist(), of_both[1][1][same_words, 1].tolist(), strict=True))
+    assert mine and all(abs(score - of_fine[word]) < 1e-5 for word, score in mine.items())
+
+
+def test_random_weights_of_a_domain_that_hardly_anything_is_left_of():
+    sliver = box_domain(["a", "b", "c"], ["s", "t"], [0, 0], [1, 1], [[1, -1, 1e-7], [-1, 1, 1e-7]])
+    w = sliver.random(500, np.random.default_rng(0))
+    assert w.shape == (500, 3) and sliver.piece.contains(w).all() and np.ptp(w[:, 1]) > 0.5
+    assert sliver.rows(w) is not None

@@ -25,8 +25,10 @@ from emorl_lite.base.shown_text import as_written
 from emorl_lite.ensemble.corners import Source, contrast, guidance
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.prefix_tree import PrefixTree
+from emorl_lite.exact.exact_map import exact_map
 from emorl_lite.lm.model import UNFINISHED, LanguageModel
 from emorl_lite.mapping import command as mapping
+from emorl_lite.mapping import sources
 from emorl_lite.mapping.options import Map, read_utility
 from emorl_lite.mapping.prompts import find_prompts
 from emorl_lite.mapping.scorers import load_function
@@ -243,6 +245,22 @@ def test_guidance_and_contrast_are_those_of_their_corners(made):
             assert tree.replies([getattr(row, knob)])[row.prompt - 1] == [row.reply]
 
 
+def test_a_brace_of_an_instruction_is_typed_twice(made, monkeypatch):
+    read: list[str] = []
+    monkeypatch.setattr(sources, "guidance", lambda lm, instruction, *rest: read.append(instruction) or guidance(lm, instruction, *rest))
+    command = ["--kind", "guidance", "--instruction", "{{w7}} {prompt}", "--rewards", "brevity", "--out", "out"]
+    assert main(options(made, *command)) == 0 and read == ["{w7} {prompt}"]
+
+
+def test_prefixes_of_the_estimate_are_counted(made, capsys):
+    assert main(two(made, "--out", "out")) == 0
+    lm = LanguageModel.load(ModelConfig(path=str(made / "lm"), template=TEMPLATE, max_new_tokens=8))
+    for name in ("kind", "short"):
+        lm.load_adapter(made / name, name)
+    found = exact_map(PrefixTree(lm, ["kind", "short"], PROMPTS, max_new_tokens=8))
+    assert found.summary().split(", on the way")[0] in capsys.readouterr().out
+
+
 def test_whole_models_of_one_vocabulary(made, capsys):
     models = ["--models", str(made / "lm"), f"second={made / 'other'}"]
     assert main([*options(made), *models, "--rewards", "brevity", "diversity", "fluency", "--out", "out"]) == 0
@@ -383,7 +401,8 @@ def test_rewards_by_module_file_and_name(made, monkeypatch):
         ("scores.py:words", "not a number"), ("scores.py:leaves", "SystemExit"),
         ("no.py:f", "no such file"), ("no_such_module:f", "no module no_such_module"), ("broken.py:f", "SyntaxError"),
         ("exits.py:f", "SystemExit"),
-        ("needs.py:f", "no_such_module"), (":f", "module:function"), ("scores.py:", "module:function"), ("reply=brevity", "another column"),
+        ("needs.py:f", "no_such_module"), (":f", "module:function"), ("scores.py:", "module:function"),
+        *((f"{name}=brevity", "another column") for name in ("reply", "strength", "guidance", "beta", "weights")),
         ("a/b=brevity", "a/b"), ("x=", "behind"), ("reflection", "classifier"),
     ],
 )  # fmt: skip

@@ -128,6 +128,12 @@ def test_common_noise_is_compared_with_noise_of_ones_own():
         common_noise_gain(of_samples(scored, [0]), a, b)
 
 
+def test_a_utility_of_other_objectives_is_refused():
+    for ask in (sample_scores, sampled_value):
+        with pytest.raises(UserError, match="'evne' is unknown"):
+            ask(built(), weights(1)[0], {"evne": 1.0})
+
+
 # -- the value of chosen weights
 
 
@@ -263,3 +269,11 @@ def test_the_line_of_temperatures_is_a_line_of_the_larger_map():
     assert agree(hot_map("llama"), points, found.replies(points[:, -1:]))  # type: ignore[arg-type]
     for x in t[:3]:
         assert agree(hot_map("llama"), at_temperature(w, x, LOWEST), tree_at("llama", float(x)).replies(w))
+
+
+def test_a_line_of_temperatures_is_of_one_mixture_of_logits():
+    corners = adapter_corners(model("llama"), ADAPTERS)
+    with pytest.raises(UserError, match="one weight vector, got 2"):
+        temperature_line(corners, weights(2), LOWEST, HIGHEST)
+    with pytest.raises(UserError, match="not probabilities"):
+        temperature_line(adapter_corners(model("llama"), ADAPTERS, "probabilities"), weights(1), LOWEST, HIGHEST)

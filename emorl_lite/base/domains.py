@@ -21,6 +21,8 @@ from emorl_lite.base.weights import as_numbers, weight_rows
 
 OUTSIDE = 1e-6
 """How far outside a domain weights may lie before they are refused."""
+ROUNDS = 100
+"""Of random weights that are drawn from around a domain; after so many the rest are mixed from its vertices."""
 FARTHEST = 10**4
 """Of a knob: beyond, rounding is more than what two borders may be apart."""
 
@@ -78,15 +80,21 @@ class Domain:
         return np.asarray(w / w.sum(1, keepdims=True)) if self.directions else w
 
     def random(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Weights [n, d] spread over the domain, uniformly on the simplex and in a box, by rejection where that is cut."""
+        """Weights [n, d] spread over the domain, uniformly on the simplex and in a box, by rejection where that is cut.
+
+        Where hardly any of it is left they are mixed from its vertices: inside, but denser in the middle.
+        """
         d = len(self.corners)
         knobs, found = self.piece.vertices[:, 1:], np.empty((0, d))
         low, high = knobs.min(0), knobs.max(0)
-        while len(found) < n:
+        for _ in range(ROUNDS):
+            if len(found) >= n:
+                return found[:n]
             t = rng.uniform(low, high, (2 * n, d - 1))
             w = np.hstack([1 - t.sum(1, keepdims=True), t]) if self.knobs else rng.dirichlet(np.ones(d), 2 * n)
             found = np.vstack([found, w[self.piece.contains(w)]])
-        return found[:n]
+        shares = rng.dirichlet(np.ones(len(knobs)), n)
+        return np.vstack([found, shares @ self.piece.vertices])[:n]
 
     def grid(self, steps: int) -> np.ndarray:
         """Weights [n, d] with a spacing of 1 / steps of each knob's range (of the simplex: of each weight), those in the domain."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import reduce
 
 import numpy as np
 import torch
@@ -203,9 +204,10 @@ class Readers:
         words, logits, room = self.corners.words, [], []
         for reader, states in zip(self.all, hidden, strict=True):
             self.borrow(reader)
-            logits.append(reader.logits(states if rows is None else states[rows])[..., :words])
+            logits.append(reader.logits(states if rows is None else states[rows.to(states.device)])[..., :words])
             room.append(reader.rounding.of(logits[-1]))
-        together = logits[0] if len(logits) == 1 else torch.cat([part.to(logits[0]) for part in logits], 1)
+        finest = reduce(torch.promote_types, [part.dtype for part in logits])  # whichever model comes first, none loses digits
+        together = logits[0] if len(logits) == 1 else torch.cat([part.to(logits[0].device, finest) for part in logits], 1)
         if len(logits) > 1:
             together = together[:, torch.as_tensor(self._order, device=together.device)]
         return together, torch.stack([part.to(together.device) for part in room]).amax(0)

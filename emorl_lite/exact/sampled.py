@@ -31,7 +31,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.ranges import Within, checked, shown
 from emorl_lite.base.weights import weight_rows
 from emorl_lite.ensemble.corners import Corners, affine
-from emorl_lite.exact.optimum import Optimum, best_weights
+from emorl_lite.exact.optimum import Optimum, best_weights, region_worth
 from emorl_lite.exact.scored_map import ScoredMap
 
 Utility = Mapping[str, float] | None
@@ -41,17 +41,12 @@ Utility = Mapping[str, float] | None
 def sample_scores(scored: ScoredMap, weights: Any, utility: Utility = None) -> np.ndarray:
     """What every sampled reply is worth at weights [n, d] or [d]: [n, B, S].
 
-    Raises UserError in a hole of the map.
+    Raises UserError in a hole of the map, or for a utility of other objectives.
     """
     located = scored.map.locate(weights)
     if (located < 0).any():
         raise UserError("the map has no reply at some of these weights: it has a hole")
-    return np.asarray(_worth(scored, utility)[located]).reshape(len(located), len(scored.map.prompts), scored.map.samples)
-
-
-def _worth(scored: ScoredMap, utility: Utility) -> np.ndarray:
-    """[G]: what the reply of each region is worth."""
-    return scored.mean if utility is None else scored.scores @ np.array([utility.get(name, 0.0) for name in scored.names])
+    return np.asarray(region_worth(scored, utility)[located]).reshape(len(located), len(scored.map.prompts), scored.map.samples)
 
 
 def of_samples(scored: ScoredMap, samples: Sequence[int]) -> ScoredMap:
@@ -272,11 +267,16 @@ def temperature_line(corners: Corners, weights: Any, lowest: float, highest: flo
     """All temperatures at one weight vector [d]: two corners, the mixture at the `lowest` and words that are all alike.
 
     Its knob, "heat", is 1 - T_low / T. For sampled replies (`samples` of the tree, whose own temperature stays 1).
+    Raises UserError for more than one weight vector, temperatures that are not in order, and where no logits are mixed.
     """
-    (w,) = corners.domain.on_plane(weights)
+    w = corners.domain.on_plane(weights)
+    if len(w) != 1:
+        raise UserError(f"temperature: expected one weight vector, got {len(w)}")
+    if corners.mix == "probabilities":
+        raise UserError("temperature: where logits are mixed, not probabilities")
     checked(lowest, float, [Within(0, 10**6, above=True)], f"lowest temperature {shown(lowest)}")
     checked(highest, float, [Within(lowest, 10**6, above=True)], f"highest temperature {shown(highest)}")
-    mixture = corners.coefficients(w[None])[0] / lowest
+    mixture = corners.coefficients(w)[0] / lowest
     combination = np.stack([mixture, np.zeros_like(mixture)])
     names = ["this mixture", "uniform words"]
     return affine(corners.sources, names, ["heat"], [0.0], [1 - lowest / highest], combination=combination)

@@ -164,9 +164,11 @@ def _map(tree: PrefixTree, command: Map) -> Any:
             estimate = map_estimate(tree, max(1, len(tree.prompts) // PILOT))
             if (estimate.seconds or 0) > WORTH_TELLING:
                 print(f"the map of {len(tree.prompts)} prompts: about {estimate}", flush=True)
-        return exact_map(tree, progress=not command.quiet)
+        found = exact_map(tree, progress=not command.quiet)
     except UserError as error:
         raise UserError(str(error).replace("--search.memory", "--memory")) from error
+    found.rows_read = tree.rows_read  # the estimate's prefixes are the map's, too
+    return found
 
 
 def _made_of(command: Map, prompts: Prompts, mixture: Mixture, wanted: Sequence[Wanted], length: int) -> dict[str, Any]:

@@ -31,8 +31,12 @@ from emorl_lite.rewards.text_judge import TextClassifier
 
 FOR_ANY_MODEL = ("fluency", "brevity", "diversity")
 """Rewards that need no classifier."""
-TAKEN = frozenset({"prompt", "prompt_text", "sample", "share", "reply", "tokens", "mean", "pareto", "margin", "lead", "how"})
-"""Names of a map's other columns."""
+KNOBS = ("strength", "guidance", "beta")
+"""Columns of a line, of guidance and of contrast."""
+OF_REGIONS = ("prompt", "prompt_text", "sample", "share", "reply", "tokens", "mean", "pareto", "margin", "lead")
+"""Of the table of regions, scores and weights aside."""
+TAKEN = frozenset({*OF_REGIONS, *KNOBS, "how", "weights"})
+"""Names of a map's other columns, of whatever kind of mixture."""
 
 
 @dataclass

@@ -16,7 +16,7 @@ from emorl_lite.base.paths import resolve
 from emorl_lite.base.presets import ModelConfig, Preset, get_preset
 from emorl_lite.base.ranges import shown
 from emorl_lite.base.workspace import Workspace
-from emorl_lite.ensemble.corners import Corners, Source, adapter_corners, contrast, guidance, line, simplex_corners
+from emorl_lite.ensemble.corners import PROMPT, Corners, Source, adapter_corners, contrast, guidance, line, simplex_corners
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.lm.adapter_files import CONFIG, PROBE, WEIGHTS, read_adapter
 from emorl_lite.lm.model import LanguageModel
@@ -252,7 +252,8 @@ def _corners(command: Map, lm: LanguageModel, names: list[str]) -> Corners:
     """What is mixed of one base and its adapters."""
     low, high = command.range or RANGES.get(command.kind, (0.0, 1.0))
     if command.kind == "guidance":
-        return guidance(lm, command.instruction, low, high, names[0] if names else None)
+        instruction = command.instruction.format(prompt=PROMPT)  # a brace is typed twice there, as in any template
+        return guidance(lm, instruction, low, high, names[0] if names else None)
     if command.kind == "contrast":
         return contrast(Source(lm, names[0]), Source(lm, names[1]), high)
     if command.kind == "line":
