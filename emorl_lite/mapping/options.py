@@ -53,7 +53,7 @@ class Map:
     prompt_column: str = "prompt"
     """That column."""
     prompt: tuple[str, ...] = ()
-    """Prompts as they are typed, instead of a file."""
+    """Prompts as they are typed, instead of a file. Default, if neither adapters nor models are named: ten test prompts of the preset."""
     reward_names: Annotated[tuple[str, ...], tyro.conf.arg(name="rewards")] = ()
     """Columns of scores: names in emorl_lite.rewards.REWARDS, or your own functions of (prompts, replies) as module:function or
     file.py:function (name=... gives one another name). Default: the preset's objectives; for another model fluency, brevity, diversity."""

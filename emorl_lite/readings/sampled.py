@@ -127,7 +127,7 @@ def temperature_reading(temperatures: np.ndarray, means: np.ndarray) -> str:
     )
     text = f"{counted(last, 'border')} on the line; the mean is {ends}"
     if means[best] - means[0] < SEEN:
-        return f"{text}: the coldest is as good as any. Sampling costs score here."
+        return f"{text}: the coldest is as good as any. A higher temperature gains nothing here."
     where = span(temperatures[best], temperatures[best + 1])
     return f"{text}, and highest, {number(means[best], 3)}, at {where}. With so few samples the highest step is partly luck."
 
