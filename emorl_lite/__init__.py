@@ -28,7 +28,7 @@ _MODULES = {
     "exact.scored_map": ["scored_map"],
     "exact.overlay": ["overlay"],
     "exact.optimum": ["best_weights"],
-    "exact.suprema": ["suprema"],
+    "exact.weightings": ["suprema"],
     "exact.worth": ["held_out", "optimism", "rademacher"],
     "exact.learning_curve": ["learning_curve"],
     "exact.support": ["convex_front"],
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from emorl_lite.exact.overlay import overlay
     from emorl_lite.exact.scored_map import scored_map
     from emorl_lite.exact.support import convex_front
-    from emorl_lite.exact.suprema import suprema
+    from emorl_lite.exact.weightings import suprema
     from emorl_lite.exact.worth import held_out, optimism, rademacher
     from emorl_lite.experiment.experiment import Experiment
     from emorl_lite.lm.averaging import average_parameters

@@ -30,6 +30,8 @@ from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.lm.author_adapters import convert, linear_layers, read_author_adapter
 from emorl_lite.rewards.registry import REWARDS
 
+HERE = "127.0.0.1"
+
 PREFIX = "base_model.model."
 RANK, SCALING = 3, 4.0
 ENDING = 3
@@ -309,9 +311,9 @@ def server(published):
         def log_message(self, *args):
             pass
 
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made = ThreadingHTTPServer((HERE, 0), Handler)
     threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{made.server_port}", spoilt, asked
+    yield f"http://{HERE}:{made.server_port}", spoilt, asked
     made.shutdown()
 
 
@@ -380,7 +382,7 @@ def test_a_file_that_is_another_one_is_neither_kept_nor_overwritten(source, publ
 
 def test_no_network_names_the_file_and_where_to_put_it(source, published, monkeypatch, capsys):
     folder, _, _ = source
-    known = replace(downloads.SOURCES["emorl-adapters"], url="http://127.0.0.1:9")
+    known = replace(downloads.SOURCES["emorl-adapters"], url=f"http://{HERE}:9")
     monkeypatch.setitem(downloads.SOURCES, "emorl-adapters", known)
     assert main(["data", "fetch", "emorl-adapters"]) == 2
     said = capsys.readouterr().err

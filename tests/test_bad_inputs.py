@@ -343,18 +343,17 @@ def test_a_save_that_is_stopped_half_way_leaves_a_table_that_is_known(runs, monk
     from emorl_lite.base import provenance
 
     path = save_table(TABLE, runs / "x.csv")
-    before, write = path.read_bytes(), provenance.write_atomically
+    before, write = path.read_bytes(), provenance.write_via
 
-    def stop_at_the_table(place, text):
-        if Path(place) == path:
-            raise KeyboardInterrupt
-        write(place, text)
+    def stop_at_the_table(place, writer):
+        assert Path(place) == path
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(provenance, "write_atomically", stop_at_the_table)
+    monkeypatch.setattr(provenance, "write_via", stop_at_the_table)
     with pytest.raises(KeyboardInterrupt):
         save_table(TABLE * 2, path)
     assert path.read_bytes() == before and outputs.is_ours(path)
-    monkeypatch.setattr(provenance, "write_atomically", write)
+    monkeypatch.setattr(provenance, "write_via", write)
     assert save_table(TABLE * 2, path) == path
 
 

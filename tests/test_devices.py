@@ -407,9 +407,11 @@ CELLS = {
         "def change(name",
         "by_logits =",
         ".mean(1).numpy()",
+        "of_words = ",
     ],
     "07": [
         "gates = torch.cat(",
+        "head.prepare()",
         "clp.prepare()",
         "scores.numpy()",
         "by_gates =",

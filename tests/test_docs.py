@@ -290,7 +290,7 @@ def test_examples_run(name, tmp_path, monkeypatch, capsys):
     for block in quick:
         exec(compile(block, name, "exec"), space)
         assert capsys.readouterr().out.strip(), "an example shows something"
-    assert len(quick) == (1 if name == "README.md" else 4)
+    assert len(quick) == (1 if name == "README.md" else 5)
     reply = space["ensemble"].reply(["I feel sad because my boss keeps giving me more tasks."])[0]
     assert "boss" in reply
     if name == "docs/python.md":

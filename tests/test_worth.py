@@ -12,7 +12,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.exact.learning_curve import LearningCurve, curve_of, learning_curve
 from emorl_lite.exact.optimum import best_weights
 from emorl_lite.exact.overlay import overlay
-from emorl_lite.exact.suprema import Branched, Listed, best_for, prompt_scores, suprema
+from emorl_lite.exact.weightings import Branched, Listed, best_for, prompt_scores, suprema
 from emorl_lite.exact.worth import held_out, optimism, rademacher, resampled
 from emorl_lite.plots import worth as plots
 from emorl_lite.readings import worth as readings

@@ -22,7 +22,7 @@ from scipy import stats
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.ranges import Within, check_seed, checked, shown
 from emorl_lite.exact.scored_map import ScoredMap
-from emorl_lite.exact.suprema import Suprema, suprema
+from emorl_lite.exact.weightings import Suprema, suprema
 
 FEWEST = 12
 """Prompts that a curve needs at least."""

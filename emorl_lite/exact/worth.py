@@ -1,7 +1,7 @@
 """What an optimum is worth: how flattered the best of all weights is by the prompts that it was chosen on, and what to expect of new ones.
 
 The score S_n(w) of n prompts is the mean of s_w(x_j), prompts x_j drawn independently; what counts is its expectation S(w). The chosen
-weights maximise S_n, so S_n is too high there. Three answers, all by exact suprema (`suprema.py`):
+weights maximise S_n, so S_n is too high there. Three answers, all by exact suprema (`weightings.py`):
 
 - **Rademacher complexity** (Bartlett and Mendelson 2002): how well some weights fit random signs of the prompts. On average over draws of
   the prompts a promise is too high by at most twice that, and with confidence by a bound that holds for all weights at once.
@@ -23,7 +23,7 @@ from scipy import stats
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.ranges import Within, check_index, check_seed, checked, shown
 from emorl_lite.exact.scored_map import ScoredMap
-from emorl_lite.exact.suprema import Suprema, suprema
+from emorl_lite.exact.weightings import Suprema, suprema
 from emorl_lite.search.statistics import interval
 
 FEWEST = 4

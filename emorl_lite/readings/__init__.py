@@ -1,7 +1,21 @@
 """Sentences built from the numbers beside them, a module a notebook; words for numbers, and a run beside the reference's spread."""
 
 from emorl_lite.base.wording import counted, listing, number, part, percent, signed, span, told
-from emorl_lite.readings import exact_fronts, maps, mixing, paper, ppo, rewards, search, search_tables, study, tour, training, worth
+from emorl_lite.readings import (
+    exact_fronts,
+    maps,
+    mixing,
+    paper,
+    ppo,
+    rewards,
+    sampled,
+    search,
+    search_tables,
+    study,
+    tour,
+    training,
+    worth,
+)
 from emorl_lite.readings.spread import (
     CLASSIFIER_MEASURES,
     classifier_runs,
@@ -30,6 +44,7 @@ __all__ = [
     "policy_runs",
     "ppo",
     "rewards",
+    "sampled",
     "search",
     "search_tables",
     "signed",
