@@ -467,6 +467,11 @@ WRONG = {
         lambda: makers.expert_corners(usual(experts=nothing_finite, outputs=2), ["a", "b"]),
         "experts of base: .* got a NaN or an infinity",
     ),
+    "several outputs of nobody": (
+        lambda: Corners((usual("empathy", outputs=2),), two().domain, np.eye(2)),
+        "2 outputs, but no experts that make them",
+    ),
+    "no number of experts": (lambda: makers.expert_corners(usual(experts=nothing_finite, outputs=2.5), ["a", "b"]), "outputs 2.5"),
     "experts of another shape": (
         lambda: makers.expert_corners(usual(experts=lambda h, z: z[:, None], outputs=2), ["a", "b"]),
         r"got \[1, 1, 64\]",

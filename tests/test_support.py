@@ -45,6 +45,17 @@ def test_the_certificate_holds_beyond_three_corners(d):
     assert rough.asked < whole.asked and (best - (u @ rough.scores.T).max(1)).max() <= rough.missing + 1e-9 <= 0.05 + 2e-9
 
 
+@pytest.mark.parametrize("d", [3, 4])
+def test_what_a_tolerance_leaves_out_counts_as_missing(d):
+    u = utilities(3, 3000)
+    for seed in range(3):
+        scored = random_map(d, 4, 3, words=4, seed=seed)
+        best = (u @ convex_front(scored).scores.T).max(1)
+        for tolerance in (0.01, 0.05, 0.1):
+            rough = convex_front(scored, tolerance=tolerance)
+            assert (best - (u @ rough.scores.T).max(1)).max() <= rough.missing + 1e-9 <= tolerance + 2e-9
+
+
 def test_a_search_cut_short_counts_as_missing():
     scored, u = random_map(4, 5, 2), utilities(2)
     whole, short = convex_front(scored), convex_front(scored, branches=0, asks=40)

@@ -243,6 +243,9 @@ def check_sources(sources: Sequence[Source]) -> None:
         for name, kind in kinds.items():
             if not isinstance(value := getattr(source, name), kind):
                 raise UserError(f"source: {name}: expected {getattr(kind, '__name__', 'a name or None')}, got {type(value).__name__}")
+        outputs = checked(source.outputs, int, [Within(1, 1000)], f"source, outputs {shown(source.outputs)}")
+        if outputs > 1 and source.experts is None:
+            raise UserError(f"source: {outputs} outputs, but no experts that make them")
         if source.template.count(PROMPT) != 1:
             raise UserError(f"template {source.template!r}: expected {PROMPT} once, where the prompt goes")
         what = (id(source.lm), source.adapter, source.template, id(source.experts))

@@ -88,6 +88,7 @@ class _Support:
         self.bounds: list[float] = []
         self.known: set[bytes] = set()
         self.waiting: list[tuple[float, int, np.ndarray]] = []
+        self.left: list[np.ndarray] = []  # corners not asked, as no more than the tolerance could be missing
         self.order = count()
 
     @property
@@ -130,6 +131,7 @@ class _Support:
             _, _, utility = heapq.heappop(self.waiting)
             missing = self._missing(utility)
             if missing <= self.tolerance:
+                self.left += [utility] if missing > SAME else []
                 continue
             if not self.waiting or missing >= -self.waiting[0][0]:
                 return utility
@@ -146,9 +148,9 @@ class _Support:
         return float(-found.fun - self._best(utility)) if found.status == 0 else np.inf
 
     def front(self) -> ConvexFront:
-        """What was found, and what could be missing at the corners asked (where a search was cut short) and at those that wait."""
+        """What was found, and what could be missing: at corners asked (where a search was cut short), left out, and those that wait."""
         gaps = [bound - self._best(utility) for utility, bound in zip(self.utilities, self.bounds, strict=True)]
-        gaps += [self._missing(utility) for _, _, utility in self.waiting]
+        gaps += [self._missing(utility) for utility in [*self.left, *(utility for _, _, utility in self.waiting)]]
         missing = max(gaps)
         kept = [i for i, piece in enumerate(self.pieces) if piece is not None]
         shares = np.array([piece.measure for piece in self.pieces if piece is not None])
