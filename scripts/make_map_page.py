@@ -19,7 +19,7 @@ from emorl_lite.base.sizes import shown_bytes
 from emorl_lite.exact.optimum import best_weights
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.mapping.tables import front_table
-from emorl_lite.plots.map_page import save_map_page
+from emorl_lite.plots.map_page import page_title, save_map_page
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,7 +42,7 @@ def main() -> int:
     prompts = experiment.validation()
     scored = experiment.exact_map(prompts[: options.prompts or len(prompts)])
     front, _ = front_table(scored, 2**31)
-    title = f"Every weight of {', '.join(scored.map.corners)}"
+    title = page_title(scored.map.domain)
     best = best_weights(scored).weights
     page = save_map_page(options.out, scored, best=best, front=front[scored.map.domain.columns].to_numpy(), title=title)
     print(f"{page}: {scored.map.summary()} The page has {shown_bytes(page.stat().st_size)}.")

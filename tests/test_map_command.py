@@ -547,7 +547,9 @@ def test_the_same_again_is_written_again_and_another_is_refused(made, capsys):
     assert all(contents("out")[name] == before[name] for name in tables)
     before = contents("out")
     for more, what in ((["--samples", "2"], "samples"), (["--utility", "long=1"], "utility"), (["--format", "parquet"], "format")):
-        assert f"another {what}" in (line := refused(capsys, *two(made, "--out", "out", *more))) and "--overwrite" in line
+        assert (
+            f"another map ({what}: not the same)" in (line := refused(capsys, *two(made, "--out", "out", *more))) and "--overwrite" in line
+        )
     assert contents("out") == before
     assert main(two(made, "--out", "out", "--samples", "2", "--overwrite")) == 0
     assert set(regions("out")["sample"]) == {1, 2} and shown("out") == sorted(RESULTS)

@@ -28,7 +28,7 @@ from emorl_lite.mapping.results import Results
 from emorl_lite.mapping.scorers import FOR_ANY_MODEL, Judges, Wanted, make_rewards, read_rewards
 from emorl_lite.mapping.sources import Mixture, find_mixture
 from emorl_lite.mapping.tables import compared, front_table, on_new_prompts, optimum_record, regions_table
-from emorl_lite.plots.map_page import save_map_page
+from emorl_lite.plots.map_page import page_title, save_map_page
 
 WORTH_TELLING = 5.0
 """Seconds of a map that is announced with an estimate."""
@@ -55,7 +55,7 @@ def _run(command: Map, arguments: Sequence[str]) -> int:
     found = _find(scored, asked, int(command.memory * 10**9))
 
     def save_page(path: Path) -> None:
-        title, marks = f"Every weight of {', '.join(scored.map.corners)}", found.front[scored.map.domain.columns].to_numpy()
+        title, marks = page_title(scored.map.domain), found.front[scored.map.domain.columns].to_numpy()
         save_map_page(path, scored, best=found.optimum.weights, title=title, front=marks, utility=asked.utility)
 
     tables = {"regions": regions_table(scored), "front": found.front}

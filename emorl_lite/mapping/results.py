@@ -63,7 +63,7 @@ class Results:
         theirs, ours = self._records()[0].get("made_of") or {}, json.loads(json.dumps(made_of))
         if theirs != ours:
             key = next((key for key in ours if theirs.get(key) != ours[key]), "kind")
-            raise UserError(f"--out {self.folder}: holds another map (of another {key}); choose another folder, or add --overwrite")
+            raise UserError(f"--out {self.folder}: holds another map ({key}: not the same); choose another folder, or add --overwrite")
 
     def _present(self) -> list[Path]:
         """The files that results would replace, or stand beside: tables of the other format are results too."""

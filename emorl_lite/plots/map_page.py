@@ -67,6 +67,11 @@ def map_page(
     return _Page(scored, prompts, best, front, utility).piece(alone=False)
 
 
+def page_title(domain: Domain) -> str:
+    """What a map of this domain shows."""
+    return f"Every {' and '.join(domain.knobs) or 'weight'} of {', '.join(domain.corners)}"
+
+
 def save_map_page(
     path: str | Path,
     scored: ScoredMap,

@@ -364,7 +364,7 @@ function (root, facts) {
       alone = w.findIndex((x) => Math.abs(x - 1) < 1e-9);
     place(alone >= 0 && facts.directions ? `only ${facts.corners[alone]}` : pointText(t), t);
   });
-  (facts.front || []).slice(0, 200).forEach((t, i) => place(`Pareto front ${i + 1}: ${pointText(scaled(t))}`, scaled(t)));
+  (facts.front || []).slice(0, 20).forEach((t, i) => place(`Pareto front ${i + 1}: ${pointText(scaled(t))}`, scaled(t)));
   const bestButton = make("button", { type: "button", class: "to-best" }, "★ Go to the optimum");
   const search = make("input", {
     type: "search",
