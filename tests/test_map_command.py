@@ -252,6 +252,17 @@ def test_a_brace_of_an_instruction_is_typed_twice(made, monkeypatch):
     assert main(options(made, *command)) == 0 and read == ["{w7} {prompt}"]
 
 
+def test_short_replies_leave_room_for_long_prompts(made):
+    prompt = " ".join(f"w{i}" for i in range(45))  # 47 tokens of 64, and replies of 44 unless told otherwise
+    command = ["map", "--quiet", "--model.template", TEMPLATE, "--max-new-tokens", "8", "--prompt", prompt, "--rewards", "brevity"]
+    pairs = {
+        "adapters": ["--model.path", str(made / "lm"), "--adapters", str(made / "kind"), str(made / "short")],
+        "models": ["--models", str(made / "lm"), str(made / "other")],
+    }
+    for out, pair in pairs.items():
+        assert main([*command, *pair, "--out", out]) == 0 and regions(out)["tokens"].max() <= 8
+
+
 def test_prefixes_of_the_estimate_are_counted(made, capsys):
     assert main(two(made, "--out", "out")) == 0
     lm = LanguageModel.load(ModelConfig(path=str(made / "lm"), template=TEMPLATE, max_new_tokens=8))

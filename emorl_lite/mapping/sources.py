@@ -43,6 +43,8 @@ class Mixture:
 
 def find_mixture(command: Map, preset: Preset) -> Mixture:
     """Load what a command mixes. Raises UserError, naming the option and the folder, for whatever cannot be loaded or mixed."""
+    if command.max_new_tokens:  # what a reply may take leaves the rest of the window to the prompt
+        command = replace(command, model=replace(command.model, max_new_tokens=command.max_new_tokens))
     if command.models:
         return _of_models(command, preset)
     if not command.adapters and command.kind == "adapters":
