@@ -413,6 +413,27 @@ def test_the_bound_on_rounding_holds(kind, dtype):
     assert (share < 1).double().mean() > 0.7 and share.median() > 0.05
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 4), (-2.3, 6), (-1000, 1000)])
+def test_far_along_a_line_the_words_near_the_highest_scores_stay(low, high, dtype):
+    """Of words whose scores at the ends tell nothing: all that come within rounding of the highest somewhere, and few others."""
+    rays = np.array([[1 - low, low], [1 - high, high]])
+    t = np.concatenate([np.linspace(low, high, 2001), np.linspace(max(low, -4), min(high, 4), 20_001)])
+    z = torch.tensor(np.random.default_rng(0).normal(size=(3, 2, 1000)) * 5).to(dtype)
+    half = dtype.itemsize == 2
+    room = torch.full((3,), 20 * torch.finfo(dtype).eps) if half else torch.tensor([0.0, 1e-6, 1e-5])
+    slack = room * np.abs(rays).sum(1).max()
+    counts, tokens, scores = not_dominated(z, slack, rays)
+    starts = counts.cumsum()[:-1]
+    for r, (words, own) in enumerate(zip(np.split(tokens, starts), np.split(scores, starts), strict=True)):
+        of_all = z[r].double().numpy()
+        assert np.array_equal(own, of_all.T[words])
+        mixed = np.stack([1 - t, t], 1) @ of_all
+        assert set(mixed.argmax(1)) <= set(words.tolist())
+        near = (mixed >= mixed.max(1, keepdims=True) - float(slack[r])).any(0)
+        assert half or (set(np.flatnonzero(near)) <= set(words.tolist()) and len(words) <= max(1.1 * near.sum(), prefix_tree.MANY_WORDS))
+
+
 def test_missing_adapters_and_prompts():
     with pytest.raises(UserError, match="'warmth' is not loaded"):
         PrefixTree(double("llama"), ["empathy", "warmth"], PROMPTS)

@@ -42,6 +42,8 @@ PASS_BYTES = 6 * 2**20
 """Keys of a layer, or logits, that a pass of more than PASS_ROWS may have: about what a processor's cache holds."""
 USUAL_CANDIDATES = 16
 """Words that can win at a prefix, before any has been read: 14 to 15 in the models of the tests, 13 in the reference run."""
+MANY_WORDS = 64
+"""That can win at a prefix by what few words say of them: on a line they are held against the highest scores all along it."""
 NODE_BYTES = 200
 """Of a prefix in the dictionary of children: its key, its number and their places."""
 PAIR_BYTES = 200
@@ -483,8 +485,39 @@ def not_dominated(scores: Tensor, room: Tensor | float = 0.0, rays: np.ndarray |
     row, token = reduce(torch.logical_or, at_some_ray).nonzero(as_tuple=True)
     undominated = (at_rays[row, :, token][:, :, None] >= least[row, :, 1:]).any(1).all(1)
     row, token = row[undominated], token[undominated]
+    if at_rays.shape[1] == 2 and len(row) > MANY_WORDS * len(scores):  # far apart on a line no single word beats many at both ends
+        ends, slack = at_rays[row, :, token].double().cpu().numpy(), torch.as_tensor(room).double().cpu().expand(len(scores)).numpy()
+        starts = np.searchsorted(row.cpu().numpy(), np.arange(len(scores)))
+        high = [_near_highest(own, by) for own, by in zip(np.split(ends, starts[1:]), slack, strict=True)]
+        near = torch.from_numpy(np.concatenate(high)).to(row.device)
+        row, token = row[near], token[near]
     counts, kept = torch.bincount(row, minlength=len(scores)), scores[row, :, token].cpu()  # [C, d]
     return counts.cpu().numpy(), token.cpu().numpy(), (kept.float() if kept.dtype.itemsize == 2 else kept).numpy()
+
+
+def _near_highest(ends: np.ndarray, room: float) -> np.ndarray:
+    """Which of c words come within `room` of the highest score somewhere on a line, [c], from their scores at its two ends [c, 2].
+
+    The highest score is convex along the line, and a word's is straight: it comes nearest at an end, or where two of the highest meet.
+    These are found by asking for the highest word where the two that are known beside it meet (Cheng 1988).
+    """
+    if not np.isfinite(ends).all():  # a number type that does not reach so far: nothing is said of anything
+        return np.ones(len(ends), dtype=bool)
+    rounding = 1e-12 * float(np.abs(ends).max())
+    first, last = ends.argmax(0).tolist()
+    near = (ends >= ends.max(0) - room - rounding).any(1)
+    pairs = [(first, last)]
+    while pairs:
+        a, b = pairs.pop()
+        falls, rises = ends[a, 0] - ends[b, 0], ends[b, 1] - ends[a, 1]
+        if falls + rises <= rounding:
+            continue
+        scores = ends @ np.array([rises, falls]) / (falls + rises)  # where a and b meet
+        best = int(scores.argmax())
+        near |= scores >= scores[best] - room - rounding
+        if scores[best] > max(scores[a], scores[b]) + rounding:
+            pairs += [(a, best), (best, b)]
+    return near
 
 
 def _first_largest(x: Tensor) -> Tensor:
