@@ -23,8 +23,8 @@ OUTSIDE = 1e-6
 """How far outside a domain weights may lie before they are refused."""
 ROUNDS = 100
 """Of random weights that are drawn from around a domain; after so many the rest are mixed from its vertices."""
-FARTHEST = 10**4
-"""Of a knob: beyond, rounding is more than what two borders may be apart."""
+FARTHEST = 10**3
+"""Of a knob: beyond, rounding, which grows with its square, is more than what two borders may be apart."""
 
 
 @dataclass(frozen=True, eq=False)
