@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from random_maps import random_map
 from tiny import PROMPTS, language_model, network, tokenizer
 
 from emorl_lite.__main__ import main, parse
@@ -26,6 +27,7 @@ from emorl_lite.ensemble.corners import Source, contrast, guidance
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.exact_map import exact_map
+from emorl_lite.exact.optimum import best_weights
 from emorl_lite.lm.model import UNFINISHED, LanguageModel
 from emorl_lite.mapping import command as mapping
 from emorl_lite.mapping import sources
@@ -33,6 +35,7 @@ from emorl_lite.mapping.options import Map, read_utility
 from emorl_lite.mapping.prompts import find_prompts
 from emorl_lite.mapping.scorers import load_function
 from emorl_lite.mapping.sources import chat_template
+from emorl_lite.mapping.tables import front_table
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = "<bos> {prompt} <sep>"
@@ -250,6 +253,12 @@ def test_a_brace_of_an_instruction_is_typed_twice(made, monkeypatch):
     monkeypatch.setattr(sources, "guidance", lambda lm, instruction, *rest: read.append(instruction) or guidance(lm, instruction, *rest))
     command = ["--kind", "guidance", "--instruction", "{{w7}} {prompt}", "--rewards", "brevity", "--out", "out"]
     assert main(options(made, *command)) == 0 and read == ["{w7} {prompt}"]
+
+
+def test_the_front_of_one_score_beyond_three_corners_is_its_optimum():
+    scored = random_map(4, 6, 1)
+    front, how = front_table(scored, 2**30)
+    assert how == "the optimum" and front["r0"].tolist() == pytest.approx([best_weights(scored).value])
 
 
 def test_short_replies_leave_room_for_long_prompts(made):

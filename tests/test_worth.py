@@ -163,6 +163,8 @@ def test_prompts_held_out():
         (lambda: learning_curve(random_map(2, 11)), "at least 12 prompts"),
         (lambda: learning_curve(random_map(2, 12), sizes=[4, 8, 12]), "must be at most 9"),
         (lambda: learning_curve(random_map(2, 12), sizes=[4, 8]), "at least 3 different sizes"),
+        (lambda: learning_curve(random_map(2, 12), sizes=[4, float("nan"), 8]), "size nan"),
+        (lambda: learning_curve(random_map(2, 12), sizes="few"), "size 'f'"),  # type: ignore[arg-type]
         (lambda: learning_curve(random_map(2, 12), subsets=1), "subsets 1"),
     ],
 )

@@ -169,8 +169,8 @@ def curve_of(best: Suprema, prompts: int, sizes: Sequence[int] | None = None, su
     """`learning_curve` for whatever gives the best weights of a weighting of so many prompts."""
     subsets = checked(subsets, int, [Within(2, 10**5)], f"subsets {shown(subsets)}")
     most = prompts * 3 // 4
-    wanted = np.geomspace(4, most, 6).round() if sizes is None else sizes
-    checked_sizes = np.unique([checked(int(size), int, [Within(1, most)], f"learning curve, size {shown(size)}") for size in wanted])
+    wanted = np.geomspace(4, most, 6).round().astype(int) if sizes is None else sizes
+    checked_sizes = np.unique([checked(size, int, [Within(1, most)], f"learning curve, size {shown(size)}") for size in wanted])
     if len(checked_sizes) < 3:
         raise UserError(f"learning curve: at least 3 different sizes are needed, got {len(checked_sizes)}")
     rng, promised, real, on_all = np.random.default_rng(check_seed(seed)), [], [], []

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emorl_lite.exact.optimum import Optimum
+from emorl_lite.exact.optimum import Optimum, best_weights
 from emorl_lite.exact.overlay import overlay, overlay_estimate
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.exact.support import convex_front
@@ -74,13 +74,17 @@ def front_table(scored: ScoredMap, memory: int) -> tuple[pd.DataFrame, str]:
 
     Columns: weights (or knobs) that give them, the scores, their mean, and their share of the domain (empty but for an overlay).
     Exact for two or three corners, by the overlay of all regions; where that would be too large, and beyond, the convex front: what is best
-    for some linear utility. For maps beyond MOST_REGIONS the best of a grid.
+    for some linear utility (of one score: the optimum). For maps beyond MOST_REGIONS the best of a grid.
     """
     rows = list(range(len(scored.map.indices)))
     if len(scored.map.corners) <= 3 and (size := overlay_estimate(scored, rows)).rows <= MOST_CELLS and size.bytes <= memory:
         cells = overlay(scored, memory=memory)
         return _front(scored, cells.weights, cells.scores, cells.measure), f"exact, of {len(cells.weights):,} cells"
-    if len(scored.map.regions) <= MOST_REGIONS and len(scored.names) > 1:
+    if len(scored.names) == 1:  # nothing is traded: the optimum
+        best = best_weights(scored, memory=memory)
+        how = "the optimum" if best.bound <= best.value + 1e-9 else f"the best found, and none has more than {best.bound:.4f}"
+        return _front(scored, np.array([best.weights]), np.array([list(best.scores.values())])), how
+    if len(scored.map.regions) <= MOST_REGIONS:
         found = convex_front(scored, tolerance=CLOSE, asks=MOST_ASKS)
         lacking = f"no linear utility has {found.missing:.2g} more" if found.missing else "nothing is missing"
         return _front(scored, found.weights, found.scores), f"best for some linear utility, {lacking}"
