@@ -16,6 +16,7 @@ from tiny import PROMPTS
 
 from emorl_lite.base import sizes
 from emorl_lite.base.errors import UserError
+from emorl_lite.ensemble.corners import Source, line
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.exact_map import ExactMap, exact_map
@@ -88,6 +89,13 @@ def test_a_score_that_is_no_number_is_told():
         scored_map(exact_map(tree(2)), lambda p, r: score(p, r) | {"a1": torch.full((len(p),), float("nan"))})
     with pytest.raises(UserError, match="objective 'warmth': not scored"):
         scored_map(exact_map(tree(2)), score, ["a0", "warmth"])
+
+
+def test_an_objective_has_a_name_of_its_own_beside_the_knobs():
+    lm = tiny.language_model(adapters=1)
+    found = exact_map(PrefixTree.of(line(Source(lm), Source(lm, lm.adapters[0]), 0, 2), PROMPTS[:1], max_new_tokens=3))
+    with pytest.raises(UserError, match=r"objective 'strength'.* of that name"):
+        scored_map(found, lambda prompts, replies: {"strength": np.ones(len(replies))})
 
 
 def test_regions_and_expectation():

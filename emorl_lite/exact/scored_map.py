@@ -83,7 +83,7 @@ class ScoredMap:
 def scored_map(found: ExactMap, score: Score | ReplyScores, objectives: Sequence[str] | None = None) -> ScoredMap:
     """Score every distinct reply of a map once. `objectives`: which of the scores to keep, all by default.
 
-    Raises UserError for an objective that `score` does not give.
+    Raises UserError for an objective that `score` does not give, or that is called as a column of the weights is.
     """
     scores = score if isinstance(score, ReplyScores) else ReplyScores(score)
     prompts = [found.prompts[region.row // found.samples] for region in found.regions]
@@ -92,4 +92,6 @@ def scored_map(found: ExactMap, score: Score | ReplyScores, objectives: Sequence
     missing = [name for name in names if name not in scores.names]
     if missing:
         raise UserError(f"objective {missing[0]!r}: not scored; there are {', '.join(scores.names)}")
+    if twice := [name for name in names if name in found.domain.columns]:
+        raise UserError(f"objective {twice[0]!r}: the weights, or knobs, have a column of that name; call it otherwise")
     return ScoredMap(found, names, table[:, [scores.names.index(name) for name in names]])
