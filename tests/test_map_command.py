@@ -702,3 +702,20 @@ def test_two_folders_and_ten_prompts_within_a_minute(here):
 
 
 torch.set_num_threads(1)
+
+
+def test_a_page_holds_so_many_prompts_and_the_mean_over_all(made, capsys, monkeypatch):
+    monkeypatch.setattr("emorl_lite.mapping.command.PAGE_PROMPTS", 1)
+    assert main(two(made, "--out", "first")) == 0
+    assert "the first 1 prompts" in capsys.readouterr().out
+    replies = pd.read_csv("first/regions.csv").groupby("prompt").reply.unique()
+    page = Path("first/map.html").read_text(encoding="utf-8")
+    others = set(replies[2]) - set(replies[1])
+    assert others and not any(json.dumps(reply)[1:-1] in page for reply in others)
+
+
+def test_ranges_that_differ_in_late_digits_are_other_maps(made, capsys):
+    ranges = [("0", "1.00000001"), ("0", "1.00000002")]
+    one, other = (["map", "--kind", "line", *two(made)[1:], "--range", *ends, "--out", "line"] for ends in ranges)
+    assert main(one) == 0
+    assert "kind: not the same" in refused(capsys, *other)

@@ -34,6 +34,8 @@ WORTH_TELLING = 5.0
 """Seconds of a map that is announced with an estimate."""
 PILOT = 10
 """One of so many prompts is mapped for the estimate."""
+PAGE_PROMPTS = 200
+"""Most prompts whose replies the page holds."""
 
 
 def run_map(command: Map, arguments: Sequence[str] = ()) -> int:
@@ -56,7 +58,7 @@ def _run(command: Map, arguments: Sequence[str]) -> int:
 
     def save_page(path: Path) -> None:
         title, marks = page_title(scored.map.domain), found.front[scored.map.domain.columns].to_numpy()
-        save_map_page(path, scored, best=found.optimum.weights, title=title, front=marks, utility=asked.utility)
+        save_map_page(path, scored, _on_page(scored), found.optimum.weights, title, marks, asked.utility)
 
     tables = {"regions": regions_table(scored), "front": found.front}
     record = optimum_record(scored, found.optimum, asked.utility) | {"on_new_prompts": found.expected, "front": found.how}
@@ -155,6 +157,13 @@ def _tell(scored: ScoredMap, asked: _Asked, found: _Found) -> None:
         print(f"it was chosen on these {len(asked.prompts.texts)} prompts; on new ones expect {expected['expected']:.4f} ({ends})")
     print(compared(scored, optimum).to_string(index=False, float_format="%.3f"))
     print(f"\nPareto front: {len(found.front)} points, {found.how}")
+    if len(scored.map.prompts) > PAGE_PROMPTS:
+        print(f"the page holds the replies of the first {PAGE_PROMPTS} prompts, and the mean over all")
+
+
+def _on_page(scored: ScoredMap) -> range:
+    """The prompts whose replies the page holds: its size grows with them."""
+    return range(min(PAGE_PROMPTS, len(scored.map.prompts)))
 
 
 def _map(tree: PrefixTree, command: Map) -> Any:
@@ -175,7 +184,7 @@ def _made_of(command: Map, prompts: Prompts, mixture: Mixture, wanted: Sequence[
     """What tells this map from another; its keys are what a message calls them."""
     return {
         "adapters or models": mixture.facts,
-        "kind": [command.kind, str(mixture.corners.domain), command.instruction],
+        "kind": [command.kind, mixture.corners.names, mixture.corners.domain.piece.vertices.tolist(), command.instruction],
         "prompts": digest("\x1f".join(prompts.texts).encode()),
         "rewards": {column.name: column.facts() for column in wanted},
         "preset": command.preset,
