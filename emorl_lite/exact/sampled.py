@@ -43,9 +43,7 @@ def sample_scores(scored: ScoredMap, weights: Any, utility: Utility = None) -> n
 
     Raises UserError in a hole of the map, or for a utility of other objectives.
     """
-    located = scored.map.locate(weights)
-    if (located < 0).any():
-        raise UserError("the map has no reply at some of these weights: it has a hole")
+    located = scored.regions_at(weights)
     return np.asarray(region_worth(scored, utility)[located]).reshape(len(located), len(scored.map.prompts), scored.map.samples)
 
 

@@ -45,10 +45,14 @@ class ScoredMap:
 
         Raises UserError in a hole of the map.
         """
+        return self.mean_scores(self.regions_at(weights))
+
+    def regions_at(self, weights: Any) -> np.ndarray:
+        """The region [n, rows] that each weight vector falls into, as `ExactMap.locate`; but raises UserError in a hole of the map."""
         located = self.map.locate(weights)
         if (located < 0).any():
             raise UserError("the map has no reply at some of these weights: it has a hole")
-        return self.mean_scores(located)
+        return located
 
     def mean_scores(self, located: np.ndarray) -> np.ndarray:
         """Mean scores over rows [n, K] of the regions [n, rows] that weights fall into."""

@@ -114,8 +114,6 @@ def prompt_scores(scored: ScoredMap, worth: np.ndarray, weights: np.ndarray) -> 
     """
     found = np.empty((len(weights), len(scored.map.prompts)))
     for part in blocks(len(weights), 16 * len(scored.map.indices)):
-        located = scored.map.locate(weights[part])
-        if (located < 0).any():
-            raise UserError("the map has no reply at some of these weights: it has a hole")
+        located = scored.regions_at(weights[part])
         found[part] = worth[located].reshape(len(located), -1, scored.map.samples).mean(2)
     return found
