@@ -442,6 +442,7 @@ SOME = ("--search.method", "random", "--search.evaluations", "5")
         (("--search.mix", "probabilities"), 27, "search-probabilities"),
         (("--search.mix", "parameters", *SOME), 5, "search-random-parameters"),
         (("--search.method", "exact"), 1, "search-exact"),
+        (("--search.method", "exact", "--search.mix", "probabilities"), 1, "search-exact-probabilities"),
     ],
 )
 def test_one_command_searches_the_authors_adapters(ready, options, capsys, how, points, name):
@@ -496,6 +497,27 @@ def test_the_experiment_has_the_authors_replies_and_trains_nothing(ready, option
     folder = experiment(options, adapters=str(published[0]))
     assert folder.adapter_hashes() == one.adapter_hashes() if folder.trained() else False
     assert folder.folder != one.folder
+
+
+@pytest.mark.parametrize("mix", ["hidden", "probabilities"])
+def test_no_searched_weights_beat_the_exact_ones_whatever_is_mixed(ready, options, mix):
+    """And the exact ones score what is promised, decoded on their own by the mixture that was asked for."""
+    config = replace(get_preset("t5").search, mix=mix, levels=1, validation_prompts=3)
+    searched = experiment(options, adapters="authors", preset={"search": config}).search()
+    one = experiment(options, adapters="authors", preset={"search": replace(config, method="exact")})
+    best = one.search()
+    assert best.table["mean"].max() >= searched.table["mean"].max() - 1e-9
+    prompts = one.validation()
+    replies = [row[0] for row in one.tree(prompts, mix=mix).replies(best.best)]
+    scores = torch.stack(list(one.rewards.scores(prompts, replies).values()))
+    assert float(scores.mean()) == pytest.approx(float(best.table["mean"].max()), abs=1e-6)
+    assert one.exact_map(prompts, mix=mix).means(best.best)[0].mean() == pytest.approx(float(best.table["mean"].max()), abs=1e-6)
+
+
+def test_averaged_parameters_have_no_exact_search(ready, options, capsys):
+    assert main(["search", *options, "--adapters", "authors", "--search.method", "exact", "--search.mix", "parameters"]) == 2
+    said = capsys.readouterr().err
+    assert "--search.mix parameters: no exact search" in said and "not linear" in said and said.count("\n") == 1
 
 
 def test_a_spoilt_conversion_is_made_again(ready, options):

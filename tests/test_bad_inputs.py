@@ -213,7 +213,7 @@ def test_options_are_checked_once_more_where_they_are_changed():
         ("train --data table --data-path none.csv", "none.csv"),
         ("search --search.levels -1", "--search.levels"),
         ("search --search.points-per-axis 1000", "5,000,000,000"),
-        ("search --search.method exact --search.mix logits", "--search.mix"),
+        ("search --search.method exact --search.mix parameters", "--search.mix"),
         ("search --objectives fluency", "2 objectives"),
         ("search --seed -1 --search.method bayesian", "--seed"),
         ("evaluate --weights", "--weights"),

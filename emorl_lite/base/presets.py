@@ -289,8 +289,9 @@ class SearchConfig(Options):
         """Raise UserError where a search by these options cannot be, or never ends, with d objectives; before anything is trained."""
         if d < 2:
             raise UserError(f"search: expected at least 2 objectives, got {d}; with one there is nothing to weigh")
-        if self.method == "exact" and self.mix != "hidden":
-            raise UserError(f"--search.mix {self.mix}: the exact search mixes hidden states")
+        if self.method == "exact" and self.mix == "parameters":
+            reason = "the scores of words are not linear in the weights of averaged parameters"
+            raise UserError(f"--search.mix parameters: no exact search ({reason}); take hidden or probabilities")
         if self.method == "hierarchical":
             where = f"--search.levels {self.levels}, --search.points-per-axis {self.points_per_axis}"
             check_points(self.levels * self.points_per_axis**d, where, d)

@@ -111,7 +111,7 @@ def _exact(
             notes = ["" if isinstance(note, float) else note for note in table["note"]]  # an empty cell is read as NaN
             return SearchResult(table.assign(note=notes), weights, record["scores"], [np.eye(len(weights))])
         raise UserError(f"{path}: changed since the search; {SEARCH_ANEW}")
-    found = exact_map(tree(prompts, memory=memory(preset)), progress)
+    found = exact_map(tree(prompts, mix=preset.search.mix, memory=memory(preset)), progress)
     if progress:
         print(f"exact map: {found.summary()}")
     result = exact_search(scored_map(found, score))
