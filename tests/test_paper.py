@@ -28,9 +28,8 @@ def rows(seeds: int = 2, **means: float) -> pd.DataFrame:
 def test_every_published_number_says_where_it_was_read_and_whether_that_is_sure():
     table = paper.published().set_index("number")
     assert set(table["confirmed"]) == {"yes", "read by eye", "no"}
-    assert table.loc["average on PAIR", "confirmed"] == "no" and "machine-written" in table.loc["average on PAIR", "read"]
-    unsure = table.loc[table["confirmed"] == "no", "read"]
-    assert set(unsure) == {paper.SOURCES[source].removesuffix(", not confirmed") for source in paper.UNCONFIRMED}
+    assert table.loc["average on PAIR", "confirmed"] == "no" and "unconfirmed" in table.loc["average on PAIR", "read"]
+    assert set(table.loc[table["confirmed"] == "no", "read"]) == {"from an unconfirmed summary"}
     assert "17,529" in " ".join(table["value"]) and "0.78125" in " ".join(table["value"])
 
 
@@ -46,11 +45,18 @@ def test_four_accountings_add_up():
 
 def test_our_rows_are_those_of_the_papers_methods():
     tiny = rows(base=0.1, uniform=0.5, dynaopt=0.4, **{"emorl": 0.2, "emorl-long": 0.6, "exact-average": 0.2, "exact-average-long": 0.55})
-    own = paper.our_rows(tiny, rows(**{"base": 0.3, "uniform-short": 0.5, "emorl": 0.5, "rewarded-soups": 0.4}))
+    real = rows(**{"base": 0.3, "uniform-short": 0.5, "emorl": 0.5, "rewarded-soups": 0.4})
+    own = paper.our_rows(tiny, real)
     assert list(own) == ["smollm2", "tiny", "tiny, a budget a run"]
     assert all(set(found["method"]) <= set(paper.METHODS) for found in own.values()) and "uniform" in set(own["smollm2"]["method"])
     longer = own["tiny, a budget a run"].set_index(["method", "seed"])["mean"]
-    assert longer["emorl", 0] == 0.6 and longer["rewarded-soups", 0] == 0.55 and longer["uniform", 0] == 0.5
+    assert longer["emorl", 0] == 0.6 and longer["exact-average", 0] == 0.55 and longer["uniform", 0] == 0.5
+    assert set(own["smollm2"]["method"]) == {"base", "uniform", "emorl"}, "Rewarded Soups are not the paper's soups"
+    counted = paper.counterparts(own).set_index("in the paper")
+    assert counted.loc["Model soups", "smollm2"] == "not measured" and counted.loc["Model soups", "tiny"] == "2 seeds"
+    assert counted.loc["Model soups", "function"].endswith("ExactAverage") and counted.loc["EMORL", "smollm2"] == "2 seeds"
+    averaged = paper.our_rows(tiny, pd.concat([real, rows(**{"exact-average": 0.45})]))
+    assert set(averaged["smollm2"]["method"]) == {"base", "uniform", "emorl", "exact-average"}
 
 
 def test_means_and_points_stand_beside_the_papers():
@@ -58,9 +64,13 @@ def test_means_and_points_stand_beside_the_papers():
     means = paper.means_beside(own).set_index("method")
     assert list(means.columns) == ["paper", "here", "once"] and list(means.index) == list(paper.METHODS.values())
     assert means.loc["EMORL", "paper"] == "0.768 ± 0.021" and means.loc["EMORL", "here"].startswith("0.505 ± 0.007")
-    assert means.loc["EMORL", "once"] == "" and means.loc["Uniform weighted", "once"] == "0.400"
+    assert means.loc["EMORL", "once"] == "not measured" and means.loc["Uniform weighted", "once"] == "0.400"
     points = paper.points_beside(own).set_index("method")
-    assert points.loc["EMORL", "here"] == "900 / 300" and points.loc["DynaOpt", "here"] == "" and "17,529" in points.loc["EMORL", "paper"]
+    assert (
+        points.loc["EMORL", "here"] == "900 / 300"
+        and points.loc["DynaOpt", "here"] == "not measured"
+        and "17,529" in points.loc["EMORL", "paper"]
+    )
     compared = paper.compared(own)
     assert len(compared) == len(paper.METHODS) + 3 and compared.loc[compared["source"] == "once", "std"].isna().all()
 
@@ -102,7 +112,7 @@ def test_samples_side_by_side_keep_the_order_of_clients():
 
 def test_how_sure_the_published_numbers_are():
     said = paper_readings.provenance_reading(paper.published())
-    assert "machine-written summary" in said and "labelled" in said
+    assert "an unconfirmed summary, machine-written" in said and "labelled" in said
     sure = paper_readings.provenance_reading(paper.published().query("confirmed == 'yes'"))
     assert "0 read by eye" in sure
 

@@ -325,7 +325,7 @@ def transfer_reading(averaged: pd.DataFrame, methods: Sequence[str], home: str =
     measured = [m for m in methods if (home, m) in scores]
     theirs = paper.CONSUMPTION.set_index("method")["pair_average"]
     summary = paper.SOURCES["summary"]
-    published = ", ".join(f"{paper.METHODS[m]} {number(theirs[m], 3)}" for m in ("uniform", "emorl", "rewarded-soups"))
+    published = ", ".join(f"{paper.METHODS[m]} {number(theirs[m], 3)}" for m in ("uniform", "emorl", "exact-average"))
     ours = ", ".join(f"{m} {number(scores[home, m]['mean'], 3)}" for m in measured)
     text = f"{_coherence(scores, measured, home)}**Average on PAIR.** The paper ({summary}): {published}. smollm2: {ours}."
     moved = [f"{m} {signed(scores[away, m]['mean'] - scores[home, m]['mean'], 2)}" for m in measured if (away, m) in scores]
@@ -333,9 +333,9 @@ def transfer_reading(averaged: pd.DataFrame, methods: Sequence[str], home: str =
         text += f" **Out of domain**, mean score less that on PAIR: {', '.join(moved)}."
     if (away, "emorl") in scores:
         text += f" EMORL's reflection there is {number(scores[away, 'emorl']['reflection'])} (the paper, on Psych8k: "
-        text += f"{number(paper.PSYCH8K_REFLECTION)}, from the same summary)."
+        text += f"{number(paper.PSYCH8K_REFLECTION)}, {summary})."
     d = paper.DIVERSITY
-    text += f" **Diversity-2.** The paper (same summary): EMORL {number(d['EMORL'])}, others {number(d['others, lowest'])} to "
+    text += f" **Diversity-2.** The paper ({summary}): EMORL {number(d['EMORL'])}, others {number(d['others, lowest'])} to "
     text += f"{number(d['others, highest'])}. Here " + ", ".join(f"{m} {number(scores[home, m]['diversity_2'])}" for m in measured) + "."
     ceilings = {m: 1 - 1 / scores[home, m]["words"] for m in measured if scores[home, m]["words"] > 1}
     if not ceilings:

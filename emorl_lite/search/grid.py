@@ -50,7 +50,7 @@ def hierarchical_grid_search(
 
     `space="simplex"` searches weights that sum to one instead: at d = 3 with the defaults 30 listed points, 18 distinct.
     A point that an earlier level has scored takes those scores (note "seen at level k"): greedy decoding of a fixed validation set is
-    deterministic. The paper evaluates it again, because its code draws a new validation batch for every point.
+    deterministic. The paper's code evaluates it again, on the same 32 prompts in another order.
     `by_direction`: so does a point on the ray of an earlier one (note "same direction as .."). Right under greedy decoding.
     The zero vector gives every word the same logit, hence no text: it scores 0 without an evaluation, and its cells are judged with that 0.
     If several cells have the same sum, the one nearest the origin in lexicographic order is taken; on the simplex the first of

@@ -1,6 +1,6 @@
 """The EMORL paper's published numbers (arXiv 2505.02579), to stand beside ours, and what a reproduction needs besides them.
 
-`SOURCES` says where each of them was read. Read off a plot: about two digits are right.
+The numbers are in `facts.py`, each with where it was read (`SOURCES`). Read off a plot: about two digits are right.
 """
 
 from __future__ import annotations
@@ -11,119 +11,94 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.wording import number
+from emorl_lite.base.wording import counted, number
 from emorl_lite.study.comparison import BY_OWN_SEARCH, representative
-
-SOURCES = {
-    "scatter": "from the scatter figure's file",
-    "code": "from the public code",
-    "cubes": "read off the cube figures",
-    "curves": "read off the learning curves",
-    "abstract": "from the abstract",
-    "summary": "from one machine-written summary by a third party, not confirmed",
-}
-"""Where a published number was read, to be named wherever it is quoted. "summary": check it against the paper's own text first."""
-READ_OFF = ("cubes", "curves")
-"""Read off a picture by eye: about two digits."""
-UNCONFIRMED = ("summary",)
-"""Nobody here has seen these in a file of the authors'."""
-
-METHODS = {"base": "Base model", "uniform": "Uniform weighted", "dynaopt": "DynaOpt", "rewarded-soups": "Model soups", "emorl": "EMORL"}
-"""Our names of the paper's methods."""
+from emorl_lite.study.facts import FACTS, FAULTS, METHODS, READ_OFF, SOURCES, UNCONFIRMED, facts
 
 CONSUMPTION = pd.DataFrame(
     [
-        ("base", 0, 0, 0.3413, 0.0124, None),
-        ("uniform", 23398, 7390, 0.8350, 0.0199, 0.8397),
-        ("dynaopt", 31328, 16736, 0.8262, 0.0291, 0.8254),
-        ("rewarded-soups", 18924, 4672, 0.6965, 0.0276, 0.6982),
-        ("emorl", 17529, 1650, 0.7684, 0.0206, 0.7907),
+        (
+            method,
+            facts(name)["data points"].value,
+            facts(name)["data points"].spread,
+            facts(name)["mean score"].value,
+            facts(name)["mean score"].spread,
+            facts("average on PAIR")[name].value if name in facts("average on PAIR") else None,
+        )
+        for method, name in METHODS.items()
     ],
     columns=["method", "data_points", "data_points_std", "mean", "mean_std", "pair_average"],
 )
 """Data points and mean reward: SOURCES["scatter"]; `pair_average`, its table on PAIR: SOURCES["summary"]."""
 
-AGGREGATION = {"hidden": 0.80, "parameters": 0.71, "probabilities": 0.595}
+AGGREGATION = {name: fact.value for name, fact in facts("best mean score by what is mixed").items()}
 """Best mean reward by what is aggregated: SOURCES["cubes"]. ("probabilities": its code averages the probabilities of texts that
 each model sampled by itself, position by position.)"""
 
-TRAINING_SECONDS = (6573.0, 147.43)
+_TRAINING = facts("EMORL's training time, seconds")[""]
+TRAINING_SECONDS = (_TRAINING.value, float(_TRAINING.spread or 0))
 """EMORL's training time, mean and standard deviation: SOURCES["abstract"]."""
 
-PSYCH8K_REFLECTION = 0.9784
-DIVERSITY = {"EMORL": 0.6516, "others, lowest": 0.35, "others, highest": 0.43}
+PSYCH8K_REFLECTION = facts("reflection on Psych8k")["EMORL"].value
+DIVERSITY = {name: fact.value for name, fact in facts("diversity-2").items()}
 """Both: SOURCES["summary"]."""
 
-LONGEST_RUN = (13_000, 14_000)
+_LOW, _HIGH = (int(fact.value) for fact in facts("data points of the longest run").values())
+LONGEST_RUN = (_LOW, _HIGH)
 """Data points of the longest single-objective run, between these two: SOURCES["curves"]."""
-OTHER_RUNS = ((7_500, 8_500), (4_500, 5_500))
-"""Of the two others, about 8 and 5 thousand: SOURCES["curves"]."""
-SEARCH = (135, 32)
+_SECOND, _THIRD = (int(fact.value) for fact in facts("data points of the two other runs").values())
+OTHER_RUNS = ((_SECOND - 500, _SECOND + 500), (_THIRD - 500, _THIRD + 500))
+"""Of the two others, read to the nearest thousand: SOURCES["curves"]."""
+_VECTORS, _PROMPTS = (int(fact.value) for fact in facts("the search").values())
+SEARCH = (_VECTORS, _PROMPTS)
 """Weight vectors of the published search, and validation prompts that each is scored on: SOURCES["code"]."""
-WEIGHTS = (0.78125, 0.5, 0.0625)
+_REFLECTION, _EMPATHY, _FLUENCY = (fact.value for fact in facts("weights that its evaluation takes").values())
+WEIGHTS = (_REFLECTION, _EMPATHY, _FLUENCY)
 """The default weights of reflection, empathy and fluency: SOURCES["code"]."""
-SUMMARY_WEIGHTS = {"reflection": 0.8, "fluency": 0.05}
-"""Weights that the search found, about: SOURCES["summary"]."""
 
 DEFECTS = pd.DataFrame(
-    [
-        (
-            "the KL term has no effect: it is computed without gradient and multiplied by an advantage of mean 0",
-            "08",
-            "our KL is in the reward",
-        ),
-        ("hidden-state aggregation is logit mixing: the head is linear", "03", "one line of algebra, and a test"),
-        ("the cube holds each direction several times, and the zero vector, which has no text", "04", "decoded once, listed 135 times"),
-        ("“logits” averages probabilities of texts that differ: the contexts do not match", "03", "here all read the same prefix"),
-        ("EMORL decodes greedily, parameters and baselines are sampled", "06", "greedy for all; the difference is measured"),
-        ("baselines train all parameters, EMORL trains LoRA", "06", "the same LoRA for all, and one of triple rank"),
-        (
-            "rewards enter training as logarithms, and a mean over three samples is the baseline",
-            "08",
-            "the rewards themselves, and a critic",
-        ),
-        ("text after the first end-of-sequence token is scored", "01", "a reply ends where it ends; an unfinished one scores 0"),
-        ("the coherence scorer has a head of random weights", "08", "a posterior over clients instead"),
-        ("gradients flow through re-tokenised text; log-probabilities leave out the last token", "02", "the sampled ids themselves"),
-        ("data points leave out samples, validation and search", "06", "both accountings, always"),
-    ],
+    [(fault.code, fault.section.partition(" · ")[0] or "here alone", fault.here) for fault in FAULTS],
     columns=["in the paper's public code", "notebook", "here"],
 )
 """What we found in the public code, where it is shown, and what is done instead."""
 
-SOUPS = {"emorl": "emorl", "exact-average": "rewarded-soups"}
-"""What of ours stands beside the paper's EMORL and soups on tiny: its soups average parameters exactly, as our exact average does."""
-PAIRS = (("uniform", "emorl"), ("emorl", "rewarded-soups"), ("emorl", "base"), ("dynaopt", "uniform"))
+MERGED = ("emorl", "exact-average")
+"""Of the paper's methods those with several runs, which share one budget or have one each ("-long")."""
+NOT_MEASURED = "not measured"
+PAIRS = (("uniform", "emorl"), ("emorl", "exact-average"), ("emorl", "base"), ("dynaopt", "uniform"))
 """Methods whose difference the paper's text or figures speak of, first less second."""
 
 
 def published() -> pd.DataFrame:
-    """Every published number quoted here, one a row: number, value, where it was read, confirmed (in a file of the authors' or not)."""
-    scatter = CONSUMPTION.set_index("method").drop("base")
-    others = f"{number(DIVERSITY['others, lowest'])} to {number(DIVERSITY['others, highest'])}"
-    lines = [
-        (
-            "data points and mean score of five methods",
-            f"EMORL {scatter['data_points']['emorl']:,} and {scatter['mean']['emorl']}",
-            "scatter",
-        ),
-        ("EMORL's training time", f"{TRAINING_SECONDS[0]:,.0f} s", "abstract"),
-        ("weights that its evaluation takes", ", ".join(map(str, WEIGHTS)), "code"),
-        ("points of the search, validation prompts", f"{SEARCH[0]}, {SEARCH[1]}", "code"),
-        ("best mean score by what is mixed", ", ".join(f"{what} {value}" for what, value in AGGREGATION.items()), "cubes"),
-        ("data points of the longest run", f"{LONGEST_RUN[0]:,} to {LONGEST_RUN[1]:,}", "curves"),
-        ("average on PAIR", f"EMORL {scatter['pair_average']['emorl']}", "summary"),
-        ("EMORL's reflection on Psych8k", str(PSYCH8K_REFLECTION), "summary"),
-        ("diversity-2", f"EMORL {DIVERSITY['EMORL']}, others {others}", "summary"),
-        ("weights that the search found", ", ".join(f"{name} {value}" for name, value in SUMMARY_WEIGHTS.items()), "summary"),
-    ]
+    """Every published number quoted here by what it is about: number, value, read (where), confirmed (yes, no, read by eye)."""
     certain = {source: "read by eye" if source in READ_OFF else "no" if source in UNCONFIRMED else "yes" for source in SOURCES}
     return pd.DataFrame(
         [
-            {"number": what, "value": value, "read": SOURCES[source].removesuffix(", not confirmed"), "confirmed": certain[source]}
-            for what, value, source in lines
+            {
+                "number": about,
+                "value": ", ".join(f"{name} {fact.text}".strip() for name, fact in lines.items()),
+                "read": SOURCES[source].partition(",")[0],
+                "confirmed": certain[source],
+            }
+            for about, lines in ((about, facts(about)) for about in dict.fromkeys(fact.about for fact in FACTS))
+            for source in {fact.source for fact in lines.values()}
         ]
     )
+
+
+def counterparts(own: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """What of ours stands beside each row of the paper: in the paper, function, and how many seeds a source has of it ("not measured").
+
+    `own`: rows by source, as `our_rows` gives them.
+    """
+    lines = []
+    for method, name in METHODS.items():
+        line = {"in the paper": name, "function": facts(name)["mean score"].function.removeprefix("emorl_lite.")}
+        for source, rows in own.items():
+            seeds = rows.loc[rows["method"] == method, "seed"].nunique()
+            line[source] = counted(seeds, "seed") if seeds else NOT_MEASURED
+        lines.append(line)
+    return pd.DataFrame(lines)
 
 
 def accountings(
@@ -148,12 +123,14 @@ def our_rows(tiny: pd.DataFrame, real: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Our rows of the paper's five methods, by source: smollm2, tiny, and tiny with a whole budget for each run of EMORL and the soups.
 
     `tiny`, `real`: rows of the two studies, as `study_tables` and `real_tables` give them. On smollm2 uniform weighting had the data of
-    EMORL's longest run, a third of their sum, and the soups are Rewarded Soups.
+    EMORL's longest run, a third of their sum. The paper's soups are our exact average: where a study has Rewarded Soups alone, its soups
+    were not measured.
     """
-    own = {"smollm2": representative(real.replace({"method": {"uniform-short": "uniform"}}), BY_OWN_SEARCH)}
+    chosen = representative(real.replace({"method": {"uniform-short": "uniform"}}), BY_OWN_SEARCH)
+    own = {"smollm2": chosen[chosen["method"].isin(METHODS)]}
     chosen = representative(tiny, BY_OWN_SEARCH)
     for source, longer in (("tiny", ""), ("tiny, a budget a run", "-long")):
-        ours = {f"{name}{longer}": method for name, method in SOUPS.items()} | {name: name for name in ("base", "uniform", "dynaopt")}
+        ours = {f"{name}{longer}": name for name in MERGED} | {name: name for name in ("base", "uniform", "dynaopt")}
         own[source] = chosen[chosen["method"].isin(ours)].replace({"method": ours})
     return own
 
@@ -171,24 +148,26 @@ def compared(own: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def means_beside(own: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The paper's mean scores beside ours, as text ("0.768 ± 0.021"): method, and a column a source."""
+    """The paper's mean scores beside ours, as text ("0.768 ± 0.021", "not measured"): method, and a column a source."""
     table = compared(own)
     table["shown"] = [
         f"{number(row['mean'], 3)} ± {number(row['std'], 3)}" if pd.notna(row["std"]) else number(row["mean"], 3)
         for row in table.to_dict("records")
     ]
-    wide = table.pivot(index="method", columns="source", values="shown").fillna("")
-    return wide.loc[list(METHODS.values()), ["paper", *own]].reset_index().rename_axis(columns=None)
+    wide = table.pivot(index="method", columns="source", values="shown")
+    wide = wide.reindex(index=list(METHODS.values()), columns=["paper", *own]).fillna(NOT_MEASURED)
+    return wide.reset_index().rename_axis(columns=None)
 
 
 def points_beside(own: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The paper's data points beside ours ("1,536 / 512": sum of runs / longest run), as text: method, and a column a source."""
     lines = []
     for row in CONSUMPTION.to_dict("records"):
-        line = {"method": METHODS[row["method"]], "paper": f"{row['data_points']:,} ± {row['data_points_std']:,}"}
+        line = {"method": METHODS[row["method"]], "paper": f"{row['data_points']:,.0f} ± {row['data_points_std']:,.0f}"}
         for source, rows in own.items():
             points = rows.loc[rows["method"] == row["method"], ["data_points", "parallel"]].mean()
-            line[source] = " / ".join(f"{value:,.0f}" for value in dict.fromkeys(points)) if points.notna().all() else ""
+            shown = " / ".join(f"{value:,.0f}" for value in dict.fromkeys(points)) if points.notna().all() else "not known"
+            line[source] = shown if row["method"] in set(rows["method"]) else NOT_MEASURED
         lines.append(line)
     return pd.DataFrame(lines)
 
