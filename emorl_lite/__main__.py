@@ -146,7 +146,7 @@ class StudyRun:
     seeds: int = 5
     """Seeds 0 .. seeds - 1."""
     methods: tuple[str, ...] = ()
-    """Some of the methods (default: all)."""
+    """Some of the methods (default: the preset's own list, that of the paper's figure 2 for t5-paper and tiny-paper; else all)."""
     workers: int = 0
     """Jobs at once (0: two on a CPU with two cores, else one; on a cluster, as many as there is room for)."""
     runs: str = ""

@@ -7,7 +7,7 @@ number means nothing any more: a rate that no optimizer takes, more prompts or r
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from string import Formatter
 from typing import Annotated, ClassVar, Literal
 
@@ -23,8 +23,11 @@ MORE_OBJECTIVES = ("brevity", "specificity", "diversity")
 """What the benchmarks measure besides, none with a classifier: few words, words about what the client said, few words said twice."""
 Device = Literal["auto", "cpu", "cuda", "mps"]
 DataName = Literal["small_world", "pair", "psych8k", "counsel-chat", "table"]
-Mix = Literal["hidden", "logits", "probabilities", "parameters"]
-"""What of several adapters is mixed: last hidden states, logits (the same under a linear head), probabilities, or the parameters."""
+Mix = Literal["hidden", "logits", "probabilities", "harmonic", "parameters"]
+"""What of several adapters is mixed: last hidden states, logits (the same under a linear head), probabilities by their mean or by their
+harmonic mean, or the parameters."""
+OF_PROBABILITIES: tuple[Mix, ...] = ("probabilities", "harmonic")
+"""Mixtures that are distributions themselves: weights count by their direction alone, and none is negative."""
 SearchMethod = Literal["hierarchical", "hierarchical-simplex", "grid", "random", "bayesian", "ucb", "exact"]
 
 Count = Annotated[int, Within(1, 10**6)]
@@ -108,6 +111,8 @@ class RewardConfig(Options):
     """Perplexity at which fluency reaches 0: fluency = (cap - perplexity) / cap, clipped to [0, 1]."""
     brevity_cap: Count = 40
     """Words at which brevity reaches 0: brevity = (cap - words) / cap, clipped to [0, 1]."""
+    fluency_both: bool = False
+    """Perplexity of the client's statement and the reply, read as one text (the paper's code), instead of the reply alone."""
     repeat_ngram: Passes = 4
     """A `Guarded` reward is multiplied by the share of distinct n-grams of this length (1 for a reply without repetition)."""
 
@@ -160,6 +165,8 @@ class TextRewards(RewardConfig):
     def check_together(self) -> None:
         if self.empathy_ready and not self.empathy_model:
             raise UserError("--rewards.empathy-ready: needs --rewards.empathy-model, the finished classifier")
+        if self.fluency_context and self.fluency_both:
+            raise UserError("--rewards.fluency-both: with --rewards.fluency-context only the reply counts; choose one of the two")
 
     def ready_made(self, objective: str) -> bool:
         """Whether the objective's classifier is one that somebody else trained."""
@@ -204,14 +211,22 @@ class PPOConfig(Options):
     """Gradient clipping."""
     gradient_accumulation: Count = 1
     """Minibatches per optimizer step."""
-    estimator: Literal["ppo", "rloo"] = "ppo"
-    """ppo: critic, GAE, clipped losses. rloo: no critic, k samples a prompt, leave-one-out baseline (the paper's, up to a factor)."""
+    weight_decay: Factor = 0.0
+    """AdamW's weight decay (the paper's code: .01, PyTorch's default)."""
+    estimator: Literal["ppo", "rloo", "kscst"] = "ppo"
+    """ppo: critic, GAE, clipped losses. Without a critic, k samples a prompt: rloo, whose baseline is the mean of the others; kscst, the
+    paper's, the mean of all k."""
     k: Passes = 3
-    """Samples a prompt with the rloo estimator."""
+    """Samples a prompt with the estimators rloo and kscst."""
+    log_rewards: bool = False
+    """Train on log(clip(score, .0001, .9999)), as the paper does (of a weighted sum, on the weighted sum of the logarithms). Logs of
+    rewards, validations and comparisons keep the scores themselves."""
     kl_stop: Factor = 0.0
     """Stop when a reply's KL to the base, the mean of three steps, exceeds this many nats (0: never): a guard against hacking."""
     validate_every: Pause = 8
     """Steps between validations (0: never)."""
+    validation_samples: Annotated[int, Within(0, 1000)] = 0
+    """Replies sampled for each validation prompt (the paper's code: 3); 0: one greedy reply."""
     early_stop: bool = False
     """Stop by the paper's rule: std / mean of the last `patience` validation means below `tolerance`."""
     patience: Count = 20
@@ -224,8 +239,8 @@ class PPOConfig(Options):
     """Replies of each step that go into the samples table."""
 
     def check_together(self) -> None:
-        if self.estimator == "rloo" and self.k < 2:
-            raise UserError(f"--ppo.k {self.k}: the leave-one-out baseline needs at least 2 samples a prompt")
+        if self.estimator != "ppo" and self.k < 2:
+            raise UserError(f"--ppo.k {self.k}: the baseline of {self.estimator} needs at least 2 samples a prompt")
         if self.early_stop and self.patience < 2:
             raise UserError(f"--ppo.patience {self.patience}: the rule of --ppo.early-stop needs at least 2 validations")
 
@@ -395,6 +410,8 @@ class Preset(Options):
     """KL weights of single objectives, where they differ from `ppo.kl_coef`."""
     lr: Annotated[dict[str, float], Within(0, 10, above=True)] = field(default_factory=dict)
     """Learning rates of single objectives' own runs, where they differ from `ppo.lr`."""
+    methods: Annotated[tuple[str, ...], Names(), Distinct()] = ()
+    """Methods that its study compares when none are named; empty: all."""
 
     @classmethod
     def option(cls, name: str) -> str:
@@ -406,6 +423,8 @@ class Preset(Options):
             raise UserError("--objectives is empty: expected at least one")
         self.ppo.check(validation=True)
         self.study.check_objectives(len(self.objectives))
+        if self.ppo.early_stop and self.study.patience < 2:
+            raise UserError(f"--study.patience {self.study.patience}: the rule of --ppo.early-stop needs at least 2 validations")
         if self.data.name == "small_world" and self.data.max_words:
             raise UserError(f"--data.max-words {self.data.max_words}: the small world's statements are all short")
         columns = (self.data.prompt_column, self.data.reply_column)
@@ -461,21 +480,22 @@ SMOLLM2 = Preset(
 )
 """SmolLM2-135M-Instruct on PAIR: runs on a CPU, trained adapters are in `data/smollm2`."""
 
+T5_REWARDS = TextRewards(
+    reflection_model="FacebookAI/roberta-base",
+    empathy_model="MoaazZaki/bert-empathy",
+    empathy_ready=True,
+    fluency_model="openai-community/gpt2",
+    fluency_cap=50.0,
+    fluency_context=True,
+    text_lr=3e-4,
+    text_tokens=256,
+)
 T5 = Preset(
     name="t5",
     model=ModelConfig(
         path="google-t5/t5-base", template="{prompt} [SEP] ", max_prompt_tokens=256, max_new_tokens=64, lora_r=8, lora_alpha=32
     ),
-    rewards=TextRewards(
-        reflection_model="FacebookAI/roberta-base",
-        empathy_model="MoaazZaki/bert-empathy",
-        empathy_ready=True,
-        fluency_model="openai-community/gpt2",
-        fluency_cap=50.0,
-        fluency_context=True,
-        text_lr=3e-4,
-        text_tokens=256,
-    ),
+    rewards=T5_REWARDS,
     ppo=PPOConfig(episodes=12800, batch_size=16, minibatch_size=16, epochs=2, lr=1e-4, value_lr=3e-3, kl_coef=0.05, early_stop=True),
     search=SearchConfig(validation_prompts=32),
     data=DataConfig(name="pair", path="pair.csv", validation_prompts=32, test_prompts=64),
@@ -485,9 +505,57 @@ T5 = Preset(
 )
 """The paper's own models: T5-base without a warm start, RoBERTa, GPT-2. Meant for a GPU and the model hub."""
 
+FIGURE_2 = ("base", "uniform", "dynaopt", "exact-average-long", "emorl-long")
+"""The methods of the paper's figure 2. Its soups average parameters exactly; each run of theirs and of EMORL's has a whole budget."""
+DATA_POINTS = 48_128
+"""The paper's runs have no budget: they go on until its rule stops them. Its hungriest method, DynaOpt, took 31,328 data points on average,
+with a standard deviation of 16,736. This is one standard deviation more, rounded up to a validation."""
+
+T5_PAPER = replace(
+    T5,
+    name="t5-paper",
+    model=replace(T5.model, dtype="float32"),
+    rewards=replace(T5_REWARDS, fluency_context=False, fluency_both=True),
+    ppo=PPOConfig(
+        estimator="kscst",
+        k=3,
+        log_rewards=True,
+        episodes=DATA_POINTS,
+        batch_size=16,
+        minibatch_size=16,
+        lr=1e-4,
+        anneal_lr=False,
+        weight_decay=0.01,
+        kl_coef=0.0,  # the paper's .05 has no effect in its code
+        max_grad_norm=2.0,
+        validate_every=8,
+        validation_samples=3,
+        early_stop=True,
+        patience=20,
+        tolerance=0.015,
+    ),
+    study=replace(T5.study, budget=DATA_POINTS),
+    methods=FIGURE_2,
+)
+"""The paper's own training, as its public code has it: k-SCST on logarithms of rewards, one step a rollout, no KL, and its stopping rule.
+`study.recipe` lists every difference that remains."""
+
 TINY = Preset(model=ModelConfig(device="cpu", dtype="float32", store="float16"))  # a GPU gains nothing here, and draws other samples
 
-PRESETS: dict[str, Preset] = {"tiny": TINY, "smollm2": SMOLLM2, "t5": T5}
+TINY_PAPER = replace(
+    TINY,
+    name="tiny-paper",
+    model=replace(TINY.model, lora_r=T5_PAPER.model.lora_r, lora_alpha=T5_PAPER.model.lora_alpha),
+    rewards=SmallWorldRewards(fluency_both=True),
+    ppo=replace(T5_PAPER.ppo, episodes=4096, lr=2e-3, validate_every=2),
+    study=replace(TINY.study, budget=4096, batch_size=16, validate_every=2, patience=20),
+    kl_coef={},
+    methods=FIGURE_2,
+)
+"""The same training on the tiny model: its size, data, learning rate, budget and the distance of its validations are scaled down, so that a
+run takes a minute or two on a CPU; all else is `t5-paper`."""
+
+PRESETS: dict[str, Preset] = {"tiny": TINY, "tiny-paper": TINY_PAPER, "smollm2": SMOLLM2, "t5": T5, "t5-paper": T5_PAPER}
 
 
 def get_preset(name: str) -> Preset:

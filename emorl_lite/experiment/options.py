@@ -13,9 +13,13 @@ def own_run(preset: Preset, objective: str) -> PPOConfig:
 
 
 def study_run(preset: Preset) -> PPOConfig:
-    """PPO's options in the study; `episodes` is the budget of a method."""
+    """PPO's options in the study; `episodes` is the budget of a method.
+
+    Runs that stop by the paper's rule look at as many validations as its table of convergence does.
+    """
     study = preset.study
-    return replace(preset.ppo, episodes=study.budget, batch_size=study.batch_size, validate_every=study.validate_every)
+    options = replace(preset.ppo, episodes=study.budget, batch_size=study.batch_size, validate_every=study.validate_every)
+    return replace(options, patience=study.patience) if options.early_stop else options
 
 
 def kl_coefs(preset: Preset) -> dict[str, float]:

@@ -162,6 +162,10 @@ class LanguageModel:
                 raise UserError(f"prompt {row + 1}: {len(line)} tokens, longer than the model's limit of {self.prompt_limit()}")
         return self._pad(ids, left=not self.seq2seq)
 
+    def pad(self, ids: Sequence[Sequence[int]]) -> Encoded:
+        """Rows of token ids as one batch [B, T], padded on the right."""
+        return self._pad(ids, left=False)
+
     def _pad(self, ids: Sequence[Sequence[int]], left: bool) -> Encoded:
         width = max(1, max(len(x) for x in ids))
         pad = self.tokenizer.pad_token_id

@@ -17,8 +17,8 @@ class EMORL(OfObjectives):
     """logits = head(sum_i w_i h_i), h_i the last hidden state of adapter i, all adapters reading the same prefix.
 
     The weights are found by hierarchical grid search on validation prompts, or all at once by the exact map. Differs from the paper: PPO
-    instead of k-SCST; a fixed budget instead of a stopping rule; rewards instead of their logarithms; weights on the simplex (under
-    greedy decoding only their direction matters).
+    instead of k-SCST, a fixed budget instead of a stopping rule, rewards instead of their logarithms (the preset `t5-paper` takes all
+    three from it); weights on the simplex (under greedy decoding only their direction matters).
     """
 
     name = "emorl"

@@ -13,6 +13,7 @@ from emorl_lite.base.texts import check_pairs
 from emorl_lite.base.types import Reward
 from emorl_lite.rewards.objectives import RewardSet
 from emorl_lite.search.evaluation import ReplyScores
+from emorl_lite.training.penalised_reward import logarithm
 
 
 class Objectives:
@@ -57,6 +58,10 @@ class WeightedSum:
     def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
         """Scores [N]."""
         return self.objectives(prompts, replies) @ torch.tensor(self.weights)
+
+    def logarithms(self, prompts: list[str], replies: list[str]) -> Tensor:
+        """sum_i w_i log r_i, [N]: the paper's code takes the logarithm of each objective, not of their sum."""
+        return logarithm(self.objectives(prompts, replies)) @ torch.tensor(self.weights)
 
 
 class Column:

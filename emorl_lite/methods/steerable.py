@@ -17,10 +17,10 @@ from emorl_lite.methods.base import Knob, Method, Policy, Setting, active
 from emorl_lite.methods.bench import Bench, Cost, cost_of
 from emorl_lite.methods.conditioning import Conditioning
 from emorl_lite.methods.scores import WeightedSum
-from emorl_lite.training.penalised_reward import PenalisedReward
+from emorl_lite.training.penalised_reward import PenalisedReward, logarithm
 from emorl_lite.training.policy import AdapterPolicy, decode_in_parts
 from emorl_lite.training.ppo import PPOTrainer
-from emorl_lite.training.rollout import Rollout, collect
+from emorl_lite.training.rollout import Rollout, collect, sampling
 
 
 class SteerablePolicy(AdapterPolicy):
@@ -74,10 +74,18 @@ class SteerablePolicy(AdapterPolicy):
 
     def greedy(self, prompts: Sequence[str], inputs: Encoded) -> list[str]:
         """Greedy replies at uniform weights."""
+        return self._at_uniform(prompts)
+
+    def sampled(self, prompts: Sequence[str], inputs: Encoded, k: int, temperature: float) -> list[str]:
+        """k sampled replies to each prompt at uniform weights."""
+        return self._at_uniform(prompts, **sampling(k, temperature))
+
+    def _at_uniform(self, prompts: Sequence[str], **options: Any) -> list[str]:
+        """Replies at uniform weights, greedy unless the options to generate() say otherwise."""
         uniform = self.method.condition(None)
         self.conditioning.set(uniform)
         with self.conditioning.decoding():
-            return decode_in_parts(self.lm, self.lm.encode(self.conditioning.inputs(prompts, uniform)))
+            return decode_in_parts(self.lm, self.lm.encode(self.conditioning.inputs(prompts, uniform)), **options)
 
 
 class SteerableReward(PenalisedReward):
@@ -90,6 +98,10 @@ class SteerableReward(PenalisedReward):
     def scores(self, prompts: list[str], replies: list[str]) -> Tensor:
         """Each reply's scores, scalarised by its own weights."""
         return self.method.utility(self.objectives(prompts, replies), self.policy.weights)
+
+    def logarithms(self, prompts: list[str], replies: list[str], scores: Tensor) -> Tensor:
+        """The same of each score's logarithm."""
+        return self.method.utility(logarithm(self.objectives(prompts, replies)), self.policy.weights)
 
     def kl_coef(self) -> Tensor:
         """Each reply's KL weight [N, 1]."""

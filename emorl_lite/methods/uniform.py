@@ -18,7 +18,8 @@ class Uniform(Method):
 
     Differs from the paper's code: LoRA (no dropout) instead of all parameters, PPO instead of k-SCST, the rewards themselves instead of
     their logarithms, a fixed budget with annealed learning rates instead of a stopping rule, greedy decoding in all comparisons; the KL
-    weight is the mean of the objectives' own. All of these are the same for every method here.
+    weight is the mean of the objectives' own. All of these are the same for every method here. (The preset `t5-paper` takes its estimator,
+    logarithms and rule.)
     """
 
     name = "uniform"

@@ -2,7 +2,7 @@
 
 from emorl_lite.rewards.build import RewardBuilder
 from emorl_lite.rewards.metrics import Coherence, Specificity, diversity_2, evaluation_metrics
-from emorl_lite.rewards.objectives import Brevity, Fluency, Guarded, RewardSet, finished, perplexity, repetition_guard
+from emorl_lite.rewards.objectives import Brevity, Fluency, Guarded, RewardSet, finished, perplexity, perplexity_of_both, repetition_guard
 from emorl_lite.rewards.pairs import Pair
 from emorl_lite.rewards.probes import equal_form, handed_on, shortcut_pays, shortcut_replies
 from emorl_lite.rewards.registry import REWARDS
@@ -31,6 +31,7 @@ __all__ = [
     "labelled",
     "pad",
     "perplexity",
+    "perplexity_of_both",
     "read_pairs",
     "repetition_guard",
     "shortcut",

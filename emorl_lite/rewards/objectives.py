@@ -16,8 +16,11 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.scores import scores_of
 from emorl_lite.base.texts import check_pairs, check_texts
 from emorl_lite.base.types import Reward
-from emorl_lite.lm.model import UNFINISHED, LanguageModel
+from emorl_lite.lm.model import UNFINISHED, Encoded, LanguageModel
 from emorl_lite.rewards.metrics import words
+
+PAIRS_AT_ONCE = 64
+"""Prompts and replies read at a time as one text each."""
 
 
 def finished(replies: Sequence[str]) -> Tensor:
@@ -42,6 +45,28 @@ def perplexity(lm: LanguageModel, prompts: Sequence[str], replies: Sequence[str]
     return torch.exp(-logp.sum(1) / mask.sum(1).clamp(min=1)).cpu()
 
 
+def perplexity_of_both(lm: LanguageModel, prompts: Sequence[str], replies: Sequence[str]) -> Tensor:
+    """Perplexity [N] of each prompt, in the model's template, and its reply as one text, every token but the first, without an end token.
+
+    What the EMORL paper's code calls perplexity: prompt and reply are given to the adapter-free model one after the other. Raises UserError
+    for an encoder-decoder, which does not predict its prompt.
+    """
+    if lm.seq2seq:
+        raise UserError(f"--rewards.fluency-both: {lm.config.path} is an encoder-decoder; name a decoder-only --rewards.fluency-model")
+    own = lm.words.ids([reply.removesuffix(UNFINISHED) for reply in replies])
+    lines = [[*prompt, *reply][: lm.context] for prompt, reply in zip(lm.template.ids(prompts), own, strict=True)]
+    values = torch.ones(len(lines))
+    if not lines:
+        return values
+    by_length = torch.tensor([len(line) for line in lines], dtype=torch.long).argsort()
+    with torch.no_grad(), lm.without_adapters():
+        for rows in by_length.split(PAIRS_AT_ONCE):
+            read = lm.pad([lines[int(row)] for row in rows])
+            logp = lm.logprobs(Encoded(read.ids[:, :1], read.mask[:, :1]), read.ids[:, 1:], read.mask[:, 1:])
+            values[rows] = torch.exp(-logp.sum(1) / read.mask[:, 1:].sum(1).clamp(min=1)).cpu()
+    return values
+
+
 @dataclass
 class Fluency:
     """(cap - perplexity) / cap, clipped to [0, 1], of the reply alone under a frozen language model (the paper: GPT-2, cap 50).
@@ -54,12 +79,15 @@ class Fluency:
     cap: float
     context: bool = False
     """Score the reply given its client after all: real replies on their own nearly all lie beyond any useful cap."""
+    both: bool = False
+    """Score client and reply as one text, as the paper's code does: the client's part is the same for all replies to it."""
 
     def __call__(self, prompts: list[str], replies: list[str]) -> Tensor:
         """Scores [N]."""
         prompts, replies = check_pairs(prompts, replies, "fluency")
         contexts = prompts if self.context else [""] * len(replies)
-        return ((self.cap - perplexity(self.lm, contexts, replies)) / self.cap).clamp(0, 1)
+        found = perplexity_of_both(self.lm, prompts, replies) if self.both else perplexity(self.lm, contexts, replies)
+        return ((self.cap - found) / self.cap).clamp(0, 1)
 
 
 @dataclass

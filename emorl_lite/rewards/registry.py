@@ -41,7 +41,7 @@ def _fluency(given: Given) -> Fluency:
     config = given.preset.rewards
     if isinstance(config, TextRewards):
         return real_fluency(config, lambda: given.frozen, given.preset.model.device)
-    return Fluency(given.frozen, config.fluency_cap)
+    return Fluency(given.frozen, config.fluency_cap, both=config.fluency_both)
 
 
 REWARDS: dict[str, MakeReward] = {

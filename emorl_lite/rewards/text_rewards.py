@@ -83,9 +83,10 @@ def _train_real(
 def real_fluency(config: TextRewards, frozen: Callable[[], LanguageModel], device: Device) -> Fluency:
     """(cap - perplexity) / cap under the fluency model, or under the preset's own before any training."""
     if config.fluency_model:
-        judge = replace(ModelConfig(), path=config.fluency_model, template="{prompt} ", device=device, max_prompt_tokens=512)
-        return Fluency(LanguageModel.load(judge), config.fluency_cap, config.fluency_context)
-    return Fluency(frozen(), config.fluency_cap, config.fluency_context)
+        template = "{prompt}" if config.fluency_both else "{prompt} "  # the paper's code puts nothing between the two
+        judge = replace(ModelConfig(), path=config.fluency_model, template=template, device=device, max_prompt_tokens=512)
+        return Fluency(LanguageModel.load(judge), config.fluency_cap, config.fluency_context, config.fluency_both)
+    return Fluency(frozen(), config.fluency_cap, config.fluency_context, config.fluency_both)
 
 
 def reply_qualities(classifier: TextClassifier, dataset: Dataset, split: str, change: Callable[[str], str] = str) -> dict[str, list[float]]:

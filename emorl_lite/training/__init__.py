@@ -1,6 +1,6 @@
 """PPO for one LoRA policy, and the supervised warm start (notebook 02)."""
 
-from emorl_lite.training.penalised_reward import PenalisedReward
+from emorl_lite.training.penalised_reward import PenalisedReward, logarithm
 from emorl_lite.training.policy import AdapterPolicy
 from emorl_lite.training.ppo import (
     PPOTrainer,
@@ -9,6 +9,7 @@ from emorl_lite.training.ppo import (
     kl_k3,
     kl_per_token,
     leave_one_out,
+    less_the_mean,
     masked_mean,
     policy_loss,
     token_rewards,
@@ -31,6 +32,8 @@ __all__ = [
     "kl_k3",
     "kl_per_token",
     "leave_one_out",
+    "less_the_mean",
+    "logarithm",
     "masked_mean",
     "policy_loss",
     "ratio_limit",

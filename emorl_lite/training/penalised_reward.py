@@ -10,6 +10,14 @@ from torch import Tensor
 from emorl_lite.base.types import Reward
 from emorl_lite.training.rollout import score
 
+LOG_CLIP = (1e-4, 0.9999)
+"""Scores are cut to this range before their logarithm is taken (the paper's code), so that none is minus infinity."""
+
+
+def logarithm(scores: Tensor) -> Tensor:
+    """log(clip(score, .0001, .9999)) of scores in [0, 1], any shape: how rewards enter the EMORL paper's training, by its code."""
+    return scores.clamp(*LOG_CLIP).log()
+
 
 class PenalisedReward:
     """E[r(x, y) - beta KL(pi || base)], with a reward r and a KL weight beta that stay the same.
@@ -31,6 +39,12 @@ class PenalisedReward:
     def scores(self, prompts: list[str], replies: list[str]) -> Tensor:
         """The reward [N] of a rollout's replies. Raises UserError unless there is one finite number a reply."""
         return score(self.plain, prompts, replies)
+
+    def logarithms(self, prompts: list[str], replies: list[str], scores: Tensor) -> Tensor:
+        """What is trained on instead of the `scores` [N] of these replies when rewards enter as logarithms: theirs; of a reward that is a
+        sum of several, and has a method `logarithms`, the sum of those."""
+        own = getattr(self.plain, "logarithms", None)
+        return logarithm(scores) if own is None else own(prompts, replies)
 
     def kl_coef(self) -> float | Tensor:
         """Weight of the KL penalty: one for all replies of the last rollout, or one a reply [N, 1]."""

@@ -16,10 +16,10 @@ from emorl_lite.base.presets import PPOConfig
 from emorl_lite.lm.adapters import check_unmerged, examine_loaded, examine_neighbours
 from emorl_lite.lm.forward import folded
 from emorl_lite.lm.model import Encoded, LanguageModel
-from emorl_lite.training.rollout import Rollout, collect, trim
+from emorl_lite.training.rollout import Rollout, collect, sample_tokens, trim
 
-GREEDY_ROWS = 64
-"""Prompts answered at a time when decoding greedily."""
+PROMPTS_AT_ONCE = 64
+"""Prompts answered at a time in a validation."""
 
 
 class AdapterPolicy:
@@ -61,12 +61,20 @@ class AdapterPolicy:
         with folded(self.lm):
             return decode_in_parts(self.lm, inputs)
 
+    def sampled(self, prompts: Sequence[str], inputs: Encoded, k: int, temperature: float) -> list[str]:
+        """k sampled replies to each prompt, those of a prompt adjacent."""
+        texts: list[str] = []
+        with folded(self.lm):
+            for rows in torch.arange(len(inputs)).split(PROMPTS_AT_ONCE):
+                texts += self.lm.decode(sample_tokens(self.lm, trim(inputs[rows]), k, temperature)[0])
+        return texts
 
-def decode_in_parts(lm: LanguageModel, inputs: Encoded) -> list[str]:
-    """Greedy replies of a model as it stands, some prompts at a time."""
+
+def decode_in_parts(lm: LanguageModel, inputs: Encoded, **options: Any) -> list[str]:
+    """Replies of a model as it stands, greedy unless the options to generate() say otherwise, some prompts at a time."""
     texts: list[str] = []
-    for rows in torch.arange(len(inputs)).split(GREEDY_ROWS):
-        texts += lm.decode(lm.generate(trim(inputs[rows])))
+    for rows in torch.arange(len(inputs)).split(PROMPTS_AT_ONCE):
+        texts += lm.decode(lm.generate(trim(inputs[rows]), **options))
     return texts
 
 

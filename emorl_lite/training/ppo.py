@@ -1,9 +1,10 @@
-"""PPO for LoRA policies, in the manner of cleanrl: pure functions, two estimators (PPO, RLOO), the trainer.
+"""PPO for LoRA policies, in the manner of cleanrl: pure functions, three estimators (PPO, RLOO, k-SCST), the trainer.
 
 Sampling is in `rollout`, what is trained in `policy`.
 
-One switch, `PPOConfig.estimator`, turns it into the estimator of the EMORL paper's code: k samples a prompt, a leave-one-out baseline, no
-critic. Sources: PPO, arXiv 1707.06347; GAE, arXiv 1506.02438; KL in the reward, arXiv 1909.08593; RLOO, arXiv 2402.14740.
+One switch, `PPOConfig.estimator`, turns it into the estimator of the EMORL paper's code: k samples a prompt, their mean as baseline, no
+critic. Sources: PPO, arXiv 1707.06347; GAE, arXiv 1506.02438; KL in the reward, arXiv 1909.08593; RLOO, arXiv 2402.14740; k-SCST, the
+code of arXiv 2505.02579 (it takes the idea from self-critical sequence training, arXiv 1612.00563).
 Shapes: N replies, T reply tokens; masks are 1 up to and including the first EOS.
 """
 
@@ -40,6 +41,8 @@ from emorl_lite.training.team import Team
 
 COLUMNS = ["step", "episodes", "samples", "reward", "penalised_reward", "kl", "entropy", "approx_kl", "clipfrac", "policy_loss"]
 COLUMNS += ["value_loss", "explained_variance", "length", "finished", "first_ratio", "validation", "seconds"]
+ENTERED = "entered"
+"""Column of a run whose rewards enter as logarithms: their mean."""
 
 CPU_ROWS = 16
 """Rows in one forward pass of the update on a CPU: enough to be efficient, few enough for rows of similar length."""
@@ -100,6 +103,15 @@ def leave_one_out(scores: Tensor, k: int) -> Tensor:
     return (groups - baseline).view(-1)
 
 
+def less_the_mean(scores: Tensor, k: int) -> Tensor:
+    """Each score minus the mean of all k of its prompt, its own among them, [N]; the k samples of a prompt are adjacent (k-SCST).
+
+    That is (k - 1) / k times `leave_one_out`: a biased baseline, whose only effect is this factor.
+    """
+    groups = scores.view(-1, k)
+    return (groups - groups.mean(1, keepdim=True)).view(-1)
+
+
 def policy_loss(logp: Tensor, old_logp: Tensor, advantages: Tensor, mask: Tensor, clip: float) -> Tensor:
     """PPO's clipped surrogate, negated, mean over tokens (arXiv 1707.06347, eq. 7). All inputs [N, T]."""
     ratio = ((logp - old_logp) * mask).exp()
@@ -147,12 +159,13 @@ class PPO:
 
 
 class RLOO:
-    """The EMORL paper's estimator: k samples a prompt, each other's baseline, one plain policy-gradient step a rollout (arXiv 2402.14740).
+    """k samples a prompt, each other's baseline, one plain policy-gradient step a rollout (arXiv 2402.14740).
 
     It has no ratio that would correct for older samples, hence one step.
     """
 
     has_critic = False
+    less_baseline = staticmethod(leave_one_out)
 
     def __init__(self, config: PPOConfig):
         self.samples_per_prompt = config.k
@@ -163,16 +176,30 @@ class RLOO:
 
     def advantages(self, scores: Tensor, penalty: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(advantages, returns) [N, T]: a reply's advantage at each of its tokens, and no returns."""
-        advantages = leave_one_out(scores - penalty.sum(1), self.samples_per_prompt)
+        advantages = self.less_baseline(scores - penalty.sum(1), self.samples_per_prompt)
         return advantages[:, None] * mask, torch.zeros_like(mask)
 
     def loss(self, logp: Tensor, old_logp: Tensor, advantages: Tensor, mask: Tensor) -> Tensor:
-        """The policy's loss on some replies; inputs [n, T]."""
+        """The policy's loss on some replies, -A sum_t log pi(y_t), mean over the replies; inputs [n, T]."""
         return -(advantages * logp).sum(1).mean()
 
     def share(self, mask: Tensor, step_mask: Tensor) -> float:
         """How much some replies weigh in their optimizer step: a mean over replies weighs them alike."""
         return len(mask) / len(step_mask)
+
+
+class KSCST(RLOO):
+    """The EMORL paper's estimator: as RLOO, but the baseline is the mean of all k samples, the reply's own among them.
+
+    One step a rollout on all its replies: loss = mean over the batch's k samples of every prompt of -A sum_t log pi(y_t), as its code has
+    it; there t stops before the end token, here the end token is a word like others.
+    """
+
+    less_baseline = staticmethod(less_the_mean)
+
+
+ESTIMATORS: dict[str, type[PPO] | type[RLOO]] = {"ppo": PPO, "rloo": RLOO, "kscst": KSCST}
+"""By their names in `PPOConfig.estimator`."""
 
 
 class PPOTrainer:
@@ -214,15 +241,16 @@ class PPOTrainer:
         self.reward = reward if isinstance(reward, PenalisedReward) else PenalisedReward(reward, config.kl_coef)
         self._reward_facts = describe_reward(self.reward.plain)  # now: some rewards change their weights while a policy trains
         self.policy, self.team, self.watch = policy or AdapterPolicy(lm, adapter), team or Team(), dict(watch or {})
-        self.estimator: PPO | RLOO = RLOO(config) if config.estimator == "rloo" else PPO(config)
+        self.estimator: PPO | RLOO = ESTIMATORS[config.estimator](config)
         self.team.check(config)
         examine(lm)
-        if taken := [key for key in self.watch if key in COLUMNS]:
+        if taken := [key for key in self.watch if key in (*COLUMNS, ENTERED)]:
             raise UserError(f"watched reward {taken[0]!r}: the log already has a column of this name")
         self.encoded = lm.encode(self.prompts)
         self.encoded_validation = lm.encode(self.validation_prompts) if self.validation_prompts else None
         self.progress = progress and self.team.leads
-        self.run = RunFolder(folder if self.team.leads else None, [*COLUMNS, *self.watch, *self.reward.columns])
+        more = [*([ENTERED] if config.log_rewards else []), *self.watch, *self.reward.columns]
+        self.run = RunFolder(folder if self.team.leads else None, [*COLUMNS, *more])
         folder = Path(folder) if folder is not None else None
         recorded = self.run.recorded() if start_from_loaded else {}
         self.ownership = own_adapter(self.policy, folder, seed, start_from_loaded, recorded)
@@ -260,7 +288,8 @@ class PPOTrainer:
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
         groups = [{"params": self.parameters, "lr": config.lr}, {"params": list(self.value_head.parameters()), "lr": config.value_lr}]
-        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=lm.device.type in ("cpu", "cuda"))
+        fused, decay = lm.device.type in ("cpu", "cuda"), config.weight_decay
+        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(groups, weight_decay=decay, fused=fused)
 
     def _prepare_adapter(self, resume: bool) -> None:
         """A run that starts from nothing gets a fresh adapter; the parameters are those in the model, whoever put them there since."""
@@ -318,13 +347,14 @@ class PPOTrainer:
             prompts = [self.prompts[row] for row in rows for _ in range(self.estimator.samples_per_prompt)]
             rollout = self._sample(rows)
             scores = self.reward.scores(prompts, rollout.texts)
+            entered = self.reward.logarithms(prompts, rollout.texts, scores) if self.config.log_rewards else scores
             watched = {key: self._watched(key, prompts, rollout.texts, scores) for key in self.watch}
             if not self.steps:
-                self.value_head.bias.data.fill_(float(scores.mean()))  # the critic starts at the mean, not far below it
+                self.value_head.bias.data.fill_(float(entered.mean()))  # the critic starts at the mean, not far below it
                 self.team.copy(self.value_head.parameters())
-            updated = self._update(rollout, scores.to(rollout.mask.device))
+            updated = self._update(rollout, entered.to(rollout.mask.device))
         self._count(episodes, prompts, rollout, scores)
-        row = self._row(rollout, scores) | updated | watched | self.reward.row() | {"validation": self._validation()}
+        row = self._row(rollout, scores, entered) | updated | watched | self.reward.row() | {"validation": self._validation()}
         with self.random:
             self.reward.adapt()
         self.seconds += time.perf_counter() - started
@@ -340,7 +370,7 @@ class PPOTrainer:
         return self.policy.rollout(prompts, inputs, self.estimator.samples_per_prompt, self.config)
 
     def _update(self, rollout: Rollout, scores: Tensor) -> dict[str, float]:
-        """Gradient steps on a rollout; scores [N]. Returns the update's columns of the log: means over the optimizer steps."""
+        """Gradient steps on a rollout; scores [N] as they enter. Returns columns of the log, means over the optimizer steps."""
         mask = rollout.mask
         penalty = self.reward.kl_coef() * kl_per_token(rollout.logp, rollout.ref_logp, mask)
         values = self._old_values(rollout)
@@ -407,8 +437,9 @@ class PPOTrainer:
             rows = torch.arange(len(rollout), device=rollout.mask.device)
             return self.policy.values(self.value_head, rollout.features, rows) * rollout.mask
 
-    def _row(self, rollout: Rollout, scores: Tensor) -> dict[str, float]:
-        """Columns of the log about a rollout [N, T]. KL is measured here as it is, whatever weight the penalty gives it."""
+    def _row(self, rollout: Rollout, scores: Tensor, entered: Tensor) -> dict[str, float]:
+        """Columns of the log about a rollout [N, T]; its scores [N] as they are, and as they entered. KL is measured here as it is,
+        whatever weight the penalty gives it."""
         kl = kl_per_token(rollout.logp, rollout.ref_logp, rollout.mask).sum(1)
         ended = self.lm.is_end(rollout.tokens) & rollout.mask.bool()
         return {
@@ -416,18 +447,23 @@ class PPOTrainer:
             "episodes": self.episodes,
             "samples": self.samples,
             "reward": float(scores.mean()),
-            "penalised_reward": float(scores.mean() - (self.reward.kl_coef() * kl[:, None]).mean()),
+            "penalised_reward": float(entered.mean() - (self.reward.kl_coef() * kl[:, None]).mean()),
             "kl": float(kl.mean()),
             "entropy": float(masked_mean(rollout.entropy, rollout.mask)),
             "length": float(rollout.mask.sum(1).mean()),
             "finished": float(ended.any(1).float().mean()),
+            **({ENTERED: float(entered.mean())} if self.config.log_rewards else {}),
         }
 
     @torch.no_grad()
     def validate(self) -> float:
-        """Mean reward of greedy replies to the validation prompts."""
+        """Mean reward of the replies to the validation prompts: greedy ones, or as many samples each as the options say."""
         assert self.encoded_validation is not None
-        return self.reward.validate(self.validation_prompts, self.policy.greedy(self.validation_prompts, self.encoded_validation))
+        if not (k := self.config.validation_samples):
+            return self.reward.validate(self.validation_prompts, self.policy.greedy(self.validation_prompts, self.encoded_validation))
+        with self.random:
+            replies = self.policy.sampled(self.validation_prompts, self.encoded_validation, k, self.config.temperature)
+        return self.reward.validate([prompt for prompt in self.validation_prompts for _ in range(k)], replies)
 
     def _validation(self) -> float:
         """`validate` at its turn, else NaN."""

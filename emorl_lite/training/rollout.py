@@ -147,6 +147,24 @@ def sample(
     return tokens[:, :T], Measured(measured.logp[:, :T], measured.entropy[:, :T], measured.features[:, :T])
 
 
+def sampling(k: int, temperature: float) -> dict[str, Any]:
+    """Options to generate() for k samples a prompt at a temperature."""
+    return {"do_sample": True, "num_return_sequences": k} | ({"temperature": temperature} if temperature != 1.0 else {})
+
+
+@torch.no_grad()
+def sample_tokens(
+    lm: LanguageModel, inputs: Encoded, k: int, temperature: float, policy: RowPolicy | None = None, limit: int | None = None
+) -> tuple[Tensor, Measured | None]:
+    """Sample k replies for each of B prompts: tokens [B k, T], and of a decoder-only model what it said of them (`sample`)."""
+    if not lm.seq2seq:
+        return sample(lm, inputs, k, temperature, policy, limit)
+    if policy is not None:
+        policy.use(None)
+    length = {"max_new_tokens": limit or lm.config.max_new_tokens}
+    return lm.generate(inputs, **sampling(k, temperature), **length), None
+
+
 @torch.no_grad()
 def collect(
     lm: LanguageModel,
@@ -166,16 +184,8 @@ def collect(
     """
     examine(lm)
     inputs = trim(inputs)
-    measured = None
     with folded(lm) if policy is None else nullcontext():
-        if lm.seq2seq:
-            options = {"temperature": temperature} if temperature != 1.0 else {}
-            if policy is not None:
-                policy.use(None)
-            length = {"max_new_tokens": limit or lm.config.max_new_tokens}
-            tokens = lm.generate(inputs, do_sample=True, num_return_sequences=k, **options, **length)
-        else:
-            tokens, measured = sample(lm, inputs, k, temperature, policy, limit)
+        tokens, measured = sample_tokens(lm, inputs, k, temperature, policy, limit)
     mask = lm.reply_mask(tokens)
     tokens = tokens.masked_fill(mask == 0, lm.tokenizer.pad_token_id)
     copies = torch.arange(len(inputs), device=tokens.device).repeat_interleave(k)

@@ -39,7 +39,7 @@ from emorl_lite.training.randomness import OwnRandomness
 
 COUNTERS = ("steps", "episodes", "samples", "seconds", "order", "validation_means", "last_kls")
 """What a checkpoint holds of a trainer besides tensors."""
-ADDED_OFF = ("kl_stop", "lora_dropout")
+ADDED_OFF = ("kl_stop", "lora_dropout", "weight_decay", "log_rewards", "validation_samples")
 """Options that came later and are off by default: a run made before them is still the same run."""
 OF_STUDY = "study-"
 """Begins the names that the study's single-objective adapters have in a model, which may hold an experiment's adapters too. Their runs go
