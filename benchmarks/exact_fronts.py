@@ -22,7 +22,7 @@ from emorl_lite.experiment.options import study_run
 from emorl_lite.methods import make_method
 from emorl_lite.study import beside_sweep
 
-METHODS = ("emorl", "mod-forward", "dera", "clp-logit")
+METHODS = ("emorl", "mod-forward", "linear-pool", "dera", "clp-logit")
 """mod-reverse has emorl's replies, word for word."""
 
 

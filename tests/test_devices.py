@@ -269,7 +269,8 @@ def test_training_goes_on_and_is_kept_there(estimator, kind, tmp_path):
 
 
 METHODS = ["clp-full", "panacea", "dera"]
-SLOW_METHODS = ["clp-attention", "clp-logit", "clp-kl", "prompted", "uniform-wide", "dynaopt", "c-dynaopt", "mod-forward", "mod-reverse"]
+SLOW_METHODS = ["clp-attention", "clp-logit", "clp-kl", "prompted", "uniform-wide", "dynaopt", "c-dynaopt", "linear-pool", "mod-reverse"]
+SLOW_METHODS += ["mod-forward", "linear-pool-long", "mod-reverse-long", "mod-forward-long", "personalized-soups-long"]
 SLOW_METHODS += ["exact-average", "rewarded-soups", "personalized-soups", "emorl-long", "panacea-tchebycheff"]
 
 

@@ -12,7 +12,7 @@ from emorl_lite.ensemble.corners import (
     simplex_corners,
     with_temperature,
 )
-from emorl_lite.ensemble.ensemble import EnsembleLM, mix_hidden, mix_logits, mix_probabilities
+from emorl_lite.ensemble.ensemble import EnsembleLM, mix_harmonic, mix_hidden, mix_logits, mix_probabilities
 from emorl_lite.ensemble.layers import LayerEnsemble
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 
@@ -28,6 +28,7 @@ __all__ = [
     "expert_corners",
     "guidance",
     "line",
+    "mix_harmonic",
     "mix_hidden",
     "mix_logits",
     "mix_probabilities",

@@ -5,12 +5,14 @@
 A source is a model, with an adapter or without, that reads the prompt as it is or within an instruction. A corner is a linear combination
 of sources; mostly a source itself. Whatever has this form can be decoded for all weights at once: EMORL and MOD (adapters), DeRa (a policy
 and its base, weights beyond the simplex), classifier-free guidance (with and without the instruction), contrastive decoding (a strong and
-a weak model), CLP's logit variant (experts on the head: one call a word). Not of this form: averaged parameters, beam search.
+a weak model), CLP's logit variant (experts on the head: one call a word). Probabilities instead of logits have this form, too, and so has
+their harmonic mean, by the order of words: -1 / p_i stands for z_i. Not of this form: averaged parameters, beam search.
 Shapes: N sources' logits, d corners, V words.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,8 +24,8 @@ from torch import Tensor
 
 from emorl_lite.base.domains import Domain, box_domain, simplex_domain
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.polytopes import domain, scaled
-from emorl_lite.base.presets import Mix
+from emorl_lite.base.polytopes import TOLERANCE, domain, scaled
+from emorl_lite.base.presets import OF_PROBABILITIES, Mix
 from emorl_lite.base.ranges import Within, checked, shown
 from emorl_lite.base.texts import check_texts
 from emorl_lite.base.weights import as_numbers
@@ -69,11 +71,11 @@ class Corners:
     combination: np.ndarray
     """m [d, N]: corner j is sum_i m_ji z_i, z_i the i-th of all the sources' scores."""
     mix: Mix = "logits"
-    """What of the sources is mixed; "hidden" is the same as "logits" where one head follows; "probabilities" takes their softmax first."""
+    """What of the sources is mixed; "hidden" is the same as "logits" where one head follows; "probabilities" takes their softmax first,
+    "harmonic" what orders words as the harmonic mean of the softmaxes does (`of_harmonic_mean`)."""
 
     def __post_init__(self) -> None:
-        if self.mix not in ("hidden", "logits", "probabilities"):
-            raise UserError(f"mix {self.mix!r}: choose hidden (the same as logits) or probabilities")
+        check_linear(self.mix)
         if not 2 <= len(self.domain.corners) <= MOST:
             raise UserError(f"corners: 2 to {MOST} can be mixed, got {len(self.domain.corners)}")
         check_sources(self.sources)
@@ -82,8 +84,8 @@ class Corners:
         outputs = sum(source.outputs for source in self.sources)
         if self.combination.shape != (len(self.domain.corners), outputs) or not np.isfinite(self.combination).all():
             raise UserError(f"corners: expected {len(self.domain.corners)} rows of {outputs} finite numbers, one a source")
-        if self.mix == "probabilities" and not (self.plain and self.domain.directions):
-            raise UserError("mix 'probabilities': a mixture of distributions has no negative weights")
+        if self.mix in OF_PROBABILITIES and not (self.plain and self.domain.directions):
+            raise UserError(f"mix {self.mix!r}: a mixture of distributions has no negative weights")
         if self.mix == "hidden" and len({id(source.lm) for source in self.sources}) > 1:
             raise UserError("mix 'hidden': states of different models have no head in common, mix their logits")
         check_one_vocabulary([source.lm for source in self.sources])
@@ -133,8 +135,14 @@ class Corners:
         return [(lm, [s.adapter for s in self.sources if s.lm is lm and s.adapter is not None]) for lm in models.values()]
 
 
+def check_linear(mix: Mix) -> None:
+    """Raise UserError unless words are compared by scores that are linear in the weights where this is mixed."""
+    if mix not in ("hidden", "logits", *OF_PROBABILITIES):
+        raise UserError(f"mix {mix!r}: choose hidden (the same as logits), probabilities or harmonic")
+
+
 def adapter_corners(lm: LanguageModel, adapters: Sequence[str], mix: Mix = "hidden") -> Corners:
-    """Adapters of one model on the simplex: EMORL ("hidden"), MOD ("logits"), mixed distributions ("probabilities").
+    """Adapters of one model on the simplex: EMORL ("hidden"), MOD ("logits"; "harmonic"), mixed distributions ("probabilities").
 
     Raises UserError for fewer than two adapters, or a repeated or missing one.
     """
@@ -222,7 +230,7 @@ def with_temperature(corners: Corners, lowest: float, highest: float) -> Corners
         checked(end, float, [Within(0, 10**6, above=True)], f"temperature {shown(end)}")
     if not lowest < highest:
         raise UserError(f"temperature: {lowest:g} to {highest:g}: expected the lower one first")
-    if not corners.domain.directions or corners.mix == "probabilities":
+    if not corners.domain.directions or corners.mix in OF_PROBABILITIES:
         raise UserError("temperature: a further corner of a simplex alone, where logits are mixed")
     d, names = len(corners.names), (*corners.names, "uniform words")
     whole = simplex_domain(names)
@@ -232,6 +240,24 @@ def with_temperature(corners: Corners, lowest: float, highest: float) -> Corners
     assert cut is not None
     combination = np.vstack([corners.combination / lowest, np.zeros((1, corners.combination.shape[1]))])
     return replace(corners, domain=replace(whole, piece=domain(cut)), combination=combination)
+
+
+def of_probabilities(mix: Mix, logits: Tensor) -> Tensor:
+    """The sources' scores [R, N, V] where probabilities are mixed, from their logits, in single precision at least."""
+    precision = torch.promote_types(logits.dtype, torch.float32)
+    return of_harmonic_mean(logits) if mix == "harmonic" else logits.softmax(-1, dtype=precision)
+
+
+def of_harmonic_mean(logits: Tensor) -> Tensor:
+    """Scores [R, N, V] whose weighted sum orders words as 1 / sum_i w_i / p_i does: -c / p_i, from logits, in double precision.
+
+    Probabilities span many magnitudes, and so would facets. Of a row, c is the largest number that some word has as its probability from
+    every source: that word scores -1 or more everywhere, hence whatever wins at weights that sum to one does, too. A word that scores -x at
+    a source wins only where that weight is at most 1 / x. Beyond x = 1 / TOLERANCE, which pieces are not resolved to, scores end.
+    """
+    logp = logits.log_softmax(-1, dtype=torch.float64)
+    c = logp.amin(1).amax(-1)[:, None, None]
+    return -(c - logp).clamp(max=-math.log(TOLERANCE)).exp()
 
 
 def check_sources(sources: Sequence[Source]) -> None:

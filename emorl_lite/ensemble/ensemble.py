@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.presets import Mix
+from emorl_lite.base.presets import OF_PROBABILITIES, Mix
 from emorl_lite.base.ranges import check_batch
 from emorl_lite.base.texts import check_texts
 from emorl_lite.base.weights import check_weights
@@ -40,12 +40,27 @@ def mix_logits(head: Head, hidden: Tensor, w: Tensor) -> Tensor:
 
 def mix_probabilities(head: Head, hidden: Tensor, w: Tensor) -> Tensor:
     """log sum_i w_i softmax(head(h_i)), with w divided by its sum: log-probabilities [B, T, V] of the mixture distribution."""
-    share = (w / w.sum(1, keepdim=True)).log()[:, :, None, None]  # log 0 = -inf leaves an adapter out
-    logp = head(hidden).log_softmax(-1, dtype=torch.promote_types(w.dtype, hidden.dtype))
-    return (share + logp).logsumexp(1)
+    log_share, logp = _shares_and_log_probabilities(head, hidden, w)
+    return (log_share + logp).logsumexp(1)
 
 
-MIX = {"hidden": mix_hidden, "logits": mix_logits, "probabilities": mix_probabilities}
+def mix_harmonic(head: Head, hidden: Tensor, w: Tensor) -> Tensor:
+    """log of 1 / sum_i w_i / softmax(head(h_i)), made to sum to one over the words: log-probabilities [B, T, V].
+
+    The weighted harmonic mean of the probabilities, MOD's closed form for a forward-KL regulariser (arXiv 2406.18853), with w divided by
+    its sum. A word that one adapter finds impossible becomes impossible, however little its weight.
+    """
+    log_share, logp = _shares_and_log_probabilities(head, hidden, w)
+    return (-(log_share - logp).logsumexp(1)).log_softmax(-1)
+
+
+def _shares_and_log_probabilities(head: Head, hidden: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """(logarithms of the weights divided by their sum [B, N, 1, 1], the adapters' log-probabilities [B, N, T, V])."""
+    log_share = (w / w.sum(1, keepdim=True)).log()[:, :, None, None]  # log 0 = -inf leaves an adapter out
+    return log_share, head(hidden).log_softmax(-1, dtype=torch.promote_types(w.dtype, hidden.dtype))
+
+
+MIX = {"hidden": mix_hidden, "logits": mix_logits, "probabilities": mix_probabilities, "harmonic": mix_harmonic}
 
 
 def _weighted_sum(w: Tensor, x: Tensor) -> Tensor:
@@ -57,8 +72,9 @@ class EnsembleLM:
     """N LoRA adapters of one language model, decoded as one model whose next-token scores are a weighted mixture of theirs.
 
     All adapters read the same prefix, whatever is mixed:
-    "hidden" (the paper) mixes last hidden states, "logits" mixes after the head (the same up to rounding), "probabilities" mixes
-    distributions. Weights are non-negative and need not sum to one: under greedy decoding w and c·w give the same text; under sampling
+    "hidden" (the paper) mixes last hidden states, "logits" mixes after the head (the same up to rounding), "probabilities" takes the mean
+    of the distributions, "harmonic" their harmonic mean. Weights are non-negative and need not sum to one: under greedy decoding w and
+    c·w give the same text; under sampling
     for mix "hidden" or "logits" their size acts as an inverse temperature. (A head with a bias adds it once: weights are then divided by
     their sum.) `signed` allows negative weights: with base and policy as the
     two members they extrapolate beyond the policy (DeRa).
@@ -86,8 +102,8 @@ class EnsembleLM:
         check_adapters(lm, self.adapters)
         self.head = check_mixable(lm, mix)
         n = len(self.adapters)
-        if signed and mix == "probabilities":
-            raise UserError("mix 'probabilities': a mixture of distributions has no negative weights")
+        if signed and mix in OF_PROBABILITIES:
+            raise UserError(f"mix {mix!r}: a mixture of distributions has no negative weights")
         self.signed = signed
         self.weights = check_weights([1 / n] * n if weights is None else weights, n, signed)
         once(lm, (type(self).__name__, mix, self._question(), n, adapted_layers(lm)), self._examine)
@@ -124,7 +140,8 @@ class EnsembleLM:
         """Mixed logits [B, T, V] that predict each token of `reply` [B, T], and the adapters' hidden states [B, N, T, d] they come from.
 
         The hidden states are those that enter the head (after the final norm and T5's scale), so for mix "hidden"
-        head(sum_i w_i hidden[:, i]) = logits. For mix "probabilities" the logits are log-probabilities.
+        head(sum_i w_i hidden[:, i]) = logits. For mix "probabilities" and "harmonic" the logits are
+        log-probabilities.
         """
         hidden_states: list[Tensor] = []
         with self._mixing(self._rows_of_weights(weights, len(inputs)), hidden_states):
@@ -144,7 +161,7 @@ class EnsembleLM:
                 lm.use(self.adapters[adapter])
                 alone.append(given(lm, inputs[row : row + 1], tokens[row : row + 1]))
         logits = torch.cat(alone).float()
-        if self.mix == "probabilities":
+        if self.mix in OF_PROBABILITIES:
             logits = logits.log_softmax(-1)
         check_equal(lm, mixed, logits, "all weight on one adapter does not give what it says on its own")
 

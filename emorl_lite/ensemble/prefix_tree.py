@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.presets import Mix
+from emorl_lite.base.presets import OF_PROBABILITIES, Mix
 from emorl_lite.base.ranges import Within, check_seed, checked, shown
 from emorl_lite.base.sizes import BLOCK, Estimate, blocks, shown_bytes
 from emorl_lite.base.texts import check_texts
-from emorl_lite.ensemble.corners import Corners, adapter_corners
+from emorl_lite.ensemble.corners import Corners, adapter_corners, check_linear, of_probabilities
 from emorl_lite.ensemble.ragged import Ragged, first_best
 from emorl_lite.ensemble.readers import Reader, Readers, RowsFullError
 from emorl_lite.ensemble.rounding import NearTies
@@ -110,8 +110,7 @@ class PrefixTree:
         max_rows: int | None = None,
         memory: int = MEMORY,
     ):
-        if mix not in ("hidden", "logits", "probabilities"):
-            raise UserError(f"mix {mix!r}: choose hidden (the same as logits) or probabilities")
+        check_linear(mix)
         limits = _Limits(max_new_tokens, samples, temperature, seed, max_rows, memory)
         self._begin(adapter_corners(lm, adapters, mix), prompts, limits)
 
@@ -140,7 +139,7 @@ class PrefixTree:
             raise UserError(f"prefix tree: expected corners, got {type(corners).__name__}")
         self.corners, self.domain, self.mix = corners, corners.domain, corners.mix
         self.samples, self.temperature, self.seed = limits.samples, limits.temperature, limits.seed
-        if self.samples and self.mix == "probabilities":
+        if self.samples and self.mix in OF_PROBABILITIES:
             raise UserError("samples: available for mix hidden only")
         if not self.samples and not corners.combination.any(1).all():
             raise UserError("samples: a corner where all words score the same, such as an infinite temperature, is for sampled replies")
@@ -447,9 +446,10 @@ class PrefixTree:
         """Decide which tokens can win at these nodes, from each reader's hidden states [R, N, width] (`rows`: which of them)."""
         which = None if rows is None else torch.as_tensor(rows, device=hidden[0].device)
         scores, room = self.readers.scores(hidden, which)
-        if self.mix == "probabilities":
-            scores = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
-            room = room * scores.amax((1, 2))  # dp = p (1 - p) dz, of the largest p
+        if self.mix in OF_PROBABILITIES:
+            scores = of_probabilities(self.mix, scores)
+            if self.mix == "probabilities":
+                room = room * scores.amax((1, 2))  # dp = p (1 - p) dz, of the largest p; of what can win, d(c / p) is no more than dz
         scores = self.corners.mixed(scores)
         if self.samples:
             noise = np.stack([self._noise(self._root[node], self._depth[node], scores.shape[-1]) for node in nodes])

@@ -28,6 +28,7 @@ import pandas as pd
 from scipy import stats
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import OF_PROBABILITIES
 from emorl_lite.base.ranges import Within, checked, shown
 from emorl_lite.base.weights import weight_rows
 from emorl_lite.ensemble.corners import Corners, affine
@@ -270,7 +271,7 @@ def temperature_line(corners: Corners, weights: Any, lowest: float, highest: flo
     w = corners.domain.on_plane(weights)
     if len(w) != 1:
         raise UserError(f"temperature: expected one weight vector, got {len(w)}")
-    if corners.mix == "probabilities":
+    if corners.mix in OF_PROBABILITIES:
         raise UserError("temperature: where logits are mixed, not probabilities")
     checked(lowest, float, [Within(0, 10**6, above=True)], f"lowest temperature {shown(lowest)}")
     checked(highest, float, [Within(lowest, 10**6, above=True)], f"highest temperature {shown(highest)}")

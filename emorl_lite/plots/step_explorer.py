@@ -14,6 +14,7 @@ import torch
 from matplotlib.figure import Figure
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import OF_PROBABILITIES
 from emorl_lite.base.shown_text import as_html
 from emorl_lite.base.wording import counted
 from emorl_lite.ensemble.ensemble import EnsembleLM
@@ -98,8 +99,8 @@ def decoding_steps(ensemble: EnsembleLM, prompt: str, weights: Mapping[str, floa
     The words by `generate`, the scores by one pass over the whole reply. No steps if all weights are zero.
     Raises UserError for an ensemble that mixes probabilities (no score is a sum there), or weights of other adapters than its own.
     """
-    if ensemble.mix == "probabilities":
-        raise UserError('decoding_steps: mix "probabilities" has no scores that are sums; take an ensemble that mixes hidden states')
+    if ensemble.mix in OF_PROBABILITIES:
+        raise UserError(f'decoding_steps: mix "{ensemble.mix}" has no scores that are sums; take an ensemble that mixes hidden states')
     if list(weights) != ensemble.adapters:
         raise UserError(f"decoding_steps: expected weights of {', '.join(ensemble.adapters)}, got {', '.join(weights) or 'none'}")
     if not any(weights.values()):

@@ -110,6 +110,7 @@ METHOD_STYLE: dict[str, Style] = {
     "ensemble, searched": Style((0.5, 0.22, 0.0), "*", (0, (2, 2))),
     "ensemble, summed and searched": Style((0.5, 0.22, 0.0), "P", (0, (3, 2, 1, 2))),
     "mod-reverse": Style(_COLORS[3], "8", (0, (1, 1))),
+    "mod-forward": Style((0.3, 0.36, 0.1), "8", (0, (4, 2, 1, 2))),
     "soup": Style((0.8, 0.2, 0.5), "d", (0, (3, 1))),
     "personalized-soups": Style(_COLORS[5], "^", (0, (1, 2))),
     "dera": Style((0.45, 0.1, 0.1), "s", "--"),
@@ -143,7 +144,7 @@ _ALIASES = {
     "emorl-long, exact map": "exact map",
     "parameters (exact)": "parameters",
     "exact-average": "parameters",
-    "mod-forward": "probabilities",
+    "linear-pool": "probabilities",
     "rewarded-soups": "soup",
 }
 _SPARE = [

@@ -9,7 +9,7 @@ import pandas as pd
 from emorl_lite.ensemble.layers import LayerEnsemble, blocks
 from emorl_lite.methods.bench import OBJECTIVE_RUNS, Bench, Budget
 from emorl_lite.methods.emorl import EMORL
-from emorl_lite.methods.mod import MODForward
+from emorl_lite.methods.mod import LinearPool
 from emorl_lite.methods.rewarded_soups import ExactAverage, RewardedSoups
 from emorl_lite.search.pareto import utility_weights
 
@@ -32,7 +32,7 @@ def places(bench: Bench, budget: Budget = "shared") -> dict[str, Replies]:
     by_place |= {f"after layer {k}": after(k) for k in range(1, count)}
     if count:
         by_place["before the final norm"] = after(count)
-    return by_place | {"last hidden state": of(EMORL), "probabilities": of(MODForward)}
+    return by_place | {"last hidden state": of(EMORL), "probabilities": of(LinearPool)}
 
 
 def scores_by_place(bench: Bench, prompts: Sequence[str], steps: int, budget: Budget = "shared") -> pd.DataFrame:
