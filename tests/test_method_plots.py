@@ -10,7 +10,7 @@ from test_study import NAMES, made_up
 from emorl_lite.plots import methods as plots
 from emorl_lite.plots.training import consumption_scatter
 from emorl_lite.study.claims import examined
-from emorl_lite.study.comparison import representative
+from emorl_lite.study.comparison import on_front, representative
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +54,49 @@ def test_what_lies_further_out_is_an_arrow_inside_the_axes():
 def test_a_number_without_an_interval_and_a_threshold_are_written(tables):
     (axes,) = plots.claims_figure(examined(tables)).axes
     written = [text.get_text() for text in axes.texts]
-    assert any(text.endswith("against 1") for text in written) and "2.00\nagainst 1" in written
+    assert "2.00" in written and any(text.get_text().endswith("ratio of calls a token, against 1") for text in axes.get_yticklabels())
     assert not any("nan" in text for text in written)
+
+
+def test_two_decodings_are_two_marks_in_one_row_and_correction_hollows_them():
+    row = {"source": "a paper", "claim": "a", "nothing": 0.0, "shape": "one heap", "exact_low": 0.0, "exact_high": 1.0}
+    claims = pd.DataFrame(
+        [
+            row | {"measure": "m, greedy", "decoding": "greedy", "mean": 1.0, "low": 0.5, "high": 1.5, "verdict": "holds", "holm": "open"},
+            row
+            | {"measure": "m, sampled", "decoding": "sampled", "mean": 0.1, "low": -0.5, "high": 0.7, "verdict": "open", "holm": "open"},
+        ]
+    )
+    figure = plots.claims_figure(claims)
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a\nm"] and "a paper:" in [text.get_text() for text in axes.texts]
+    faces = [tuple(marks.get_facecolor()[0][:3]) for marks in axes.collections]
+    assert faces == [(1.0, 1.0, 1.0), plots.VERDICTS["open"].color]
+    assert {"greedy", "sampled", "open after Holm's correction"} <= legend_of(figure) and "two heaps" not in "".join(legend_of(figure))
+    assert "+1.000 [+0.500, +1.500], hollow" in figure.alt_text
+    (axes,) = plots.claims_figure(claims.assign(shape="two heaps")).axes
+    assert "+1.000 [0.000, +1.000]" in [text.get_text() for text in axes.texts]
+    (axes,) = plots.claims_figure(claims.assign(shape="two heaps", exact_low=np.nan, exact_high=np.nan)).axes
+    assert not axes.collections and "+1.000, no interval" in [text.get_text() for text in axes.texts]
+
+
+def test_a_mean_over_two_heaps_of_seeds_has_a_dashed_bar():
+    seeds = pd.DataFrame({"method": ["a"] * 5 + ["b"] * 5, "seed": [*range(5)] * 2, "mean": [0.1, 0.11, 0.12, 0.13, 0.9, 1, 2, 3, 4, 5]})
+    figure = plots.forest(seeds, "mean", "score")
+    assert {"two heaps: 93.75 % for the median"} <= legend_of(figure)
+    assert [line.get_linestyle() for line in figure.axes[0].lines] == ["--", "-"]
+    assert figure.axes[0].lines[0].get_xdata() == pytest.approx([0.1, 0.9])
 
 
 def test_fronts_are_steps_that_only_go_down(tables):
     figure = plots.fronts(tables["sweep"], ["clp-full", "uniform"], tables["front"])
+    sweep = tables["sweep"].query("method == 'clp-full' and seed == 0")
+    pale = [marks for marks in figure.axes[0].collections if marks.get_alpha() == 0.2]
+    assert len(pale[0].get_offsets()) == len(sweep) - len(on_front(sweep, NAMES)) > 0
     drawn = [line for axes in figure.axes for line in axes.lines]
     assert drawn and all(line.get_drawstyle() == "steps-pre" for line in drawn)
     assert all((np.diff(line.get_xdata()) >= 0).all() and (np.diff(line.get_ydata()) <= 0).all() for line in drawn)
-    assert {"clp-full", "uniform", "emorl, exact map", "front of the two objectives"} <= legend_of(figure)
+    assert {"clp-full", "uniform", "emorl, every setting's front", "reached by the front"} <= legend_of(figure)
     assert len([axes for axes in figure.axes if axes.axison]) == len(NAMES)
 
 

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 from test_study import NAMES, made_up
 
 from emorl_lite import plots as method_plots
@@ -17,8 +16,8 @@ from emorl_lite.readings import paper as paper_readings
 from emorl_lite.readings import study as study_readings
 from emorl_lite.search.pareto import hypervolume
 from emorl_lite.study import paper
-from emorl_lite.study.claims import claim_p, examined, holm, tally
-from emorl_lite.study.comparison import best_by_level, front_metrics, over, paired, representative, with_intervals
+from emorl_lite.study.claims import examined, holm, tally
+from emorl_lite.study.comparison import best_by_level, front_metrics, over, paired, representative, searched_too, with_intervals
 
 CLEAR, UNCLEAR = {"mean": 0.1, "low": 0.05, "high": 0.15}, {"mean": 0.1, "low": -0.05, "high": 0.25}
 
@@ -134,12 +133,16 @@ def test_when_the_stopping_rule_holds():
 
 
 def test_volumes():
-    metrics = table("hypervolume", emorl_long=[0.2, 0.3], rewarded_soups_long=[0.3, 0.4], exact=[0.2, 0.3])
-    metrics["method"] = metrics["method"].replace("exact", "emorl-long, exact map")
-    said = study_readings.volume_reading(metrics, 21, 40)
+    metrics = table("hypervolume", emorl_long=[0.2, 0.3], rewarded_soups_long=[0.3, 0.4])
+    every = pd.DataFrame({"method": "emorl-long", "seed": [0, 1], "hypervolume": [0.2, 0.3], "grid_hypervolume": [0.2, 0.3]})
+    every = every.assign(chosen_on="validation")
+    said = study_readings.volume_reading(metrics, every, 21, 40)
     assert "less soups is −0.100" in said and "less exact averages not measured" in said and "misses nothing" in said
-    metrics.loc[metrics["method"] == "emorl-long, exact map", "hypervolume"] += 0.1
-    assert "what the grid misses" in study_readings.volume_reading(metrics, 21, 40)
+    assert "looked up at spacing 1/40" in said and "The exact map's whole front" in study_readings.volume_reading(metrics, every, 21, 0)
+    more = every.assign(hypervolume=every["hypervolume"] + 0.1)
+    assert "what the grid misses" in (said := study_readings.volume_reading(metrics, more, 21, 40)) and "flattered" not in said
+    assert "flattered" in study_readings.volume_reading(metrics, more.assign(chosen_on="test"), 21, 40)
+    assert "exact map" not in study_readings.volume_reading(metrics, every.iloc[:0], 21, 40)
 
 
 def test_levels():
@@ -182,7 +185,7 @@ def test_the_search_counts():
     rows = pd.DataFrame(
         [{"method": m, "seed": s, "data_points": n + s, "mean": 0.5, "censored": False} for m, n in spent for s in range(3)]
     )
-    both = study_readings.searched_too(rows, 500)
+    both = searched_too(rows, 500)
     said = study_readings.saved_reading(both, 500)
     assert "longest run +200" in said and "longest run + search −300" in said and "costs more" in said and "saves" in said
     assert study_readings.accounts(both).set_index("method").loc["emorl (sum of runs + search)", "mean"] == 2501
@@ -231,29 +234,55 @@ def test_holm_steps_down():
     assert holm([]) == []
 
 
-def test_p_values_agree_with_the_intervals():
-    """An end of the interval on the threshold is p = .05, of either kind."""
-    F = {"measure": "ratio of standard deviations", "nothing": 1.0}
-    t = {"measure": "mean score", "nothing": 0.0, "mean": 1.0, "low": 0.0, "high": 2.0}
-    assert claim_p(t, 5) == pytest.approx(0.05)
-    assert claim_p(F | {"mean": stats.f.ppf(0.975, 4, 4) ** 0.5}, 5) == pytest.approx(0.05)
+def verdicts(**columns: object) -> pd.DataFrame:
+    """Three claims as `examined` gives them: one that survives, one that does not, one that was open."""
+    claims = pd.DataFrame({"claim": ["a", "b", "c"], "measure": "m", "decoding": "", "nothing": 0.0, "mean": [1.0, 1.0, 0.1]})
+    claims = claims.assign(low=[0.95, 0.01, -1.0], high=[1.05, 1.99, 1.2], shape="one heap", n=5, exact_low=0.1, exact_high=2.0)
+    claims = claims.assign(coverage=0.9375, verdict=["holds", "holds", "open"], holm=["holds", "open", "open"])
+    return claims.assign(**columns)
 
 
 def test_a_correction_takes_verdicts_back():
-    claims = pd.DataFrame({"claim": ["a", "b", "c"], "measure": "m", "nothing": 0.0, "mean": [1.0, 1.0, 0.1]})
-    claims = claims.assign(low=[0.95, 0.01, -1.0], high=[1.05, 1.99, 1.2], verdict=["holds", "holds", "open"])
-    said = study_readings.holm_reading(claims, 5)
-    assert "leaves 1 of the 2 verdicts. Open again: b (m)." in said
-    assert "leaves 1 of the 1 verdicts here." in study_readings.holm_reading(claims, 5, claims["claim"] == "a")
-    assert "With one seed nothing" in study_readings.holm_reading(claims, 1) and "counted exactly" not in said
-    assert "Without an interval nothing" in study_readings.holm_reading(claims[claims["high"] < 0], 5)
-    exact = claims.assign(low=[1.0, 0.01, -1.0], high=[1.0, 1.99, 1.2])
-    assert "Of 2 intervals at 95 % 0.1 miss the truth by chance. (“a” is counted exactly" in study_readings.holm_reading(exact, 5)
+    claims = verdicts()
+    said = study_readings.holm_reading(claims)
+    assert "leaves 1 of the 2 verdicts. Open again: b (m)." in said and "heaps" not in said and "counted exactly" not in said
+    assert "leaves 1 of the 1 verdicts here." in study_readings.holm_reading(claims, claims["claim"] == "a")
+    assert "Without an interval nothing" in study_readings.holm_reading(claims.assign(n=0))
+    exact = claims.assign(n=[0, 5, 5])
+    assert "Of 2 intervals at 95 % 0.1 miss the truth by chance. (“a” is counted exactly" in study_readings.holm_reading(exact)
+    heaps = study_readings.holm_reading(claims.assign(shape=["one heap", "one heap", "two heaps"]))
+    assert "1 of those here has its seeds in two heaps" in heaps and "93.75 % (p is never below 0.0625 then)." in heaps
+    ratio = study_readings.holm_reading(claims.assign(shape=["one heap", "one heap", "two heaps"], coverage=np.nan))
+    assert "of ratios nothing is said then." in ratio
 
 
-def test_claims_in_words():
-    verdicts = pd.DataFrame({"verdict": ["holds", "open", "open"]})
-    assert tally(verdicts) == "1 holds and 2 are open" and tally(verdicts[1:2]) == "1 is open"
+def test_verdicts_in_words_are_those_after_the_correction():
+    assert tally(verdicts()) == "1 holds and 2 are open" and tally(verdicts(), "verdict") == "2 hold and 1 is open"
+    said = study_readings.claims_reading(verdicts())
+    assert "1 holds and 2 are open. Left as holding: a (m). None of them was measured in both ways of decoding." in said
+    assert "refuted" not in said and study_readings.claims_reading(verdicts(verdict="not measured")) == "None of these claims was measured."
+    one = verdicts(claim=["a", "a", "c"], decoding=["greedy", "sampled", "greedy"], measure=["m, greedy", "m, sampled", "m, greedy"])
+    assert study_readings.claims_reading(one).endswith(
+        "Of 1 measure taken greedily and sampled, 1 is decided: none in both ways alike, 1 in one alone."
+    )
+    both = study_readings.claims_reading(one.assign(holm=["refuted", "refuted", "open"], verdict=["refuted", "refuted", "open"]))
+    assert both.endswith("1 is decided: 1 in both ways alike.") and "Left as refuted: a (m, greedy; m, sampled)." in both
+    assert study_readings.claims_reading(one.assign(holm="open")).endswith("none is decided in either way.")
+
+
+def test_claims_at_equal_distance():
+    at_kl = verdicts(
+        decoding=["sampled at KL 0.5", "sampled at KL 1", "greedy"], measure=["m, sampled at KL 0.5", "m, sampled at KL 1", "m"]
+    )
+    said = study_readings.matched_reading(at_kl)
+    assert (
+        "2 comparisons of sampled replies: 1 holds and 1 is open." in said
+        and "Decided: a (m, sampled at KL 0.5) holds, +1.000 [+0.950" in said
+    )
+    partly = at_kl.assign(verdict=["holds", "not measured", "open"], holm=["holds", "not measured", "open"])
+    assert "In 1 more one of the two goes less far" in study_readings.matched_reading(partly)
+    assert "not measured in these tables" in study_readings.matched_reading(at_kl[2:])
+    assert "Decided" not in study_readings.matched_reading(at_kl.assign(holm="open"))
 
 
 # -- notebook 07
@@ -290,7 +319,7 @@ def test_strengths(last, reading):
 
 def test_control_and_distance():
     tables = made_up()
-    metrics = front_metrics(tables["sweep"], tables["front"])
+    metrics = front_metrics(tables["sweep"])
     assert "Mean gap runs from" in study_readings.control_reading(metrics)
     lines = [(s, m, k, k / 10 + (m == "dera") * 0.1 + s / 100 * k) for s in (0, 1) for m in ("dera", "clp-kl") for k in (0.0, 1.0, 2.0)]
     sweep = pd.DataFrame(lines, columns=["seed", "method", "kl", "sampled_mean"]).assign(strength=lambda t: t["kl"])

@@ -1,4 +1,4 @@
-"""Figures that compare methods, each from a table of the study. Intervals are 95 % over seeds."""
+"""Figures that compare methods, each from a table of the study. Intervals are 95 % over seeds, Student's, but for seeds in two heaps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import counted, listing, number, signed
 from emorl_lite.plots.style import Style, describe, name_axes, need, panels, readable, styles
 from emorl_lite.search.pareto import non_dominated
-from emorl_lite.study.comparison import best_by_level, objectives_of, with_intervals
+from emorl_lite.search.statistics import EQUAL, TWO_HEAPS
+from emorl_lite.study.claims import GREEDY, SAMPLED, interval_of
+from emorl_lite.study.comparison import best_by_level, objectives_of, on_front, with_intervals
+
+DASHES: Any = (0, (1.2, 0.6))
+"""Of an exact interval, where seeds lie in two heaps."""
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -29,7 +34,8 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 def forest(table: pd.DataFrame, column: str, label: str, by: str = "method") -> Figure:
     """Mean and interval of a column for every method, the highest on top; small marks are the seeds.
 
-    Columns: `by`, seed, and the column drawn. `label`: the column in words.
+    Columns: `by`, seed, and the column drawn. `label`: the column in words. Where seeds lie in two heaps the bar is dashed: the median's
+    exact interval, at the coverage that so many seeds give it.
     """
     need(table, [by, "seed", column], "forest")
     measured = table.dropna(subset=[column])
@@ -41,17 +47,23 @@ def forest(table: pd.DataFrame, column: str, label: str, by: str = "method") -> 
         style = styles_by_name[names[position]]
         seeds = measured.loc[measured[by] == names[position], column]
         axes.scatter(seeds, [position] * len(seeds), marker="|", s=60, color=style.color, alpha=0.8)
-        axes.plot([row["low"], row["high"]], [position, position], color=style.color, linewidth=3, alpha=0.5)
+        _bar(axes, position, row, style.color)
         axes.scatter(row["mean"], position, marker=style.marker, s=70, color=style.color, edgecolor="black", zorder=5)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.7, len(names) - 0.3)
     name_axes(axes, label, "")
     axes.grid(axis="y", alpha=0.15)
-    _legend_of_marks(figure)
+    _legend_of_marks(figure, intervals)
     return describe(figure, forest_alt(table, column, label, by))
 
 
-def _legend_of_marks(figure: Figure) -> None:
+def _bar(axes: Axes, y: float, row: dict[str, Any], color: Any) -> None:
+    """An interval; a dashed one where seeds lie in two heaps. `row`: of `with_intervals`."""
+    low, high, line = ("exact_low", "exact_high", DASHES) if row["shape"] == TWO_HEAPS else ("low", "high", "-")
+    axes.plot([row[low], row[high]], [y, y], color=color, linewidth=3, alpha=0.5, linestyle=line)
+
+
+def _legend_of_marks(figure: Figure, intervals: pd.DataFrame) -> None:
     """What the marks of a forest mean, above it; and room beside the names."""
     figure.set_layout_engine("constrained", w_pad=0.1)
     grey: Any = {"color": "0.4", "linestyle": "none"}
@@ -60,7 +72,10 @@ def _legend_of_marks(figure: Figure) -> None:
         Line2D([], [], color="0.4", linewidth=3, alpha=0.5, label="95 % interval over seeds"),
         Line2D([], [], marker="|", markersize=9, label="one seed", **grey),
     ]
-    figure.legend(handles=marks, loc="outside upper center", ncols=3)
+    if len(apart := intervals[intervals["shape"] == TWO_HEAPS]):
+        label = f"two heaps: {100 * apart['coverage'].iloc[0]:.4g} % for the median"
+        marks.append(Line2D([], [], color="0.4", linewidth=3, alpha=0.5, linestyle=DASHES, label=label))
+    figure.legend(handles=marks, loc="outside upper center", ncols=min(len(marks), 3) if len(marks) < 4 else 2)
 
 
 def forest_alt(table: pd.DataFrame, column: str, what: str, by: str = "method") -> str:
@@ -73,10 +88,11 @@ def forest_alt(table: pd.DataFrame, column: str, what: str, by: str = "method") 
 def fronts(
     sweep: pd.DataFrame, methods: Sequence[str], exact: pd.DataFrame | None = None, exact_of: str = "emorl", seed: int = 0
 ) -> Figure:
-    """What each method can reach, two objectives at a time, for one seed: all settings of the sweep, and their Pareto front as steps.
+    """What each method can reach, two objectives at a time, for one seed: the sweep's settings, and what those on the front reach as steps.
 
-    A method reaches what lies below and left of its steps. Columns: method, seed, w_<objective>, <objective>. `exact`: fronts of exact
-    maps; that of `exact_of` is drawn as small dots.
+    The front is chosen on validation prompts, in all objectives (`on_front`); its settings are full markers, the others pale. The method
+    reaches what lies below and left of the steps. Columns: method, seed, w_<objective>, <objective>, and to choose by
+    validation_<objective>. `exact`: fronts of exact maps; that of `exact_of` is drawn as small dots.
     """
     names = objectives_of(sweep)
     need(sweep, ["method", "seed", *names], "fronts")
@@ -87,12 +103,14 @@ def fronts(
     for axes, (a, b) in grid.items():
         if exact is not None and len(exact):
             rows = exact[(exact["method"] == exact_of) & (exact["seed"] == seed)]
-            axes.scatter(rows[a], rows[b], marker=".", s=16, color="0.6", label=f"{exact_of}, exact map")
+            axes.scatter(rows[a], rows[b], marker=".", s=16, color="0.6", label=f"{exact_of}, every setting's front")
         for method in methods:
-            points = sweep.loc[sweep["method"] == method, [a, b]].to_numpy()
-            if not len(points):
+            asked = sweep[sweep["method"] == method]
+            if asked.empty:
                 continue
-            style = styles_by_name[method]
+            style, chosen = styles_by_name[method], on_front(asked, names)
+            points, others = chosen[[a, b]].to_numpy(), asked.drop(chosen.index)
+            axes.scatter(others[a], others[b], color=style.color, marker=style.marker, s=18, alpha=0.2)
             front = np.unique(points[non_dominated(points)], axis=0)
             if len(front) > 1:
                 axes.step(front[:, 0], front[:, 1], where="pre", color=style.color, linestyle=style.linestyle, linewidth=1.5)
@@ -100,7 +118,7 @@ def fronts(
         name_axes(axes, f"{a} score", f"{b} score")
     handles, labels = next(iter(grid)).get_legend_handles_labels()
     steps = Line2D([], [], color="0.4", linewidth=1.5)
-    corner.legend([*handles, steps], [*labels, "front of the two objectives"], loc="center", fontsize=11)
+    corner.legend([*handles, steps], [*labels, "reached by the front"], loc="center", fontsize=11)
     return describe(figure, fronts_alt(sweep, methods, exact_of if exact is not None and len(exact) else "", seed))
 
 
@@ -116,15 +134,15 @@ def _pairs(names: Sequence[str]) -> tuple[Figure, dict[Axes, tuple[str, str]], A
 
 
 def fronts_alt(sweep: pd.DataFrame, methods: Sequence[str], exact_of: str = "", seed: int = 0) -> str:
-    """What `fronts` shows: the methods, and how high each gets in every objective. `exact_of`: whose exact front is drawn as dots."""
+    """What `fronts` shows: the methods, and how high each one's front gets in every objective. `exact_of`: whose exact front is drawn."""
     names = objectives_of(sweep)
     rows = sweep[(sweep["seed"] == seed) & sweep["method"].isin(methods)]
-    best = {str(method): group[names].max() for method, group in rows.groupby("method")}
+    best = {str(method): on_front(group, names)[names].max() for method, group in rows.groupby("method")}
     heights = "; ".join(f"{m} " + ", ".join(f"{n} {number(best[m][n])}" for n in names) for m in methods if m in best)
     stars = f" Small dots: the front of {exact_of}'s exact map." if exact_of else ""
     return (
-        f"Scatter plots of each pair of objectives for seed {seed}: every setting of a method as a marker, its Pareto front as steps."
-        f"{stars} The highest score of each method's settings: {heights}."
+        f"Scatter plots of each pair of objectives for seed {seed}: every setting of a method as a marker, pale if it is not on the front "
+        f"that validation prompts choose, and what the front reaches as steps.{stars} The highest score on each method's front: {heights}."
     )
 
 
@@ -144,7 +162,7 @@ def decoding_cost(rows: pd.DataFrame) -> Figure:
     for axes, (calls, group) in zip(grid, groups, strict=True):
         for position, row in enumerate(_records(group)):
             style = styles_by_name[row["method"]]
-            axes.plot([row["low"], row["high"]], [position, position], color=style.color, linewidth=3, alpha=0.5)
+            _bar(axes, position, row, style.color)
             axes.scatter(row["mean"], position, color=style.color, marker=style.marker, s=80, edgecolor="black", zorder=5)
         axes.set_yticks(range(len(group)), group["method"])
         axes.set_ylim(-0.7, len(group) - 0.3)
@@ -176,19 +194,20 @@ def aggregation_levels(levels: pd.DataFrame) -> Figure:
     order = list(dict.fromkeys(table["level"]))[::-1]  # the earliest on top
     figure, grid = panels(2, width=3.6, height=0.36 * len(order) + 1.7, sharey=True)
     color = styles(["ensemble"])["ensemble"].color
-    for axes, column, title in zip(grid, ("best", "average"), ("weights chosen on validation", "mean over all weights"), strict=True):
-        intervals = with_intervals(table, column, ["level"]).set_index("level")
+    panels_of = {column: with_intervals(table, column, ["level"]) for column in ("best", "average")}
+    for axes, column, title in zip(grid, panels_of, ("weights chosen on validation", "mean over all weights"), strict=True):
+        by_level = {row["level"]: row for row in _records(panels_of[column])}
         for position, level in enumerate(order):
-            row = intervals.loc[level]
+            row = by_level[level]
             seeds = table.loc[table["level"] == level, column]
             axes.scatter(seeds, [position] * len(seeds), marker="|", s=70, color="0.35")
-            axes.plot([row["low"], row["high"]], [position, position], color=color, linewidth=3, alpha=0.5)
+            _bar(axes, position, row, color)
             axes.scatter(row["mean"], position, color=color, edgecolor="black", s=60, zorder=5)
         axes.set_yticks(range(len(order)), order)
         axes.set_ylim(-0.7, len(order) - 0.3)
         axes.set_title(title)
         name_axes(axes, "mean score", "")
-    _legend_of_marks(figure)
+    _legend_of_marks(figure, pd.concat(panels_of.values()))
     return describe(figure, aggregation_levels_alt(levels))
 
 
@@ -327,63 +346,130 @@ REACH = 4.0
 """Half-widths of an interval that the figure of claims shows to either side; what lies further is an arrow at the edge."""
 
 
+MARKS = {GREEDY: "o", SAMPLED: "s", "": "P"}
+"""Marks by how replies were decoded; those sampled at equal KL have `AT_KL`. An empty name: both, or none were decoded."""
+AT_KL = "D"
+NOT_DECODED = "one number for both, or no replies"
+
+
 @readable
 def claims_figure(table: pd.DataFrame) -> Figure:
-    """Each claim's number and 95 % interval against its threshold, in units of the interval's half-width; the number is written beside.
+    """Each claim's number and interval against its threshold, in units of the interval's half-width; the number is written beside.
 
-    Columns: claim, measure, nothing, mean, low, high, verdict. What lies beyond `REACH` half-widths is an arrow; an exact number has no
-    half-width, and is an arrow too.
+    Columns: claim, measure, nothing, mean, low, high, verdict; and as `examined` gives them source, decoding, holm, shape. One row a claim
+    and measure, a mark for each way of decoding. Hollow: decided alone, open again after Holm's correction. Dashed: the median's exact
+    interval, where seeds lie in two heaps. What lies beyond `REACH` half-widths is an arrow; an exact number has no half-width, and is an
+    arrow too.
     """
     need(table, ["claim", "measure", "nothing", "mean", "low", "high", "verdict"], "claims")
     table = table[table["verdict"] != "not measured"]
     need(table, [], "claims")
-    colors = VERDICTS
-    figure, (axes,) = panels(1, width=7.2, height=0.48 * len(table) + 1.4)
-    for position, row in enumerate(_records(table[::-1])):
-        reach = max(row["high"] - row["low"], 1e-9) / 2
-        style = colors[row["verdict"]]
-        low, mean, high = ((row[key] - row["nothing"]) / reach for key in ("low", "mean", "high"))
-        if abs(mean) > REACH:
-            axes.scatter(math.copysign(REACH, mean), position, marker=">" if mean > 0 else "<", color=style.color, edgecolor="black", s=60)
-        else:
-            axes.plot([max(low, -REACH), min(high, REACH)], [position, position], color=style.color, linewidth=3, alpha=0.5)
-            axes.scatter(mean, position, marker=style.marker, color=style.color, edgecolor="black", s=60, zorder=5)
-        axes.text(REACH + 0.7, position, _found(row), va="center", fontsize=8.5)
+    table = _with_defaults(table)
+    labels, heights, ticks, headings = [], [], [], []
+    height = 0.0
+    for source, of_source in table.groupby("source", sort=False):
+        if source:
+            headings.append((height + 0.1, str(source)))
+            height += 1.0
+        for (claim, what), marks in of_source.groupby(["claim", "what"], sort=False):
+            labels.append("\n".join([str(claim), *textwrap.wrap(f"{what}{_against(_records(marks)[0])}", 62)]))
+            lines = max(len(marks), labels[-1].count("\n") + 1)
+            ticks.append(height + (lines - 1) / 2)
+            first = height + (lines - len(marks)) / 2
+            heights += [(index, first + k) for k, index in enumerate(marks.index)]
+            height += lines + 0.7
+    figure, (axes,) = panels(1, width=7.2, height=0.17 * height + 1.5)
+    figure.set_layout_engine("constrained", rect=(0, 0, 0.98, 1))
+    for index, y in heights:
+        _claim(axes, y, {str(key): value for key, value in table.loc[index].items()})
+    for y, source in headings:
+        axes.text(-REACH - 0.5, y, f"{source}:", ha="right", va="center", fontsize=9, fontweight="bold")
     axes.axvline(0, color="black", linewidth=1)
-    labels = [f"{row['claim']}\n{textwrap.fill(row['measure'], 50)}" for row in _records(table[::-1])]
-    axes.set_yticks(range(len(table)), labels, fontsize=8.5)
+    axes.set_yticks(ticks, labels, fontsize=8)
     axes.set_xlim(-REACH - 0.4, REACH + 0.4)
     axes.set_xticks([-REACH, 0, REACH])
-    axes.set_ylim(-0.7, len(table) - 0.3)
-    for name, style in colors.items():
-        axes.scatter([], [], marker=style.marker, color=style.color, edgecolor="black", s=60, label=name)
-    axes.scatter([], [], marker=">", color="white", edgecolor="black", s=60, label="further out")
+    axes.set_ylim(height, -0.8)
     name_axes(axes, "half-widths from the threshold", "")
-    figure.legend(loc="outside upper center", ncols=4)
+    figure.legend(handles=_claim_marks(table), loc="outside upper center", ncols=3, fontsize=8.5)
     return describe(figure, claims_figure_alt(table))
 
 
+def _with_defaults(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of claims with every column that the figure draws by: `what` is the measure without the way of decoding."""
+    defaults = {"source": "", "decoding": "", "shape": "", "holm": table["verdict"]}
+    table = table.assign(**{key: value for key, value in defaults.items() if key not in table}).reset_index(drop=True)
+    return table.assign(what=[row["measure"].removesuffix(f", {row['decoding']}") for row in _records(table)])
+
+
+def _against(row: dict[str, Any]) -> str:
+    """A threshold that is not 0, in words."""
+    size = f"{row['nothing']:g}".replace("-", "−")
+    return f", against {size}" if row["nothing"] else ""
+
+
+def _claim(axes: Axes, y: float, row: dict[str, Any]) -> None:
+    """One number of a claim at this height."""
+    found = interval_of(row)
+    reach = max(found["high"] - found["low"], 1e-9) / 2 if math.isfinite(found["low"]) else math.inf
+    style, lost = VERDICTS[row["verdict"]], row["holm"] != row["verdict"]
+    marker = MARKS.get(row["decoding"], AT_KL)
+    face = "white" if lost else style.color
+    options: Any = {"facecolor": face, "edgecolor": style.color if lost else "black", "s": 40, "zorder": 5}
+    axes.text(REACH + 0.7, y, _found(row), va="center", fontsize=7.5)
+    if not math.isfinite(reach):
+        return  # a ratio of samples in two heaps: the number alone
+    low, mean, high = ((found[key] - row["nothing"]) / reach for key in ("low", "mean", "high"))
+    if abs(mean) > REACH:
+        axes.scatter(math.copysign(REACH, mean), y, marker=">" if mean > 0 else "<", **options)
+        return
+    line: Any = DASHES if row["shape"] in (TWO_HEAPS, EQUAL) else "-"
+    axes.plot([max(low, -REACH), min(high, REACH)], [y, y], color=style.color, linewidth=2.5, alpha=0.5, linestyle=line)
+    axes.scatter(mean, y, marker=marker, **options)
+
+
+def _claim_marks(table: pd.DataFrame) -> list[Line2D]:
+    """What colours, marks and lines mean, of those that the table has."""
+    grey: Any = {"color": "0.4", "linestyle": "none", "markeredgecolor": "black"}
+    marks = [Line2D([], [], color=style.color, linewidth=5, label=name) for name, style in VERDICTS.items()]
+    names = {decoding: AT_KL for decoding in table["decoding"] if decoding not in MARKS}
+    shown = {MARKS[decoding]: decoding or NOT_DECODED for decoding in MARKS if (table["decoding"] == decoding).any()}
+    shown |= {AT_KL: "sampled, at equal KL"} if names else {}
+    if len(shown) > 1:
+        marks += [Line2D([], [], marker=marker, label=name, **grey) for marker, name in shown.items()]
+    marks.append(Line2D([], [], marker=">", label="further out", **grey))
+    if (table["holm"] != table["verdict"]).any():
+        hollow: Any = {"color": "white", "linestyle": "none", "markeredgecolor": "0.2"}
+        marks.append(Line2D([], [], marker="o", label="open after Holm's correction", **hollow))
+    if table["shape"].isin([TWO_HEAPS, EQUAL]).any():
+        marks.append(Line2D([], [], color="0.4", linewidth=2.5, linestyle=DASHES, label="two heaps: median's exact interval"))
+    return marks
+
+
 def _found(row: dict[str, Any]) -> str:
-    """A claim's number with its interval, in as many digits as its size asks for, and what it should exceed where that is not 0."""
-    digits = 0 if abs(row["high"] - row["low"]) > 20 else 2 if row["nothing"] == 1 else 3
+    """A claim's number with the interval that its verdict rests on, in as many digits as its size asks for."""
+    found = interval_of(row)
+    digits = 0 if abs(found["high"] - found["low"]) > 20 else 2 if row["nothing"] == 1 else 3
     sign = number if row["nothing"] else signed
-    text = sign(row["mean"], digits)
-    if row["high"] > row["low"]:
-        text += f" [{sign(row['low'], digits)}, {sign(row['high'], digits)}]"
-    return f"{text}\nagainst {number(row['nothing'], digits).rstrip('0').rstrip('.')}" if row["nothing"] else text
+    text = sign(found["mean"], digits)
+    if not math.isfinite(found["low"]):
+        return f"{text}, no interval"
+    return f"{text} [{sign(found['low'], digits)}, {sign(found['high'], digits)}]" if found["high"] > found["low"] else text
 
 
 def claims_figure_alt(table: pd.DataFrame) -> str:
-    """What `claims_figure` shows: which claims lie on which side of the line."""
+    """What `claims_figure` shows: which claims lie on which side of the line, and what Holm's correction leaves of it."""
+    table = _with_defaults(table[table["verdict"] != "not measured"])
     sides = {"holds": "wholly to the right (holds)", "refuted": "wholly to the left (refuted)", "open": "across it (open)"}
     parts = []
     for verdict, where in sides.items():
         rows = _records(table[table["verdict"] == verdict])
-        names = ", ".join(f"{row['claim']} ({row['measure']}) {_found(row)}".replace("\n", " ") for row in rows)
+        names = ", ".join(
+            f"{row['claim']} ({row['measure']}{_against(row)}) {_found(row)}{'' if row['holm'] == verdict else ', hollow'}" for row in rows
+        )
         parts.append(f"{len(rows)} {where}" + (f": {names}" if names else ""))
     return (
         "Every claim's estimate and interval against its threshold, a vertical line, in half-widths of the interval, what is further out "
-        f"as an arrow at the edge. {'; '.join(parts)}."
+        f"as an arrow at the edge; hollow marks are open again after Holm's correction. {'; '.join(parts)}."
     )
 
 

@@ -1,7 +1,8 @@
 """What the tables of notebooks 06 and 07 say, in sentences that are built from them and hold whichever way the numbers come out.
 
 Differences are paired (by seed, or by client) and come with a 95 % interval. Nothing is called higher unless the interval says so; where a
-sentence looks for the largest of many differences, the interval is corrected for that many (Bonferroni).
+sentence looks for the largest of many differences, the interval is corrected for that many (Bonferroni). Of a claim only that verdict is
+told which Holm's correction for all of them leaves.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from scipy import stats
 from emorl_lite.base.wording import by_sign, counted, judged, listing, number, signed, told
 from emorl_lite.methods.bandits import Exp3
 from emorl_lite.methods.base import Method
-from emorl_lite.methods.dynaopt import EXPLORATION
-from emorl_lite.study.claims import claim_p, holm
-from emorl_lite.study.comparison import BY_OWN_SEARCH, dominated_share, over, paired, representative
+from emorl_lite.methods.dynamic_weights import EXPLORATION
+from emorl_lite.search.statistics import FEW, HEAPS_APART, TWO_HEAPS, interval, median_interval, shape_of
+from emorl_lite.study.claims import GREEDY, SAMPLED, interval_of, tally
+from emorl_lite.study.comparison import BY_OWN_SEARCH, dominated_share, over, paired, representative, with_intervals
 
 FAR = 0.75
 """A mean below this share of the first one's surprises beside "not clearly below"."""
@@ -213,8 +215,38 @@ def missing_objective_reading(rows: pd.DataFrame, names: Sequence[str]) -> str:
     parts = [f"{method} in {len(group)}" for method, group in lost.groupby("method", sort=False)]
     return (
         f"Of {listing(list(dict.fromkeys(trained['method'])))} some runs give an objective up (a mean score below {MISSING}): "
-        f"{listing(parts)} of {counted(seeds, 'seed')}. A method that "
-        "sometimes does has scores in two heaps, and Student's interval, made for one, says little of it."
+        f"{listing(parts)} of {counted(seeds, 'seed')}. A method that sometimes does has scores in two heaps, and Student's interval, made "
+        f"for one, says little of it.{_heaps(trained)}"
+    )
+
+
+def _heaps(rows: pd.DataFrame) -> str:
+    """Whose mean scores lie in two heaps by the package's rule, with what can be said of them whatever their distribution."""
+    found = with_intervals(rows, "mean")
+    apart = found[found["shape"] == TWO_HEAPS]
+    if apart.empty:
+        return " By mean score none of them shows two heaps here, by a gap more than three times as wide as the wider heap."
+    parts = [
+        f"{row['method']} {number(row['median'], 3)} [{number(row['exact_low'], 3)}, {number(row['exact_high'], 3)}]"
+        for row in apart.to_dict("records")
+    ]
+    return f" Medians with their exact interval, at {number(100 * apart['coverage'].iloc[0])} %: {listing(parts)}."
+
+
+def heaps_reading(scores: Sequence[float], method: str) -> str:
+    """One method's scores over the seeds: in one heap or two, and what either interval says. `scores`: at least two."""
+    ordered = np.sort(np.asarray(scores, dtype=np.float64))
+    mean, low, high = interval(ordered)
+    median, first, last, coverage = median_interval(ordered)
+    shape = shape_of(ordered)
+    told_shape = {
+        TWO_HEAPS: f"The widest gap is more than {HEAPS_APART:g} times as wide as the wider heap beside it: two heaps",
+        FEW: "So few cannot tell whether they lie in two heaps",
+    }.get(shape, f"No gap is more than {HEAPS_APART:g} times as wide as the wider heap beside it: {shape}")
+    return (
+        f"{method}, {counted(len(ordered), 'seed')}: {', '.join(number(value, 3) for value in ordered)}. {told_shape}. The mean is "
+        f"{number(mean, 3)} [{number(low, 3)}, {number(high, 3)}] by Student's interval at 95 %, the median {number(median, 3)} "
+        f"[{number(first, 3)}, {number(last, 3)}] by the exact one at {number(100 * coverage)} %."
     )
 
 
@@ -254,15 +286,6 @@ def choice_reading(rows: pd.DataFrame, method: str = "emorl-long") -> str:
     unclear = "no more than the grid's that these seeds could show: what is best on validation clients need not be best on fresh ones"
     gain = by_sign(gains["exact optimum"], "more than the grid's, also on fresh clients", "less than the grid's on fresh clients", unclear)
     return f"{text} The optimum on the validation clients, which no search can beat there, is worth {gain}."
-
-
-def searched_too(spent: pd.DataFrame, search: int) -> pd.DataFrame:
-    """Data points with the search's own replies counted: EMORL's rows once more, as "(.. + search)". Columns as `consumption`."""
-    emorl = spent[spent["method"].str.startswith("emorl (")]
-    counted_too = emorl.assign(
-        data_points=emorl["data_points"] + search, method=emorl["method"].str.replace(")", " + search)", regex=False)
-    )
-    return pd.concat([spent, counted_too], ignore_index=True)
 
 
 def accounts(spent: pd.DataFrame) -> pd.DataFrame:
@@ -307,21 +330,26 @@ def one_call_reading(rows: pd.DataFrame) -> str:
     return f"{text} Others take more, though in one batch: {listing(multi_call)}." if multi_call else text
 
 
-def volume_reading(metrics: pd.DataFrame, asked: int, steps: int) -> str:
-    """Hypervolumes of the mergers beside each other. Columns: method, seed, hypervolume.
+def volume_reading(metrics: pd.DataFrame, every: pd.DataFrame, asked: int, steps: int, method: str = "emorl-long") -> str:
+    """Hypervolumes of the mergers beside each other, and what the grid misses. Columns: method, seed, hypervolume.
 
-    `asked`: weight vectors of the grid; 1 / `steps`: the spacing at which the exact map was looked up, 0 if its front is whole.
+    `every`: `beside_every_setting`. `asked`: weight vectors of the grid; 1 / `steps`: the spacing at which the exact map was looked up, 0
+    if its front is whole.
     """
-    soups = told(paired(metrics, "emorl-long", "rewarded-soups-long", "hypervolume"))
-    averages = told(paired(metrics, "emorl-long", "exact-average-long", "hypervolume"))
-    gain = paired(metrics, "emorl-long, exact map", "emorl-long", "hypervolume")
+    soups = told(paired(metrics, method, "rewarded-soups-long", "hypervolume"))
+    averages = told(paired(metrics, method, "exact-average-long", "hypervolume"))
     text = f"Among the mergers, hidden states less soups is {soups}, less exact averages {averages}."
+    own = every[every["method"] == method]
+    gain = over((own["hypervolume"] - own["grid_hypervolume"]).to_numpy(dtype=np.float64))
     if not np.isfinite(gain["mean"]):
         return text
-    missed = "That is what the grid misses of what EMORL can reach" if gain["mean"] >= 5e-4 else "The grid misses nothing that shows here"
     grid = f"the grid of {counted(asked, 'weight vector')}"
     whole = f"The exact map, looked up at spacing 1/{steps}," if steps else "The exact map's whole front"
-    return f"{text} {whole} less {grid}: {told(gain)}. {missed}."
+    text = f"{text} {whole} less {grid}: {told(gain)}."
+    if (own["chosen_on"] == "test").any():
+        return f"{text} That front was picked on the clients that score it, the grid's on others, so that the difference is flattered."
+    missed = "That is what the grid misses" if gain["mean"] >= 5e-4 else "The grid misses nothing that shows here"
+    return f"{text} {missed}; both fronts were chosen on validation clients and scored on others."
 
 
 def levels_reading(place: pd.DataFrame) -> str:
@@ -344,27 +372,90 @@ def levels_reading(place: pd.DataFrame) -> str:
     return f"{text}The means go, {'; '.join(parts)}. (Brackets: {every_pair}.)"
 
 
-def holm_reading(claims: pd.DataFrame, seeds: int, shown: pd.Series[bool] | None = None) -> str:
+def holm_reading(claims: pd.DataFrame, shown: pd.Series[bool] | None = None) -> str:
     """How many verdicts Holm's correction for all claims leaves, of those `shown` (default: all). Columns as `examined` gives them."""
-    tested = claims[claims["high"] > claims["low"]]  # some are exact, some not measured
-    if seeds < 2 or tested.empty:
-        return f"{'With one seed' if seeds < 2 else 'Without an interval'} nothing can be corrected."
-    kept = np.asarray(holm([claim_p({str(k): v for k, v in row.items()}, seeds) for _, row in tested.iterrows()]), dtype=np.bool_)
+    tested = claims[claims["n"] > 0]  # some are exact, some not measured
+    if tested.empty:
+        return "Without an interval nothing can be corrected."
     here = np.ones(len(tested), dtype=bool) if shown is None else shown[tested.index].to_numpy()
     decided = tested["verdict"].isin(["holds", "refuted"]).to_numpy() & here
+    kept = decided & (tested["holm"] == tested["verdict"]).to_numpy()
     lost = tested[decided & ~kept]
     text = (
         f"Of {counted(len(tested), 'interval')} at 95 %{'' if here.all() else ' in both notebooks'} {number(0.05 * len(tested), 1)} miss "
-        f"the truth by chance.{_exact(claims)} Holm's correction for so many leaves {int((decided & kept).sum())} of the "
+        f"the truth by chance.{_exact(claims)}{_in_heaps(tested[here])} Holm's correction for so many leaves {int(kept.sum())} of the "
         f"{int(decided.sum())} verdicts{'' if here.all() else ' here'}"
     )
-    if lost.empty:
-        return f"{text}."
-    return f"{text}. Open again: {'; '.join(f'{c} ({m})' for c, m in zip(lost['claim'], lost['measure'], strict=True))}."
+    return f"{text}." if lost.empty else f"{text}. Open again: {_named(lost)}."
+
+
+def _named(claims: pd.DataFrame) -> str:
+    """Claims with their measures, those of one claim together: "a (m; n); b (m)"."""
+    groups = claims.groupby("claim", sort=False)["measure"]
+    return "; ".join(f"{claim} ({'; '.join(measures)})" for claim, measures in groups)
+
+
+def _in_heaps(tested: pd.DataFrame) -> str:
+    """What is said of claims whose seeds lie in two heaps."""
+    apart = tested[tested["shape"] == TWO_HEAPS]
+    if apart.empty:
+        return ""
+    verb = "has its" if len(apart) == 1 else "have their"
+    exact = apart.dropna(subset=["coverage"])
+    text = f" {len(apart)} of those here {verb} seeds in two heaps, where Student's interval and F mislead"
+    if exact.empty:
+        return f"{text}: of ratios nothing is said then."
+    seeds, level = int(exact["n"].min()), 100 * float(exact["coverage"].min())
+    text += f": the median's exact interval decides there, at {number(level)} % (p is never below {number(2.0 ** (1 - seeds), 4)} then)"
+    return f"{text}; of ratios nothing is said." if len(exact) < len(apart) else f"{text}."
+
+
+def claims_reading(claims: pd.DataFrame) -> str:
+    """Verdicts after Holm's correction, greedy beside sampled. Columns as `examined` gives them."""
+    measured = claims[claims["verdict"] != "not measured"]
+    if measured.empty:
+        return "None of these claims was measured."
+    left = {title: measured[measured["holm"] == word] for word, title in (("holds", "Left as holding"), ("refuted", "Left as refuted"))}
+    parts = [f" {title}: {_named(kept)}." for title, kept in left.items() if len(kept)]
+    return f"Corrected for all comparisons, {tally(measured)}.{''.join(parts)} {_both_ways(measured)}"
+
+
+def _both_ways(claims: pd.DataFrame) -> str:
+    """Which claims on scores say the same greedily and sampled."""
+    what = claims["measure"].str.replace(rf", (?:{GREEDY}|{SAMPLED})$", "", regex=True)
+    sides = claims[claims["decoding"].isin([GREEDY, SAMPLED])].assign(what=what)
+    both = sides.pivot(index=["claim", "what"], columns="decoding", values="holm").reindex(columns=[GREEDY, SAMPLED]).dropna()
+    clear = both[(both != "open").any(axis=1)]
+    if both.empty:
+        return "None of them was measured in both ways of decoding."
+    if clear.empty:
+        return f"Of {counted(len(both), 'measure')} taken greedily and sampled, none is decided in either way."
+    same = int((clear[GREEDY] == clear[SAMPLED]).sum())
+    one = len(clear) - same
+    text = f"Of {counted(len(both), 'measure')} taken greedily and sampled, {len(clear)} {'is' if len(clear) == 1 else 'are'} decided"
+    return f"{text}: {same or 'none'} in both ways alike" + (f", {one} in one alone." if one else ".")
+
+
+def matched_reading(claims: pd.DataFrame) -> str:
+    """Claims on scores at equal distance from the base. Columns as `examined` gives them."""
+    at_kl = claims[claims["decoding"].str.startswith(f"{SAMPLED} at ")]
+    measured = at_kl[at_kl["verdict"] != "not measured"]
+    if measured.empty:
+        return "At equal distance from the base: not measured in these tables."
+    decided = measured[measured["holm"].isin(["holds", "refuted"])]
+    text = f"At equal distance from the base, {counted(len(measured), 'comparison')} of sampled replies: {tally(measured)}."
+    if len(lacking := at_kl.drop(measured.index)):
+        text += f" In {len(lacking)} more one of the two goes less far in too many seeds."
+    return text if decided.empty else f"{text} Decided: {'; '.join(_with_number(row) for _, row in decided.iterrows())}."
+
+
+def _with_number(row: pd.Series) -> str:
+    verb = "holds" if row["holm"] == "holds" else "is refuted"
+    return f"{row['claim']} ({row['measure']}) {verb}, {told(interval_of({str(k): v for k, v in row.items()}))}"
 
 
 def _exact(claims: pd.DataFrame) -> str:
-    exact = claims[claims["high"] == claims["low"]]
+    exact = claims[(claims["n"] == 0) & claims["mean"].notna()]
     if exact.empty:
         return ""
     names, verb = listing([f"“{claim}”" for claim in exact["claim"]]), "is" if len(exact) == 1 else "are"
@@ -469,6 +560,38 @@ def at_equal_distance(sweep: pd.DataFrame, first: str, second: str) -> dict[str,
             kl_grid = np.linspace(low, high, 50)
             gaps.append(float(np.mean(np.interp(kl_grid, a["kl"], a["sampled_mean"]) - np.interp(kl_grid, b["kl"], b["sampled_mean"]))))
     return over(np.asarray(gaps))
+
+
+def equal_distance(matched: pd.DataFrame | None) -> pd.DataFrame:
+    """Scores at equal KL to the base: method, and for each KL the means of sampled and of greedy replies over the seeds that got there.
+
+    Columns of `matched`: method, seed, target, reached, mean, sampled_mean. An empty table if there is none.
+    """
+    if matched is None or matched.empty:
+        return pd.DataFrame()
+    parts = []
+    for target, group in matched[matched["reached"].eq(True)].groupby("target"):
+        by_method = group.groupby("method", sort=False)
+        means = by_method.agg(sampled=("sampled_mean", "mean"), greedy=("mean", "mean"), seeds=("seed", "nunique"))
+        parts.append(means.rename(columns=lambda name, target=target: f"{name}, KL {target:g}"))
+    if not parts:
+        return pd.DataFrame()
+    table = pd.concat(parts, axis=1).reindex(list(dict.fromkeys(matched["method"]))).dropna(how="all")
+    return table.sort_values(str(table.columns[0]), ascending=False, kind="stable").rename_axis("method").reset_index()
+
+
+def equal_distance_reading(matched: pd.DataFrame | None) -> str:
+    """Who scores highest at equal KL to the base, of those who get there in every seed. Columns as `equal_distance`."""
+    if matched is None or matched.empty:
+        return "Scores at equal distance from the base: not measured in these tables."
+    parts, seeds = [], matched["seed"].nunique()
+    for target, group in matched.groupby("target"):
+        reached = group[group["reached"].eq(True)]
+        everywhere = reached.groupby("method")["seed"].nunique().loc[lambda counts: counts == seeds].index
+        rest = sorted(set(group["method"]) - set(everywhere))
+        text = leaders(reached[reached["method"].isin(everywhere)], "sampled_mean", f"Sampled scores at KL {target:g}")
+        parts.append(text + (f" Not so far from the base in every seed: {listing(rest)}." if rest else ""))
+    return " ".join(parts)
 
 
 def distance_reading(sweep: pd.DataFrame) -> str:

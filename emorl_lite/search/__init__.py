@@ -7,7 +7,7 @@ from emorl_lite.search.pareto import controllability, expected_utility, hypervol
 from emorl_lite.search.samplers import bayesian_search, find_weights, random_search
 from emorl_lite.search.score_table import SearchResult
 from emorl_lite.search.simplex_grid import compositions, small_simplices
-from emorl_lite.search.statistics import confirm, interval
+from emorl_lite.search.statistics import confirm, interval, median_interval, shape_of
 
 __all__ = [
     "AverageEvaluation",
@@ -27,8 +27,10 @@ __all__ = [
     "hypervolume",
     "igd_plus",
     "interval",
+    "median_interval",
     "non_dominated",
     "random_search",
+    "shape_of",
     "small_simplices",
     "steerability",
 ]

@@ -1,18 +1,22 @@
 """All methods over several seeds, and what the tables say (notebooks 06 to 08)."""
 
 from emorl_lite.study import paper
-from emorl_lite.study.claims import claim_p, examined, holm, tally
+from emorl_lite.study.claims import examined, holm, interval_of, steering, tally
 from emorl_lite.study.comparison import (
     BY_GRID,
     BY_OWN_SEARCH,
+    beside_every_setting,
     best_by_level,
     consumption,
     difference,
     front_metrics,
     paired,
     representative,
+    search_replies,
+    searched_too,
     with_intervals,
 )
+from emorl_lite.study.evidence import claim_p
 from emorl_lite.study.exact_fronts import FRONT_STEPS, beside_sweep, exact_front, front_tables
 from emorl_lite.study.quality import reply_quality
 from emorl_lite.study.run import Study
@@ -23,6 +27,7 @@ __all__ = [
     "BY_OWN_SEARCH",
     "FRONT_STEPS",
     "Study",
+    "beside_every_setting",
     "beside_sweep",
     "best_by_level",
     "claim_p",
@@ -33,12 +38,16 @@ __all__ = [
     "front_metrics",
     "front_tables",
     "holm",
+    "interval_of",
     "paired",
     "paper",
     "real_logs",
     "real_tables",
     "reply_quality",
     "representative",
+    "search_replies",
+    "searched_too",
+    "steering",
     "study_tables",
     "tally",
     "with_intervals",

@@ -15,6 +15,8 @@ from emorl_lite.base.project import in_repository
 
 TABLES = ("rows", "sweep", "front", "levels", "convergence")
 """What a study of the tiny preset writes."""
+LATER = ("matched",)
+"""What studies made before do not have: read where it is."""
 
 
 def table_path(folder: Path, name: str) -> Path:
@@ -23,7 +25,10 @@ def table_path(folder: Path, name: str) -> Path:
 
 
 def study_tables(folder: Path | None = None, names: Sequence[str] = TABLES) -> dict[str, pd.DataFrame]:
-    """A study's tables by name, from `data/results` by default. Raises UserError for one that is not there."""
+    """A study's tables by name, from `data/results` by default. Raises UserError for one that is not there.
+
+    If no names are asked for, those in `LATER` come too where they are.
+    """
     source, tables = Path(folder or data_root() / "results"), {}
     for name in names:
         path = table_path(source, name)
@@ -32,6 +37,9 @@ def study_tables(folder: Path | None = None, names: Sequence[str] = TABLES) -> d
                 raise UserError(f"{path}: not here; {in_repository('the published tables')}; of a study of your own, name the folder")
             raise UserError(f"{path}: no such table; python -m emorl_lite study makes it")
         tables[name] = read_table(path, "a table of the study")
+    for name in LATER if tuple(names) == TABLES else ():
+        if (path := table_path(source, name)).is_file():
+            tables[name] = read_table(path, "a table of the study")
     return tables
 
 
