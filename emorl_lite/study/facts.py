@@ -70,12 +70,12 @@ class Fact:
 
     @property
     def forms(self) -> set[str]:
-        """Every way to write the value: as published, and rounded to three and to two digits, with a leading zero or without."""
+        """Every way to write the value: as published, or rounded to two, three or four digits, with a leading zero or without."""
         value = float(self.value)
         if value == int(value):
             return {f"{int(value):,}", str(int(value))} | ({f"{value / 1000:.0f} thousand"} if value >= 1_000 else set())
         digits = len(str(self.value).partition(".")[2])
-        written = {number(value, k) for k in {digits, 3, 2} if k <= digits} | {f"{value:.4f}", str(self.value)}
+        written = {str(self.value), *(number(value, k) for k in (2, 3, 4) if k <= digits or round(value, 3) == value)}
         return written | {text.removeprefix("0") for text in written}
 
 
@@ -122,7 +122,8 @@ _PAIR = _of_methods(
     emorl=(0.7907, None),
 )
 _QUALITY, _SEARCH = "emorl_lite.study.quality.reply_quality", "emorl_lite.search.grid.hierarchical_grid_search"
-_STOP, _KSCST = "emorl_lite.training.stopping.converged", "emorl_lite.training.ppo.leave_one_out"
+_STOP, _KSCST = "emorl_lite.training.stopping.converged", "emorl_lite.training.ppo.less_the_mean"
+_LOGARITHM = "emorl_lite.training.penalised_reward.logarithm"
 _MIX, _DIVERSITY = "best mean score by what is mixed", "emorl_lite.rewards.metrics.diversity_2"
 _ACCOUNTS = "emorl_lite.study.comparison.consumption"
 FACTS: tuple[Fact, ...] = (
@@ -141,8 +142,8 @@ FACTS: tuple[Fact, ...] = (
     Fact("weights that its evaluation takes", "empathy", 0.5, "code", _SEARCH, (KNOWN,)),
     Fact("weights that its evaluation takes", "fluency", 0.0625, "code", _SEARCH, (KNOWN,)),
     Fact("training by k-SCST", "samples a prompt", 3, "code", _KSCST, (KNOWN, TRAINED)),
-    Fact("training by k-SCST", "scores cut to at least", 0.0001, "code", _KSCST, (KNOWN, TRAINED)),
-    Fact("training by k-SCST", "at most", 0.9999, "code", _KSCST, (KNOWN, TRAINED)),
+    Fact("training by k-SCST", "scores cut to at least", 0.0001, "code", _LOGARITHM, (KNOWN, TRAINED)),
+    Fact("training by k-SCST", "at most", 0.9999, "code", _LOGARITHM, (KNOWN, TRAINED)),
     Fact("its stopping rule", "validations", 20, "code", _STOP, (KNOWN, STOPS)),
     Fact("its stopping rule", "std / mean below", 0.015, "code", _STOP, (KNOWN, STOPS)),
     *(Fact("average on PAIR", f.about, f.value, f.source, f.function, (KNOWN, *(() if f.about == "DynaOpt" else (PAIR,)))) for f in _PAIR),
@@ -219,7 +220,7 @@ FAULTS = (
     ),
     Fault(
         "rewards enter as logarithms, so that bad and worse count more than good and better",
-        "the rewards themselves",
+        "the rewards themselves, but in t5-paper",
         "08 · Train as the paper does: three samples, a logarithm, no critic",
         "logarithm",
     ),

@@ -1,0 +1,587 @@
+"""The blocks of README.md and docs/results.md that are made from committed tables: `scripts/write_results.py` fills them.
+
+A block is everything between `<!-- made: NAME -->` and `<!-- end -->`. Scores are written without a leading zero.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import read_table
+from emorl_lite.base.wording import counted, listing, number, part, told
+from emorl_lite.study.claims import GREEDY, SAMPLED, examined, interval_of, tally
+from emorl_lite.study.comparison import BY_GRID, BY_OWN_SEARCH, beside_every_setting, front_metrics, over, representative, with_intervals
+from emorl_lite.study.evidence import FEWEST, KL_TARGETS
+from emorl_lite.study.facts import METHODS as IN_THE_PAPER
+from emorl_lite.study.facts import SOURCES
+from emorl_lite.study.facts import facts as published
+from emorl_lite.study.paper import our_rows
+from emorl_lite.study.tables import study_tables
+
+WIDTH = 140
+"""Characters of a line of prose."""
+NAMES = {
+    "base": "base model",
+    "uniform": "uniform weighting",
+    "uniform-short": "uniform, a d-th of the budget",
+    "uniform-wide": "uniform, adapter of d times the rank",
+    "dynaopt": "DynaOpt",
+    "c-dynaopt": "C-DynaOpt",
+    "grpo": "GRPO (TRL)",
+    "gdpo": "GDPO (TRL)",
+    "emorl": "EMORL",
+    "mod-reverse": "MOD, reverse KL (EMORL's words)",
+    "mod-forward": "MOD, forward KL (harmonic mean)",
+    "linear-pool": "probabilities averaged (`linear-pool`)",
+    "exact-average": "parameters averaged exactly",
+    "rewarded-soups": "Rewarded Soups",
+    "bone-soups": "Bone Soups",
+    "personalized-soups": "Personalized Soups",
+    "genarm": "GenARM",
+    "dera": "DeRa on the uniform policy",
+    "prompted": "weights in the prompt",
+    "clp-full": "CLP, experts on every layer",
+    "clp-attention": "CLP, experts on attention",
+    "clp-logit": "CLP, experts on the head",
+    "clp-kl": "CLP over KL weights",
+    "panacea": "Panacea",
+    "panacea-tchebycheff": "Panacea, Tchebycheff",
+    "rewards-in-context": "Rewards in Context",
+}
+ELSEWHERE = {
+    "gdpo": "GDPO, which normalises each reward on its own before it sums them ([2601.05242](https://arxiv.org/abs/2601.05242))",
+    "hypervolume": "weights that follow the hypervolume during training ([2509.11452](https://arxiv.org/abs/2509.11452))",
+    "bone-soups": "Bone Soups, specialists of mixed rewards that are merged ([2502.10762](https://arxiv.org/abs/2502.10762))",
+    "modpo": "MODPO, from offline preferences ([2310.03708](https://arxiv.org/abs/2310.03708))",
+    "genarm": "GenARM, a reward model that guides decoding, linear in its weights ([2410.08193](https://arxiv.org/abs/2410.08193))",
+    "parm": "PARM, the same with weights inside the reward model ([2505.06274](https://arxiv.org/abs/2505.06274))",
+}
+"""Methods of the field, and what they are: told as "not compared" while the study's table has no rows of them."""
+MARK = re.compile(r"(<!-- made: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.S)
+
+
+def name_of(method: str) -> str:
+    """A method as the tables call it: "EMORL, a budget for each run" for "emorl-long"."""
+    short = method.removesuffix("-long")
+    return NAMES.get(short, f"`{short}`") + (", a budget for each run" if method.endswith("-long") else "")
+
+
+def score(value: float, digits: int = 3) -> str:
+    """.633, −.020, 1.000; nothing for nan."""
+    return re.sub(r"(?<!\d)0\.", ".", number(value, digits)) if np.isfinite(value) else ""
+
+
+def gap(found: Mapping[str, float], digits: int = 3) -> str:
+    """A difference with its interval, without leading zeros: "+.054 [+.037, +.071]"."""
+    return re.sub(r"(?<!\d)0\.", ".", told(found, digits))
+
+
+def between(low: float, high: float, digits: int = 3) -> str:
+    """An interval: "[.596, .670]"; nothing for nan."""
+    return f"[{score(low, digits)}, {score(high, digits)}]" if np.isfinite(low) else ""
+
+
+def table_of(lines: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table."""
+    heads = list(lines[0])
+    rows = [heads, ["---"] * len(heads), *([str(line[head]) for head in heads] for line in lines)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows).replace("| --- ", "|---").replace("--- |", "---|")
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """A paragraph, or with `indent` an item of a list, in lines of the page's width."""
+    lines = textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False, subsequent_indent=indent)
+    return "\n".join(lines)
+
+
+# -- the reference run
+
+POLICIES = {
+    "base": "base model",
+    "ensemble": "hidden-state ensemble, weights found",
+    "ensemble, uniform weights": "hidden-state ensemble, uniform weights",
+    "parameters (exact)": "parameters averaged exactly, same weights",
+    "parameters (soup)": "parameters averaged as a soup, same weights",
+    "probabilities": "probabilities mixed, same weights",
+}
+
+
+def reference_table(results: Path) -> str:
+    """Every policy of the reference run on test clients: mean and standard deviation over seeds."""
+    seeds = read_table(results / "tiny_seeds.csv", "the reference run's table")
+    names = [name for name in ("reflection", "empathy", "fluency") if name in seeds] + ["mean"]
+    found = list(dict.fromkeys(seeds["policy"]))
+    singles = [policy for policy in found if policy not in POLICIES]
+    lines = []
+    for policy in ["base", *singles, *(policy for policy in POLICIES if policy in found and policy != "base")]:
+        rows = seeds[seeds["policy"] == policy]
+        line = {"policy": POLICIES.get(policy, f"trained on {policy}")}
+        lines.append(line | {name: f"{score(rows[name].mean())} ± {score(rows[name].std())}" for name in names})
+    return table_of(lines)
+
+
+# -- the study
+
+
+def rivals_table(results: Path) -> str:
+    """Every method of the study: cost, greedy and sampled score with intervals over seeds, distance from the base, front."""
+    tables = study_tables(results)
+    rows = representative(tables["rows"], BY_GRID)
+    greedy, sampled = ({row["method"]: row for row in with_intervals(rows, c).to_dict("records")} for c in ("mean", "sampled_mean"))
+    fronts = front_metrics(tables["sweep"]).groupby("method")[["hypervolume", "steered"]].mean()
+    lines = []
+    for method, line in rows.groupby("method", sort=False):
+        first = line.iloc[0]
+        a, b = greedy[method], sampled[method]
+        lines.append(
+            {
+                "method": name_of(str(method)),
+                "data points, sum / longest run": f"{first['data_points']:,} / {first['parallel']:,}",
+                "calls a token": int(first["calls_per_token"]),
+                "greedy score [95 % interval]": f"{score(a['mean'])} {between(a['low'], a['high'])}{'†' * _in_heaps(a)}",
+                "sampled score": f"{score(b['mean'])} {between(b['low'], b['high'])}{'†' * _in_heaps(b)}",
+                "KL": number(float(line["kl"].mean()), 1),
+                **_at_kl(tables.get("matched"), str(method)),
+                "hypervolume": score(float(fronts["hypervolume"].get(method, np.nan))),
+                "by asking, E[w·p(w)]": score(float(fronts["steered"].get(method, np.nan))),
+            }
+        )
+    notes = [
+        f"{name_of(str(method))} {decoding} {score(row['median'])} {between(row['exact_low'], row['exact_high'])}"
+        for decoding, found in (("greedily", greedy), ("sampled", sampled))
+        for method, row in found.items()
+        if _in_heaps(row)
+    ]
+    text = table_of(lines)
+    if not notes:
+        return text
+    coverage = float(np.nanmin([row["coverage"] for row in greedy.values()]))
+    return (
+        text
+        + "\n\n"
+        + wrapped(
+            f"† In two heaps over seeds, so that a mean with Student's interval misleads. Medians with their exact interval "
+            f"({coverage:.0%}): ".replace("%)", " %)")
+            + "; ".join(notes)
+            + "."
+        )
+    )
+
+
+def _at_kl(matched: pd.DataFrame | None, method: str) -> dict[str, str]:
+    """Sampled scores at equal KL to the base, where enough seeds get so far; no columns without the table."""
+    if matched is None:
+        return {}
+    cells = {}
+    for target in KL_TARGETS:
+        rows = matched[(matched["method"] == method) & np.isclose(matched["target"], target) & matched["reached"].astype(bool)]
+        values = rows.groupby("seed")["sampled_mean"].first().to_numpy(dtype=np.float64)
+        cells[f"sampled at KL {target:g}"] = score(float(values.mean())) if len(values) >= FEWEST else "not reached"
+    return cells
+
+
+def _in_heaps(row: Mapping[Any, Any]) -> bool:
+    return str(row["shape"]) == "two heaps"
+
+
+def claims_list(results: Path) -> str:
+    """What is left of the papers' claims when all of them are looked at together, and in both ways of decoding."""
+    claims = examined(study_tables(results))
+    claims = claims.assign(what=claims["measure"].str.replace(r", (?:greedy|sampled(?: at KL .*)?)$", "", regex=True))
+    measured = claims[claims["holm"] != "not measured"]
+    intervals = measured[measured["n"] > 0]
+    parts: dict[str, list[str]] = {"both": [], "one": [], "alone": []}
+    still_open: dict[str, list[str]] = {}
+    for (claim, what), group in measured.groupby(["claim", "what"], sort=False):
+        by_decoding = {str(row["decoding"]): row for _, row in group.iterrows()}
+        decided = {row["holm"] for row in by_decoding.values()} - {"open"}
+        if not decided:
+            still_open.setdefault(str(claim), []).append(str(what))
+            continue
+        numbers = "; ".join(_numbered(row, decoding) for decoding, row in by_decoding.items())
+        pair = [by_decoding[key]["holm"] for key in (GREEDY, SAMPLED) if key in by_decoding]
+        kind = "alone" if len(pair) < 2 else "both" if len(set(pair)) == 1 and "open" not in pair else "one"
+        parts[kind].append(wrapped(f"- *{claim}* ({what}): {numbers}", "  "))
+    lead = (
+        f"{counted(len(intervals), 'number')} with an interval over seeds, differences unless another measure is named. Corrected for all "
+        f"of them by Holm's procedure, {tally(intervals)}."
+    )
+    heads = {
+        "both": "Decided in both ways of decoding:",
+        "one": "Decided in one way of decoding alone, so said of that way alone:",
+        "alone": "Decided, and measured in one way (fronts and places greedily; data points; decoding itself):",
+    }
+    text = [wrapped(lead)]
+    for kind, head in heads.items():
+        if parts[kind]:
+            text.append(head + "\n\n" + "\n".join(parts[kind]))
+    if still_open:
+        listed = "; ".join(f"{claim} ({'; '.join(whats)})" for claim, whats in still_open.items())
+        text.append(wrapped(f"Open in every way that was measured: {listed}."))
+    if missing := sorted({f"{row['claim']}" for _, row in claims.iterrows()} - set(measured["claim"])):
+        text.append(wrapped(f"Not measured in these tables: {'; '.join(missing)}."))
+    kl = claims[claims["decoding"].str.startswith("sampled at")]
+    if (kl["holm"] == "not measured").all():
+        text.append("At equal distance from the base nothing was measured in these tables.")
+    text.append(wrapped(f"{_order(measured)} {_decoders(measured)}"))
+    return "\n\n".join(text)
+
+
+def _verdicts(claims: pd.DataFrame, claim: str) -> set[str]:
+    return set(claims.loc[claims["claim"] == claim, "holm"])
+
+
+def _order(claims: pd.DataFrame) -> str:
+    """What the tables say of the paper's order of places."""
+    order = "The paper's order, hidden states before averaged parameters,"
+    found = _verdicts(claims, "hidden states beat parameters")
+    if not found:
+        return f"{order} was not measured."
+    if found == {"open"}:
+        return f"{order} is not decided here."
+    if {"holds", "refuted"} <= found:
+        return f"{order} is found here by one measure and refuted by the other."
+    return f"{order} is {'found here' if 'holds' in found else 'refuted here'}{' by one measure alone' if 'open' in found else ''}."
+
+
+def _decoders(claims: pd.DataFrame) -> str:
+    """What decoding alone does."""
+    if _verdicts(claims, "greedy decoding flatters a policy") == {"holds"}:
+        return "Comparing greedy EMORL with sampled baselines, as the paper's code does, compares decoders."
+    return "The paper's code compares greedy EMORL with sampled baselines; what decoding alone does is not clear here."
+
+
+def _numbered(row: pd.Series, decoding: str) -> str:
+    found = interval_of({str(key): value for key, value in row.items()})
+    if str(row["measure"]).startswith("data points"):
+        text = told(found, 0)
+    elif str(row["measure"]).startswith("ratio of calls"):
+        text = number(float(row["mean"]), 0)
+    else:
+        text = gap(found)
+        if row["nothing"]:
+            text = text.replace("+", "") + f" against {score(float(row['nothing']), 2)}"
+    verb = {"holds": "holds", "refuted": "refuted", "open": "open"}[str(row["holm"])]
+    return f"{decoding + ' ' if decoding else ''}{text}, {verb}"
+
+
+def shared_budget(results: Path) -> str:
+    """What a shared budget leaves of EMORL, and what each of its runs having a whole one gives."""
+    rows = representative(study_tables(results)["rows"], BY_GRID)
+    means = rows.groupby("method")["mean"].mean()
+    return wrapped(
+        f"EMORL and the mergers stand here twice, with one budget shared among their runs and with one for each run, which can go on "
+        f"side by side: EMORL has {score(means['emorl'])} and {score(means['emorl-long'])} ({counted(rows['seed'].nunique(), 'seed')})."
+    )
+
+
+def not_compared(results: Path) -> str:
+    """The methods of the field that the study's table does not hold."""
+    held = {str(method).removesuffix("-long") for method in study_tables(results)["rows"]["method"]}
+    return wrapped(f"Not here, and so not compared: {'; '.join(text for name, text in ELSEWHERE.items() if name not in held)}.")
+
+
+def all_settings(results: Path) -> str:
+    """What EMORL's grid of weights misses of its exact map."""
+    tables = study_tables(results)
+    table = beside_every_setting(tables["sweep"], tables["front"])
+    rows = table[table["method"] == "emorl-long"]
+    if rows.empty:
+        return "The exact maps' fronts were not measured in these tables."
+    more = over((rows["hypervolume"] - rows["grid_hypervolume"]).to_numpy(dtype=np.float64))
+    asked = tables["sweep"].query("method == 'emorl-long'").groupby("seed").size().iloc[0]
+    text = (
+        f"EMORL's exact map (a budget for each run) has hypervolume {score(rows['hypervolume'].mean())}, its grid of {asked} weights "
+        f"{score(rows['grid_hypervolume'].mean())}: {gap(more)}. Where the next word's scores are linear in the knob, one can know what "
+        "every setting would give ([which decoders those are](exact_map.md))."
+    )
+    if (rows["chosen_on"] == "test").any():
+        text += " The map's front was picked on the test clients that score it, so it is flattered, and no match for other methods' grids."
+    return wrapped(text)
+
+
+def fronts_table(results: Path) -> str:
+    """The front of all settings beside a sweep's, for methods whose word scores are linear in their knob, and what both choose."""
+    table = read_table(results / "methods_exact_fronts.csv", "the table of exact fronts")
+    lines, beyond, tests = [], [], []
+    for method, rows in table.groupby("method", sort=False):
+        means = rows.mean(numeric_only=True)
+        more = over((rows["front_hypervolume"] - rows["sweep_hypervolume"]).to_numpy(dtype=np.float64))
+        test = over((rows["optimum_test"] - rows["sweep_test"]).to_numpy(dtype=np.float64))
+        tests.append(test)
+        if more["low"] > 0:
+            beyond.append(name_of(str(method)))
+        lines.append(
+            {
+                "method": name_of(str(method)),
+                "settings": int(means["settings"]),
+                "hypervolume: sweep": score(means["sweep_hypervolume"]),
+                "all settings": score(means["front_hypervolume"]),
+                "less [95 % interval]": gap(more),
+                "regions": round(means["regions"]),
+                "seconds: sweep, all": f"{means['sweep_seconds']:.0f}, {means['front_seconds']:.0f}",
+                "test score: sweep's best": score(means["sweep_test"]),
+                "best of all": score(means["optimum_test"]),
+            }
+        )
+    clear = sum(test["low"] > 0 or test["high"] < 0 for test in tests)
+    low, high = min(test["mean"] for test in tests), max(test["mean"] for test in tests)
+    return (
+        table_of(lines)
+        + "\n\n"
+        + wrapped(
+            f"The last two columns are chosen on validation clients and judged on test clients. A sweep misses a part of the front that is "
+            f"clear of zero for {listing(beyond)} ({part(len(beyond), len(tests), 'method')}; intervals over "
+            f"{counted(table['seed'].nunique(), 'seed')}). But on fresh clients the best of all settings less the sweep's best is "
+            f"{_signed(low)} to {_signed(high)}, and {part(clear, len(tests), 'interval')} excludes zero. Seconds are on one busy core."
+        )
+    )
+
+
+def _signed(value: float) -> str:
+    return ("+" if round(value, 3) > 0 else "") + score(value)
+
+
+# -- searches
+
+
+def searches(results: Path) -> str:
+    """Every search's regret against the exact optimum, and what more validation clients give."""
+    choice = read_table(results / "search_choice.csv", "the table of searches")
+    clients = read_table(results / "search_clients.csv", "the table of searches by clients")
+    means: Any = choice.groupby("search")[["evaluations", "regret", "test", "promised"]].mean()
+    regret = {name: score(value, 4) for name, value in means["regret"].items()}
+    asked = {name: f"{value:.0f}" for name, value in means["evaluations"].items()}
+    most = int(clients["clients"].max())
+    few, many = (clients[clients["clients"] == n].groupby("search")["test"].mean() for n in (32, most))
+    flattered = means.loc["exact map", "promised"] - means.loc["exact map", "test"]
+    order = "*worse* than" if few["exact map"] < few["hierarchical"] else "no worse than"
+    return wrapped(
+        f"With the optimum known, so is every search's regret, on 32 validation clients ({counted(choice['adapters'].nunique(), 'seed')}): "
+        f"{regret['hierarchical']} for the published search ({asked['hierarchical']} evaluations), "
+        f"{regret['ucb']} for UCB ({asked['ucb']}) "
+        f"and {regret['bayesian']} for Bayesian optimisation ({asked['bayesian']}), {regret['grid']} for a grid, {regret['random']} for "
+        f"random weights, and {regret['hierarchical-simplex']} for the published search moved to the simplex, which throws the good corner "
+        f"away at its first level. On test clients the optimum of 32 clients is {order} the published search's choice "
+        f"({score(few['exact map'])} against {score(few['hierarchical'])}): it is flattered by {score(flattered)}. With {most} validation "
+        f"clients, which the map affords, they reach {score(many['exact map'])} and {score(many['hierarchical'])} of the "
+        f"{score(means['test']['exact map of the test prompts'])} that any weights could have. (`python benchmarks/search_quality.py`.)"
+    )
+
+
+SPEED = {
+    "reference": ("the published algorithm (merged copies, no cache, one point after another)", 0),
+    "cached": ("the cached ensemble, one point after another", 0),
+    "tree": ("prefix tree: the same points, the same replies", 2),
+    "map": ("exact map: *all* weight vectors", 2),
+}
+
+
+def speed_table(results: Path) -> str:
+    """Seconds of the search's decoding in four ways."""
+    table = read_table(results / "search_speed.csv", "the table of the search's speed")
+    rows = table[(table["tokens"] == table["tokens"].min()) & table["what"].str.contains(" points, ")]
+    seconds = {str(row["what"]).partition(",")[0]: float(row["seconds"]) for row in rows.to_dict("records")}
+    points, prompts = re.findall(r"(\d+) (?:points|prompts)", str(rows["what"].iloc[0]))
+    head = f"{points} weight vectors × {prompts} prompts × {rows['tokens'].iloc[0]} tokens, one CPU thread"
+    lines = []
+    for name, (what, digits) in SPEED.items():
+        faster = f"{seconds['reference'] / seconds[name]:.0f} ×"
+        factor = "" if name == "map" else f"**{faster}**" if name == "tree" else faster
+        lines.append({head: what, "seconds": f"{seconds[name]:.{digits}f}", "times as fast": factor})
+    return table_of(lines)
+
+
+def ppo_table(results: Path) -> str:
+    """Milliseconds of a PPO episode: this package, a plain one, TRL's."""
+    found = json.loads((results / "ppo_speed.json").read_text(encoding="utf-8"))
+    what = {"ours": "this package", "plain": "a plain implementation", "trl": f"TRL {found['versions']['trl']}, the last release with PPO"}
+    head = f"PPO, one CPU thread, model of {found['model_parameters'] / 1e6:.1f} million parameters"
+    lines = []
+    for name, text in what.items():
+        slower = "" if name == "ours" else f"{found[f'speedup_over_{name}']:.1f} × slower"
+        lines.append({head: text, "milliseconds an episode": f"{found[f'ms_per_episode_{name}']:.1f}", "than this package": slower})
+    short = found["settings"][1]
+    return (
+        table_of(lines)
+        + "\n\n"
+        + wrapped(
+            f"With shorter replies and more epochs the factors are {short['speedup_over_plain']:.1f} and {short['speedup_over_trl']:.1f}."
+        )
+    )
+
+
+def precision_table(results: Path) -> str:
+    """What half precision changes, and what the map says of it."""
+
+    def share(value: float) -> str:
+        return f"{100 * value:.2g} %" if value > 1e-9 else "0"
+
+    lines = []
+    for row in json.loads((results / "precision.json").read_text(encoding="utf-8"))["rows"]:
+        lines.append(
+            {
+                "": f"{row['model']}, {row['dtype']}",
+                "single replies equal": f"{100 * row['single_equal']:.0f} %",
+                "ensemble's": f"{100 * row['ensemble_equal']:.0f} %",
+                "largest error of a logit": f"{row['logit_error']:.1g}",
+                "leads within the bound": f"{100 * row['leads_within_rounding']:.0f} %",
+                "choices open / other words": f"{share(row['words_predicted'])} / {share(row['words_differ'])}",
+                "weights open / other replies": f"{share(row['map_predicted_area'])} / {share(row['map_area_differs'])}",
+            }
+        )
+    return table_of(lines)
+
+
+def gpu_table(results: Path) -> str:
+    """Seconds on one GPU, the last of several repetitions with the first in brackets, and the peak of memory."""
+    found = json.loads((results / "gpu.json").read_text(encoding="utf-8"))
+    names = {
+        "ppo_step_seconds": "a PPO step of 32 prompts",
+        "ensemble_32_replies_seconds": "32 ensemble replies of 3 adapters",
+        "tree_124_weights_16_prompts_seconds": "124 weight vectors × 16 prompts by prefix tree",
+    }
+
+    def seconds(value: float) -> str:
+        return score(value, 2 if value < 2 else 1)
+
+    lines = []
+    for key, what in names.items():
+        line = {"": what}
+        for row in found["timings"]["rows"]:
+            line[f"{row['preset'].replace('smollm2', 'SmolLM2')}, {row['dtype']}"] = f"{seconds(row[key][-1])} ({seconds(row[key][0])})"
+        lines.append(line)
+    peaks = [f"{row['peak_mib']:,}" for row in found["timings"]["rows"]]
+    return table_of([*lines, dict(zip(lines[0], ["peak memory, MiB", *peaks], strict=True))])
+
+
+# -- the real model and the paper
+
+
+def _smollm2(results: Path) -> pd.DataFrame:
+    return read_table(results.parent / "smollm2" / "methods.csv", "the real run's table")
+
+
+def real_table(results: Path) -> str:
+    """The real run's methods, seed by seed."""
+    rows = representative(_smollm2(results), BY_OWN_SEARCH)
+    seeds = sorted(rows["seed"].unique())
+    lines = []
+    for method, group in rows.groupby("method", sort=False):
+        by_seed = group.set_index("seed").loc[seeds]
+        first = by_seed.iloc[0]
+        choice = {"published search": ", by the published search", "grid": ", best of a grid"}.get(str(first["choice"]), "")
+        line = {"method": name_of(str(method)) + choice}
+        line["data points, sum / longest run"] = f"{first['data_points']:,} / {first['parallel']:,}"
+        for column in ("reflection", "empathy", "fluency", "mean", "sampled_mean"):
+            head = {"mean": "mean, greedy", "sampled_mean": "mean, sampled"}.get(column, column)
+            line[head] = " / ".join(score(float(value), 2) for value in by_seed[column])
+        lines.append(line)
+    return table_of(lines)
+
+
+def real_sentence(results: Path) -> str:
+    """EMORL and uniform weighting beside the greedy base on real statements, and beside its sampled replies."""
+    rows = representative(_smollm2(results), BY_OWN_SEARCH)
+    gaps = {}
+    for method in ("emorl", "uniform-short"):
+        for column in ("mean", "sampled_mean"):
+            pivot = rows.pivot(index="seed", columns="method", values=column)
+            gaps[method, column] = over((pivot[method] - pivot["base"]).to_numpy(dtype=np.float64))
+    n = rows["seed"].nunique()
+    beats = gaps["emorl", "mean"]["low"] > 0
+    optimum = _smollm2(results).query("method == 'emorl' and choice == 'exact optimum'").sort_values("seed")["mean"]
+    return wrapped(
+        f"Seeds {' / '.join(str(seed) for seed in sorted(rows['seed'].unique()))}, {int(rows['n'].iloc[0])} held-out PAIR statements. "
+        f"**EMORL {'beats' if beats else 'does not beat'} its greedy base here**: {gap(gaps['emorl', 'mean'])}; uniform weighting "
+        f"{gap(gaps['uniform-short', 'mean'])}. In sampled replies the differences are {gap(gaps['emorl', 'sampled_mean'])} and "
+        f"{gap(gaps['uniform-short', 'sampled_mean'])} (95 % intervals over {counted(n, 'seed')}, which are next to none). The exact "
+        f"optimum's weights score {' / '.join(score(float(value), 2) for value in optimum)}, greedily."
+    )
+
+
+def real_sampled(results: Path) -> str:
+    """The real run's sampled maps: base, single adapters, the optimum and what it is worth."""
+    table = read_table(results.parent / "smollm2" / "sampled_maps.csv", "the real run's sampled maps")
+    cells: Any = table.set_index(["set", "decoding", "policy"]).sort_index()
+    test, greedy = cells.loc["test", "sampled"], cells.loc["test", "greedy"]
+    single = test.loc[["reflection", "empathy", "fluency"], "mean"] - test.loc["base", "mean"]
+    best, fresh = test.loc["sampled optimum"], cells.loc["validation", "sampled", "sampled optimum"]
+    samples = int(fresh["samples"])
+    return wrapped(
+        f"On the {int(best['n'])} test statements the base falls from {score(float(greedy.loc['base', 'mean']))} greedily to "
+        f"{score(float(test.loc['base', 'mean']))} in samples, and each adapter scores {score(single.min())} to {score(single.max())} more "
+        f"than that. The exact optimum of the sampled mean of {samples} samples promised {score(float(fresh['promised']))}, and scores "
+        f"{score(float(fresh['mean']))} on the same statements with fresh noise and {score(float(best['mean']))} on test statements, "
+        f"{gap({'mean': best['difference'], 'low': best['low'], 'high': best['high']})} beside uniform weights; the weights that are best "
+        f"greedily score {score(float(test.loc['greedy optimum', 'mean']))} there."
+    )
+
+
+def paper_table(results: Path) -> str:
+    """Each row of the paper beside the function of ours that stands for it, and our scores ("not measured" where a study lacks it)."""
+    own = our_rows(study_tables(results)["rows"], _smollm2(results))
+    lines = []
+    for method, name in IN_THE_PAPER.items():
+        found = published(name)
+        line = {
+            "in the paper": name,
+            "its data points": found["data points"].text,
+            "its mean score": found["mean score"].text,
+            "here": f"`{found['mean score'].function}`",
+        }
+        for source, rows in own.items():
+            values = rows.loc[rows["method"] == method, "mean"]
+            spread = f" ± {score(values.std())}" if len(values) > 1 else ""
+            line[source] = f"{score(values.mean())}{spread}" if len(values) else "not measured"
+        lines.append(line)
+    return (
+        f"The paper's numbers are {SOURCES['scatter']}; ± is one standard deviation over seeds.\n\n"
+        + table_of(lines)
+        + "\n\n"
+        + wrapped(
+            "What the paper calls model soups is our exact average: its code adds the products of LoRA's factors. Rewarded Soups are "
+            "another method, and stand in no row of this table."
+        )
+    )
+
+
+BLOCKS: dict[str, Callable[[Path], str]] = {
+    "reference": reference_table,
+    "search-speed": speed_table,
+    "searches": searches,
+    "budgets": shared_budget,
+    "rivals": rivals_table,
+    "claims": claims_list,
+    "not-compared": not_compared,
+    "all-settings": all_settings,
+    "exact-fronts": fronts_table,
+    "real": real_table,
+    "real-sentence": real_sentence,
+    "real-sampled": real_sampled,
+    "paper": paper_table,
+    "ppo-speed": ppo_table,
+    "precision": precision_table,
+    "gpu": gpu_table,
+}
+"""Every block by its name, and the function that makes it of the folder of tables (`data/results`; the real run's lie beside it)."""
+
+
+def filled(page: str, results: Path) -> str:
+    """A page with every block made anew. Raises UserError for a block that nobody makes, or that never ends."""
+    opened = len(re.findall(r"<!-- made: ", page))
+    found = MARK.findall(page)
+    if opened != len(found) or any("<!-- made:" in body for _, _, body, _ in found):
+        raise UserError(f"{opened} blocks begin and {len(found)} end: each <!-- made: NAME --> needs its <!-- end -->")
+    if unknown := [name for _, name, _, _ in found if name not in BLOCKS]:
+        raise UserError(f"block {unknown[0]!r}: nobody makes it; expected one of {', '.join(BLOCKS)}")
+    return MARK.sub(lambda match: f"{match[1]}{BLOCKS[match[2]](results)}\n{match[4]}", page)
