@@ -31,11 +31,12 @@ def average_parameters(
     weights: Sequence[float] | Tensor,
     name: str = "average",
     how: Literal["exact", "soup"] = "exact",
+    signed: bool = False,
 ) -> None:
     """Add an adapter `name` to `lm` that averages `adapters`; an adapter of that name is replaced. The active adapter stays active.
 
     "exact": the change of a matrix is sum_i w_i s_i B_i A_i, EMORL's parameter mode (arXiv 2505.02579), with weights as given. The new
-    adapter has rank r_1 + ... + r_N: the A_i stacked, and the w_i s_i B_i side by side.
+    adapter has rank r_1 + ... + r_N: the A_i stacked, and the w_i s_i B_i side by side. `signed` allows negative weights here.
 
     "soup": A and B are averaged each on its own, as Rewarded Soups does with all trained parameters (arXiv 2306.04488, equation 1): the
     change is s (sum_i w_i B_i)(sum_i w_i A_i), with w divided by its sum as that paper defines it. It holds the cross terms
@@ -48,6 +49,8 @@ def average_parameters(
     adapters = check_texts(adapters, "adapter")
     if how not in ("exact", "soup"):
         raise UserError(f"how {how!r}: choose exact or soup")
+    if signed and how != "exact":
+        raise UserError(f"how {how!r}: takes no negative weights; use how='exact'")
     if not adapters:
         raise UserError("no adapters to average")
     check_adapters(lm, adapters)
@@ -56,7 +59,7 @@ def average_parameters(
         raise UserError(f"adapter {name!r}: an average cannot replace one of the adapters it is made of")
     if name not in lm.adapters:
         check_name(lm.model, name)
-    w = check_weights(weights, len(adapters))
+    w = check_weights(weights, len(adapters), signed=signed)
     if w.dim() != 1:
         raise UserError("weights: parameters take one weight an adapter, not one row an example")
     shares = (w / w.sum() if how == "soup" else w).tolist()

@@ -44,7 +44,15 @@ class GRPO(Method):
         self.check_possible(self.bench.lm)
         if (size := self.bench.ppo.batch_size) % GROUP:
             raise UserError(f"method {self.name}: a batch of {size} replies cannot be cut into groups of {GROUP}")
-        return self.bench.kept(self.name, {"group": GROUP}, self._train)
+        return self.bench.kept(self.name, self.marks(), self._train)
+
+    def marks(self) -> dict[str, Any]:
+        """What makes a run of this method this run, beside what all methods have in common."""
+        return {"group": GROUP}
+
+    def aggregation(self) -> dict[str, Any]:
+        """Options of TRL's trainer: how rewards become advantages, and the KL's weight in the loss."""
+        return {"scale_rewards": "none", "beta": self.bench.kl_coef(self.bench.uniform)}
 
     @classmethod
     def check_possible(cls, lm: LanguageModel) -> None:
@@ -82,12 +90,10 @@ class GRPO(Method):
                 max_completion_length=lm.config.max_new_tokens,
                 learning_rate=ppo.lr,
                 lr_scheduler_type="linear",
-                beta=bench.kl_coef(bench.uniform),
                 epsilon=ppo.clip,
                 temperature=ppo.temperature,
                 max_grad_norm=ppo.max_grad_norm,
                 reward_weights=[1 / d] * d,
-                scale_rewards="none",
                 loss_type="grpo",
                 weight_decay=0.0,
                 gradient_checkpointing=False,
@@ -98,6 +104,7 @@ class GRPO(Method):
                 report_to="none",
                 disable_tqdm=True,
                 logging_strategy="no",
+                **self.aggregation(),
             )
             trainer = GRPOTrainer(
                 base,
