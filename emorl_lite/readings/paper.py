@@ -328,6 +328,8 @@ def transfer_reading(averaged: pd.DataFrame, methods: Sequence[str], home: str =
     published = ", ".join(f"{paper.METHODS[m]} {number(theirs[m], 3)}" for m in ("uniform", "emorl", "exact-average"))
     ours = ", ".join(f"{m} {number(scores[home, m]['mean'], 3)}" for m in measured)
     text = f"{_coherence(scores, measured, home)}**Average on PAIR.** The paper ({summary}): {published}. smollm2: {ours}."
+    if measured and "exact-average" not in measured:
+        text += " The paper's soups are our exact average, which was not measured there; Rewarded Soups are another method."
     moved = [f"{m} {signed(scores[away, m]['mean'] - scores[home, m]['mean'], 2)}" for m in measured if (away, m) in scores]
     if moved:
         text += f" **Out of domain**, mean score less that on PAIR: {', '.join(moved)}."

@@ -76,7 +76,7 @@ def published() -> pd.DataFrame:
         [
             {
                 "number": about,
-                "value": ", ".join(f"{name} {fact.text}".strip() for name, fact in lines.items()),
+                "value": ", ".join(fact.line for fact in lines.values()),
                 "read": SOURCES[source].partition(",")[0],
                 "confirmed": certain[source],
             }
