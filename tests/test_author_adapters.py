@@ -8,7 +8,7 @@ import hashlib
 import io
 import threading
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -28,7 +28,9 @@ from emorl_lite.data import downloads
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.lm.author_adapters import convert, linear_layers, read_author_adapter
+from emorl_lite.methods.bench import Cost, trained_parameters
 from emorl_lite.rewards.registry import REWARDS
+from emorl_lite.study import paper
 
 HERE = "127.0.0.1"
 
@@ -518,6 +520,41 @@ def test_averaged_parameters_have_no_exact_search(ready, options, capsys):
     assert main(["search", *options, "--adapters", "authors", "--search.method", "exact", "--search.mix", "parameters"]) == 2
     said = capsys.readouterr().err
     assert "--search.mix parameters: no exact search" in said and "not linear" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["emorl", "exact-average", "mod-reverse", "rewarded-soups"])
+def test_methods_take_the_authors_adapters_and_say_that_their_cost_is_not_known(ready, options, name):
+    one = experiment(options, adapters="authors")
+    method = one.method(name, folder=None)
+    cost = method.prepare()
+    assert not cost.known and cost.trainable == sum(trained_parameters(one.lm, objective) for objective in OBJECTIVES) > 0
+    assert not (cost + Cost(5, 5, 5, 5, 5.0)).known and not (Cost(5, 5, 5, 5, 5.0) + cost).known
+    prompts = one.validation()[:3]
+    replies = method.replies_at(prompts, [one.bench(None).uniform, (1.0, 0.0, 0.0)])
+    assert replies[1] == one.policy_replies("reflection", prompts)
+    means = one.rewards.means(prompts, replies[0])
+    row = {"method": name, "mean": sum(means.values()) / 3, **means, **asdict(cost)}
+    kept = pd.read_csv(io.StringIO(pd.DataFrame([row]).to_csv(index=False)))
+    shown = paper.points_beside({"authors": kept}).set_index("method")["authors"]
+    assert shown.to_dict() == {paper.METHODS[m]: "not known" if m == name else paper.NOT_MEASURED for m in paper.METHODS}
+
+
+def test_the_papers_soups_are_the_merged_weights(ready, options, published):
+    """W + sum_i w_i s B_i A_i, greedily."""
+    one, w = experiment(options, adapters="authors"), (0.5, 0.3, 0.2)
+    model = base_that_ends()
+    state = dict(model.state_dict())
+    for share, objective in zip(w, OBJECTIVES, strict=True):
+        arrays = dict(np.load(published[0] / objective / f"lora_{objective}_777.npz"))
+        changed, before = authors_model(arrays, base_that_ends()).state_dict(), base_that_ends().state_dict()
+        state = {key: x + share * (changed[key] - before[key]) for key, x in state.items()}
+    model.load_state_dict(state)
+    prompts = one.validation()[:6]
+    inputs = one.lm.encode(prompts)
+    theirs = model.generate(input_ids=inputs.ids, attention_mask=inputs.mask, max_new_tokens=6, do_sample=False)[:, 1:]
+    method = one.method("exact-average", folder=None)
+    method.prepare()
+    assert method.replies_at(prompts, [w])[0] == one.lm.decode(theirs)
 
 
 def test_a_spoilt_conversion_is_made_again(ready, options):

@@ -172,6 +172,19 @@ class Experiment:
         """What the frozen model makes of them: computed once for all classifiers."""
         return self.builder.read
 
+    def like(self, seed: int | None = None, **search: Any) -> Experiment:
+        """Another seed, or another search (fields of `SearchConfig`), with this one's model, data and rewards in memory.
+
+        One at a time: the model has the adapters of whichever loaded last, and each loads its own again. A seed with a warm start of its
+        own has a model of its own. Raises UserError as `Experiment` does.
+        """
+        preset = replace(self.preset, search=replace(self.preset.search, **search))
+        other = Experiment(preset, self.seed if seed is None else seed, self.root, self.progress, self.source, self.adapters)
+        if other.folder == self.folder or not any((one.folder / "base").is_dir() for one in (self, other)):
+            other.__dict__["lm"], other.__dict__["dataset"] = self.lm, self.dataset
+        other.builder, other._assigned = self.builder, self._assigned
+        return other
+
     def ready(self) -> bool:
         """Whether everything is there that several processes could not make together: the warm start and the classifiers."""
         trained_objectives = [o for o in ("reflection", "empathy") if o in self.preset.objectives and not self.preset.rewards.ready_made(o)]
@@ -344,6 +357,7 @@ class Experiment:
                 lrs=preset.lr,
                 watch=None if set(preset.study.watch) >= set(OBJECTIVES) else preset.study.watch,
                 search=preset.search,
+                train_replies=[(example.prompt, example.reply) for example in self.dataset.examples("train")],
                 single_runs=self._single_runs if own_runs else None,
             )
         return self._benches[bench_folder, own_runs]
@@ -356,7 +370,7 @@ class Experiment:
         """Load or train the adapters. Returns what they took."""
         self.load_adapters()
         if self.authors:  # what they took is not in their files
-            return Cost(trainable=sum(trained_parameters(self.lm, name) for name in self.preset.objectives))
+            return Cost.unknown(sum(trained_parameters(self.lm, name) for name in self.preset.objectives))
         costs = [cost_of_finished(self.lm, name, self.run_folder(name)) for name in self.preset.objectives]
         return sum(costs[1:], costs[0])
 

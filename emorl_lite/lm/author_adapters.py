@@ -189,10 +189,11 @@ def _targets(names: Sequence[str], base: PreTrainedModel) -> list[str]:
     return sorted(last) if meant == set(names) else sorted(names)
 
 
-def convert(path: Path, folder: Path, base: PreTrainedModel, base_path: str) -> Fit:
+def convert(path: Path, folder: Path, base: PreTrainedModel, base_path: str, made_for: str = AUTHORS_BASE) -> Fit:
     """Write an authors' file as PEFT's folder (safetensors and its configuration). The numbers stay the same ones.
 
-    Raises UserError, and writes nothing, if the file cannot be read or does not fit `base`, which `base_path` names in messages.
+    `base_path` names `base` in messages; `made_for`: the model that the adapter was trained on, as the folder will say.
+    Raises UserError, and writes nothing, if the file cannot be read or does not fit `base`.
     """
     layers = read_author_adapter(path)
     fit = check_fit(layers, base, str(path), base_path)
@@ -201,6 +202,7 @@ def convert(path: Path, folder: Path, base: PreTrainedModel, base_path: str) -> 
         tensors |= {f"{PREFIX}{name}.lora_A.weight": change.A, f"{PREFIX}{name}.lora_B.weight": change.B}
     write_whole(folder / WEIGHTS, tensors)
     lora = lora_of(layers, base)
+    lora.base_model_name_or_path = made_for
     lora.target_modules = sorted(lora.target_modules or ())  # type: ignore[assignment]  # a set's order is drawn anew in every process
     with told(folder), tempfile.TemporaryDirectory() as scratch:
         lora.save_pretrained(scratch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -39,13 +40,16 @@ OBJECTIVE_RUNS: dict[Budget, str] = {"shared": "objectives", "own": "objectives-
 
 @dataclass(frozen=True)
 class Cost:
-    """What training took. Runs that know nothing of each other may go on side by side: sums count all of them, `parallel` the longest."""
+    """What training took. Runs that know nothing of each other may go on side by side: sums count all of them, `parallel` the longest.
 
-    data_points: int = 0
-    """Training prompts answered, over all runs: the paper's count."""
-    parallel: int = 0
-    """Training prompts answered by the longest run."""
-    samples: int = 0
+    NaN where it is not known: of adapters that come without a record.
+    """
+
+    data_points: float = 0
+    """Training prompts answered, over all runs: the paper's count. A whole number."""
+    parallel: float = 0
+    """Training prompts answered by the longest run. A whole number."""
+    samples: float = 0
     """Replies generated and scored in training, over all runs."""
     trainable: int = 0
     """Trained parameters of the policy, over all runs (critics left out)."""
@@ -54,9 +58,20 @@ class Cost:
 
     def __add__(self, other: Cost) -> Cost:
         """Of two runs that may go on side by side."""
-        summed = {name: getattr(self, name) + getattr(other, name) for name in ("data_points", "samples", "trainable", "seconds")}
+        summed = {name: getattr(self, name) + getattr(other, name) for name in ("data_points", "samples", "seconds")}
         summed["seconds"] = round(summed["seconds"], 1)
-        return Cost(parallel=max(self.parallel, other.parallel), **summed)
+        longest = max(self.parallel, other.parallel) if self.known and other.known else math.nan
+        return Cost(parallel=longest, trainable=self.trainable + other.trainable, **summed)
+
+    @property
+    def known(self) -> bool:
+        """Whether what training took is known."""
+        return not math.isnan(self.data_points)
+
+    @classmethod
+    def unknown(cls, trainable: int) -> Cost:
+        """Of adapters that come without a record of their training."""
+        return cls(math.nan, math.nan, math.nan, trainable, math.nan)
 
 
 @dataclass
@@ -80,6 +95,8 @@ class Bench:
     """Objectives that the single-objective runs log beside their own (default: all)."""
     search: SearchConfig = field(default_factory=SearchConfig)
     """The published search's levels."""
+    train_replies: Sequence[tuple[str, str]] = ()
+    """(prompt, reply) pairs of the data set, for methods that learn from given replies."""
     single_runs: Callable[[], Cost] | None = None
     """Loads or trains single-objective adapters that have another owner, an experiment: named like their objectives, they take the place of
     those that would share this bench's budget."""

@@ -14,6 +14,7 @@ from emorl_lite.readings import (
     study,
     tour,
     training,
+    triples,
     worth,
 )
 from emorl_lite.readings.spread import (
@@ -55,5 +56,6 @@ __all__ = [
     "tour",
     "tour_reading",
     "training",
+    "triples",
     "worth",
 ]

@@ -19,8 +19,10 @@ from emorl_lite.study.comparison import (
 from emorl_lite.study.evidence import claim_p
 from emorl_lite.study.exact_fronts import FRONT_STEPS, beside_sweep, exact_front, front_tables
 from emorl_lite.study.quality import reply_quality
+from emorl_lite.study.recipe import paper_recipe, remaining_differences, scaled_down
 from emorl_lite.study.run import Study
 from emorl_lite.study.tables import real_logs, real_tables, study_tables
+from emorl_lite.study.triples import beside_published, best_points, cube_points, evaluate_triples, exact_optima
 
 __all__ = [
     "BY_GRID",
@@ -28,12 +30,17 @@ __all__ = [
     "FRONT_STEPS",
     "Study",
     "beside_every_setting",
+    "beside_published",
     "beside_sweep",
     "best_by_level",
+    "best_points",
     "claim_p",
     "consumption",
+    "cube_points",
     "difference",
+    "evaluate_triples",
     "exact_front",
+    "exact_optima",
     "examined",
     "front_metrics",
     "front_tables",
@@ -41,10 +48,13 @@ __all__ = [
     "interval_of",
     "paired",
     "paper",
+    "paper_recipe",
     "real_logs",
     "real_tables",
+    "remaining_differences",
     "reply_quality",
     "representative",
+    "scaled_down",
     "search_replies",
     "searched_too",
     "steering",
