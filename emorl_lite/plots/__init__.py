@@ -35,7 +35,19 @@ from emorl_lite.plots.methods import (
     weight_sweep,
     weight_sweep_alt,
 )
-from emorl_lite.plots.paper import cost_surfaces, cubes, cubes_alt, paper_and_ours, paper_and_ours_alt, task_example, task_example_alt
+from emorl_lite.plots.paper import (
+    cost_surfaces,
+    cubes,
+    cubes_alt,
+    measured_costs,
+    measured_costs_alt,
+    paper_and_ours,
+    paper_and_ours_alt,
+    paper_consumption,
+    paper_consumption_alt,
+    task_example,
+    task_example_alt,
+)
 from emorl_lite.plots.ppo import advantage_lines, clip_cases, run_log, small_runs
 from emorl_lite.plots.ppo_explorer import Recorded, clip_at, clipped_tokens, ppo_explorer
 from emorl_lite.plots.rewards import (
@@ -79,6 +91,8 @@ from emorl_lite.plots.training import (
     consumption_scatter,
     cross_scores,
     cross_scores_alt,
+    learning_bands,
+    learning_bands_alt,
     learning_curves,
     learning_curves_alt,
     level_comparison,
@@ -135,6 +149,8 @@ __all__ = [
     "fronts_alt",
     "kl_trade_off",
     "kl_trade_off_alt",
+    "learning_bands",
+    "learning_bands_alt",
     "learning_curves",
     "learning_curves_alt",
     "level_comparison",
@@ -144,10 +160,14 @@ __all__ = [
     "map_page",
     "mean_map",
     "mean_map_alt",
+    "measured_costs",
+    "measured_costs_alt",
     "optimism_histograms",
     "optimism_histograms_alt",
     "paper_and_ours",
     "paper_and_ours_alt",
+    "paper_consumption",
+    "paper_consumption_alt",
     "ppo_explorer",
     "promise_and_test",
     "promise_and_test_alt",

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.wording import listing, number
+from emorl_lite.base.wording import counted, listing, number
 from emorl_lite.plots.methods import consumption_alt
 from emorl_lite.plots.style import DATA_POINTS, THOUSANDS, describe, name_axes, need, panels, readable, styles
 from emorl_lite.readings.mixing import level_comparison_alt
@@ -67,6 +67,60 @@ def learning_curves_alt(log: pd.DataFrame, window: int = 8) -> str:
     return (
         f"Two panels against data points, one curve a run. Left: sampled reward{validated}. Right: KL to "
         f"the base in nats a reply. Reward in the first step and its mean over the last {window} at most: {'; '.join(parts)}."
+    )
+
+
+@readable
+def learning_bands(curves: pd.DataFrame, window: int = 4) -> Figure:
+    """Reward and KL of each run against its data points over the seeds: the mean as a line, the range from the lowest seed as a band.
+
+    Every seed's curve is the rolling mean over `window` steps. Hollow markers: greedy validation, the mean over the seeds.
+    Columns: seed, run, episodes, reward, validation (NaN where there was none), kl (nats a reply).
+    """
+    need(curves, ["seed", "run", "episodes", "reward", "validation", "kl"], "learning_bands")
+    figure, (left, right) = panels(2, width=4.6, height=4.2)
+    styles_by_name = styles(curves["run"])
+    for name, runs in curves.groupby("run", sort=False):
+        style = styles_by_name[str(name)]
+        for axes, column in ((left, "reward"), (right, "kl")):
+            band = _band(runs, column, window)
+            axes.fill_between(band.index, band["low"], band["high"], color=style.color, alpha=0.18, linewidth=0)
+            line = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker, "markevery": 0.25, "linewidth": 2}
+            axes.plot(band.index, band["mean"], label=str(name) if axes is left else None, **line)
+        checked = runs.dropna(subset="validation").groupby("episodes")["validation"].mean()
+        hollow: dict[str, Any] = {"marker": style.marker, "facecolor": "white", "edgecolor": [style.color], "zorder": 5}
+        left.scatter(checked.index, checked, **hollow)
+    left.fill_between([], [], color="0.5", alpha=0.25, label="lowest to highest seed")
+    if curves["validation"].notna().any():
+        left.scatter([], [], marker="o", facecolor="white", edgecolor="black", label="validation, greedy")
+    name_axes(left, DATA_POINTS, "reward, mean of a rollout")
+    name_axes(right, DATA_POINTS, "KL to the base (nats a reply)")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return describe(figure, learning_bands_alt(curves, window))
+
+
+def _band(runs: pd.DataFrame, column: str, window: int) -> pd.DataFrame:
+    """The rolling mean of each seed, over the seeds: mean, low and high by data points."""
+    ordered = runs.sort_values(["seed", "episodes"], kind="stable")
+    smooth = ordered.groupby("seed", sort=False)[column].transform(lambda values: values.rolling(window, min_periods=1).mean())
+    seeds = ordered.assign(smooth=smooth).groupby("episodes")["smooth"]
+    return pd.DataFrame({"mean": seeds.mean(), "low": seeds.min(), "high": seeds.max()})
+
+
+def learning_bands_alt(curves: pd.DataFrame, window: int = 4) -> str:
+    """What `learning_bands` shows: of each run the reward at both ends, the last validation and the last KL. Columns as there."""
+    parts = []
+    for name, runs in curves.groupby("run", sort=False):
+        reward, kl = _band(runs, "reward", window), _band(runs, "kl", window)
+        last = runs.dropna(subset="validation").sort_values("episodes").groupby("seed")["validation"].last()
+        ends = f"{number(reward['mean'].iloc[0])} to {number(reward['mean'].iloc[-1])}"
+        spread = f"(seeds {number(reward['low'].iloc[-1])} to {number(reward['high'].iloc[-1])})"
+        checked = f", validation {number(last.mean())} at the end" if len(last) else ""
+        parts.append(f"{name} from {ends} {spread}{checked}, KL {number(kl['mean'].iloc[-1])}")
+    n = int(curves["seed"].nunique())
+    return (
+        f"Two panels against data points, a line for each run, the mean over {counted(n, 'seed')}, with a band from the lowest seed to the "
+        f"highest. Left: sampled reward. Right: KL to the base in nats a reply. First and last reward: {'; '.join(parts)}."
     )
 
 

@@ -21,7 +21,9 @@ from emorl_lite.study.exact_fronts import FRONT_STEPS, beside_sweep, exact_front
 from emorl_lite.study.quality import reply_quality
 from emorl_lite.study.recipe import paper_recipe, remaining_differences, scaled_down
 from emorl_lite.study.run import Study
+from emorl_lite.study.spending import consumption_table, labelled, paper_spending, spending
 from emorl_lite.study.tables import real_logs, real_tables, study_tables
+from emorl_lite.study.training_curves import curves, learning, optional_table
 from emorl_lite.study.triples import beside_published, best_points, cube_points, evaluate_triples, exact_optima
 
 __all__ = [
@@ -36,7 +38,9 @@ __all__ = [
     "best_points",
     "claim_p",
     "consumption",
+    "consumption_table",
     "cube_points",
+    "curves",
     "difference",
     "evaluate_triples",
     "exact_front",
@@ -46,9 +50,13 @@ __all__ = [
     "front_tables",
     "holm",
     "interval_of",
+    "labelled",
+    "learning",
+    "optional_table",
     "paired",
     "paper",
     "paper_recipe",
+    "paper_spending",
     "real_logs",
     "real_tables",
     "remaining_differences",
@@ -57,6 +65,7 @@ __all__ = [
     "scaled_down",
     "search_replies",
     "searched_too",
+    "spending",
     "steering",
     "study_tables",
     "tally",
