@@ -20,6 +20,7 @@ from emorl_lite.base.failures import USER, one_line, tell, termination_told
 from emorl_lite.base.outputs import check_folder, check_out
 from emorl_lite.base.paths import runs_root
 from emorl_lite.base.presets import (
+    FIGURE_2,
     DataConfig,
     ModelConfig,
     PPOConfig,
@@ -394,12 +395,18 @@ def run_study(command: StudyRun, arguments: list[str]) -> int:
     preset = replace(get_preset(command.preset), study=command.study)
     study = Study(preset, command.seeds, command.methods, Path(command.runs) if command.runs else None, progress=not command.quiet)
     check_study(command, preset)
-    rows = study.run(command.workers or None, command.engine)["rows"]
+    tables = study.run(command.workers or None, command.engine)
+    rows = tables["rows"]
     folder = Path(command.out) if command.out else study.folder
     for path in study.save(folder, " ".join(["python -m emorl_lite", *arguments])):
         print(os.path.relpath(path))
     means = rows.groupby(["method", "choice"], sort=False)[["data_points", "calls_per_token", "mean", "sampled_mean"]].mean()
     print(means.to_string(float_format="%.3f"))
+    if set(FIGURE_2) <= set(study.methods) and preset.ppo.early_stop:
+        from emorl_lite.study.recipe import figure_2
+
+        print("the paper's figure 2:")
+        print(figure_2(tables, preset).to_string(index=False, float_format="%.4g"))
     return 0
 
 

@@ -134,7 +134,7 @@ def test_what_presets_and_numpy_give_is_taken(kind):
         (lambda: ModelConfig(path=""), "--model.path"),
         (lambda: ModelConfig(path="a\0b"), "NUL"),
         (lambda: ModelConfig(path="\udcff"), "Unicode"),
-        (lambda: PPOConfig(estimator="grpo"), "ppo or rloo"),
+        (lambda: PPOConfig(estimator="grpo"), "rloo or kscst"),
         (lambda: PPOConfig(anneal_lr="no"), "True or False"),
         (lambda: PPOConfig(estimator="rloo", k=1), "--ppo.k 1"),
         (lambda: PPOConfig(early_stop=True, patience=1), "--ppo.patience"),

@@ -547,8 +547,8 @@ TINY_PAPER = replace(
     name="tiny-paper",
     model=replace(TINY.model, lora_r=T5_PAPER.model.lora_r, lora_alpha=T5_PAPER.model.lora_alpha),
     rewards=SmallWorldRewards(fluency_both=True),
-    ppo=replace(T5_PAPER.ppo, episodes=4096, lr=2e-3, validate_every=2),
-    study=replace(TINY.study, budget=4096, batch_size=16, validate_every=2, patience=20),
+    ppo=replace(T5_PAPER.ppo, episodes=3072, lr=2e-3, validate_every=2),
+    study=replace(TINY.study, budget=3072, batch_size=16, validate_every=2, patience=20),
     kl_coef={},
     methods=FIGURE_2,
 )

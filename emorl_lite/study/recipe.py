@@ -14,6 +14,8 @@ import pandas as pd
 
 from emorl_lite.base.presets import T5_PAPER, TINY_PAPER, Preset
 from emorl_lite.methods.dynamic_weights import HISTORY
+from emorl_lite.study.comparison import search_replies
+from emorl_lite.study.spending import labelled, spending
 
 PARTS = ("model", "rewards", "ppo", "search", "data", "study")
 """Parts of a preset that its training and its study are made of."""
@@ -123,6 +125,13 @@ DIFFERENCES = (
         {"rewards.repeat_ngram": 4},
     ),
     Difference(
+        "bounds of what is validated",
+        "scores are cut to [.0001, .9999] there, too",
+        "scores are in [0, 1]; only their logarithms are of cut ones",
+        "what is compared is the score; the two differ by .0001 at most",
+        {"ppo.log_rewards": True},
+    ),
+    Difference(
         "reflection's judge",
         "RoBERTa-base trained on PAIR; its weights are not in the repository",
         "the same encoder, fine-tuned with LoRA on PAIR here",
@@ -196,6 +205,21 @@ def scaled_down() -> pd.DataFrame:
                 rows.append({"option": f"{part}.{name}", T5_PAPER.name: shown(theirs), TINY_PAPER.name: shown(ours)})
     rows.append({"option": "rewards", T5_PAPER.name: _judges(T5_PAPER), TINY_PAPER.name: _judges(TINY_PAPER)})
     return pd.DataFrame(rows)
+
+
+def figure_2(tables: Mapping[str, pd.DataFrame], preset: Preset) -> pd.DataFrame:
+    """The points of the paper's figure 2, of a study with its methods: method (and how its data points are counted), seeds, data_points,
+    data_points_std, mean, mean_std; censored: seeds in which a run reached its budget before the rule held.
+
+    `tables`: rows and convergence. Raises UserError without finished single-objective runs.
+    """
+    search = search_replies(tables["rows"], len(preset.objectives), preset)
+    spent = labelled(spending(tables["rows"], tables["convergence"], preset.objectives, search))
+    by_method = spent.groupby("method", sort=False)
+    points, means = by_method["data_points"], by_method["mean"]
+    columns = {"seeds": by_method["seed"].nunique(), "data_points": points.mean(), "data_points_std": points.std()}
+    columns |= {"mean": means.mean(), "mean_std": means.std(), "censored": by_method["censored"].sum()}
+    return pd.DataFrame(columns).reset_index()
 
 
 def shown(setting: Any) -> str:
