@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import runpy
 from dataclasses import make_dataclass
 
+import pandas as pd
 import pytest
 import tiny
 import torch
+from course_cells import ROOT
 from test_methods import bench
 from torch.testing import assert_close
 
@@ -86,6 +89,13 @@ def test_it_is_grpo_but_for_advantages_and_kl_weight():
     assert grpo.marks() == {"group": 4} and gdpo.marks() == {"group": 4, "kl_times": KL_TIMES}
     assert set(gdpo.aggregation()) == {"multi_objective_aggregation", "beta"} and set(grpo.aggregation()) == {"scale_rewards", "beta"}
     assert gdpo.aggregation()["beta"] == pytest.approx(KL_TIMES * grpo.aggregation()["beta"])
+
+
+def test_the_factor_is_the_one_that_the_table_gives():
+    """Runs as far from the base as GRPO's, on seeds that no study has."""
+    table = pd.read_csv(ROOT / "data" / "results" / "gdpo_beta.csv")
+    assert runpy.run_path(str(ROOT / "scripts" / "tune_gdpo.py"))["chosen"](table) == KL_TIMES
+    assert table.seed.min() >= 100 and table.seed.nunique() >= 2
 
 
 def test_a_trl_without_it_is_one_clear_line(monkeypatch):
