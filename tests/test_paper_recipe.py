@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from test_methods import bench
 from test_ppo import QUICK, Killed, killer, trainer, weights, wordy
 from torch.testing import assert_close
 
@@ -21,6 +22,7 @@ from emorl_lite.base.presets import FIGURE_2, T5_PAPER, TINY_PAPER, PPOConfig, P
 from emorl_lite.experiment.options import study_run
 from emorl_lite.jobs import EngineConfig
 from emorl_lite.methods import METHODS
+from emorl_lite.methods.registry import make_method
 from emorl_lite.methods.scores import Objectives, WeightedSum
 from emorl_lite.rewards.objectives import Fluency, RewardSet, perplexity_of_both
 from emorl_lite.study import recipe
@@ -157,6 +159,18 @@ def test_a_run_stops_where_the_rule_holds_and_resumes_to_the_same(tmp_path, kind
     pd.testing.assert_frame_equal(again.train().drop(columns="seconds"), log.drop(columns="seconds"), check_exact=True)
     one, two = weights(whole.lm), weights(again.lm)
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("name", ["clp-full", "clp-logit", "prompted", "panacea-tchebycheff"])
+def test_a_policy_that_is_told_weights_trains_so_too(name):
+    """Each reply's logarithms by its own weights; validations sample at uniform weights."""
+    method = make_method(name, bench(config=replace(PAPER, episodes=16, validation_samples=3)))
+    t = method.trainer()
+    t.validation_prompts, t.encoded_validation = tiny.PROMPTS, t.lm.encode(tiny.PROMPTS)
+    with method.conditioning.installed():
+        t.step()
+        row = t.step()
+    assert row[ppo.ENTERED] < row["reward"] and math.isfinite(row["validation"])
 
 
 def test_validation_takes_as_many_samples_as_asked(monkeypatch):
