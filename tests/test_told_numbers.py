@@ -194,8 +194,8 @@ def flattery_of_samples() -> str:
     assert saved.min() < 0.05 and round(4 * saved.max()) == 3, "between nothing and three quarters"
     return (
         f"the flattery falls from {number(sizes['optimism'][1], 3)} with one sample a client to {number(sizes['optimism'][8], 3)} with "
-        f"eight, the standard error from {number(sizes['error'][1], 3)} to {number(sizes['error'][8], 3)}: both by the root of eight. The weights "
-        f"that are best greedily ({number(greedy.min())} to {number(greedy.max())} on test clients) are not those that are best in samples "
+        f"eight, the standard error from {number(sizes['error'][1], 3)} to {number(sizes['error'][8], 3)}: both by the root of eight. "
+        f"The weights that are best greedily ({number(greedy.min())} to {number(greedy.max())} on test clients) are not those that are best in samples "
         f"at $\\tau = 1$ ({number(sampled.min())} to {number(sampled.max())}): each choice is the better one where it was made, in all "
         f"three seeds. With the temperature free between .5 and 1.5 the optimum lies at {number(free['temperature'].min())} to "
         f"{number(free['temperature'].max())} and scores {number(free['mean'].min())} to {number(free['mean'].max())}."
