@@ -106,6 +106,7 @@ def test_without_the_files_one_sentence_and_the_idea_on_a_small_t5(tmp_path, mon
     assert "random" in layer and "changes 32 layers" in layer
 
 
+@pytest.mark.slow
 def test_with_the_files_every_cell_runs_on_the_papers_triple(small, capsys):
     space = run(given())
     said, shown, printed = space["said"], space["shown"], capsys.readouterr().out

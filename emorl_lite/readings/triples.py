@@ -31,7 +31,7 @@ def layer_reading(layers: Mapping[str, LayerChange], name: str, file: str, own: 
     rows, columns = change.shape
     few, all_ = change.rank * (rows + columns), rows * columns
     whose = f"`{file}`, one of the fifteen" if own else f"`{file}`, random numbers in the authors' format for a random small T5"
-    ratio = f"1 to {number(all_ / few, 0)}" if all_ >= few else f"{number(few / all_, 1)} to 1: so small a layer saves nothing"
+    ratio = f"one for every {number(all_ / few, 0)}" if all_ >= few else "more than it has: so small a layer saves nothing"
     return (
         f"{whose}, changes {counted(len(layers), 'layer')}. This one is {rows} by {columns}, {all_:,} numbers, and changes by a matrix of "
         f"rank {change.rank}, {few:,} numbers ({ratio}), times s = {change.scaling:g}."
