@@ -47,7 +47,7 @@ def merged_reading(names: Sequence[str], backbone: np.ndarray, merged: np.ndarra
     """What undoing the mixture brought. `backbone`, `merged` [d]: each objective's mean score under its own backbone, and merged for it."""
     gains = np.asarray(merged) - np.asarray(backbone)
     told_gains = listing([f"{name} {signed(float(g))}" for name, g in zip(names, gains, strict=True)])
-    up = int((gains > 0).sum())
+    up = int((gains.round(3) > 0).sum())  # as they are told
     return (
         f"Merged for one objective alone less that objective's backbone: {told_gains}. It is higher for {up} of {len(gains)}. "
         "These backbones were trained for a moment only; the study's have a budget."
