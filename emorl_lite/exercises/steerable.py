@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from emorl_lite.exercises.exercise import Case, Exercise
+from emorl_lite.methods.bone_soups import backbone_rewards, merging_weights
 from emorl_lite.search.pareto import hypervolume, non_dominated, steerability
 
 
@@ -145,6 +146,44 @@ def _steering_cases(random: np.random.Generator) -> Iterator[Case]:
         yield Case("random answers", (random.uniform(0, 1, (n, d)), random.dirichlet(np.ones(d), n)))
 
 
+def _undo_cases(random: np.random.Generator) -> Iterator[Case]:
+    yield Case("backbones of single rewards", (np.eye(3), [0.2, 0.3, 0.5]))
+    yield Case("what one backbone was trained for", (backbone_rewards(3), [0.15, 0.7, 0.15]))
+    yield Case("one objective alone", (backbone_rewards(2), [1.0, 0.0]))
+    yield Case("one objective alone", (backbone_rewards(3, 0.6), [0.0, 0.0, 1.0]))
+    yield Case("weights that do not sum to one", (backbone_rewards(3), [2.0, 1.0, 1.0]))
+    yield Case("weights that do not sum to one", (backbone_rewards(4, 0.8), [0.1, 0.2, 0.1, 0.0]))
+    for _ in range(14):
+        d = int(random.integers(2, 5))
+        rows = random.dirichlet(np.ones(d), d) * 0.5 + 0.5 * np.eye(d)
+        yield Case("rows of any kind", (rows, random.dirichlet(np.ones(d)).tolist()))
+
+
+def _guided(base: Sequence[float], rewards: Sequence[Sequence[float]], w: Sequence[float], beta: float) -> np.ndarray:
+    """Probabilities [V] of the next word, proportional to pi_0 prod_i pi_i^{w_i / beta}, w divided by its sum."""
+    shares = np.asarray(w, dtype=float) / sum(w)
+    z = np.asarray(base, dtype=float) + shares @ np.asarray(rewards, dtype=float) / beta
+    raised = np.exp(z - z.max())
+    return np.asarray(raised / raised.sum())
+
+
+def _guided_cases(random: np.random.Generator) -> Iterator[Case]:
+    def logits(*shape: int) -> list[list[float]]:
+        return random.normal(0, 2, shape).round(3).tolist()
+
+    yield Case("one objective alone", (logits(1, 5)[0], logits(3, 5), [0.0, 1.0, 0.0], 0.5))
+    yield Case("weights that do not sum to one", (logits(1, 4)[0], logits(2, 4), [3.0, 1.0], 1.0))
+    yield Case("weights that do not sum to one", (logits(1, 6)[0], logits(3, 6), [0.2, 0.1, 0.1], 2.0))
+    yield Case("reward models that say nothing", ([1.0, 0.5, -2.0], [[3.0, 3.0, 3.0], [0.0, 0.0, 0.0]], [0.5, 0.5], 1.0))
+    yield Case("reward models that are still the base", ([1.0, 0.5, -2.0], [[1.0, 0.5, -2.0]] * 2, [0.3, 0.7], 0.5))
+    yield Case("a beta so small that the base hardly counts", (logits(1, 4)[0], logits(2, 4), [0.5, 0.5], 0.01))
+    yield Case("a beta so large that the base alone counts", (logits(1, 4)[0], logits(2, 4), [0.5, 0.5], 1e6))
+    for _ in range(13):
+        d, V = (int(x) for x in random.integers((2, 3), (5, 9)))
+        w = random.dirichlet(np.ones(d)).tolist()
+        yield Case("random logits", (logits(1, V)[0], logits(d, V), w, float(random.uniform(0.3, 3))))
+
+
 EXERCISES: tuple[Exercise, ...] = (
     Exercise("07.1", reference=_gates, cases=_gates_cases, returns="R (1 + d) numbers"),
     Exercise("07.2", reference=_gated, cases=_gated_cases, returns="one row for each row of x"),
@@ -153,4 +192,6 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise("07.5", reference=_area, cases=_area_cases, returns="a number"),
     Exercise("07.6", reference=_share, cases=_share_cases, returns="a number"),
     Exercise("07.7", reference=steerability, cases=_steering_cases, returns="two numbers"),
+    Exercise("07.8", reference=merging_weights, cases=_undo_cases, returns="d numbers"),
+    Exercise("07.9", reference=_guided, cases=_guided_cases, returns="V probabilities"),
 )

@@ -8,6 +8,13 @@ SHARE = "import numpy as np\n\ndef dominated_share(first, second):\n    first, s
 OVER = "    over = lambda p, q: (p >= q).all() and (p > q).any()\n"
 FRONT = "    front = [q for q in second if not any(over(p, q) for p in second)]\n"
 
+UNDO = "import numpy as np\n\ndef undo(B, w):\n    w = np.array(w) / sum(w)\n"
+
+GUIDED = (
+    "import numpy as np\n\ndef guided_word(base, rewards, w, beta):\n    z, r, total = np.array(base), np.array(rewards), sum(w)\n"
+    "    w = np.array(w) / total\n    soft = lambda x: np.exp(x - x.max()) / np.exp(x - x.max()).sum()\n"
+)
+
 NEAR_MISSES: dict[str, dict[str, str]] = {
     "07.1": {
         "the weights in turn": "def clp_gates(w, R):\n    return [1.0] * R + list(w) * R",
@@ -98,6 +105,29 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         "    return given, float(u.max(0).mean()) - given",
         "the best, not what it adds": "def steering(p, w):\n    u = w @ p.T\n    return float(u.diagonal().mean()), float(u.max(1).mean())",
     },
+    "07.8": {
+        "the matrix not transposed": UNDO + "    return np.linalg.solve(B, w)",
+        "the weights themselves, as a soup has them": UNDO + "    return w",
+        "mixed once more": UNDO + "    return B.T @ w",
+        "negative coefficients cut off": UNDO + "    return np.maximum(np.linalg.solve(B.T, w), 0)",
+        "negative ones cut off, the rest divided by their sum": UNDO
+        + "    x = np.maximum(np.linalg.solve(B.T, w), 0)\n    return x / x.sum()",
+        "weights not divided by their sum": "import numpy as np\n\ndef undo(B, w):\n    return np.linalg.solve(B.T, np.array(w))",
+        "the nearest backbone alone": UNDO + "    return np.eye(len(w))[np.argmin(((B - w) ** 2).sum(1))]",
+        "each coefficient on its own": UNDO + "    return w / B.diagonal()",
+    },
+    "07.9": {
+        "the base counted as one of the objectives": GUIDED + "    return soft((z + w @ r / beta) / (1 + 1 / beta))",
+        "weights times beta": GUIDED + "    return soft(z + beta * (w @ r))",
+        "weights not divided by their sum": GUIDED + "    return soft(z + total * (w @ r) / beta)",
+        "the base left out": GUIDED + "    return soft(w @ r / beta)",
+        "moved from the base towards the reward models": GUIDED + "    return soft(z + (w @ r - z) / beta)",
+        "probabilities mixed": GUIDED + "    p = soft(z) + sum(x * soft(row) for x, row in zip(w, r)) / beta\n    return p / p.sum()",
+        "a product that is not divided by its sum": GUIDED
+        + "    return soft(z) * np.prod([soft(row) ** (x / beta) for x, row in zip(w, r)], axis=0)",
+        "probabilities as rewards": GUIDED + "    return soft(z + sum(x * soft(row) for x, row in zip(w, r)) / beta)",
+        "scores instead of probabilities": GUIDED + "    return z + w @ r / beta",
+    },
 }
 """By exercise ("02.3"): what is wrong with an answer, and its source."""
 
@@ -156,6 +186,28 @@ ACCEPTED: dict[str, dict[str, str]] = {
         "lists": "def steering(p, w):\n    dot = lambda a, b: sum(x * y for x, y in zip(a, b))\n    n = len(w)\n"
         "    given = sum(dot(a, b) for a, b in zip(w, p)) / n\n"
         "    return [given, sum(max(dot(a, b) for b in p) for a in w) / n - given]",
+    },
+    "07.8": {
+        "NumPy": UNDO + "    return np.linalg.solve(B.T, w)",
+        "the inverse": UNDO + "    return w @ np.linalg.inv(B)",
+        "PyTorch": "import torch\n\ndef undo(B, w):\n    B, w = torch.as_tensor(B), torch.tensor(w, dtype=torch.float64)\n"
+        "    return torch.linalg.solve(B.T, w / w.sum())",
+        "fractions": "from fractions import Fraction\n\ndef undo(B, w):\n    d, total = len(w), sum(map(Fraction, w))\n"
+        "    M = [[Fraction(float(B[j][i])) for j in range(d)] + [Fraction(w[i]) / total] for i in range(d)]\n"
+        "    for i in range(d):\n        M[i] = [x / M[i][i] for x in M[i]]\n"
+        "        for j in range(d):\n            if j != i:\n                M[j] = [a - M[j][i] * b for a, b in zip(M[j], M[i])]\n"
+        "    return [row[d] for row in M]",
+    },
+    "07.9": {
+        "NumPy": GUIDED + "    return soft(z + w @ r / beta)",
+        "a product of probabilities": GUIDED
+        + "    p = soft(z) * np.prod([soft(row) ** (x / beta) for x, row in zip(w, r)], axis=0)\n    return p / p.sum()",
+        "PyTorch": "import torch\n\ndef guided_word(base, rewards, w, beta):\n    w = torch.tensor(w) / sum(w)\n"
+        "    logp = torch.tensor(rewards).log_softmax(-1)\n"
+        "    return (torch.tensor(base).log_softmax(-1) + (w[:, None] * logp).sum(0) / beta).softmax(-1)",
+        "lists": "from math import exp\n\ndef guided_word(base, rewards, w, beta):\n    total = sum(w)\n"
+        "    z = [b + sum(x * row[v] for x, row in zip(w, rewards)) / total / beta for v, b in enumerate(base)]\n"
+        "    e = [exp(x - max(z)) for x in z]\n    return [x / sum(e) for x in e]",
     },
 }
 """By exercise: the style of a right answer ("NumPy"), and its source."""
