@@ -40,6 +40,19 @@ def lora_layers(lm: LanguageModel) -> list[Any]:
 
 
 @contextmanager
+def shrunk(lm: LanguageModel, scale: float) -> Iterator[None]:
+    """Inside, every adapter changes a weight matrix by `scale` s B A instead of s B A: 0 is the base, 1 the adapter as it is."""
+    before = [(layer, dict(layer.scaling)) for layer in lora_layers(lm)]
+    try:
+        for layer, scalings in before:
+            layer.scaling.update({name: s * scale for name, s in scalings.items()})
+        yield
+    finally:
+        for layer, scalings in before:
+            layer.scaling.update({name: s for name, s in scalings.items() if name in layer.scaling})
+
+
+@contextmanager
 def swapped_forward(module: Any, function: Callable[..., Any]) -> Iterator[None]:
     """Inside, `module(...)` calls `function`; afterwards, also after an error, the module is what it was."""
     before = vars(module).get("forward")  # an instance attribute only if someone else has swapped it already

@@ -23,6 +23,7 @@ from emorl_lite.exact.exact_map import exact_map
 from emorl_lite.exact.optimum import exact_search
 from emorl_lite.exact.scored_map import ScoredMap, scored_map
 from emorl_lite.lm.examination import examine
+from emorl_lite.lm.forward import shrunk
 from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.methods.bench import OBJECTIVE_RUNS, Bench, Budget, Cost
 from emorl_lite.search.pareto import utility_weights
@@ -76,6 +77,10 @@ class Method(ABC):
     @abstractmethod
     def policy(self, setting: Setting = None) -> AbstractContextManager[Policy]:
         """The policy at a setting of the knob, while the block lasts. None: the knob's default."""
+
+    def shrunk(self, scale: float) -> AbstractContextManager[None]:
+        """Inside `policy`, only this share of what was trained is kept: 0 is the base model, 1 changes nothing."""
+        return shrunk(self.bench.lm, scale)
 
     def encode(self, prompts: Sequence[str], setting: Setting = None) -> Encoded:
         """The policy's inputs for these prompts."""

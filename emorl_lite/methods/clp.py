@@ -34,6 +34,8 @@ class MixedHead(Conditioning):
     """A plain shared adapter on all layers, and experts on the LM head alone: logits = head(h) + s sum_i w_i B_i A_i h."""
 
     same_for_all_rows = False
+    kept = 1.0
+    """Share of the experts' change that is kept."""
 
     def extra(self) -> nn.Module:
         """A of all experts one below the other [d r, width], B side by side [V, d r], 0 at first."""
@@ -73,7 +75,8 @@ class MixedHead(Conditioning):
             A, B = self.experts.A, self.experts.B
             gates = self.current(len(hidden)).repeat_interleave(config.lora_r, 1)[:, None]
             low = linear(hidden.to(A.dtype), A) * gates  # type: ignore[arg-type]
-            return logits + (linear(low, B) * (config.lora_alpha / config.lora_r)).to(logits.dtype)  # type: ignore[arg-type]
+            scale = self.kept * config.lora_alpha / config.lora_r
+            return logits + (linear(low, B) * scale).to(logits.dtype)  # type: ignore[arg-type]
 
         with swapped_forward(self.lm.head, forward):
             yield
@@ -120,6 +123,16 @@ class LogitCLP(FullCLP):
     def make_conditioning(self) -> MixedHead:
         """Experts on the head."""
         return MixedHead(self.bench.lm, self.name, len(self.bench.names))
+
+    @contextmanager
+    def shrunk(self, scale: float) -> Iterator[None]:
+        """The shared adapter and the experts."""
+        self.conditioning.kept = scale
+        try:
+            with super().shrunk(scale):
+                yield
+        finally:
+            self.conditioning.kept = 1.0
 
     def corners(self) -> Corners:
         """The experts on the simplex."""

@@ -28,9 +28,9 @@ def reply_quality(
     return pd.DataFrame(rows)
 
 
-def samples(method: Method, setting: Sequence[float]) -> pd.DataFrame:
-    """Greedy replies to the project's own client statements, with their scores."""
-    (replies,) = method.replies_at(CLIENTS, [setting])
-    scores = method.bench.objectives(CLIENTS, replies)
+def samples(method: Method, setting: Sequence[float], prompts: Sequence[str] = CLIENTS) -> pd.DataFrame:
+    """Greedy replies to these prompts (by default the project's own client statements), with their scores."""
+    (replies,) = method.replies_at(prompts, [setting])
+    scores = method.bench.objectives(prompts, replies)
     columns = dict(zip(method.bench.names, scores.T.tolist(), strict=True))
-    return pd.DataFrame({"method": method.name, "prompt": CLIENTS, "reply": replies, **columns, "mean": scores.mean(1).tolist()})
+    return pd.DataFrame({"method": method.name, "prompt": list(prompts), "reply": replies, **columns, "mean": scores.mean(1).tolist()})

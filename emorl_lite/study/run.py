@@ -20,7 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -50,23 +49,24 @@ from emorl_lite.jobs.options import EngineConfig
 from emorl_lite.jobs.progress import Progress
 from emorl_lite.jobs.scheduler import require_done, run_jobs
 from emorl_lite.lm.devices import choose_device
-from emorl_lite.methods.base import Method
-from emorl_lite.methods.bench import OBJECTIVE_RUNS, Budget, Cost
+from emorl_lite.methods.bench import OBJECTIVE_RUNS, Budget
 from emorl_lite.methods.registry import METHODS, PACKAGED, make_method, needs, registered
 from emorl_lite.rewards.metrics import Coherence, evaluation_metrics
-from emorl_lite.study.comparison import BY_OWN_SEARCH
-from emorl_lite.study.divergence import sampled_replies
-from emorl_lite.study.exact_fronts import exact_front
+from emorl_lite.study.clients import CLIENTS
+from emorl_lite.study.measuring import measure
 from emorl_lite.study.places import scores_by_place
 from emorl_lite.study.quality import reply_quality, samples
 from emorl_lite.study.tables import table_path
+from emorl_lite.study.training_curves import curves
 
 RUNS: dict[str, Budget] = {job: budget for budget, job in OBJECTIVE_RUNS.items()}
 """Jobs that train single-objective adapters for several methods, and the adapters' budget."""
 LEVELS = {"levels": "objectives-long"}
 """The job that compares aggregation levels, and the job that trains its adapters."""
 ANEW = "delete it and the job is done again"
-TABLES = ("rows", "sweep", "front", "quality", "samples")
+TABLES = ("rows", "sweep", "matched", "front", "quality", "samples")
+SHOWN = 6
+"""Clients of the small world whose replies are kept."""
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Study:
     preset: Preset
     seeds: int = 5
     methods: Sequence[str] = ()
-    """Names of the registry; all of them if empty."""
+    """Names of the registry; if empty, the preset's own list, or else all of them."""
     root: Path | None = None
     progress: bool = True
 
@@ -84,7 +84,7 @@ class Study:
         self.seeds = checked(self.seeds, int, [Within(1, 1000)], f"--seeds {shown(self.seeds)}")
         checked(self.methods, tuple[str, ...], [Distinct()], f"--methods {shown(self.methods)}")
         self.preset.study.check()
-        self.methods = list(self.methods or METHODS)
+        self.methods = list(self.methods or self.preset.methods or METHODS)
         for name in self.methods:
             registered(name)
 
@@ -169,7 +169,8 @@ class Study:
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """rows: a line per method, chosen setting and seed, with costs and scores; sweep: a line per setting; front: the exact maps'
-        fronts; levels: mean scores by aggregation level; convergence: when the paper's rule would have stopped each training run."""
+        fronts, chosen on validation prompts; matched: scores at equal KL; samples: a few replies; levels: mean scores by aggregation level;
+        convergence: when the paper's rule would have stopped each training run; curves: the runs' logs."""
         frames: dict[str, list[pd.DataFrame]] = {name: [] for name in (*TABLES, "levels", "convergence")}
         for seed in range(self.seeds):
             experiment = Experiment(self.preset, seed, self.root)
@@ -179,7 +180,9 @@ class Study:
                 for table, frame in result_tables(results_folder(experiment, name)).items():
                     frames[table].append(frame)
             frames["convergence"].append(convergence(experiment.study_folder, seed, self.preset))
-        return {name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for name, parts in frames.items()}
+        tables = {name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for name, parts in frames.items()}
+        logs = curves(self.folder)
+        return tables | {"curves": logs[logs["seed"] < self.seeds].reset_index(drop=True)}
 
     def _commits(self) -> list[str]:
         """The commits that the results were made at."""
@@ -315,7 +318,7 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
         tables = {"levels": scores_by_place(bench, test[: preset.study.sweep_prompts], preset.study.level_steps, budget)}
     else:
         method = make_method(name, bench)
-        tables, cost, setting = examine(method, test, preset)
+        tables, cost, setting = measure(method, test, preset)
         if preset.transfer is not None:
             sets: dict[str, Sequence[str]] = {
                 preset.data.name: test[: preset.study.test_prompts],
@@ -323,7 +326,8 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
             }
             metrics = evaluation_metrics(experiment.frozen) | {"coherence": Coherence(experiment.frozen, k=1)}
             tables["quality"] = reply_quality(method, setting, sets, metrics)
-            tables["samples"] = samples(method, setting)
+        # the project's own client statements; the small world has its own words
+        tables["samples"] = samples(method, setting, test[:SHOWN] if preset.data.name == "small_world" else CLIENTS)
     for table, frame in tables.items():
         frame.insert(0, "seed", seed)
         write_table(folder / f"{table}.csv", frame)
@@ -340,59 +344,9 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
     (folder / "attempts").unlink(missing_ok=True)
 
 
-def examine(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[str, pd.DataFrame], Cost, tuple[float, ...]]:
-    """Train a method and measure it: (tables rows, sweep and perhaps front; its training cost; its own setting, the published search's or
-    else the grid's best on validation prompts)."""
-    bench, study = method.bench, preset.study
-    cost = method.prepare()
-    sweep_prompts, test_prompts = test[: study.sweep_prompts], test[: study.test_prompts]
-    settings = method.settings(study.weight_steps)
-    sweep: list[dict[str, Any]] = []
-    replies = zip(method.replies_at(bench.validation_prompts, settings), method.replies_at(sweep_prompts, settings), strict=True)
-    for setting, (on_validation, on_test) in zip(settings, replies, strict=True):
-        row = {"method": method.name, "knob": method.knob, **_columns(method, setting)}
-        row |= {f"validation_{k}": v for k, v in method.bench.objectives.means(bench.validation_prompts, on_validation).items()}
-        row |= method.bench.objectives.means(sweep_prompts, on_test)
-        if method.knob == "strength":
-            row |= _sampled(method, setting, sweep_prompts)
-        sweep.append(row)
-    best = int(np.argmax([row["validation_mean"] for row in sweep]))
-    default = method.default if method.knob in ("weights", "subset") else ()
-    chosen: dict[str, tuple[float, ...]] = {"default": default}
-    if method.knob != "none":
-        chosen["grid"] = settings[best]
-    chosen |= method.own_choices(bench.validation_prompts)
-    rows = []
-    for (choice, setting), answers in zip(chosen.items(), method.replies_at(test_prompts, list(chosen.values())), strict=True):
-        row = {"method": method.name, "family": method.family, "knob": method.knob, "choice": choice, **_columns(method, setting)}
-        row |= asdict(cost) | {"calls_per_token": method.calls, "n": len(test_prompts)}
-        rows.append(row | method.bench.objectives.means(test_prompts, answers) | _sampled(method, setting, test_prompts))
-    tables = {"rows": pd.DataFrame(rows), "sweep": pd.DataFrame(sweep)}
-    if (scored := method.exact_map(sweep_prompts)) is not None:
-        front, found = exact_front(scored)
-        front.insert(0, "method", method.name)
-        tables["front"] = front.assign(found=found)
-    return tables, cost, next(chosen[choice] for choice in BY_OWN_SEARCH if choice in chosen)
-
-
-def _columns(method: Method, setting: Sequence[float]) -> dict[str, float]:
-    """A setting as columns."""
-    if method.knob == "strength":
-        return {"strength": setting[0]} if setting else {}
-    return {f"w_{name}": w for name, w in zip(method.bench.names, setting, strict=False)}
-
-
-def _sampled(method: Method, setting: Sequence[float], prompts: Sequence[str]) -> dict[str, float]:
-    """Mean score of replies sampled at temperature 1, and their KL to the base in nats a reply."""
-    replies, divergence = sampled_replies(method, prompts, setting or None, seed=method.bench.seed)
-    return {"sampled_mean": method.bench.objectives.means(prompts, replies)["mean"], "kl": float(divergence.mean())}
-
-
 def convergence(folder: Path, seed: int, preset: Preset) -> pd.DataFrame:
     """For every training run with a log: the data points at which the paper's rule (std / mean of the last validations below a
-    tolerance) first holds; the whole run's if it never does."""
-    from emorl_lite.training.stopping import converged
-
+    tolerance) first holds; the whole run's if it never does. A run that stopped by the rule itself says so in its record."""
     rows = []
     for file in sorted(folder.glob("*/log.csv")):
         if not (file.parent / "done.json").is_file():
@@ -400,10 +354,21 @@ def convergence(folder: Path, seed: int, preset: Preset) -> pd.DataFrame:
         log = read_table(file, "the log of a run", ADVICE, columns=("episodes", "validation"))
         validated = log.dropna(subset=["validation"])
         means = validated["validation"].tolist()
-        converged_at = [i for i in range(len(means)) if converged(means[: i + 1], preset.study.patience, preset.ppo.tolerance)]
-        data_points = int(validated["episodes"].iloc[converged_at[0]]) if converged_at else int(log["episodes"].iloc[-1])
-        validation = means[converged_at[0]] if converged_at else (means[-1] if means else torch.nan)
+        at = _converged_at(means, preset, file.parent)
+        data_points = int(log["episodes"].iloc[-1]) if at is None else int(validated["episodes"].iloc[at])
+        validation = (means[-1] if means else torch.nan) if at is None else means[at]
         rows.append(
-            {"seed": seed, "run": file.parent.name, "data_points": data_points, "converged": bool(converged_at), "validation": validation}
+            {"seed": seed, "run": file.parent.name, "data_points": data_points, "converged": at is not None, "validation": validation}
         )
     return pd.DataFrame(rows)
+
+
+def _converged_at(means: Sequence[float], preset: Preset, folder: Path) -> int | None:
+    """At which validation of a finished run the rule held first, counted from 0; None if it never did."""
+    from emorl_lite.training.run_folder import read_record
+    from emorl_lite.training.stopping import converged
+
+    if preset.ppo.early_stop:  # it stopped there
+        return len(means) - 1 if read_record(folder).get("stopped") == "converged" else None
+    held = (i for i in range(len(means)) if converged(means[: i + 1], preset.study.patience, preset.ppo.tolerance))
+    return next(held, None)

@@ -1,0 +1,138 @@
+"""How the study measures a method: nothing is chosen on test prompts, and KL is brought to its target by keeping a share of the change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from test_methods import bench, double
+
+from emorl_lite.base.presets import get_preset
+from emorl_lite.ensemble.ensemble import EnsembleLM
+from emorl_lite.lm.averaging import average_parameters
+from emorl_lite.lm.forward import shrunk
+from emorl_lite.methods.registry import METHODS, make_method
+from emorl_lite.study.divergence import sampled_replies, shrunk_replies
+from emorl_lite.study.measuring import KL_ERROR, KL_TARGETS, kept_share, matched, measure
+
+TINY = get_preset("tiny")
+SMALL = replace(TINY, study=replace(TINY.study, weight_steps=2, test_prompts=4, sweep_prompts=3), search=replace(TINY.search, levels=1))
+TEST = [f"w{i} w{i + 7}" for i in range(20, 25)]
+
+
+def logits(lm, prompts=tuple(tiny.PROMPTS)):
+    inputs = lm.encode(list(prompts))
+    tokens = torch.full((len(prompts), 4), 9)
+    return lm.forward_reply(inputs, tokens, torch.ones(len(prompts), 4))[0].detach().double()
+
+
+@tiny.kinds()
+def test_a_share_of_an_adapter_is_that_share_of_its_change(kind):
+    lm = tiny.language_model(kind, 2)
+    name = lm.adapters[0]
+    average_parameters(lm, [name], [0.4], name="by_hand")
+    lm.use("by_hand")
+    by_hand = logits(lm)
+    lm.use(name)
+    whole = logits(lm)
+    with shrunk(lm, 0.4):
+        torch.testing.assert_close(logits(lm), by_hand, rtol=1e-4, atol=1e-4)
+        with shrunk(lm, 0.5):  # a share of a share
+            fifth = logits(lm)
+    with shrunk(lm, 0.2):
+        torch.testing.assert_close(logits(lm), fifth)
+    with shrunk(lm, 0.0):
+        nothing = logits(lm)
+    with lm.without_adapters():
+        torch.testing.assert_close(nothing, logits(lm))
+    with pytest.raises(RuntimeError, match="on the way"), shrunk(lm, 0.0):
+        raise RuntimeError("on the way")
+    torch.testing.assert_close(logits(lm), whole, rtol=0, atol=0)
+
+
+def test_an_ensemble_shrinks_with_its_adapters():
+    lm = tiny.language_model("llama", 3)
+    ensemble = EnsembleLM(lm, tiny.ADAPTERS, weights=(0.5, 0.25, 0.25))
+    with shrunk(lm, 0.0):
+        shrunken = ensemble.reply(tiny.PROMPTS)
+    with lm.without_adapters():
+        base = lm.reply(tiny.PROMPTS)
+    assert shrunken == base != ensemble.reply(tiny.PROMPTS)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("target", KL_TARGETS)
+def test_the_share_is_found_whatever_the_shape(power, target):
+    calls = set()
+
+    def divergence(share: float) -> float:
+        calls.add(share)
+        return 3.0 * share**power
+
+    share = kept_share(divergence, target)
+    assert share is not None and abs(3.0 * share**power - target) <= KL_ERROR * target
+    assert len(calls) <= 12
+
+
+def test_what_cannot_be_matched_is_told():
+    assert kept_share(lambda share: 0.3 * share, 0.5) is None  # the whole change diverges less
+    assert kept_share(lambda share: 0.6 + share, 0.5) is None  # the base itself, told otherwise, diverges more
+    assert kept_share(lambda share: 0.5 * share, 0.5) == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in METHODS if not name.endswith(("-long", "-short")) and name != "rewards-in-context"])
+def test_every_method_shrinks_to_its_base(name):
+    """Nothing kept: the base's words. A policy that reads more than the prompt is the base that reads more: its KL need not be 0.
+
+    (Rewards in context find nothing to learn from in so small a world; of that kind is `prompted`.)
+    """
+    made = bench(double(tiny.language_model("llama")))
+    method = make_method(name, made)
+    method.prepare()
+    kl = sampled_replies(method, TEST, scale=0.0)[1]
+    assert name == "prompted" or float(kl.abs().max()) < 1e-4
+    assert name == "prompted" or shrunk_replies(method, TEST, None, 0.0) == make_method("base", made).reply(TEST)
+    whole, same = sampled_replies(method, TEST), sampled_replies(method, TEST, scale=1.0)
+    assert whole[0] == same[0] and torch.equal(whole[1], same[1])
+
+
+@pytest.mark.slow
+def test_fronts_and_choices_know_validation_prompts_alone():
+    """With other test prompts the same settings are chosen; what is told of each prompt set is what the replies to it score."""
+    made = bench()
+    method = make_method("emorl", made)
+    tables, cost, own = measure(method, TEST, SMALL)
+    others, _, own_again = measure(method, tiny.PROMPTS * 2, SMALL)
+    assert own == own_again and cost == method.prepare()
+    settings = [f"w_{name}" for name in made.names]
+    for table in ("rows", "front", "sweep"):
+        assert np.allclose(tables[table][settings], others[table][settings])
+    front = tables["front"]
+    for line in front.to_dict("records"):
+        (replies,) = method.replies_at(TEST[:3], [tuple(line[c] for c in settings)])
+        assert made.objectives.means(TEST[:3], replies)["mean"] == pytest.approx(line["mean"])
+        (replies,) = method.replies_at(made.validation_prompts, [tuple(line[c] for c in settings)])
+        means = made.objectives.means(made.validation_prompts, replies)
+        assert all(means[name] == pytest.approx(line[f"validation_{name}"]) for name in made.names)
+    rows = tables["rows"].set_index("choice")
+    assert rows.loc["published search", "searched"] == 27 * len(made.validation_prompts)
+    assert rows.loc["grid", "searched"] == 6 * len(made.validation_prompts) and rows.loc["default", "searched"] == 0
+    sampled = [f"sampled_{name}" for name in made.names]
+    assert np.allclose(rows[sampled].mean(axis=1), rows["sampled_mean"]) and (rows["kl"] >= 0).all()
+
+
+@pytest.mark.slow
+def test_matched_rows_are_at_their_target_or_say_why_not():
+    made = bench(trained=3)
+    method = make_method("uniform", made)
+    method.prepare()
+    tiny.with_random_adapters(made.lm)  # far from the base
+    found = matched(method, "default", (), TEST)
+    assert found["target"].tolist() == list(KL_TARGETS)
+    reached = found[found["reached"]]
+    assert len(reached) and (reached["scale"].between(0, 1)).all() and reached[["kl", "mean", "sampled_mean"]].notna().all().all()
+    assert matched(make_method("base", made), "default", (), TEST)["reached"].tolist() == [False, False]
