@@ -21,7 +21,7 @@ from emorl_lite.base.polytopes import TOLERANCE
 from emorl_lite.base.presets import ModelConfig
 from emorl_lite.ensemble import corners as makers
 from emorl_lite.ensemble.corners import Corners, Source
-from emorl_lite.ensemble.prefix_tree import PrefixTree
+from emorl_lite.ensemble.prefix_tree import PrefixTree, _near_highest, not_dominated
 from emorl_lite.exact.checking import check_replies
 from emorl_lite.exact.exact_map import ExactMap, check_map, exact_map
 from emorl_lite.lm.model import LanguageModel
@@ -191,6 +191,10 @@ def test_the_harmonic_mean_of_sources_that_disagree_by_many_magnitudes():
     logp = logits.log_softmax(-1)
     assert (logp.amax(-1) - logp.amin(-1)).min() > 40, "probabilities of one source that differ by less prove little"
     assert scores.isfinite().all() and scores.min() >= -1.001 / TOLERANCE
+    kept = not_dominated(scores[:, :2], 0.0)[1]
+    for row in range(50):  # also of two sources, where many words are thinned out
+        ends = scores[row, :2].T.numpy()
+        assert np.array_equal(_near_highest(ends, 0.0), np.ones(64, dtype=bool)) and len(kept) < 50 * 64
     w = torch.distributions.Dirichlet(torch.full((3,), 0.3, dtype=torch.float64)).sample((1000,)).clamp(min=1e-7)
     w /= w.sum(1, keepdim=True)
     by_hand = (-torch.logsumexp(w.log()[:, None, :, None] - logp, 2)).argmax(-1)  # MOD's f_value

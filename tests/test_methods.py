@@ -32,7 +32,6 @@ from emorl_lite.methods.conditioning import WeightsAsText
 from emorl_lite.methods.dynamic_weights import improvements
 from emorl_lite.methods.dynaopt import DynaOptWeights
 from emorl_lite.methods.registry import needs, registered
-from emorl_lite.methods.rewards_in_context import RewardsInContext, _better_half
 from emorl_lite.methods.scores import Objectives
 from emorl_lite.methods.steerable import Steerable
 from emorl_lite.rewards.objectives import RewardSet
@@ -134,7 +133,7 @@ def test_another_owners_adapters_stand_for_those_that_share_the_budget():
     asked = []
     made.single_runs = lambda: asked.append(1) or Cost(9, 3)
     assert make_method("emorl", made).adapters == ADAPTERS == make_method("rewarded-soups", made).adapters
-    assert make_method("emorl", made).prepare() == make_method("mod-forward", made).prepare() == Cost(9, 3) and asked == [1]
+    assert make_method("emorl", made).prepare() == make_method("linear-pool", made).prepare() == Cost(9, 3) and asked == [1]
     assert make_method("emorl-long", made).adapters == [f"study-{name}-long" for name in ADAPTERS]
 
 
@@ -390,16 +389,22 @@ def test_mod_is_emorl_for_weights_that_sum_to_one(kind):
         assert_close(logits(mod, [2, 5, 3]), logits(emorl, [2, 5, 3]))  # but EMORL's logits are not normalised
 
 
-def test_mod_is_the_normalised_product_of_the_policies():
+def test_words_are_mixed_by_their_product_their_mean_and_their_harmonic_mean():
     made, w = bench(trained=3), [0.2, 0.5, 0.3]
     each = [logits(make_method("emorl", made), [float(i == j) for j in range(3)]).log_softmax(-1) for i in range(3)]
     product = sum(x * logp for x, logp in zip(w, each, strict=True)).log_softmax(-1)
     assert_close(logits(make_method("mod-reverse", made), w).log_softmax(-1), product, atol=1e-4, rtol=1e-4)
     mixture = sum(x * logp.exp() for x, logp in zip(w, each, strict=True))
-    assert_close(logits(make_method("mod-forward", made), w).exp(), mixture, atol=1e-5, rtol=1e-4)
+    harmonic = 1 / sum(x / logp.double().exp() for x, logp in zip(w, each, strict=True))
+    harmonic /= harmonic.sum(-1, keepdim=True)
+    assert_close(logits(make_method("mod-forward", made), w).exp(), harmonic, check_dtype=False, atol=1e-5, rtol=1e-4)
+    assert_close(logits(make_method("mod-forward", made), [2, 5, 3]), logits(make_method("mod-forward", made), w))  # direction alone counts
+    assert_close(logits(make_method("linear-pool", made), w).exp(), mixture, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["rewarded-soups", "exact-average", "personalized-soups", "emorl", "mod-reverse", "mod-forward"])
+@pytest.mark.parametrize(
+    "name", ["rewarded-soups", "exact-average", "personalized-soups", "emorl", "mod-reverse", "mod-forward", "linear-pool"]
+)
 def test_one_hot_weights_give_that_objectives_adapter(name):
     made = bench(trained=3)
     for i, adapter in enumerate(ADAPTERS):
@@ -667,21 +672,6 @@ def test_the_prompted_policys_reference_does_not_read_the_weights():
     assert (plain - read).abs().max() > 0.01
 
 
-def test_rewards_in_context():
-    method = RewardsInContext(bench())
-    assert_close(
-        method.wanted(torch.tensor([[1 / 3, 1 / 3, 1 / 3], [1, 0, 0], [0.1, 0.6, 0.3]])),
-        torch.tensor([[1, 1, 1], [1, 0, 0], [0.3, 1, 0.9]]),
-    )
-    with pytest.raises(UserError, match="no reply ended within 8 tokens"):
-        method._fine_tune([], 0)
-    method.conditioning.offline = torch.tensor([[0.0, 0, 0], [0.5, 0, 0], [0.5, 0, 1], [1.0, 0, 1]])
-    found = method.conditioning.quantiles(torch.tensor([[0.5, 0.0, 1.0], [2.0, -1.0, 0.5]]))
-    assert_close(found, torch.tensor([[0.5, 0.5, 0.75], [1.0, 0.0, 0.5]]))
-    kept = _better_half(torch.tensor([0.1, 0.9, 0.5, 0.3]), torch.tensor([[1.0, 0], [1, 0], [1, 0], [0, 1]]))
-    assert sorted(kept.tolist()) == [1, 2, 3]
-
-
 # -- what all are measured by
 
 
@@ -725,7 +715,7 @@ def test_objectives_are_scored_once():
     assert calls == [1, 1, 1, 2], "a batch of a training is scored whole, whatever was scored before an interruption"
 
 
-@pytest.mark.parametrize("name", ["emorl", "mod-forward", "rewarded-soups", "clp-full", "clp-logit", "panacea", "prompted"])
+@pytest.mark.parametrize("name", ["emorl", "linear-pool", "mod-forward", "rewarded-soups", "clp-full", "clp-logit", "panacea", "prompted"])
 def test_replies_at_many_settings_are_those_one_by_one(name):
     method = make_method(name, bench(trained=3))
     if isinstance(method, Steerable):
@@ -737,7 +727,7 @@ def test_replies_at_many_settings_are_those_one_by_one(name):
 # -- all settings at once
 
 
-LINEAR = ["emorl", "mod-reverse", "mod-forward", "dera", "clp-logit"]
+LINEAR = ["emorl", "mod-reverse", "mod-forward", "linear-pool", "dera", "genarm", "clp-logit"]
 """Methods whose next-word scores are linear in the knob."""
 
 
@@ -748,8 +738,9 @@ def known_everywhere(name, kind="llama"):
         method.conditioning.experts.double()
     else:
         method = make_method(name, bench(tiny.language_model(kind, 3)))
-    if name == "dera":
-        method.bench.lm.add_adapter("uniform")
+    new = {"dera": ["uniform"], "genarm": getattr(method, "adapters", [])}.get(name, [])
+    for adapter in new:
+        method.bench.lm.add_adapter(adapter)
         tiny.with_random_adapters(method.bench.lm)
     double(method.bench.lm)
     return method
@@ -766,7 +757,8 @@ def point_by_point(method, prompts, settings):
                 method.conditioning.set(weights / weights.sum(1, keepdim=True))
                 found += lm.decode(lm.generate(lm.encode(batch)))
             else:
-                found += policy.reply(batch, torch.hstack([1 - weights, weights]) if method.name == "dera" else weights, batch_size=128)
+                first = {"dera": 1 - weights, "genarm": torch.ones(len(weights), 1)}.get(method.name, weights[:, :0])  # the base's own
+                found += policy.reply(batch, torch.hstack([first, weights]), batch_size=128)
     return [found[i * len(prompts) : (i + 1) * len(prompts)] for i in range(len(settings))]
 
 
@@ -774,7 +766,7 @@ def point_by_point(method, prompts, settings):
 @tiny.kinds()
 def test_the_exact_map_says_what_the_methods_own_decoder_says_everywhere(name, kind):
     method, prompts = known_everywhere(name, kind), tiny.PROMPTS[:2]
-    if name == "dera":
+    if name in ("dera", "genarm"):
         add_reference(method.bench)  # its own decoder needs it; the tree does not
     scored = method.exact_map(prompts)
     domain = scored.map.domain
@@ -826,7 +818,7 @@ def test_methods_that_are_not_linear_have_no_map():
             beside_sweep(method, tiny.PROMPTS, tiny.PROMPTS, tiny.PROMPTS, 2)
 
 
-@pytest.mark.parametrize("name", ["mod-forward", "dera", "clp-logit"])
+@pytest.mark.parametrize("name", ["linear-pool", "mod-forward", "dera", "clp-logit"])
 def test_an_exact_front_holds_whatever_a_sweep_finds(name):
     method = known_everywhere(name)
     scored = method.exact_map(tiny.PROMPTS)

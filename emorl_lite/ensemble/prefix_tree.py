@@ -40,6 +40,9 @@ PASS_ROWS, MOST_PASS_ROWS = 32, 128
 """Prefixes in one forward pass, as many as are fastest: where each is small, more of them share what a pass costs in itself."""
 PASS_BYTES = 6 * 2**20
 """Keys of a layer, or logits, that a pass of more than PASS_ROWS may have: about what a processor's cache holds."""
+WIDEST = 1e6
+"""Size of scores beyond which those near 0 cannot be told apart to twelve digits of the largest: reciprocals of probabilities, or what a
+number type does not reach."""
 USUAL_CANDIDATES = 16
 """Words that can win at a prefix, before any has been read: 14 to 15 in the models of the tests, 13 in the reference run."""
 MANY_WORDS = 64
@@ -501,7 +504,7 @@ def _near_highest(ends: np.ndarray, room: float) -> np.ndarray:
     The highest score is convex along the line, and a word's is straight: it comes nearest at an end, or where two of the highest meet.
     These are found by asking for the highest word where the two that are known beside it meet (Cheng 1988).
     """
-    if not np.isfinite(ends).all():  # a number type that does not reach so far: nothing is said of anything
+    if not np.isfinite(ends).all() or np.abs(ends).max() > WIDEST:  # nothing is said of anything
         return np.ones(len(ends), dtype=bool)
     rounding = 1e-12 * float(np.abs(ends).max())
     first, last = ends.argmax(0).tolist()

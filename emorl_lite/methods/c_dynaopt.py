@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from importlib.util import find_spec
 
 from emorl_lite.base.errors import UserError
@@ -12,19 +11,23 @@ from emorl_lite.methods.dynamic_weights import DynamicWeights
 from emorl_lite.methods.dynaopt import DynaOpt
 from emorl_lite.methods.scores import Objectives
 
-STEP = 0.1
-"""What raising adds to an objective's weight before the weights are divided by their sum."""
+OPTIONS = "--cb_explore_adf --cover 3 -q ca --quiet --random_seed 1"
+"""Of Vowpal Wabbit: online cover with three policies, and a weight for each feature of the context with each arm. (C-DynaOpt's code has no
+such products, so that its context moves the predicted costs of all arms alike and never changes their order.)"""
+
+Choice = tuple[list[float], int, float]
+"""A context, the arm that was drawn in it, and with which probability."""
 
 
 class ContextualBandit:
-    """Vowpal Wabbit's `--cb_explore_adf --cover 3`: learns the cost of arms in a context; rebuilt exactly from what it has seen."""
+    """Vowpal Wabbit's online cover: learns the cost of arms in a context; rebuilt exactly from what it has seen."""
 
     def __init__(self, arms: int):
         from vowpalwabbit import Workspace
 
         self.arms = arms
         self.seen: list[tuple[list[float], int, float, float]] = []
-        self._workspace = Workspace("--cb_explore_adf --cover 3 --quiet --random_seed 1")
+        self._workspace = Workspace(OPTIONS)
 
     def probabilities(self, context: list[float]) -> list[float]:
         """With which probability to draw each arm."""
@@ -43,14 +46,17 @@ class ContextualBandit:
 
 
 class CDynaOptWeights(DynamicWeights):
-    """Arms: raise objective a, or leave the weights. Context: the weights and the improvements. Cost: the mean improvement, negated."""
+    """Context: the weights and each objective's improvement. Cost of the last choice: 1 - the mean improvement.
+
+    The first choice is made at the first validation; the first improvement there is, at the second, is the first thing to learn.
+    """
 
     kept = (*DynamicWeights.kept, "seen", "choice")
 
     def __init__(self, objectives: Objectives, kl_coef: float):
         super().__init__(objectives, kl_coef)
         self.bandit = ContextualBandit(len(self.weights) + 1)
-        self.choice: tuple[list[float], int, float] = ([], 0, math.nan)
+        self.choice: Choice | None = None
 
     @property
     def seen(self) -> list[tuple[list[float], int, float, float]]:
@@ -63,26 +69,32 @@ class CDynaOptWeights(DynamicWeights):
         for context, arm, cost, probability in seen:
             self.bandit.learn(context, arm, cost, probability)
 
+    def start(self) -> None:
+        """Equal weights until the first validation."""
+
     def learn(self, improvements: list[float]) -> None:
         """Tell the bandit what its last arm brought."""
-        context, arm, probability = self.choice
-        self.bandit.learn(context, arm, -sum(improvements) / len(improvements), probability)
+        if self.choice is not None:
+            context, arm, probability = self.choice
+            self.bandit.learn(context, arm, 1 - sum(improvements) / len(improvements), probability)
 
     def choose(self, improvements: list[float]) -> None:
-        """Draw an arm and raise its objective's weight."""
+        """Draw an arm and raise its objective's weight, once."""
         context = [*self.weights, *improvements]
         probabilities = self.bandit.probabilities(context)
         arm = draw(probabilities)
         self.choice = (context, arm, probabilities[arm])
-        if arm < len(self.weights):
-            raised = [w + STEP * (i == arm) for i, w in enumerate(self.weights)]
-            self.weights = [w / sum(raised) for w in raised]
+        self.pull(arm)
 
 
 class CDynaOpt(DynaOpt):
     """One policy on sum_i w_i r_i; a contextual bandit sees the weights and each objective's improvement and chooses which to raise.
 
-    Differs from its code: PPO with LoRA, weights start at 1/d, and a raised weight grows by .1 before the weights are normalised.
+    What an arm does, when it is drawn and what an improvement is are DynaOpt's; the bandit that draws is another. Differs from its code in
+    what differs there, and in two things more, where the code makes no use of what it has: it learns from the improvement of the *first*
+    objective alone (`scaled[0]`; here from the mean, as DynaOpt does), and its context changes no choice (see OPTIONS). The paper's own
+    text could not be read for either. Expect little of it: of a dozen choices whose improvements are a few hundredths, online cover learns
+    next to nothing, and draws stay near even.
     """
 
     name = "c-dynaopt"
