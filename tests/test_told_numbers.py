@@ -199,9 +199,9 @@ def flattery_of_samples() -> str:
     g, s, t, m = (f"{number(v.min())} to {number(v.max())}" for v in (greedy, sampled, free["temperature"], free["mean"]))
     return (
         f"the flattery falls from {optimism[1]} with one sample a client to {optimism[8]} with eight, the standard error from {error[1]} "
-        f"to {error[8]}: both by the root of eight. The weights that are best greedily ({g} on test clients) are not those that are best in "
-        f"samples at $\\tau = 1$ ({s}): each choice is the better one where it was made, in all three seeds. With the temperature free "
-        f"between .5 and 1.5 the optimum lies at {t} and scores {m}."
+        f"to {error[8]}: both by the root of eight. The weights that are best greedily ({g} on test clients) are not those that are best "
+        f"in samples at $\\tau = 1$ ({s}): each choice is the better one where it was made, in all three seeds. With the temperature "
+        f"free between .5 and 1.5 the optimum lies at {t} and scores {m}."
     )
 
 
