@@ -280,7 +280,7 @@ def test_claims_at_equal_distance():
         and "Decided: a (m, sampled at KL 0.5) holds, +1.000 [+0.950" in said
     )
     partly = at_kl.assign(verdict=["holds", "not measured", "open"], holm=["holds", "not measured", "open"])
-    assert "In 1 more one of the two goes less far" in study_readings.matched_reading(partly)
+    assert "In 1 more one of the two is missing, or does not get so far" in study_readings.matched_reading(partly)
     assert "not measured in these tables" in study_readings.matched_reading(at_kl[2:])
     assert "Decided" not in study_readings.matched_reading(at_kl.assign(holm="open"))
 
@@ -466,6 +466,6 @@ def test_alternative_texts_of_the_papers_figures():
     assert "base says “Yes.” (x 0.25)" in paper_plots.task_example_alt(replies, ["x"])
     cube = pd.DataFrame({"what": "hidden", "level": [1, 1, 5], "w_x": [0.0, 1.0, 0.5], "mean": [0.1, 0.3, 0.4], "note": ""})
     said = paper_plots.cubes_alt(cube, ["x"], "hidden")
-    assert "level 1: 2 points with means from 0.10 to 0.30, the best, in a red frame, at x 1.00" in said and "hidden states" in said
+    assert "level 1: 2 points with means from 0.10 to 0.30, the best at x 1.00" in said and "hidden states" in said
     both = pd.DataFrame({"method": ["a", "a"], "source": ["paper", "tiny"], "mean": [0.1, 0.2]})
     assert "paper: a 0.10; tiny: a 0.20" in paper_plots.paper_and_ours_alt(both)

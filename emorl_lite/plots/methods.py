@@ -396,7 +396,7 @@ def claims_figure(table: pd.DataFrame) -> Figure:
 
 def _with_defaults(table: pd.DataFrame) -> pd.DataFrame:
     """A table of claims with every column that the figure draws by: `what` is the measure without the way of decoding."""
-    defaults = {"source": "", "decoding": "", "shape": "", "holm": table["verdict"]}
+    defaults: dict[str, Any] = {"source": "", "decoding": "", "shape": "", "holm": table["verdict"]}
     table = table.assign(**{key: value for key, value in defaults.items() if key not in table}).reset_index(drop=True)
     return table.assign(what=[row["measure"].removesuffix(f", {row['decoding']}") for row in _records(table)])
 

@@ -216,7 +216,7 @@ def missing_objective_reading(rows: pd.DataFrame, names: Sequence[str]) -> str:
     return (
         f"Of {listing(list(dict.fromkeys(trained['method'])))} some runs give an objective up (a mean score below {MISSING}): "
         f"{listing(parts)} of {counted(seeds, 'seed')}. A method that sometimes does has scores in two heaps, and Student's interval, made "
-        f"for one, says little of it.{_heaps(trained)}"
+        f"for one, says little of it.{_heaps(trained.assign(mean=trained[list(names)].mean(axis=1)))}"
     )
 
 
@@ -422,8 +422,10 @@ def claims_reading(claims: pd.DataFrame) -> str:
 
 def _both_ways(claims: pd.DataFrame) -> str:
     """Which claims on scores say the same greedily and sampled."""
-    what = claims["measure"].str.replace(rf", (?:{GREEDY}|{SAMPLED})$", "", regex=True)
-    sides = claims[claims["decoding"].isin([GREEDY, SAMPLED])].assign(what=what)
+    sides = claims[claims["decoding"].isin([GREEDY, SAMPLED])]
+    if sides.empty:
+        return "None of them was measured in both ways of decoding."
+    sides = sides.assign(what=sides["measure"].str.replace(rf", (?:{GREEDY}|{SAMPLED})$", "", regex=True))
     both = sides.pivot(index=["claim", "what"], columns="decoding", values="holm").reindex(columns=[GREEDY, SAMPLED]).dropna()
     clear = both[(both != "open").any(axis=1)]
     if both.empty:
@@ -445,7 +447,7 @@ def matched_reading(claims: pd.DataFrame) -> str:
     decided = measured[measured["holm"].isin(["holds", "refuted"])]
     text = f"At equal distance from the base, {counted(len(measured), 'comparison')} of sampled replies: {tally(measured)}."
     if len(lacking := at_kl.drop(measured.index)):
-        text += f" In {len(lacking)} more one of the two goes less far in too many seeds."
+        text += f" In {len(lacking)} more one of the two is missing, or does not get so far in enough seeds."
     return text if decided.empty else f"{text} Decided: {'; '.join(_with_number(row) for _, row in decided.iterrows())}."
 
 
@@ -573,7 +575,7 @@ def equal_distance(matched: pd.DataFrame | None) -> pd.DataFrame:
     for target, group in matched[matched["reached"].eq(True)].groupby("target"):
         by_method = group.groupby("method", sort=False)
         means = by_method.agg(sampled=("sampled_mean", "mean"), greedy=("mean", "mean"), seeds=("seed", "nunique"))
-        parts.append(means.rename(columns=lambda name, target=target: f"{name}, KL {target:g}"))
+        parts.append(means.add_suffix(f", KL {target:g}"))
     if not parts:
         return pd.DataFrame()
     table = pd.concat(parts, axis=1).reindex(list(dict.fromkeys(matched["method"]))).dropna(how="all")

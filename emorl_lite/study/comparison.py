@@ -19,7 +19,6 @@ from emorl_lite.base.presets import Preset, get_preset
 from emorl_lite.search.pareto import (
     cardinality,
     controllability,
-    expected_utility,
     hypervolume,
     igd_plus,
     non_dominated,
@@ -129,12 +128,18 @@ def objectives_of(table: pd.DataFrame) -> list[str]:
 def on_front(settings: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """The settings of one method and seed that no other of them beats in all objectives on validation prompts.
 
-    Columns: validation_<objective>. Without these, nothing was measured by which to choose, and all settings are returned.
+    Columns: validation_<objective>. Without these nothing else was measured by which to choose than the objectives themselves: such a front
+    is picked on the prompts that score it, and flattered.
     """
+    columns = _to_choose_by(settings, names)
+    return settings[non_dominated(settings[columns].to_numpy())] if len(settings) else settings
+
+
+def _to_choose_by(settings: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """The columns of validation scores, or if they are not there those of the objectives."""
     columns = [f"validation_{name}" for name in names]
-    if not set(columns) <= set(settings.columns) or settings[columns].isna().any(axis=None):
-        return settings
-    return settings[non_dominated(settings[columns].to_numpy())]
+    measured = set(columns) <= set(settings.columns) and not settings[columns].isna().any(axis=None)
+    return columns if measured else list(names)
 
 
 def front_metrics(sweep: pd.DataFrame) -> pd.DataFrame:
@@ -170,13 +175,9 @@ def front_metrics(sweep: pd.DataFrame) -> pd.DataFrame:
 
 def _utility(settings: pd.DataFrame, names: Sequence[str]) -> float:
     """E_w[w.p(w)], p(w) the test scores of the setting that is best for w on validation prompts (or on test, if that is all there is)."""
-    columns = [f"validation_{name}" for name in names]
-    points = settings[list(names)].to_numpy()
-    if not set(columns) <= set(settings.columns) or settings[columns].isna().any(axis=None):
-        return expected_utility(points)
     w = utility_weights(len(names))
-    best = (w @ settings[columns].to_numpy().T).argmax(1)
-    return float((w * points[best]).sum(1).mean())
+    best = (w @ settings[_to_choose_by(settings, names)].to_numpy().T).argmax(1)
+    return float((w * settings[list(names)].to_numpy()[best]).sum(1).mean())
 
 
 def beside_every_setting(sweep: pd.DataFrame, front: pd.DataFrame) -> pd.DataFrame:
