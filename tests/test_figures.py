@@ -29,6 +29,7 @@ from emorl_lite.exact.overlay import overlay
 from emorl_lite.plots.style import DPI, READ, SEEN, contrast, describe
 from emorl_lite.study.claims import examined
 from emorl_lite.study.comparison import representative
+from emorl_lite.study.spending import SPENT, paper_spending
 
 SHOWN = 700
 """Width in pixels of a notebook's output beside JupyterLab's file list on a small laptop."""
@@ -90,6 +91,39 @@ def of_cubes() -> pd.DataFrame:
 def of_paper() -> pd.DataFrame:
     methods, sources = ("EMORL", "DynaOpt", "uniform"), ("paper", "tiny")
     return pd.DataFrame([{"method": m, "source": s, "mean": 0.5, "std": 0.1} for m in methods for s in sources])
+
+
+def of_surface() -> pd.DataFrame:
+    rows = [
+        (search, d, short, 10 * 3**d * (1 + i), k, search != "random" or d < 4)
+        for i, search in enumerate(("hierarchical", "full grid", "random", "bayesian"))
+        for d in (2, 3, 4, 5)
+        for short in (0.1, 0.05, 0.01)
+        for k in range(3)
+    ]
+    return pd.DataFrame(rows, columns=["search", "d", "shortfall", "evaluations", "seed", "reached"])
+
+
+def of_spending() -> dict[str, pd.DataFrame]:
+    counts = {"base": (("", 0),), "uniform": (("", 1300),), "exact-average": (("longest run", 1100), ("sum of runs", 2700))}
+    counts["emorl"] = (*counts["exact-average"], ("longest run + search", 3300), ("sum of runs + search", 4900))
+    rows = [
+        (method, way, seed, points + 40 * seed * bool(points), False, 60.0, 0.6 + seed / 50)
+        for method, ways in counts.items()
+        for way, points in ways
+        for seed in range(3)
+    ]
+    return {"tiny": pd.DataFrame(rows, columns=SPENT)}
+
+
+def of_curves() -> pd.DataFrame:
+    rows = [
+        (seed, run, 32 * step, step / 20 + seed / 30, step / 15 if step % 4 == 0 else np.nan, step * (1 + seed))
+        for run in (*NAMES, "uniform", "dynaopt")
+        for seed in range(2)
+        for step in range(1, 13)
+    ]
+    return pd.DataFrame(rows, columns=["seed", "run", "episodes", "reward", "validation", "kl"])
 
 
 def of_replies() -> pd.DataFrame:
@@ -157,6 +191,9 @@ DRAWINGS: dict[str, Callable[[], Figure]] = OF_TRAINING | {
     "claims_figure": of_study(lambda tables, rows: plots.claims_figure(examined(tables))),
     "framework": lambda: plots.framework(NAMES),
     "cost_surfaces": plots.cost_surfaces,
+    "measured_costs": lambda: plots.measured_costs(of_surface()),
+    "paper_consumption": lambda: plots.paper_consumption(paper_spending(), of_spending()),
+    "learning_bands": lambda: plots.learning_bands(of_curves()),
     "cubes": lambda: plots.cubes(of_cubes(), NAMES, "hidden"),
     "paper_and_ours": lambda: plots.paper_and_ours(of_paper()),
     "task_example": lambda: plots.task_example("I am tired of my work.", of_replies(), NAMES),
@@ -164,6 +201,7 @@ DRAWINGS: dict[str, Callable[[], Figure]] = OF_TRAINING | {
 OWN_LABELS = {
     "framework": "a diagram: its boxes hold their names",
     "cost_surfaces": "a table of numbers",
+    "measured_costs": "a table of numbers",
     "redundancy": "the title counts its points",
     "reward_violins": "each stands over its name",
     "decoding_cost": "each stands beside its name",

@@ -201,7 +201,7 @@ def test_a_cube_is_cut_into_slices_with_every_score():
     figure = paper_plots.cubes(cubes().query("seed == 0"), ["a", "b", "c"], "hidden")
     numbers = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert {"0.50", "0.55", "0.60"} <= set(numbers) and "no text" in numbers, "a point that is not there says so"
-    assert "in a red frame, at a 1.00, b 0.50, c 0.50" in figure.alt_text
+    assert "the best at a 1.00, b 0.50, c 0.50" in figure.alt_text
     frames = [patch for axes in figure.axes for patch in axes.patches if patch.get_edgecolor()[:3] == paper_plots.BEST]
     assert len(frames) == 2, "one a level"
     with pytest.raises(UserError, match="three objectives"):

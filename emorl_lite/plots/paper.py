@@ -160,19 +160,19 @@ def cubes(table: pd.DataFrame, objectives: Sequence[str], what: str) -> Figure:
 
 def _cloud(part: Any, points: pd.DataFrame, objectives: Sequence[str]) -> None:
     """Every point of a search in the cube of weights, the levels before the last one faint."""
-    axes: Any = part.add_subplot(projection="3d")  # Axes3D
+    axes: Any = part.add_subplot(projection="3d", computed_zorder=False)  # Axes3D; the best point is drawn last
     norm, last = Normalize(points["mean"].min(), points["mean"].max()), int(points["level"].max())
-    for level, group in points.groupby("level"):
-        faint = int(level) < last
-        size = 90 * 0.7 ** (int(level) - int(points["level"].min()))
+    levels = sorted(points["level"].astype(int).unique().tolist())
+    for level in levels:
+        group, faint = points[points["level"] == level], level < last
+        size = 90 * 0.7 ** (level - levels[0])
         edge = {"edgecolor": "0.4" if faint else "black", "linewidth": 0.4 if faint else 0.8, "depthshade": False, "cmap": "cividis"}
         look = {"alpha": 0.7, "s": size} if faint else {"s": 26}
         place = [group[f"w_{name}"] for name in objectives]
-        dots = axes.scatter(*place, c=group["mean"], norm=norm, **edge, **look)
+        dots = axes.scatter(*place, c=group["mean"], norm=norm, zorder=2 + level, **edge, **look)
     best = points.iloc[int(points["mean"].argmax())]
-    axes.scatter(
-        *[[best[f"w_{name}"]] for name in objectives], marker="*", s=260, facecolor="none", edgecolor=BEST, linewidth=1.6, depthshade=False
-    )
+    star = {"marker": "*", "s": 300, "facecolor": "none", "edgecolor": BEST, "linewidth": 1.8, "depthshade": False, "zorder": 20}
+    axes.scatter(*[[best[f"w_{name}"]] for name in objectives], **star)
     for axis, name in zip("xyz", objectives, strict=True):
         getattr(axes, f"set_{axis}lim")(0, 1)
         getattr(axes, f"set_{axis}ticks")([0, 0.5, 1])
@@ -185,7 +185,7 @@ def _cloud(part: Any, points: pd.DataFrame, objectives: Sequence[str]) -> None:
         Line2D([], [], linestyle="", marker="o", markersize=6, color="0.6", markeredgecolor="black", label=f"level {last}"),
         Line2D([], [], linestyle="", marker="*", markersize=13, markerfacecolor="none", markeredgecolor=BEST, label="the best of all"),
     ]
-    part.legend(handles=marks if last > points["level"].min() else marks[1:], loc="outside upper center", ncols=3, fontsize=9)
+    part.legend(handles=marks if len(levels) > 1 else marks[1:], loc="outside upper center", ncols=3, fontsize=9)
 
 
 def _slices(part: Any, points: pd.DataFrame, objectives: Sequence[str], title: str) -> None:
@@ -260,8 +260,8 @@ def measured_costs(table: pd.DataFrame, shortfalls: Sequence[float] = (0.1, 0.05
             if (short, k) in found.index:
                 low, middle, high = found.loc[(short, k)]
                 missed = reached[(short, k)] <= 0.5
-                spread = _shorter(low) if low == high else f"{_shorter(low)} to {_shorter(high)}"
-                told = f"> {_short(middle)}\nnot reached" if missed else f"{_short(middle)}\n{spread}"
+                spread = f"\n{_shorter(low)} to {_shorter(high)}" if low < high else ""
+                told = f"> {_short(middle)}\nnot reached" if missed else f"{_short(middle)}{spread}"
                 axes.text(x, y, told, ha="center", va="center", fontsize=10, color=ink(picture.cmap(picture.norm(middle))))
         axes.set_xticks(range(len(d)), [str(k) for k in d])
         axes.set_yticks(range(len(rows_up)), [f"{100 * short:g} %" for short in rows_up])

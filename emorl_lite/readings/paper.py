@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -198,8 +199,8 @@ def exclusion_reading(rows: pd.DataFrame, first: str = "reflection", second: str
     )
 
 
-def consumption_reading(spent: pd.DataFrame) -> str:
-    """The paper's consumption beside tiny's in both accountings. Columns: method, seed, data_points; perhaps censored."""
+def consumption_reading(spent: pd.DataFrame, source: str = "tiny") -> str:
+    """The paper's consumption beside ours in all accountings. Columns: method (with its accounting), seed, data_points, censored or not."""
     theirs = paper.CONSUMPTION.set_index("method")
     points, std = theirs["data_points"], theirs["data_points_std"]
     text = (
@@ -207,13 +208,36 @@ def consumption_reading(spent: pd.DataFrame) -> str:
         f"{points['uniform']:,} ± {std['uniform']:,}: {percent(points['emorl'] / points['uniform'])} of them, and a spread "
         f"{number(std['uniform'] / std['emorl'], 1)} times smaller."
     )
-    comparisons = []
-    for accounting, description in (("longest run", "by the longest run"), ("sum of runs", "by the sum of runs")):
-        gap = paired(spent, f"emorl ({accounting})", "uniform", "data_points")
-        comparisons.append(f"{description} {judged(gap, 'more', 'fewer', digits=0)}")
+    comparisons, there = [], set(spent["method"])
+    for accounting in ("longest run", "sum of runs", "longest run + search", "sum of runs + search"):
+        if "search" not in accounting or f"emorl ({accounting})" in there:
+            gap = paired(spent, f"emorl ({accounting})", "uniform", "data_points")
+            comparisons.append(f"by the {accounting} {judged(gap, 'more', 'fewer', digits=0)}")
+    on_top = "" if len(comparisons) > 2 else "; the search comes on top"
     return (
-        f"{text} On tiny, EMORL's data points less uniform's: {'; '.join(comparisons)} (95 % intervals over seeds; the search comes "
-        f"on top).{_censored(spent)} Name the accounting whenever you say whether EMORL saves data."
+        f"{text} On {source}, EMORL's data points less uniform's: {'; '.join(comparisons)} (95 % intervals over seeds{on_top})."
+        f"{_censored(spent)} Name the accounting whenever you say whether EMORL saves data."
+    )
+
+
+def seconds_reading(sources: Mapping[str, pd.DataFrame]) -> str:
+    """Training seconds, the paper's beside ours. `sources`: rows of `spending` by preset: method, accounting, seed, seconds."""
+    mean, std = paper.TRAINING_SECONDS
+    parts = []
+    for source, spent in sources.items():
+        runs = {(m, a): group["seconds"] for (m, a), group in spent.groupby(["method", "accounting"])}
+        if ("emorl", "sum of runs") not in runs:
+            continue
+        longest = runs[("emorl", "longest run")]
+        said = f"{source} {number(runs[('emorl', 'sum of runs')].mean(), 0)} s in sum"
+        said += f", {number(longest.mean(), 0)} s in the longest run" if longest.notna().all() else ", of the longest run not measured"
+        if ("uniform", "") in runs:
+            said += f" (uniform weighting {number(runs[('uniform', '')].mean(), 0)} s)"
+        parts.append(said)
+    return (
+        f"**Seconds.** The paper trains EMORL in {mean:,.0f} ± {std:.0f} s on its GPU ({paper.SOURCES['abstract']}). Here, with other "
+        f"models, on one CPU core: {'; '.join(parts) or 'not measured'}. They are to the end of the budget, the data points to where the "
+        "rule stops; the search comes on top of both."
     )
 
 
@@ -224,6 +248,67 @@ def _censored(spent: pd.DataFrame) -> str:
     groups = spent.groupby("method", sort=False)["censored"]
     cut = listing([f"{method} {int(group.sum())} of {len(group)}" for method, group in groups if group.any()])
     return f" Where the rule never stopped a run, its whole budget is counted: {cut}. These counts are too low, nobody knows by how much."
+
+
+def measured_costs_reading(table: pd.DataFrame, near: float = 0.05, nearer: float = 0.01) -> str:
+    """What searches really needed. Columns of search_surface.csv: search, d, shortfall, evaluations, decoded, reached."""
+    table = table.assign(search=table["search"].replace("bayesian", "Bayesian"))
+    fewest, beaten = [], set()
+    for d, rows in table[np.isclose(table["shortfall"], near)].groupby("d"):
+        reached = rows.groupby("search")["reached"].mean() > 0.5
+        counts = rows.groupby("search")["evaluations"].median()[reached].sort_values(kind="stable")
+        if len(counts):
+            beaten |= set(counts.index[counts > counts.iloc[0]])
+            fewest.append(f"d = {d}: {', '.join(f'{name} {number(float(n), 0)}' for name, n in counts.items())}")
+    lost = []
+    for search, rows in table[np.isclose(table["shortfall"], nearer)].groupby("search", sort=False):
+        reached = rows.groupby("d")["reached"].mean()
+        if missed := [str(d) for d in reached.index[reached <= 0.5]]:
+            lost.append(f"{search} at d = {listing(missed)}")
+    text = (
+        f"To within {percent(near)} of the known optimum, by the median over the runs that are here, points listed at "
+        f"{'; '.join(fewest) or 'no d'}. To within {percent(nearer)} half of the runs or more never come: {'; '.join(lost) or 'none'}."
+    )
+    if "hierarchical" in beaten:
+        text += " The hierarchical search is not always the one that needs the fewest."
+    published = table[table["search"] == "hierarchical"]
+    if len(published):
+        share = float((published["decoded"] / published["evaluations"]).median())
+        text += f" Of the points that it lists, {percent(share)} can differ in their texts (median)."
+    return (
+        f"{text} So the formula counts what a search lists, not what it finds: halving the spacing costs little once the right cell is "
+        "chosen, and nothing mends a wrong one."
+    )
+
+
+def bands_reading(curves: pd.DataFrame, objectives: Sequence[str]) -> str:
+    """Learning curves over seeds in words. Columns: seed, run (an objective, or a method), episodes, reward, kl."""
+    if not len(curves):
+        return "The training logs are not among this study's tables: not measured here (`python -m emorl_lite study` keeps them)."
+    ends = (
+        curves.sort_values("episodes")
+        .groupby(["run", "seed"], sort=False)
+        .agg(first=("reward", "first"), last=("reward", "last"), kl=("kl", "last"))
+    )
+    parts = []
+    for name in dict.fromkeys(curves["run"]):
+        run = ends.loc[[name]]
+        reach = f"{number(run['last'].min())} to {number(run['last'].max())}" if len(run) > 1 else "one seed"
+        parts.append(
+            f"**{name}** {number(run['first'].mean())} → {number(run['last'].mean())} ({reach}) at KL {number(run['kl'].mean(), 1)}"
+        )
+    single = ends[ends.index.get_level_values("run").isin(objectives)]
+    seeds = counted(int(curves["seed"].nunique()), "seed")
+    text = f"Sampled reward, first step to last, the mean over {seeds} (and their range): {'; '.join(parts)}."
+    if len(single) and len(single) < len(ends):
+        others = ends.drop(single.index)
+        gap = float(single["last"].mean() - others["last"].mean())
+        more = by_size(gap, "rises higher", "stays lower", "ends as high")
+        text += (
+            f" One reward alone {more} ({signed(gap, 2)}, on average) than the weighted mean that a single policy is trained on; but they "
+            "are measured on different things, so this says how hard each aim is, not which policy is better."
+        )
+    return text
 
 
 def search_cost_reading(costs: pd.DataFrame, small: int = 3, large: int = 6) -> str:

@@ -21,9 +21,9 @@ from emorl_lite.study.exact_fronts import FRONT_STEPS, beside_sweep, exact_front
 from emorl_lite.study.quality import reply_quality
 from emorl_lite.study.recipe import paper_recipe, remaining_differences, scaled_down
 from emorl_lite.study.run import Study
-from emorl_lite.study.spending import consumption_table, labelled, paper_spending, spending
+from emorl_lite.study.spending import consumption_table, every_spending, labelled, paper_spending, spending
 from emorl_lite.study.tables import real_logs, real_tables, study_tables
-from emorl_lite.study.training_curves import curves, learning, optional_table
+from emorl_lite.study.training_curves import cube_table, curves, learning, optional_table
 from emorl_lite.study.triples import beside_published, best_points, cube_points, evaluate_triples, exact_optima
 
 __all__ = [
@@ -40,9 +40,11 @@ __all__ = [
     "consumption",
     "consumption_table",
     "cube_points",
+    "cube_table",
     "curves",
     "difference",
     "evaluate_triples",
+    "every_spending",
     "exact_front",
     "exact_optima",
     "examined",

@@ -13,10 +13,13 @@ from typing import Any
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import get_preset
 from emorl_lite.base.wording import number
-from emorl_lite.study.comparison import BY_OWN_SEARCH, representative
+from emorl_lite.study.comparison import BY_OWN_SEARCH, representative, search_replies
 from emorl_lite.study.facts import METHODS
 from emorl_lite.study.paper import CONSUMPTION, TRAINING_SECONDS
+from emorl_lite.study.tables import real_logs, real_tables, study_tables
+from emorl_lite.study.training_curves import optional_table
 
 LONGEST, SUM = "longest run", "sum of runs"
 SEARCHED = " + search"
@@ -48,8 +51,10 @@ def spending(
         method, seed = row["method"], row["seed"]
         about = {"seed": seed, "mean": row["mean"]}
         if method in SINGLE and (method == "base" or (seed, method) in stops.index):
-            points, ended = (0, True) if method == "base" else stops.loc[(seed, method), ["data_points", "converged"]]
-            counted = {"data_points": int(points), "censored": not ended, "seconds": row["seconds"]}
+            counted = {"data_points": 0, "censored": False, "seconds": row["seconds"]}
+            if method != "base":
+                taken = stops.loc[[(seed, method)]]
+                counted |= {"data_points": int(taken["data_points"].iloc[0]), "censored": not taken["converged"].all()}
             lines.append(about | {"method": SINGLE[method], "accounting": ""} | counted)
         elif method in (f"emorl{long}", f"exact-average{long}") and all((seed, run) in stops.index for run in own):
             taken = stops.loc[[(seed, run) for run in own]]
@@ -61,6 +66,25 @@ def spending(
                 counted = {"data_points": int(points), "censored": not taken["converged"].all(), "seconds": seconds}
                 lines.append(about | {"method": method.removesuffix("-long"), "accounting": accounting} | counted)
     return pd.DataFrame(lines, columns=SPENT)
+
+
+def every_spending(objectives: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Rows of `spending` by preset, for every study whose tables are here: tiny always, the others where somebody has made them.
+
+    Raises UserError if the repository's tables are not here at all.
+    """
+    tables = {"tiny": study_tables(names=("rows", "convergence"))} | {
+        preset: real_tables(preset, ("rows", "convergence")) for preset in ("tiny-paper", "smollm2", "t5", "t5-paper")
+    }
+    found = {}
+    for preset, made in tables.items():
+        if made:
+            search = search_replies(made["rows"], len(objectives), get_preset(preset))
+            logs = optional_table("curves", preset)
+            if not len(logs) and preset == "smollm2":  # its logs are committed one by one
+                logs = real_logs(preset, objectives).rename(columns={"objective": "run"})
+            found[preset] = spending(made["rows"], made["convergence"], objectives, search, logs)
+    return found
 
 
 def _run_seconds(curves: pd.DataFrame | None) -> dict[tuple[Any, str], float]:

@@ -1,4 +1,4 @@
-"""The training logs of a study's runs in one table, and the study's tables that older studies lack."""
+"""The training logs of a study's runs in one table, and tables that not every study has."""
 
 from __future__ import annotations
 
@@ -39,6 +39,12 @@ def optional_table(name: str, preset: str = "tiny") -> pd.DataFrame:
     """
     path = table_path(data_root() / "results" if preset == "tiny" else shipped(preset), name)
     return read_table(path, "a table of the study") if path.is_file() else pd.DataFrame()
+
+
+def cube_table(preset: str = "tiny") -> pd.DataFrame:
+    """The points behind the cube figures (`scripts/paper_cubes.py`) of a preset; without rows and columns if nobody has made them."""
+    path = (data_root() / "results" if preset == "tiny" else shipped(preset)) / "paper_cubes.csv"
+    return read_table(path, "a table of the search") if path.is_file() else pd.DataFrame()
 
 
 def learning(curves: pd.DataFrame, objectives: Sequence[str], others: Sequence[str] = ("uniform", "dynaopt")) -> pd.DataFrame:
