@@ -29,7 +29,7 @@ from emorl_lite.exact.overlay import overlay
 from emorl_lite.plots.style import DPI, READ, SEEN, contrast, describe
 from emorl_lite.study.claims import examined
 from emorl_lite.study.comparison import representative
-from emorl_lite.study.spending import SPENT, paper_spending
+from emorl_lite.study.consumed import SPENT, paper_spending
 
 SHOWN = 700
 """Width in pixels of a notebook's output beside JupyterLab's file list on a small laptop."""

@@ -14,7 +14,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.plots import learning_bands, measured_costs, paper_consumption
 from emorl_lite.readings import paper as paper_readings
 from emorl_lite.study import consumption_table, cube_table, curves, labelled, learning, optional_table, paper_spending, spending
-from emorl_lite.study.spending import LONGEST, SEARCHED, SUM
+from emorl_lite.study.consumed import LONGEST, SEARCHED, SUM
 from emorl_lite.study.training_curves import CURVES
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))

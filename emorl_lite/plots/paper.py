@@ -19,8 +19,8 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import counted, number
 from emorl_lite.plots.style import DATA_POINTS, THOUSANDS, Style, describe, ink, name_axes, need, panels, readable, styles
 from emorl_lite.search.score_table import DEGENERATE
+from emorl_lite.study.consumed import LONGEST, SEARCHED, SUM, labelled
 from emorl_lite.study.facts import METHODS
-from emorl_lite.study.spending import LONGEST, SEARCHED, SUM, labelled
 
 WIDTH = 6.4
 """Inches: about 700 pixels, what a notebook's column shows without shrinking it."""

@@ -16,12 +16,12 @@ from emorl_lite.study.comparison import (
     searched_too,
     with_intervals,
 )
+from emorl_lite.study.consumed import consumption_table, every_spending, labelled, paper_spending, spending
 from emorl_lite.study.evidence import claim_p
 from emorl_lite.study.exact_fronts import FRONT_STEPS, beside_sweep, exact_front, front_tables
 from emorl_lite.study.quality import reply_quality
 from emorl_lite.study.recipe import paper_recipe, remaining_differences, scaled_down
 from emorl_lite.study.run import Study
-from emorl_lite.study.spending import consumption_table, every_spending, labelled, paper_spending, spending
 from emorl_lite.study.tables import real_logs, real_tables, study_tables
 from emorl_lite.study.training_curves import cube_table, curves, learning, optional_table
 from emorl_lite.study.triples import beside_published, best_points, cube_points, evaluate_triples, exact_optima

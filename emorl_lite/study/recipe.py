@@ -15,7 +15,7 @@ import pandas as pd
 from emorl_lite.base.presets import T5_PAPER, TINY_PAPER, Preset
 from emorl_lite.methods.dynamic_weights import HISTORY
 from emorl_lite.study.comparison import search_replies
-from emorl_lite.study.spending import labelled, spending
+from emorl_lite.study.consumed import labelled, spending
 
 PARTS = ("model", "rewards", "ppo", "search", "data", "study")
 """Parts of a preset that its training and its study are made of."""
