@@ -16,7 +16,8 @@ from emorl_lite.search.pareto import hypervolume
 from emorl_lite.search.statistics import EQUAL, FEW, ONE_HEAP, TWO_HEAPS, interval, median_interval, shape_of, sign_p
 from emorl_lite.study.claims import CLAIMS, claim_p, examined, holm, interval_of, steering, verdict
 from emorl_lite.study.comparison import beside_every_setting, by_seed, dominated_share, front_metrics, on_front, search_replies
-from emorl_lite.study.evidence import KL_TARGETS, Evidence, Found
+from emorl_lite.study.evidence import Evidence, Found
+from emorl_lite.study.measuring import KL_TARGETS
 
 SOUPS = "averaged parameters are worse than EMORL"
 HEAPS = np.array([0.1, 0.11, 0.12, 0.13, 0.9])

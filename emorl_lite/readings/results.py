@@ -20,10 +20,11 @@ from emorl_lite.base.files import read_table
 from emorl_lite.base.wording import counted, listing, number, part, told
 from emorl_lite.study.claims import GREEDY, SAMPLED, examined, interval_of, tally
 from emorl_lite.study.comparison import BY_GRID, BY_OWN_SEARCH, beside_every_setting, front_metrics, over, representative, with_intervals
-from emorl_lite.study.evidence import FEWEST, KL_TARGETS
+from emorl_lite.study.evidence import FEWEST
 from emorl_lite.study.facts import METHODS as IN_THE_PAPER
 from emorl_lite.study.facts import SOURCES
 from emorl_lite.study.facts import facts as published
+from emorl_lite.study.measuring import KL_TARGETS
 from emorl_lite.study.paper import our_rows
 from emorl_lite.study.tables import study_tables
 

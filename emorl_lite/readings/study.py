@@ -145,11 +145,15 @@ def merged_reading(scores: pd.DataFrame) -> str:
 
 
 def costs(rows: pd.DataFrame) -> pd.DataFrame:
-    """What each method takes and gives, means over the seeds. Columns of `rows`: one setting a method and seed (`representative`)."""
+    """What each method takes and gives, greedily and sampled, and how far from the base it goes (KL, nats a reply): means over the seeds.
+
+    Columns of `rows`: one setting a method and seed (`representative`).
+    """
     columns = {"data_points": "data, sum", "parallel": "data, longest run", "trainable": "parameters", "calls_per_token": "calls a token"}
-    means = rows.groupby("method", sort=False)[[*columns, "mean"]].mean()
+    means = rows.groupby("method", sort=False)[list(columns)].mean()
     counts = means[list(columns)].round().astype(int).rename(columns=columns)
-    return counts.join(means["mean"].rename("mean score")).reset_index()
+    given = rows.groupby("method", sort=False)[["mean", "sampled_mean", "kl"]].mean()
+    return counts.join(given.rename(columns={"mean": "mean score", "sampled_mean": "sampled", "kl": "KL"})).reset_index()
 
 
 def ranking_reading(rows: pd.DataFrame) -> str:

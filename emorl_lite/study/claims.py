@@ -18,7 +18,8 @@ import pandas as pd
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import listing
 from emorl_lite.search.statistics import EQUAL, TWO_HEAPS
-from emorl_lite.study.evidence import KL_TARGETS, Evidence, Found, claim_p
+from emorl_lite.study.evidence import Evidence, Found, claim_p
+from emorl_lite.study.measuring import KL_TARGETS
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,6 @@ from emorl_lite.study.comparison import (
     searched_too,
 )
 
-KL_TARGETS = (0.5, 1.0)
-"""Distances from the base, in nats a sampled reply, at which scores are compared (the study's table `matched`)."""
 FEWEST = 3
 """Seeds that a comparison at equal KL needs: fewer, and the interval says little of methods that seldom get so far."""
 
