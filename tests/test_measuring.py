@@ -136,3 +136,12 @@ def test_matched_rows_are_at_their_target_or_say_why_not():
     reached = found[found["reached"]]
     assert len(reached) and (reached["scale"].between(0, 1)).all() and reached[["kl", "mean", "sampled_mean"]].notna().all().all()
     assert matched(make_method("base", made), "default", (), TEST)["reached"].tolist() == [False, False]
+
+
+def test_equal_policies_sample_equal_replies_however_they_are_made():
+    """A soup of one adapter, its exact average and the ensemble with all weight on it are one policy."""
+    made = bench(trained=3)
+    made.train_objectives()
+    names = ["emorl", "exact-average", "rewarded-soups", "mod-reverse", "linear-pool"]
+    texts = [sampled_replies(make_method(name, made), TEST, (0.0, 1.0, 0.0), seed=3)[0] for name in names]
+    assert all(said == texts[0] for said in texts)

@@ -24,12 +24,12 @@ def sampled_replies(
     setting = method.checked(setting)
     lm, texts, divergences = method.bench.lm, [], []
     state = random_states(lm.device)
-    torch.manual_seed(seed)
     try:
         for start in range(0, len(prompts), batch_size):
             batch = list(prompts[start : start + batch_size])
             inputs, plain = method.encode(batch, setting), lm.encode(batch)
             with method.policy(setting) as policy, method.shrunk(scale):
+                torch.manual_seed(seed + start)  # inside: what merges adapters draws numbers too, and all methods shall have the same
                 tokens = policy.generate(inputs, do_sample=True)
                 mask = lm.reply_mask(tokens)
                 tokens = tokens.masked_fill(mask == 0, lm.tokenizer.pad_token_id)
