@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ PASSES = 3
 """Passes of fine-tuning over the data, at each stage."""
 FRONT = 0.7
 """A reply is near the front if one of its rewards reaches this quantile among those it is chosen from (RiC's code)."""
-SAMPLING = {"do_sample": True, "temperature": 0.7, "top_p": 0.9}
+SAMPLING: dict[str, Any] = {"do_sample": True, "temperature": 0.7, "top_p": 0.9}
 """How replies are sampled online (RiC's code)."""
 
 
