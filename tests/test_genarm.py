@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
 import torch
@@ -15,10 +18,22 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import PPOConfig
 from emorl_lite.exact.checking import check_replies
 from emorl_lite.methods import Bench, make_method
-from emorl_lite.methods.genarm import BETA_R, STRENGTH, GenARM, Pairs, draw_pairs, log_probability, preference_loss, train_reward_model
+from emorl_lite.methods.genarm import (
+    BETA_R,
+    LR_TIMES,
+    STRENGTH,
+    GenARM,
+    Pairs,
+    draw_pairs,
+    log_probability,
+    preference_loss,
+    train_reward_model,
+)
+from emorl_lite.readings import guidance
 from emorl_lite.rewards.objectives import RewardSet
 from emorl_lite.study.divergence import sampled_replies
 
+ROOT = Path(__file__).parents[1]
 CONFIG = PPOConfig(episodes=16, batch_size=8, minibatch_size=8, lr=5e-3)
 
 
@@ -224,3 +239,34 @@ def test_what_cannot_be_is_told_in_one_line():
     biased.base.lm_head.bias = torch.nn.Parameter(torch.randn(len(tiny.WORDS)))
     with pytest.raises(UserError, match="head with a bias"):
         make_method("genarm", bench(biased)).prepare()
+
+
+def test_the_options_are_those_that_the_tuning_chose():
+    """On seeds that no study has, and none of them at an end of what was tried."""
+    table = pd.read_csv(ROOT / "data" / "results" / "genarm_tuning.csv")
+    chosen = {"beta_r": BETA_R, "lr_times": LR_TIMES, "strength": STRENGTH}
+    assert runpy.run_path(str(ROOT / "scripts" / "tune_genarm.py"))["best"](table) == chosen
+    assert table["seed"].min() >= 100 and (table["pairs"] > 0).all()
+    assert all(table[name].min() < value < table[name].max() for name, value in chosen.items())
+
+
+# -- what notebook 07 says of it
+
+
+def test_sentences_follow_the_numbers():
+    names, scores = ["a", "b", "c"], np.array([[0.9, 0.1, 0.4], [0.2, 0.3, 0.4]])
+    text = guidance.pair_reading(names, scores, [-3.0, -9.0])
+    assert "the first for a and the second for b" in text and "1 objective cannot" in text and "the first" in text.split("likelier")[1]
+    assert "the second" in guidance.pair_reading(names, scores[::-1], [-9.0, -3.0]).split("likelier")[1]
+    assert guidance.pair_reading(names, scores[[0, 0]], [-3.0, -9.0]).startswith("No objective prefers either")
+    base, colder, guided = np.array([0.5, 0.5 - 1e-9]), np.array([0.6, 0.4]), np.array([0.1, 0.9])
+    assert "stays the same" in guidance.words_reading(base, colder, guided) and ".50 of" in guidance.words_reading(base, colder, guided)
+    assert "is another" in guidance.words_reading(base, guided, guided)
+
+
+def test_the_study_is_read_only_where_it_holds_the_method():
+    means = {"uniform": [0.0, 0.1, 0.2], "genarm": [0.3, 0.41, 0.52]}
+    rows = pd.DataFrame([{"method": m, "choice": "default", "seed": s, "mean": x} for m, of in means.items() for s, x in enumerate(of)])
+    metrics = pd.DataFrame(columns=["method", "seed", "hypervolume"])
+    assert "uniform +0.310" in guidance.study_reading(rows, metrics, ["uniform", "emorl"])
+    assert "no run of GenARM yet" in guidance.study_reading(rows[rows.method == "uniform"], metrics)

@@ -31,9 +31,9 @@ from emorl_lite.methods.dera import add_reference
 from emorl_lite.training.randomness import OwnRandomness
 from emorl_lite.training.rollout import token_logprobs
 
-BETA_R = 0.1
+BETA_R = 0.3
 """How steeply a difference of log-probabilities becomes a preference. (The authors' scripts: .05; .5 and .01 for two objectives.)"""
-LR_TIMES = 1.0
+LR_TIMES = 3.0
 """The first learning rate, as a multiple of PPO's."""
 PASSES = 2
 """Passes over the pairs: PPO's over a rollout."""
@@ -104,9 +104,10 @@ class GenARM(Method):
     training prompt, of which the objective's reward says the better one. All objectives judge the same pairs; the budget is counted in
     replies, half as many prompts. Offline: no reply of what is trained is ever sampled.
 
-    The knob is the weights, divided by their sum; 1 / beta stays what it was chosen to be (`scripts/tune_genarm.py`, on validation
-    prompts). As logits: z_0 + (1 / beta) sum_i w_i z_i, so there is an exact map, its corners z_0 + z_i / beta. At B = 0 a reward model is
-    the base, and the mixture the base with sharper probabilities, not the base itself: that is in the parametrisation.
+    The knob is the weights, divided by their sum; 1 / beta stays what it was chosen to be, like the loss's beta_r and the learning rate
+    (`scripts/tune_genarm.py`: by the regularised score that the other methods train for, on validation prompts). As logits it is
+    z_0 + (1 / beta) sum_i w_i z_i, so there is an exact map, its corners z_0 + z_i / beta. At B = 0 a reward model is the base, and the
+    mixture the base with sharper probabilities, not the base itself: that is in the parametrisation.
     Differs from the paper: the reward models are adapters of the base, from its own replies; a linear instead of a cosine schedule.
     (Loss, mixture and temperature were read in the authors' code, not in the paper's text.)
     """
