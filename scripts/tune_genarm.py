@@ -96,7 +96,7 @@ def measured(bench: Bench, pairs: Pairs, beta_r: float, lr_times: float) -> Iter
 
 def best(table: pd.DataFrame) -> dict[str, Any]:
     """The options with the highest regularised score."""
-    means = table.groupby(BY, as_index=False)["regularised"].mean()
+    means = table.groupby(BY, as_index=False)[["regularised"]].mean()
     first = max(means.to_dict("records"), key=lambda row: float(row["regularised"]))
     return {name: first[name] for name in BY}
 
