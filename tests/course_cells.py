@@ -151,7 +151,27 @@ def frame_faults(book: nbformat.NotebookNode, notebook: str) -> list[str]:
     bullets = re.findall(r"^[-*] ", headings[-1], re.M) if headings else []
     if not headings or not headings[-1].startswith("## Summary\n") or len(bullets) != 5:
         faults.append("the last section is not '## Summary' with five bullets")
-    return faults + _minutes_faults(book, notebook)
+    return faults + _taken_names(book) + _minutes_faults(book, notebook)
+
+
+def _taken_names(book: nbformat.NotebookNode) -> list[str]:
+    """Names of answers that a later cell of the notebook's own means something else by: whoever solves the exercise breaks that cell."""
+    answers, faults = set[str](), []
+    for cell in (cell for cell in book.cells if cell.cell_type == "code" and not {"check", "colab"} & set(tags(cell))):
+        tree = ast.parse(cell.source)
+        if "exercise" in tags(cell):
+            answers |= {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+            continue
+        names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        made |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        made |= {
+            alias.asname or alias.name for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names
+        }
+        for name in sorted(answers & {node.id for node in names} - made):
+            faults.append(f"an exercise's answer is called {name}, which the cell {cell.id} means otherwise")
+        answers -= made
+    return faults
 
 
 def _minutes_faults(book: nbformat.NotebookNode, notebook: str) -> list[str]:

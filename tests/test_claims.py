@@ -14,7 +14,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.readings import study as study_readings
 from emorl_lite.search.pareto import hypervolume
 from emorl_lite.search.statistics import EQUAL, FEW, ONE_HEAP, TWO_HEAPS, interval, median_interval, shape_of, sign_p
-from emorl_lite.study.claims import CLAIMS, claim_p, examined, holm, interval_of, steering, verdict
+from emorl_lite.study.claims import CLAIMS, claim_p, examined, holm, interval_of, of_steering, verdict
 from emorl_lite.study.comparison import beside_every_setting, by_seed, dominated_share, front_metrics, on_front, search_replies
 from emorl_lite.study.evidence import Evidence, Found
 from emorl_lite.study.measuring import KL_TARGETS
@@ -143,7 +143,7 @@ def test_holms_verdicts_are_those_of_the_step_down_procedure_over_every_interval
     assert family["holm"].tolist() == np.where(decided & ~rejected, "open", family["verdict"]).tolist()
     assert decided[rejected].all()  # what is rejected among all is outside its own interval
     alone = table[table["n"] == 0]
-    assert (alone["holm"] == alone["verdict"]).all() and steering(table).any() and not steering(table).all()
+    assert (alone["holm"] == alone["verdict"]).all() and of_steering(table).any() and not of_steering(table).all()
 
 
 def test_seeds_in_two_heaps_have_an_exact_interval_that_many_comparisons_cannot_bear():

@@ -1,7 +1,7 @@
 """All methods over several seeds, and what the tables say (notebooks 06 to 08)."""
 
 from emorl_lite.study import paper
-from emorl_lite.study.claims import examined, holm, interval_of, steering, tally
+from emorl_lite.study.claims import examined, holm, interval_of, of_steering, tally
 from emorl_lite.study.comparison import (
     BY_GRID,
     BY_OWN_SEARCH,
@@ -54,6 +54,7 @@ __all__ = [
     "interval_of",
     "labelled",
     "learning",
+    "of_steering",
     "optional_table",
     "paired",
     "paper",
@@ -68,7 +69,6 @@ __all__ = [
     "search_replies",
     "searched_too",
     "spending",
-    "steering",
     "study_tables",
     "tally",
     "with_intervals",

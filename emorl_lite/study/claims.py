@@ -160,7 +160,7 @@ STEERING = (CLP, BONE_SOUPS, GENARM)
 """Sources whose claims are about fronts and steering: notebook 07 shows them, and what of ours stands beside them."""
 
 
-def steering(claims: pd.DataFrame) -> pd.Series[bool]:
+def of_steering(claims: pd.DataFrame) -> pd.Series[bool]:
     """Which of the claims are about fronts and steering (notebook 07); the others are notebook 06's."""
     return claims["source"].isin(STEERING) | claims["claim"].str.contains("d times the data", regex=False)
 
