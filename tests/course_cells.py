@@ -151,7 +151,7 @@ def frame_faults(book: nbformat.NotebookNode, notebook: str) -> list[str]:
     bullets = re.findall(r"^[-*] ", headings[-1], re.M) if headings else []
     if not headings or not headings[-1].startswith("## Summary\n") or len(bullets) != 5:
         faults.append("the last section is not '## Summary' with five bullets")
-    return faults + _taken_names(book) + _minutes_faults(book, notebook)
+    return faults + _taken_names(book) + _lost_tables(book) + _minutes_faults(book, notebook)
 
 
 def _taken_names(book: nbformat.NotebookNode) -> list[str]:
@@ -171,6 +171,18 @@ def _taken_names(book: nbformat.NotebookNode) -> list[str]:
         for name in sorted(answers & {node.id for node in names} - made):
             faults.append(f"an exercise's answer is called {name}, which the cell {cell.id} means otherwise")
         answers -= made
+    return faults
+
+
+def _lost_tables(book: nbformat.NotebookNode) -> list[str]:
+    """Tables that no page shows: a cell shows the value of its last line alone, and of no line within an `if`."""
+    faults = []
+    for cell in (cell for cell in book.cells if cell.cell_type == "code" and "colab" not in tags(cell)):
+        tree = ast.parse(cell.source)
+        lines = [node for node in ast.walk(tree) if isinstance(node, ast.Expr) and node is not tree.body[-1]]
+        calls = [line.value.func for line in lines if isinstance(line.value, ast.Call)]
+        if any(isinstance(call, ast.Name) and call.id == "table" for call in calls):
+            faults.append(f"the cell {cell.id} makes a table that it does not show: display(table(...)), or the last line")
     return faults
 
 

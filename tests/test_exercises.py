@@ -251,6 +251,22 @@ def test_cells_out_of_order_are_found():
 
 
 @pytest.mark.plain
+@pytest.mark.parametrize(
+    "source, faulty",
+    [
+        ("table(rows)\nsay(1)", True),
+        ("if rows:\n    table(rows)", True),
+        ("say(1)\ntable(rows)", False),
+        ("display(table(rows))\nsay(1)", False),
+    ],
+)
+def test_a_table_that_no_page_shows_is_found(source, faulty):
+    book = made_up()
+    book.cells.insert(-2, nbformat.v4.new_code_cell(source))
+    assert any("does not show" in fault for fault in frame_faults(book, "02")) == faulty
+
+
+@pytest.mark.plain
 @pytest.mark.parametrize("source, faulty", [("double(tables)", True), ("double = 3\nprint(double)", False), ("print(doubles)", False)])
 def test_an_answer_must_not_take_the_name_of_what_a_later_cell_calls(source, faulty):
     book = made_up()
