@@ -255,10 +255,12 @@ def test_the_options_are_those_that_the_tuning_chose():
 
 def test_sentences_follow_the_numbers():
     names, scores = ["a", "b", "c"], np.array([[0.9, 0.1, 0.4], [0.2, 0.3, 0.4]])
-    text = guidance.pair_reading(names, scores, [-3.0, -9.0])
+    text = guidance.pair_reading(names, scores, [-3.0, -9.0], 0.2)
+    assert "-3.0 against" in text.replace("−", "-") and "prefers the better" in text
     assert "the first for a and the second for b" in text and "1 objective cannot" in text and "the first" in text.split("likelier")[1]
-    assert "the second" in guidance.pair_reading(names, scores[::-1], [-9.0, -3.0]).split("likelier")[1]
-    assert guidance.pair_reading(names, scores[[0, 0]], [-3.0, -9.0]).startswith("No objective prefers either")
+    assert "the second" in (worse := guidance.pair_reading(names, scores[::-1], [-9.0, -3.0], 2.0)).split("likelier")[1]
+    assert "prefers the worse" in worse
+    assert guidance.pair_reading(names, scores[[0, 0]], [-3.0, -9.0], 0.2).startswith("No objective prefers either")
     base, colder, guided = np.array([0.5, 0.5 - 1e-9]), np.array([0.6, 0.4]), np.array([0.1, 0.9])
     assert "stays the same" in guidance.words_reading(base, colder, guided) and ".50 of" in guidance.words_reading(base, colder, guided)
     assert "is another" in guidance.words_reading(base, guided, guided)

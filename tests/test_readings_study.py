@@ -163,7 +163,8 @@ def test_confounders(low, high, reading):
 
 
 @pytest.mark.parametrize(
-    ("sampled", "reading"), [(0.2, "sampled, 1 of them still"), (0.0, "sampled, none of them still"), (-0.2, "Turned round: a and b")]
+    ("sampled", "reading"),
+    [(0.2, "1 of 1 difference is clear; sampled, it still is."), (0.0, "sampled, it is not."), (-0.2, "Turned round: a and b")],
 )
 def test_rankings_by_decoder(sampled, reading):
     rows = table(a=[0.7, 0.8, 0.9], b=[0.5, 0.6, 0.7]).assign(sampled_mean=0.3)

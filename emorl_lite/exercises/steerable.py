@@ -153,7 +153,9 @@ def _undo_cases(random: np.random.Generator) -> Iterator[Case]:
     yield Case("one objective alone", (backbone_rewards(3, 0.6), [0.0, 0.0, 1.0]))
     yield Case("weights that do not sum to one", (backbone_rewards(3), [2.0, 1.0, 1.0]))
     yield Case("weights that do not sum to one", (backbone_rewards(4, 0.8), [0.1, 0.2, 0.1, 0.0]))
-    for _ in range(14):
+    yield Case("rows that do not sum to one", (np.array([[2.0, 0.5], [0.0, 1.0]]), [0.4, 0.6]))
+    yield Case("rows that do not sum to one", (backbone_rewards(3) * np.array([[1.0], [2.0], [0.5]]), [0.2, 0.3, 0.5]))
+    for _ in range(12):
         d = int(random.integers(2, 5))
         rows = random.dirichlet(np.ones(d), d) * 0.5 + 0.5 * np.eye(d)
         yield Case("rows of any kind", (rows, random.dirichlet(np.ones(d)).tolist()))

@@ -12,8 +12,10 @@ from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.study.comparison import paired, representative
 
 
-def pair_reading(names: Sequence[str], scores: np.ndarray, logp: Sequence[float]) -> str:
-    """Who prefers which of two replies. `scores` [2, d]: the objectives'; `logp` [2]: the base's log-probabilities."""
+def pair_reading(names: Sequence[str], scores: np.ndarray, logp: Sequence[float], loss: float) -> str:
+    """Who prefers which of two replies. `scores` [2, d]: the objectives'; `logp` [2]: the base's log-probabilities; `loss`: of the first
+    objective's reward model before its first step.
+    """
     first = [name for name, gap in zip(names, scores[0] - scores[1], strict=True) if gap > 0]
     second = [name for name, gap in zip(names, scores[0] - scores[1], strict=True) if gap < 0]
     sides = [f"{side} for {listing(who)}" for side, who in (("the first", first), ("the second", second)) if who]
@@ -21,8 +23,12 @@ def pair_reading(names: Sequence[str], scores: np.ndarray, logp: Sequence[float]
     text = f"The better reply is {' and '.join(sides)}" if sides else "No objective prefers either reply"
     text += f"; {counted(ties, 'objective')} cannot tell them apart. " if ties else ". "
     likelier = "the first" if logp[0] > logp[1] else "the second"
+    undecided = float(np.log(2))
+    so_far = "prefers the worse one" if loss > undecided else "prefers the better one"
     return (
-        text + f"A reward model that has learnt nothing is the base, and prefers what is likelier, {likelier}: {number(max(logp), 1)} nats."
+        f"{text}A reward model that has learnt nothing is the base, and prefers what is likelier, {likelier} (log-probability "
+        f"{number(max(logp), 1)} against {number(min(logp), 1)}). Its loss for {names[0]} is {number(loss)}, log 2 = {number(undecided)} "
+        f"if it preferred neither: so far it {so_far}."
     )
 
 
@@ -43,7 +49,7 @@ def map_reading(scored: ScoredMap) -> str:
     heard = sum(size > 1 for size in sizes)
     return (
         f"All weight vectors of {counted(len(sizes), 'client')}: {counted(sum(sizes), 'region')}, at most {max(sizes)} for one client. "
-        f"For {heard} of them the weights change the reply."
+        f"For {'all' if heard == len(sizes) else heard or 'none'} of them the weights change the reply."
     )
 
 

@@ -253,13 +253,14 @@ def _censored(spent: pd.DataFrame) -> str:
 def measured_costs_reading(table: pd.DataFrame, near: float = 0.05, nearer: float = 0.01) -> str:
     """What searches really needed. Columns of search_surface.csv: search, d, shortfall, evaluations, decoded, reached."""
     table = table.assign(search=table["search"].replace("bayesian", "Bayesian"))
-    fewest, beaten = [], set()
+    fewest, first = [], dict[str, bool]()
     for d, rows in table[np.isclose(table["shortfall"], near)].groupby("d"):
         reached = rows.groupby("search")["reached"].mean() > 0.5
         counts = rows.groupby("search")["evaluations"].median()[reached].sort_values(kind="stable")
         if len(counts):
-            beaten |= set(counts.index[counts > counts.iloc[0]])
-            fewest.append(f"d = {d}: {', '.join(f'{name} {number(float(n), 0)}' for name, n in counts.items())}")
+            first[str(d)] = "hierarchical" in counts and bool(counts["hierarchical"] == counts.iloc[0])
+            never = "".join(f", {name} never" for name in reached.index[~reached])
+            fewest.append(f"d = {d}: {', '.join(f'{name} {number(float(n), 0)}' for name, n in counts.items())}{never}")
     lost = []
     for search, rows in table[np.isclose(table["shortfall"], nearer)].groupby("search", sort=False):
         reached = rows.groupby("d")["reached"].mean()
@@ -269,10 +270,10 @@ def measured_costs_reading(table: pd.DataFrame, near: float = 0.05, nearer: floa
         f"To within {percent(near)} of the known optimum, by the median over the runs that are here, points listed at "
         f"{'; '.join(fewest) or 'no d'}. To within {percent(nearer)} half of the runs or more never come: {'; '.join(lost) or 'none'}."
     )
-    if "hierarchical" in beaten:
-        text += " The hierarchical search is not always the one that needs the fewest."
     published = table[table["search"] == "hierarchical"]
     if len(published):
+        leads = [d for d, it in first.items() if it]
+        text += f" The hierarchical search needs the fewest {f'at d = {listing(leads)}' if leads else 'nowhere'}."
         share = float((published["decoded"] / published["evaluations"]).median())
         text += f" Of the points that it lists, {percent(share)} can differ in their texts (median)."
     return (

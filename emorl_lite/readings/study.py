@@ -196,7 +196,10 @@ def decoder_reading(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]] = GREED
     if not clear:
         return f"Greedily none of these differences is clear.{also}"
     text = f"Greedily {len(clear)} of {counted(len(pairs), 'difference')} {'is' if len(clear) == 1 else 'are'} clear; "
-    text += f"sampled, {'all' if len(kept) == len(clear) > 1 else len(kept) or 'none'} of them still. "
+    still = "it still is" if kept else "it is not"
+    if len(clear) > 1:
+        still = f"{'all' if len(kept) == len(clear) else len(kept) or 'none'} of them still"
+    text += f"sampled, {still}. "
     if turned:
         text += f"Turned round: {listing([f'{a} and {b}' for a, b in turned])}. "
     lesson = (

@@ -226,7 +226,7 @@ FAULTS = (
     ),
     Fault(
         "rewards enter as logarithms, so that bad and worse count more than good and better",
-        "the rewards themselves, but in t5-paper",
+        "the rewards themselves, but in t5-paper and tiny-paper",
         "08 · Train as the paper does: three samples, a logarithm, no critic",
         "logarithm",
     ),

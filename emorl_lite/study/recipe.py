@@ -196,7 +196,7 @@ def remaining_differences() -> pd.DataFrame:
 
 
 def scaled_down() -> pd.DataFrame:
-    """What `tiny-paper` scales down: option, t5-paper, tiny-paper; a row for every option that both have, with other values."""
+    """What `tiny-paper` sets otherwise: option, t5-paper, tiny-paper; a row for every option that both have, with other values."""
     rows = []
     for part in PARTS:
         large, small = getattr(T5_PAPER, part), getattr(TINY_PAPER, part)

@@ -114,6 +114,7 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         + "    x = np.maximum(np.linalg.solve(B.T, w), 0)\n    return x / x.sum()",
         "weights not divided by their sum": "import numpy as np\n\ndef undo(B, w):\n    return np.linalg.solve(B.T, np.array(w))",
         "the nearest backbone alone": UNDO + "    return np.eye(len(w))[np.argmin(((B - w) ** 2).sum(1))]",
+        "coefficients divided by their sum": UNDO + "    x = np.linalg.solve(B.T, w)\n    return x / x.sum()",
         "each coefficient on its own": UNDO + "    return w / B.diagonal()",
     },
     "07.9": {
