@@ -124,7 +124,7 @@ def distinctive() -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("form", [form for form, source in distinctive().items() if source in UNCONFIRMED])
+@pytest.mark.parametrize("form", sorted(form for form, source in distinctive().items() if source in UNCONFIRMED))
 def test_unconfirmed_numbers_are_labelled_wherever_they_stand(form: str) -> None:
     for path in PAGES:
         for paragraph in path.read_text(encoding="utf-8").split("\n\n"):
