@@ -62,7 +62,7 @@ def test_seeds_of_a_sweep_are_joined_to_all_settings():
 def test_the_study_is_read_by_its_numbers(gain):
     text = readings.study_reading(of_study(gain=gain))
     assert ("], more" in text) == (gain > 0) and ("], less" in text) == (gain < 0)
-    assert f"most is missed of {'dera' if gain > 0 else 'emorl'}" in text and "3 seeds" in text
+    assert f"the sweep of {'dera' if gain > 0 else 'emorl'} misses most" in text and "3 seeds" in text
     one = readings.study_reading(of_study(1).assign(front_found="best for some linear utility"))
     assert "no interval" in one and "not all of these fronts are exact" in one
     assert list(readings.by_method(of_study())["method"]) == ["emorl", "dera"]

@@ -81,7 +81,7 @@ def study_reading(table: pd.DataFrame) -> str:
     exact = "" if (table["front_found"] == "exact").all() else " (not all of these fronts are exact: see the table)"
     most = max(volumes, key=lambda method: volumes[method])
     return (
-        f"Hypervolume of all settings less the sweep's{exact}: {listing(missed)}; most is missed of {most}. The mean score on fresh "
+        f"Hypervolume of all settings less the sweep's{exact}: {listing(missed)}; the sweep of {most} misses most. The mean score on fresh "
         f"clients of the exact optimum on the validation clients, less that of the sweep's best there: {'; '.join(chosen)}. "
         f"(Means over {seeds}, 95 % intervals.)"
     )
