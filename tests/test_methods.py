@@ -20,7 +20,7 @@ from torch.testing import assert_close
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import PPOConfig, SearchConfig
-from emorl_lite.ensemble.ensemble import EnsembleLM
+from emorl_lite.ensemble.ensemble import EnsembleLM, mix_harmonic
 from emorl_lite.ensemble.layers import LayerEnsemble, blocks
 from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.forward import lora_layers
@@ -400,6 +400,16 @@ def test_words_are_mixed_by_their_product_their_mean_and_their_harmonic_mean():
     assert_close(logits(make_method("mod-forward", made), w).exp(), harmonic, check_dtype=False, atol=1e-5, rtol=1e-4)
     assert_close(logits(make_method("mod-forward", made), [2, 5, 3]), logits(make_method("mod-forward", made), w))  # direction alone counts
     assert_close(logits(make_method("linear-pool", made), w).exp(), mixture, atol=1e-5, rtol=1e-4)
+
+
+def test_an_adapter_of_no_weight_rules_out_no_word():
+    """0 / 0 of a harmonic mean: what an adapter finds impossible counts for as much as its weight."""
+    z = torch.randn(1, 2, 1, 4, dtype=torch.float64)
+    z[0, 1, 0, 2] = -torch.inf
+    for w, impossible in (([1.0, 0.0], False), ([0.999, 0.001], True)):
+        mixed = mix_harmonic(lambda hidden: hidden, z, torch.tensor([w], dtype=torch.float64))[0, 0]
+        assert bool(mixed[2].isneginf()) == impossible and float(mixed.exp().sum()) == pytest.approx(1)
+    assert_close(mix_harmonic(lambda hidden: hidden, z, torch.tensor([[1.0, 0.0]]))[0], z[:, 0].log_softmax(-1)[0])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ Shapes: B prompts, N adapters, T reply tokens, V words, d width.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -51,7 +52,8 @@ def mix_harmonic(head: Head, hidden: Tensor, w: Tensor) -> Tensor:
     its sum. A word that one adapter finds impossible becomes impossible, however little its weight.
     """
     log_share, logp = _shares_and_log_probabilities(head, hidden, w)
-    return (-(log_share - logp).logsumexp(1)).log_softmax(-1)
+    of_each = (log_share - logp).masked_fill(log_share.isneginf(), -math.inf)  # weight 0 leaves an adapter out, also what it rules out
+    return (-of_each.logsumexp(1)).log_softmax(-1)
 
 
 def _shares_and_log_probabilities(head: Head, hidden: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
