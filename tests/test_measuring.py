@@ -16,7 +16,7 @@ from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.forward import shrunk
 from emorl_lite.methods.registry import METHODS, make_method
 from emorl_lite.study.divergence import sampled_replies, shrunk_replies
-from emorl_lite.study.measuring import KL_ERROR, KL_TARGETS, kept_share, matched, measure
+from emorl_lite.study.measuring import KL_ERROR, KL_MISSED, KL_SAMPLES, KL_TARGETS, kept_share, matched, measure
 
 TINY = get_preset("tiny")
 SMALL = replace(TINY, study=replace(TINY.study, weight_steps=2, test_prompts=4, sweep_prompts=3), search=replace(TINY.search, levels=1))
@@ -81,6 +81,13 @@ def test_what_cannot_be_matched_is_told():
     assert kept_share(lambda share: 0.3 * share, 0.5) is None  # the whole change diverges less
     assert kept_share(lambda share: 0.6 + share, 0.5) is None  # the base itself, told otherwise, diverges more
     assert kept_share(lambda share: 0.5 * share, 0.5) == 1.0
+    assert kept_share(lambda share: 0.49 + share, 0.5) is None  # the base itself, told otherwise, diverges as much
+
+
+def test_a_jump_over_the_target_is_not_at_it():
+    assert kept_share(lambda share: 0.1 if share < 0.37 else 2.0, 0.5) is None
+    share = kept_share(lambda share: share + (0.02 if share > 0.48 else -0.02), 0.5)  # a small one, on either side
+    assert share == pytest.approx(0.48, abs=2e-3)
 
 
 @pytest.mark.slow
@@ -133,7 +140,13 @@ def test_matched_rows_are_at_their_target_or_say_why_not():
     tiny.with_random_adapters(made.lm)  # far from the base
     found = matched(method, "default", (), TEST)
     assert found["target"].tolist() == list(KL_TARGETS)
-    reached = found[found["reached"]]
+    reached, validation = found[found["reached"]], [p for p in made.validation_prompts for _ in range(KL_SAMPLES)]
+    for line in reached.to_dict("records"):
+        kl = [float(sampled_replies(method, prompts, scale=line["scale"])[1].mean()) for prompts in (validation, TEST)]
+        assert abs(kl[0] - line["target"]) <= KL_MISSED * line["target"] and kl[1] == pytest.approx(line["kl"])
+        scored = (shrunk_replies(method, TEST, None, line["scale"]), sampled_replies(method, TEST, scale=line["scale"])[0])
+        means = [made.objectives.means(TEST, replies)["mean"] for replies in scored]
+        assert means == pytest.approx([line["mean"], line["sampled_mean"]])
     assert len(reached) and (reached["scale"].between(0, 1)).all() and reached[["kl", "mean", "sampled_mean"]].notna().all().all()
     assert matched(make_method("base", made), "default", (), TEST)["reached"].tolist() == [False, False]
 

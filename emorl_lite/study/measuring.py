@@ -30,6 +30,8 @@ KL_SAMPLES = 2
 """Replies sampled for each validation prompt, to find the share."""
 KL_ERROR = 0.03
 """A share is found when KL is as near to its target as this part of it."""
+KL_MISSED = 0.1
+"""The same of the nearest share, where a few replies that become others all at once make KL jump over its target."""
 
 Setting = tuple[float, ...]
 
@@ -146,17 +148,22 @@ def matched(method: Method, choice: str, setting: Setting, prompts: Sequence[str
 
 
 def kept_share(divergence: Callable[[float], float], target: float) -> float | None:
-    """The share of a change, in (0, 1], at which its divergence is the target, but for KL_ERROR.
+    """The share of a change, in (0, 1], at which its divergence is the target, but for KL_ERROR; where it jumps, but for KL_MISSED.
 
-    None if all of the change diverges less, or none of it more.
+    None if all of the change diverges less, or none of it as much, or it jumps further.
     """
-    if divergence(1.0) < target * (1 - KL_ERROR) or divergence(0.0) > target:
+    if divergence(1.0) < target * (1 - KL_ERROR) or divergence(0.0) >= target * (1 - KL_ERROR):
         return None
+    missed: dict[float, float] = {}
 
     def beyond(share: float) -> float:
         found = divergence(share)
+        missed[share] = abs(found - target)
         near_enough = abs(found - target) <= KL_ERROR * target
         # near the base a divergence grows with the square of the share: its root is nearly straight
         return 0.0 if near_enough else math.sqrt(max(0.0, found)) - math.sqrt(target)
 
-    return 1.0 if beyond(1.0) == 0 else float(brentq(beyond, 0.0, 1.0, xtol=1e-3))
+    if beyond(1.0) != 0:
+        brentq(beyond, 0.0, 1.0, xtol=1e-3)
+    nearest = min(missed, key=missed.__getitem__)
+    return float(nearest) if missed[nearest] <= KL_MISSED * target else None
