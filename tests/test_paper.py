@@ -57,6 +57,8 @@ def test_our_rows_are_those_of_the_papers_methods():
     assert counted.loc["Model soups", "function"].endswith("ExactAverage") and counted.loc["EMORL", "smollm2"] == "2 seeds"
     averaged = paper.our_rows(tiny, pd.concat([real, rows(**{"exact-average": 0.45})]))
     assert set(averaged["smollm2"]["method"]) == {"base", "uniform", "emorl", "exact-average"}
+    both = paper.our_rows(tiny, pd.concat([real, rows(uniform=0.7)]))["smollm2"]
+    assert both.loc[both["method"] == "uniform", "mean"].tolist() == pytest.approx([0.7, 0.71]), "a whole budget, where a run had it"
 
 
 def test_means_and_points_stand_beside_the_papers():

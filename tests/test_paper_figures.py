@@ -80,6 +80,9 @@ def test_older_studies_know_less():
     short = convergence().assign(run=lambda table: table["run"].str.replace("-long", "").replace("uniform", "uniform-short"))
     real = labelled(spending(rows(("base", "uniform-short", "emorl", "rewarded-soups")), short, NAMES, search=10))
     assert set(real["method"]) == {"base", "uniform", *(f"emorl ({way}{s})" for way in (LONGEST, SUM) for s in ("", SEARCHED))}
+    both = pd.concat([convergence(), convergence().query("run == 'uniform'").assign(run="uniform-short", data_points=1)])
+    whole = spending(rows(("base", "uniform-short", "uniform", "emorl-long")), both, NAMES)
+    assert whole.loc[whole["method"] == "uniform", "data_points"].tolist() == [400, 401], "a whole budget, where a run had it"
     with pytest.raises(UserError, match="no finished run 'c'"):
         spending(rows(), convergence(), ["c"])
 

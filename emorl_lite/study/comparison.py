@@ -50,6 +50,11 @@ def representative(rows: pd.DataFrame, prefer: Sequence[str] = BY_GRID) -> pd.Da
     return sorted_rows.drop_duplicates(["method", "seed"]).drop(columns=["rank", "order"]).reset_index(drop=True)
 
 
+def one_uniform(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a study without "uniform-short", the policy with a d-th of the budget, if it has "uniform" too."""
+    return rows[rows["method"] != "uniform-short"] if rows["method"].eq("uniform").any() else rows
+
+
 def with_intervals(table: pd.DataFrame, column: str, by: Sequence[str] = ("method",)) -> pd.DataFrame:
     """Mean of a column over the seeds, with its 95 % interval (Student's t) and standard deviation: by, mean, low, high, std, n.
 

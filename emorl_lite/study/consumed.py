@@ -15,7 +15,7 @@ import pandas as pd
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.wording import number
-from emorl_lite.study.comparison import BY_OWN_SEARCH, representative, search_replies
+from emorl_lite.study.comparison import BY_OWN_SEARCH, one_uniform, representative, search_replies
 from emorl_lite.study.facts import METHODS
 from emorl_lite.study.paper import CONSUMPTION, TRAINING_SECONDS
 from emorl_lite.study.tables import real_logs, real_tables, study_tables
@@ -24,7 +24,7 @@ from emorl_lite.study.training_curves import optional_table
 LONGEST, SUM = "longest run", "sum of runs"
 SEARCHED = " + search"
 SINGLE = {"base": "base", "uniform": "uniform", "uniform-short": "uniform", "dynaopt": "dynaopt"}
-"""Methods of one policy, and what they are called here; "uniform-short" where it has the budget of one of EMORL's runs."""
+"""Methods of one policy, and what they are called here; "uniform-short" stands for uniform weighting where no run had a whole budget."""
 SPENT = ["method", "accounting", "seed", "data_points", "censored", "seconds", "mean"]
 
 
@@ -46,7 +46,7 @@ def spending(
     if missing := [name for name in own if name not in runs]:
         raise UserError(f"spending: no finished run {missing[0]!r} in the table; study emorl-long too")
     longest_seconds = _run_seconds(curves)
-    chosen, lines = representative(rows, BY_OWN_SEARCH), []
+    chosen, lines = representative(one_uniform(rows), BY_OWN_SEARCH), []
     for row in chosen.to_dict("records"):
         method, seed = row["method"], row["seed"]
         about = {"seed": seed, "mean": row["mean"]}

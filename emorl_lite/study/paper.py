@@ -12,7 +12,7 @@ import pandas as pd
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import counted, number
-from emorl_lite.study.comparison import BY_OWN_SEARCH, representative
+from emorl_lite.study.comparison import BY_OWN_SEARCH, one_uniform, representative
 from emorl_lite.study.facts import FACTS, FAULTS, METHODS, READ_OFF, SOURCES, UNCONFIRMED, facts
 
 CONSUMPTION = pd.DataFrame(
@@ -126,7 +126,7 @@ def our_rows(tiny: pd.DataFrame, real: pd.DataFrame) -> dict[str, pd.DataFrame]:
     EMORL's longest run, a third of their sum. The paper's soups are our exact average: where a study has Rewarded Soups alone, its soups
     were not measured.
     """
-    chosen = representative(real.replace({"method": {"uniform-short": "uniform"}}), BY_OWN_SEARCH)
+    chosen = representative(one_uniform(real).replace({"method": {"uniform-short": "uniform"}}), BY_OWN_SEARCH)
     own = {"smollm2": chosen[chosen["method"].isin(METHODS)]}
     chosen = representative(tiny, BY_OWN_SEARCH)
     for source, longer in (("tiny", ""), ("tiny, a budget a run", "-long")):
