@@ -198,6 +198,12 @@ def test_what_is_not_in_the_tables_is_not_measured_and_not_in_the_family():
     assert {SOUPS, "CLP beats soups with d times the data"} <= set(missing["claim"])
     assert missing[["mean", "p"]].isna().all(axis=None) and (missing["n"] == 0).all()
     assert (table["n"] > 0).sum() < (examined(whole)["n"] > 0).sum()
+    lacking: list[dict[str, pd.DataFrame]] = [{k: t for k, t in whole.items() if k != name} for name in whole]
+    lacking += [{**whole, name: pd.DataFrame()} for name in whole]
+    lacking += [{**whole, "rows": whole["rows"].drop(columns=column)} for column in ("sampled_mean", "calls_per_token")]
+    for lesser in lacking:  # whatever is not there, the others are measured
+        verdicts = examined(lesser)["verdict"]
+        assert len(verdicts) == len(CLAIMS) and (verdicts != "not measured").any()
     with pytest.raises(UserError, match="no rows for method 'gone'"):
         by_seed(whole["rows"].query("choice == 'default'"), "uniform", "gone")
 

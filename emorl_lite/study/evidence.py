@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,32 +89,38 @@ class Evidence:
 
     tables: Mapping[str, pd.DataFrame]
 
+    def _table(self, name: str) -> pd.DataFrame:
+        found = self.tables.get(name)
+        if found is None or found.empty:
+            raise UserError(f"claims: the study has no table {name!r}")
+        return found
+
     @cached_property
     def rows(self) -> pd.DataFrame:
         """One row per method and seed, settings chosen with equal effort."""
-        return representative(self.tables["rows"])
+        return representative(self._table("rows"))
 
     @cached_property
     def searched(self) -> pd.DataFrame:
         """The same with each method's own way to choose: EMORL by its published search."""
-        return representative(self.tables["rows"], BY_OWN_SEARCH)
+        return representative(self._table("rows"), BY_OWN_SEARCH)
 
     @cached_property
     def spent(self) -> pd.DataFrame:
         """Data points until convergence, EMORL's without its search and with it."""
-        names = objectives_of(self.tables["sweep"])
-        spent = consumption(self.tables["convergence"], self.tables["rows"], names)
-        return searched_too(spent, search_replies(self.tables["rows"], len(names)))
+        names = objectives_of(self._table("sweep"))
+        spent = consumption(self._table("convergence"), self._table("rows"), names)
+        return searched_too(spent, search_replies(self._table("rows"), len(names)))
 
     @cached_property
     def fronts(self) -> pd.DataFrame:
         """Pareto metrics, fronts chosen on validation prompts."""
-        return front_metrics(self.tables["sweep"])
+        return front_metrics(self._table("sweep"))
 
     @cached_property
     def levels(self) -> pd.DataFrame:
         """Best (chosen on validation prompts) and average score by aggregation level."""
-        return best_by_level(self.tables["levels"])
+        return best_by_level(self._table("levels"))
 
     def saved(self, method: str, accounting: str) -> Found:
         """Data points that EMORL needs less than a method until the rule holds."""
@@ -157,26 +164,31 @@ class Evidence:
     def confounded(self, sampled: str, greedy: str) -> Found:
         """first - second, the first sampled at temperature 1 and the second decoded greedily."""
         is_sampled = self.searched["method"] == sampled
-        return _differences(
-            self.searched.assign(mean=self.searched["mean"].mask(is_sampled, self.searched["sampled_mean"])), sampled, greedy
-        )
+        scores = self.searched["mean"].mask(is_sampled, _column(self.searched, "sampled_mean"))
+        return _differences(self.searched.assign(mean=scores), sampled, greedy)
 
     def flattery(self, method: str) -> Found:
         """Greedy score less sampled score."""
         rows = self.searched[self.searched["method"] == method]
-        return _of((rows["mean"] - rows["sampled_mean"]).to_numpy(dtype=np.float64), f"no rows for method {method!r}")
+        return _of((rows["mean"] - _column(rows, "sampled_mean")).to_numpy(dtype=np.float64), f"no rows for method {method!r}")
 
     def dominated(self, first: str, second: str) -> Found:
         """Share of the second's front that the first dominates."""
-        shares = dominated_share(self.tables["sweep"], first, second)["share"].to_numpy(dtype=np.float64)
+        shares = dominated_share(self._table("sweep"), first, second)["share"].to_numpy(dtype=np.float64)
         return _of(shares, f"no fronts of both {first!r} and {second!r}")
 
     def calls(self, first: str, second: str) -> Found:
         """Ratio of model calls a token: no interval, it is exact."""
-        calls = self.rows.groupby("method")["calls_per_token"].first()
+        calls = _column(self.rows, "calls_per_token").groupby(self.rows["method"]).first()
         if missing := [name for name in (first, second) if name not in calls]:
             raise UserError(f"model calls: no rows for method {missing[0]!r}")
         return Found(np.array([calls[first] / calls[second]], dtype=np.float64), exact=True)
+
+
+def _column(table: pd.DataFrame, name: str) -> pd.Series[Any]:
+    if name not in table:
+        raise UserError(f"claims: the study's rows have no column {name!r}")
+    return table[name]
 
 
 def _differences(table: pd.DataFrame, first: str, second: str, column: str = "mean", by: str = "method") -> Found:
