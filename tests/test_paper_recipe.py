@@ -173,6 +173,25 @@ def test_a_policy_that_is_told_weights_trains_so_too(name):
     assert row[ppo.ENTERED] < row["reward"] and math.isfinite(row["validation"])
 
 
+def test_the_knob_of_kl_weights_has_a_default_without_a_kl_weight():
+    """The paper's is 0, beyond the knob's range: its nearest end stands for it."""
+    made = replace(bench(config=replace(PAPER, episodes=8)), kl_coefs=dict.fromkeys(tiny.ADAPTERS, 0.0))
+    method = make_method("clp-kl", made)
+    assert_close(method.condition(None), torch.tensor([[1.0, 0.0]]))
+    method.prepare()
+
+
+def test_the_worst_objectives_logarithm_counts_from_the_best_there_is():
+    """Tchebycheff measures how far from the best score, 1, whose logarithm is 0; a weighted sum of logarithms is what it is."""
+    made = bench(config=PAPER)
+    for name, by_hand in (("panacea-tchebycheff", lambda x, w: -(w * -x).amax(1) / w.amax(1)), ("clp-full", lambda x, w: (w * x).sum(1))):
+        reward = make_method(name, made).trainer().reward
+        prompts, replies = ["w1"] * 2, ["w1 w2 w20 w45", "w45 w1"]
+        reward.policy.weights = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+        logs = logarithm(made.objectives(prompts, replies))
+        assert_close(reward.logarithms(prompts, replies, torch.zeros(2)), by_hand(logs, reward.policy.weights))
+
+
 def test_validation_takes_as_many_samples_as_asked(monkeypatch):
     seen: list[int] = []
 

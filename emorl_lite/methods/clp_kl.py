@@ -39,7 +39,7 @@ class CLPOverKL(Steerable):
         t = torch.rand(n)
         return torch.stack([1 - t, t], 1)
 
-    def utility(self, scores: Tensor, weights: Tensor) -> Tensor:
+    def utility(self, scores: Tensor, weights: Tensor, best: float = 1.0) -> Tensor:
         """The mean over the objectives, whatever the KL weight."""
         return scores.mean(1)
 
@@ -48,8 +48,8 @@ class CLPOverKL(Steerable):
         return torch.exp(math.log(WEAKEST) + weights[:, 1] * math.log(STRONGEST / WEAKEST))
 
     def condition(self, setting: Setting) -> Tensor:
-        """A KL weight as (1 - t, t); by default that of the uniform policy."""
-        beta = setting[0] if setting else self.bench.kl_coef(self.bench.uniform)
+        """A KL weight as (1 - t, t); by default the one in the range that is nearest to the uniform policy's."""
+        beta = setting[0] if setting else min(max(self.bench.kl_coef(self.bench.uniform), WEAKEST), STRONGEST)
         t = math.log(beta / WEAKEST) / math.log(STRONGEST / WEAKEST)
         return torch.tensor([[1 - t, t]])
 

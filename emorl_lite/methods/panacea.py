@@ -64,6 +64,6 @@ class PanaceaTchebycheff(Panacea):
 
     name = "panacea-tchebycheff"
 
-    def utility(self, scores: Tensor, weights: Tensor) -> Tensor:
-        """-max_i w_i (1 - r_i) / max_i w_i."""
-        return -(weights * (1 - scores)).amax(1) / weights.amax(1)
+    def utility(self, scores: Tensor, weights: Tensor, best: float = 1.0) -> Tensor:
+        """-max_i w_i (best - r_i) / max_i w_i."""
+        return -(weights * (best - scores)).amax(1) / weights.amax(1)

@@ -100,8 +100,8 @@ class SteerableReward(PenalisedReward):
         return self.method.utility(self.objectives(prompts, replies), self.policy.weights)
 
     def logarithms(self, prompts: list[str], replies: list[str], scores: Tensor) -> Tensor:
-        """The same of each score's logarithm."""
-        return self.method.utility(logarithm(self.objectives(prompts, replies)), self.policy.weights)
+        """The same of each score's logarithm, whose best is 0."""
+        return self.method.utility(logarithm(self.objectives(prompts, replies)), self.policy.weights, best=0.0)
 
     def kl_coef(self) -> Tensor:
         """Each reply's KL weight [N, 1]."""
@@ -148,8 +148,8 @@ class Steerable(Method):
         """Weights [n, d] to train on: uniform on the simplex (Dirichlet with all ones)."""
         return torch.distributions.Dirichlet(torch.ones(self.conditioning.d)).sample((n,))
 
-    def utility(self, scores: Tensor, weights: Tensor) -> Tensor:
-        """The scalarised reward [N] of scores [N, d]: sum_i w_i r_i."""
+    def utility(self, scores: Tensor, weights: Tensor, best: float = 1.0) -> Tensor:
+        """The scalarised reward [N] of scores [N, d], of which `best` is the highest there can be: sum_i w_i r_i."""
         return (scores * weights).sum(1)
 
     def kl_weights(self, weights: Tensor) -> Tensor:
