@@ -30,7 +30,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 TOP = "benchmarks|data|docs|emorl_lite|figures|notebooks|scripts|tests"
 PATH = re.compile(rf"(?<![\w/.~<>-])(?:{TOP})/[\w./*-]*")
 DOTTED = re.compile(r"(?<![\w/.-])emorl_lite(?:\.\w+)+")
-ELSEWHERE = ("data/t5", "data/counselchat-data.csv")
+ELSEWHERE = ("data/t5", "data/t5-paper", "data/counselchat-data.csv")
 """Named, and not here: a table that nobody has made yet, a file of another repository."""
 
 
