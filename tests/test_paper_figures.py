@@ -157,7 +157,7 @@ def test_what_was_not_reached_says_so():
     assert "> 28\nnot reached" in shown and "24" in shown
     assert "more than 28 at d = 2" in figure.alt_text
     said = paper_readings.measured_costs_reading(surface(reached=False))
-    assert "hierarchical at d = 2 and 3" in said and "d = 2: Bayesian 24;" in said and "hierarchical never" in said and "nowhere" in said
+    assert "hierarchical at d = 2 and 3" in said and "d = 2: Bayesian 24, hierarchical never;" in said and "nowhere" in said
     fair = paper_readings.measured_costs_reading(surface())
     assert "d = 2: Bayesian 24, hierarchical 28" in fair and "fewest nowhere" in fair and "never come: none" in fair
     assert "50 %" in fair
