@@ -32,6 +32,7 @@ from emorl_lite.training import ppo
 from emorl_lite.training.penalised_reward import logarithm
 from emorl_lite.training.run_folder import ADDED_OFF, options_identity
 from emorl_lite.training.stopping import converged
+from emorl_lite.training.team import Team
 
 PAPER = replace(QUICK, estimator="kscst", log_rewards=True, kl_coef=0.0, weight_decay=0.01, max_grad_norm=2.0, anneal_lr=False)
 
@@ -206,6 +207,19 @@ def test_validation_takes_as_many_samples_as_asked(monkeypatch):
     assert torch.equal(torch.get_rng_state(), state) and set(seen) == {3 * len(tiny.PROMPTS)}
     greedy = trainer(reward=counted, config=PAPER, validation_prompts=tiny.PROMPTS)
     assert greedy.validate() == greedy.validate() and seen[-1] == len(tiny.PROMPTS)
+
+
+def test_the_rule_looks_at_what_all_processes_sampled():
+    """A validation is the mean over a team's, in the log and for the rule."""
+
+    class Half(Team):
+        def mean(self, row: dict[str, float]) -> dict[str, float]:
+            return row | {"validation": row["validation"] / 2}
+
+    options = {"config": replace(PAPER, validation_samples=3, validate_every=2), "validation_prompts": tiny.PROMPTS}
+    halved, alone = (trainer(team=team, **options) for team in (Half(), None))
+    logs = [[t.step()["validation"] for _ in range(4)] for t in (halved, alone)]
+    assert logs[0][1::2] == [x / 2 for x in logs[1][1::2]] == halved.validation_means and all(map(math.isnan, logs[0][0::2]))
 
 
 def test_weight_decay_is_adamws():

@@ -359,6 +359,8 @@ class PPOTrainer:
             self.reward.adapt()
         self.seconds += time.perf_counter() - started
         row = self.team.mean(row | {"seconds": round(self.seconds, 3)})
+        if not math.isnan(row["validation"]):
+            self.validation_means[-1] = row["validation"]  # what all processes sampled, as the log has it
         # rounding may differ between processes, and all must stop together
         row["validation"], self.validation_means = self.team.same((row["validation"], self.validation_means))
         self.last_kls = [*self.last_kls, row["kl"]][-KL_STEPS:]
