@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -26,6 +27,7 @@ from emorl_lite.lm.stand_in import random_author_adapter, random_t5
 from emorl_lite.readings import triples as readings
 from emorl_lite.rewards.registry import REWARDS
 from emorl_lite.study.triples import beside_published, best_points
+from emorl_lite.tutorial import authors
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "08_the_paper.ipynb"
 OWN = re.compile(r"08-a\d\d")
@@ -185,3 +187,20 @@ def test_sentences_follow_their_numbers():
     assert "0.450" in text and "so −0.318 here" in text and "(empathy) −0.050" in text
     assert beside_published(scores).set_index("policy").loc["base", "paper"] == "0.3413 ± 0.0124"
     assert "model is not" in readings.state_reading([], False) and "run" in readings.state_reading([], True)
+
+
+def test_data_are_fetched_on_colab_alone(monkeypatch, capsys):
+    asked = []
+
+    def fetched(source: str) -> None:
+        asked.append(source)
+        if source == "pair":
+            raise UserError("pair: no network")
+
+    monkeypatch.setattr(authors, "fetch", fetched)
+    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+    authors.fetch_on_colab(["pair", "emorl-adapters"])
+    assert asked == []
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    authors.fetch_on_colab(["pair", "emorl-adapters"])
+    assert asked == ["pair", "emorl-adapters"] and capsys.readouterr().out == "pair: no network\n"

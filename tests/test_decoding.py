@@ -271,7 +271,7 @@ def test_ppo_stops_at_every_end_and_counts_it_as_finished(kind):
     finished = [not text.endswith(UNFINISHED) for text in rollout.texts]
     assert all(done for done, has_end in zip(finished, ends.any(1).tolist(), strict=True) if has_end)
     assert any(done and 2 not in row for done, row in zip(finished, rollout.tokens.tolist(), strict=True))
-    assert trainer._row(rollout, torch.zeros(len(rollout)))["finished"] == pytest.approx(sum(finished) / len(finished))
+    assert trainer._row(rollout, *torch.zeros(2, len(rollout)))["finished"] == pytest.approx(sum(finished) / len(finished))
 
 
 def test_sampling_goes_no_further_than_an_end(monkeypatch):

@@ -420,6 +420,12 @@ CELLS = {
         "torch.diag(g[0])",
         "def first_word(",
         "scores[:, names.index(",
+        "np.fill_diagonal(mix, own)",
+        "soups.prepare()",
+        "backbone, merged = ",
+        "drawn = draw_pairs(",
+        "guided.prepare()",
+        "guided.replies_at(",
     ],
 }
 """Cells of each notebook that compute with a model's tensors, by what stands in them."""
@@ -458,7 +464,7 @@ def read(book: str, device: str, dtype: str, monkeypatch: pytest.MonkeyPatch) ->
         return replace(preset, model=replace(preset.model, device=device, dtype=dtype))
 
     monkeypatch.setattr(notebook, "get_preset", there)
-    space: dict[str, Any] = {"__name__": "__main__", "sys": sys}
+    space: dict[str, Any] = {"__name__": "__main__", "sys": sys, "display": lambda *shown: None}
     chosen = [cell for cell in cells(book) if "open_run(" in cell or any(mark in cell for mark in CELLS[book])]
     assert len(chosen) == len(CELLS[book]) + 1
     for cell in chosen:

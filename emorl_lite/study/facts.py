@@ -183,7 +183,7 @@ class Fault:
 FAULTS = (
     Fault(
         "the KL term has no effect: computed without gradient, and times an advantage of mean 0",
-        "the KL is in the reward of every token",
+        "the KL is in every token's reward; none in t5-paper",
         "08 · The KL term that does nothing",
         "computed without gradient",
     ),
@@ -250,7 +250,7 @@ FAULTS = (
         "08 · Count the data points: 17,529",
         "search",
     ),
-    Fault("every point of a search is judged on the same 32 prompts, in another order: all that is left of PAIR", "32 or more, and tested"),
+    Fault("its validation set has 32 prompts, so every point of a search sees the same ones, shuffled", "32 or more, and tested"),
     Fault("DynaOpt's port raises the chosen weight eight times: the chosen arm is not reset", "a drawn arm raises a weight once"),
     Fault(
         "three objectives are written into the code",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import get_preset
+from emorl_lite.data.downloads import fetch
 from emorl_lite.experiment.author_runs import AUTHORS
 from emorl_lite.experiment.experiment import Experiment
 
@@ -22,6 +24,13 @@ def attempt(act: Callable[..., T], given: Any, *more: Any) -> T | None:
     except UserError as error:
         print(error)
         return None
+
+
+def fetch_on_colab(sources: Sequence[str]) -> None:
+    """Fetch these data where nobody has a terminal beside the notebook; elsewhere do nothing. A source that fails is told in one line."""
+    if "google.colab" in sys.modules:
+        for source in sources:
+            attempt(fetch, source)
 
 
 def open_authors(preset: str = "t5", seed: int = 0) -> Experiment:
