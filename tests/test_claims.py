@@ -134,6 +134,20 @@ def test_a_claim_that_holds_greedily_and_not_sampled():
     assert {claim.decoding for claim in CLAIMS if "mean score" in claim.what} >= {"greedy", "sampled"}
 
 
+def test_each_papers_own_way_to_choose_is_asked_where_the_claim_is_about_it():
+    """EMORL by its published search against uniform weighting, by the common grid against the soups."""
+    tables = made_up(5)
+    rows = tables["rows"]
+    own = rows[(rows["method"] == "emorl-long") & (rows["choice"] == "grid")].assign(choice="published search")
+    tables["rows"] = pd.concat([rows, own.assign(mean=own["mean"] - 0.2, sampled_mean=own["sampled_mean"] - 0.3)], ignore_index=True)
+    before, after = (known(t)["mean"] for t in ({**tables, "rows": rows}, tables))
+    for decoding, less in (("greedy", 0.2), ("sampled", 0.3)):
+        searched = ("uniform scores higher than EMORL", f"mean score, equal longest runs, {decoding}")
+        assert after[searched] - before[searched] == pytest.approx(less)
+        gridded = (SOUPS, f"mean score, long runs, {decoding}")
+        assert after[gridded] == pytest.approx(before[gridded])
+
+
 def test_holms_verdicts_are_those_of_the_step_down_procedure_over_every_interval():
     table = examined(made_up(5))
     family = table[table["n"] > 0]

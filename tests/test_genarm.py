@@ -129,6 +129,15 @@ def test_a_step_raises_the_margin_and_only_of_its_own_adapter():
     assert all(torch.equal(p, other[key]) for key, p in lm.model.named_parameters() if key in other)
 
 
+def test_steps_take_as_many_replies_as_ppos_and_the_rate_falls_to_nothing(monkeypatch):
+    made, rates, sizes = bench(tiny.language_model("llama", 1)), [], []
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: rates.append(self.param_groups[0]["lr"]))
+    monkeypatch.setattr("emorl_lite.methods.genarm.preference_loss", lambda a, b, _: sizes.append(len(a) + len(b)) or (b - a).mean())
+    pairs = Pairs(["w1"] * 8, [torch.tensor([7, 2]), torch.tensor([8, 2])] * 8, torch.tensor([[0.1], [0.9]] * 8))
+    train_reward_model(made, "reflection", pairs, 0, lr_times=3.0, passes=2)
+    assert sizes == [CONFIG.minibatch_size] * 4 and rates == pytest.approx([3 * CONFIG.lr * share for share in (1, 0.75, 0.5, 0.25)])
+
+
 def test_an_objective_that_prefers_nothing_is_told():
     pairs = Pairs(["w1"], [torch.tensor([7, 2]), torch.tensor([8, 2])], torch.tensor([[0.5, 0.1, 0.2], [0.5, 0.2, 0.1]]))
     with pytest.raises(UserError, match="reflection scores both replies of all pairs the same"):

@@ -696,6 +696,22 @@ def test_divergence_from_the_base_is_zero_for_the_base_and_exact_for_one_token()
     assert_close(sampled_replies(emorl, tiny.PROMPTS, [0.5, 0.3, 0.2])[1], (logp.exp() * (logp - base)).sum(-1), atol=1e-4, rtol=1e-3)
 
 
+def test_divergence_is_summed_up_to_the_end_of_each_reply(monkeypatch):
+    """Whatever stands behind the end, and however long the others are."""
+    made = bench(trained=3)
+    emorl, end = make_method("emorl", made), made.lm.end_ids[0]
+    lines = [[7, 8, end, 9, 9], [10, 11, 12, 13, 14], [end, 7, 7, 7, 7], [20, 21, 22, end, 8]]
+    monkeypatch.setattr(EnsembleLM, "generate", lambda *_, **__: torch.tensor(lines))
+    found = sampled_replies(emorl, tiny.PROMPTS)[1].tolist()
+    for prompt, line, kl in zip(tiny.PROMPTS, lines, found, strict=True):
+        ids = torch.tensor([line[: line.index(end) + 1] if end in line else line])
+        with torch.no_grad(), emorl.policy() as policy:
+            logp = policy.forward_reply(made.lm.encode([prompt]), ids, torch.ones_like(ids))[0].log_softmax(-1)
+        with torch.no_grad(), made.lm.without_adapters():
+            base = made.lm.forward_reply(made.lm.encode([prompt]), ids, torch.ones_like(ids))[0].log_softmax(-1)
+        assert kl == pytest.approx(float((logp.exp() * (logp - base)).sum()), abs=1e-4)
+
+
 def test_sampling_leaves_the_random_state():
     made = bench(trained=3)
     torch.manual_seed(3)

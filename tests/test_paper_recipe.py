@@ -129,6 +129,9 @@ def test_perplexity_of_prompt_and_reply_by_hand():
     assert found.tolist() == pytest.approx(alone, rel=1e-5)  # whatever else is read beside it
     assert Fluency(lm, 50.0, both=True)(prompts, replies).tolist() == pytest.approx([max(0.0, (50 - x) / 50) for x in alone], rel=1e-4)
     assert len(perplexity_of_both(lm, [], [])) == 0
+    lm = tiny.language_model("gpt2")
+    longest = " ".join(["w1", "w2"] * lm.context)
+    assert math.isfinite(float(perplexity_of_both(lm, ["w3"], [longest])))  # what its positions hold
 
 
 def test_an_encoder_decoder_has_no_perplexity_of_its_prompt():
