@@ -308,6 +308,8 @@ def test_the_recipe_is_made_from_the_presets():
     smaller = recipe.scaled_down().set_index("option")
     assert {"model.path", "ppo.lr", "ppo.episodes", "ppo.validate_every", "rewards"} <= set(smaller.index)
     assert (smaller["t5-paper"] != smaller["tiny-paper"]).all()
+    for preset in (T5_PAPER, TINY_PAPER):  # what is left out is said by another row
+        assert (preset.study.budget, preset.study.validate_every) == (preset.ppo.episodes, preset.ppo.validate_every)
 
 
 # -- from end to end

@@ -195,13 +195,18 @@ def remaining_differences() -> pd.DataFrame:
     return pd.DataFrame([{"what": d.what, "the paper": d.paper, "here": d.here, "why": d.why} for d in DIFFERENCES])
 
 
+SAID_ALREADY = {"model.device", "model.store", "study.budget", "study.validate_every"}
+"""Options that say where a model runs and how it is kept, or what another one says."""
+
+
 def scaled_down() -> pd.DataFrame:
-    """What `tiny-paper` sets otherwise: option, t5-paper, tiny-paper; a row for every option that both have, with other values."""
+    """What `tiny-paper` sets otherwise: option, t5-paper, tiny-paper; a row for every option that both have, with other values (but those
+    of SAID_ALREADY)."""
     rows = []
     for part in PARTS:
         large, small = getattr(T5_PAPER, part), getattr(TINY_PAPER, part)
         for name in (f.name for f in fields(large) if hasattr(small, f.name)):
-            if (theirs := getattr(large, name)) != (ours := getattr(small, name)):
+            if (theirs := getattr(large, name)) != (ours := getattr(small, name)) and f"{part}.{name}" not in SAID_ALREADY:
                 rows.append({"option": f"{part}.{name}", T5_PAPER.name: shown(theirs), TINY_PAPER.name: shown(ours)})
     rows.append({"option": "rewards", T5_PAPER.name: _judges(T5_PAPER), TINY_PAPER.name: _judges(TINY_PAPER)})
     return pd.DataFrame(rows)
