@@ -16,9 +16,11 @@ import torch
 import tyro
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.outputs import check_out
 from emorl_lite.base.paths import repository_root, runs_root
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.provenance import save_table
+from emorl_lite.base.ranges import Distinct, Within, check_seed, checked
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.methods.gdpo import GDPO
 from emorl_lite.methods.grpo import GRPO
@@ -38,6 +40,18 @@ class Options:
     """Folder of the training runs; what is there is loaded."""
     out: Path = (repository_root() or Path()) / "data" / "results" / "gdpo_beta.csv"
     """CSV file."""
+
+    def check(self) -> None:
+        """Raise UserError for options that are wrong, before anything is trained."""
+        get_preset(self.preset)
+        if not self.seeds or not self.times:
+            raise UserError("--seeds, --times: expected at least one value each")
+        Distinct().check(self.seeds, f"--seeds {self.seeds}")
+        for seed in self.seeds:
+            check_seed(seed, "--seeds")
+        for times in self.times:
+            checked(times, float, [Within(0, 10**6, above=True)], f"--times {times}")
+        check_out(str(self.out))
 
 
 def row(options: Options, seed: int, times: float | None) -> dict[str, Any]:
@@ -65,6 +79,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)  # tiny models: see docs/results.md
     try:
         asked = tyro.cli(Options)
+        asked.check()
         found = pd.DataFrame([row(asked, seed, times) for seed in asked.seeds for times in (None, *asked.times)])
         command = " ".join(["python scripts/tune_gdpo.py", *sys.argv[1:]])
         print(f"chosen: {chosen(found):g}")

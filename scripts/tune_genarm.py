@@ -22,9 +22,11 @@ import tyro
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import read_table
+from emorl_lite.base.outputs import check_out
 from emorl_lite.base.paths import data_root
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.provenance import save_table
+from emorl_lite.base.ranges import Distinct, check_seed
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.methods.bench import Bench
 from emorl_lite.methods.genarm import GenARM, Pairs, draw_pairs, train_reward_model
@@ -46,6 +48,16 @@ class Options:
     """None that a study has."""
     out: str = ""
     """CSV file (default: data/results/genarm_tuning.csv)."""
+
+    def check(self) -> Path:
+        """Where the table goes. Raises UserError for options that are wrong, before anything is trained."""
+        get_preset(self.preset)
+        if not self.seeds:
+            raise UserError("--seeds: expected at least one value")
+        Distinct().check(self.seeds, f"--seeds {self.seeds}")
+        for seed in self.seeds:
+            check_seed(seed, "--seeds")
+        return check_out(self.out or str(data_root() / "results" / "genarm_tuning.csv"))
 
 
 def tuned(options: Options, done: pd.DataFrame) -> pd.DataFrame:
@@ -105,7 +117,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     try:
         chosen = tyro.cli(Options)
-        target = Path(chosen.out) if chosen.out else data_root() / "results" / "genarm_tuning.csv"
+        target = chosen.check()
         table = tuned(chosen, read_table(target, "a tuning") if target.is_file() else pd.DataFrame())
         print("chosen:", best(table))
         command = "python scripts/tune_genarm.py " + " ".join(sys.argv[1:])

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import read_text, write_atomically
 from emorl_lite.readings.results import filled
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,14 +22,14 @@ def main() -> None:
     if sys.argv[1:] not in ([], ["--check"]):
         sys.exit(f"error: {' '.join(sys.argv[1:])}: expected nothing or --check")
     for page in PAGES:
-        text = page.read_text(encoding="utf-8")
         try:
+            text = read_text(page, "a page").replace("\r\n", "\n")
             made = filled(text, ROOT / "data" / "results")
+            if not sys.argv[1:]:
+                write_atomically(page, made)
         except UserError as error:
             sys.exit(f"error: {page.name}: {error}")
-        if not sys.argv[1:]:
-            page.write_text(made, encoding="utf-8", newline="\n")
-        elif made != text:
+        if sys.argv[1:] and made != text:
             sys.exit(f"error: {page.relative_to(ROOT).as_posix()} is not up to date: run python scripts/write_results.py")
 
 

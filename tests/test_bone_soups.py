@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
@@ -129,3 +131,24 @@ def test_what_each_backbone_is_trained_on(monkeypatch):
             assert config.episodes == episodes and config.kl_coef == pytest.approx(made.kl_coef(row))
             assert_close(reward(["w1"], ["w1 w2 w20 w35"]), scores @ torch.tensor(row))
     assert method.trains.endswith("whole budget")
+
+
+def test_weights_that_no_mixing_gives_are_told():
+    for weights in ((1.0, 1.0), (1.0,) * 4, (0.0,) * 3, (float("nan"), 1.0, 1.0), (1.0, -1.0, -1.0)):
+        with pytest.raises(UserError, match=r"weights .*: expected 3 finite numbers"):
+            merging_weights(backbone_rewards(3), weights)
+
+
+def test_a_setting_that_is_no_sequence_of_numbers_is_told():
+    method = with_backbones()
+    for setting in (("a",) * 3, (None,) * 3, 1.0):
+        with pytest.raises(UserError, match=r"method bone-soups: the setting .* is no sequence of numbers"):
+            method.reply(tiny.PROMPTS, setting)
+
+
+def test_a_budget_too_small_to_be_shared_is_told():
+    made = bench(double(tiny.language_model("llama")))
+    made = replace(made, ppo=replace(made.ppo, episodes=2))
+    for name in ("bone-soups", "emorl", "uniform-short"):
+        with pytest.raises(UserError, match="a budget of 2: too small to be shared by 3 runs"):
+            make_method(name, made).prepare()

@@ -106,3 +106,16 @@ def test_a_trl_without_it_is_one_clear_line(monkeypatch):
         make_method("gdpo", bench()).prepare()
     with pytest.raises(UserError, match="decoder-only"):
         GDPO.check_possible(tiny.language_model("t5"))
+
+
+@pytest.mark.parametrize("script", ["tune_gdpo", "tune_genarm"])
+def test_wrong_options_of_a_tuning_are_told_before_anything_is_trained(script, tmp_path):
+    options, out = runpy.run_path(str(ROOT / "scripts" / f"{script}.py"))["Options"], tmp_path / "table.csv"
+    options(out=out).check()
+    wrong = [{"preset": "nope"}, {"seeds": ()}, {"seeds": (1, 1)}, {"seeds": (-1,)}, {"out": tmp_path / "table.txt"}]
+    if script == "tune_gdpo":
+        wrong += [{"times": ()}, {"times": (-1.0,)}, {"times": (float("nan"),)}]
+    for given in wrong:
+        with pytest.raises(UserError, match=str(next(iter(given)))):
+            options(**{"out": out} | given).check()
+    assert not list(tmp_path.iterdir())

@@ -69,6 +69,23 @@ def test_the_script_checks_and_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(script, "filled", lambda text, folder: text + ".")
     with pytest.raises(SystemExit, match="not up to date"):
         script.main()
+    changed = page.read_bytes()
+    for text, message in ((b"\xff", "byte 1 is not UTF-8"), (None, "page.md")):
+        page.unlink() if text is None else page.write_bytes(text)
+        with pytest.raises(SystemExit, match=f"error: page.md: .*{message}"):
+            script.main()
+    page.write_bytes(changed.replace(b"\n", b"\r\n"))  # as Git checks it out on Windows
+    monkeypatch.setattr(script, "filled", lambda text, folder: text)
+    script.main()
+
+
+def test_a_table_without_a_column_that_a_block_shows_is_told(tmp_path):
+    rows = pd.read_csv(TABLES / "methods.csv").drop(columns="mean")
+    for table in TABLES.glob("methods*.csv"):
+        (tmp_path / table.name).write_bytes(table.read_bytes())
+    rows.to_csv(tmp_path / "methods.csv", index=False)
+    with pytest.raises(UserError, match=r"block 'rivals': .* lacks .*mean"):
+        made.filled("<!-- made: rivals -->\n<!-- end -->\n", tmp_path)
 
 
 def test_every_method_has_a_name_in_the_tables():

@@ -16,6 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.ranges import shown
 from emorl_lite.base.texts import check_texts
 from emorl_lite.ensemble.corners import Corners
 from emorl_lite.ensemble.prefix_tree import PrefixTree
@@ -147,7 +148,10 @@ class Method(ABC):
         """A setting of any kind as numbers; None stays None. Raises UserError for one that this method cannot have."""
         if setting is None:
             return None
-        values = tuple(float(x) for x in setting)
+        try:
+            values = tuple(float(x) for x in setting)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"method {self.name}: the setting {shown(setting)} is no sequence of numbers") from error
         if not all(map(math.isfinite, values)):
             raise UserError(f"method {self.name}: the setting {list(values)} holds a NaN or an infinity")
         self.check(values)

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import check_identity, check_made_of, write_json
 from emorl_lite.base.fingerprint import describe
 from emorl_lite.base.locks import alone
@@ -205,6 +206,13 @@ class Bench:
             return self.names
         return [OF_STUDY + name + ("-long" if budget == "own" else "") for name in self.names]
 
+    def episodes_each(self, budget: Budget) -> int:
+        """Prompts of each of d runs. Raises UserError for a budget too small to be shared."""
+        each = self.ppo.episodes // (len(self.names) if budget == "shared" else 1)
+        if not each:
+            raise UserError(f"a budget of {self.ppo.episodes}: too small to be shared by {len(self.names)} runs")
+        return each
+
     def train_objectives(self, budget: Budget = "shared") -> Cost:
         """One adapter per objective, each on its own reward alone: what EMORL and all mergers start from.
 
@@ -213,7 +221,7 @@ class Bench:
         """
         if budget == "shared" and self.single_runs:
             return self.once(OBJECTIVE_RUNS[budget], self.single_runs)
-        episodes = self.ppo.episodes // (len(self.names) if budget == "shared" else 1)
+        episodes = self.episodes_each(budget)
         costs = []
         for name, adapter in zip(self.names, self.adapters(budget), strict=True):
             config = replace(self.ppo, episodes=episodes, kl_coef=self.kl_coefs[name], lr=self.lrs.get(name, self.ppo.lr))

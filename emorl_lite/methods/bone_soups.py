@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.ranges import shown
 from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.base import Knob, Method, Setting, active
@@ -36,9 +37,12 @@ def backbone_rewards(d: int, dominant: float = DOMINANT) -> np.ndarray:
 def merging_weights(B: np.ndarray, weights: Sequence[float]) -> np.ndarray:
     """The lambda [d] with sum_j lambda_j B_j = w, the user's weights [d] divided by their sum: mixed like the backbones, rewards are hers.
 
-    They sum to one if each row of B does, and are negative where w is more one-sided than every backbone.
+    They sum to one if each row of B does, and are negative where w is more one-sided than every backbone. Raises UserError for weights of
+    another length, that are not finite, or without a positive sum.
     """
     w = np.asarray(weights, dtype=float)
+    if w.shape != (len(B),) or not np.isfinite(w).all() or w.sum() <= 0:
+        raise UserError(f"weights {shown(list(weights))}: expected {len(B)} finite numbers with a positive sum")
     return np.linalg.solve(np.asarray(B, dtype=float).T, w / w.sum())
 
 
@@ -79,7 +83,7 @@ class BoneSoups(Method):
     def prepare(self) -> Cost:
         """Train or load the backbones."""
         bench = self.bench
-        episodes = bench.ppo.episodes // (len(bench.names) if self.budget == "shared" else 1)
+        episodes = bench.episodes_each(self.budget)
         costs = []
         for name, row in zip(self.adapters, self.B.tolist(), strict=True):
             config = replace(bench.scalarised(row), episodes=episodes)

@@ -43,7 +43,7 @@ class Uniform(Method):
     def prepare(self) -> Cost:
         """Train or load the adapter."""
         bench = self.bench
-        config = replace(bench.scalarised(bench.uniform), episodes=bench.ppo.episodes // self.divided_by)
+        config = replace(bench.scalarised(bench.uniform), episodes=bench.episodes_each("own" if self.divided_by == 1 else "shared"))
         policy = AdapterPolicy(bench.lm, self.name, rank=bench.lm.config.lora_r * self.times)
         return bench.train(self.name, WeightedSum(bench.objectives, bench.uniform), config, policy=policy)
 

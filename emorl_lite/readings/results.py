@@ -279,6 +279,8 @@ def shared_budget(results: Path) -> str:
     """What a shared budget leaves of EMORL, and what each of its runs having a whole one gives."""
     rows = representative(study_tables(results)["rows"], BY_GRID)
     means = rows.groupby("method")["mean"].mean()
+    if not {"emorl", "emorl-long"} <= set(means.index):
+        return "EMORL was not measured with both budgets in these tables."
     return wrapped(
         f"EMORL and the mergers stand here twice, with one budget shared among their runs and with one for each run, which can go on "
         f"side by side: EMORL has {score(means['emorl'])} and {score(means['emorl-long'])} ({counted(rows['seed'].nunique(), 'seed')})."
@@ -578,11 +580,22 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
 
 
 def filled(page: str, results: Path) -> str:
-    """A page with every block made anew. Raises UserError for a block that nobody makes, or that never ends."""
+    """A page with every block made anew.
+
+    Raises UserError for a block that nobody makes, that never ends, or whose table lacks a column.
+    """
     opened = len(re.findall(r"<!-- made: ", page))
     found = MARK.findall(page)
     if opened != len(found) or any("<!-- made:" in body for _, _, body, _ in found):
         raise UserError(f"{opened} blocks begin and {len(found)} end: each <!-- made: NAME --> needs its <!-- end -->")
     if unknown := [name for _, name, _, _ in found if name not in BLOCKS]:
         raise UserError(f"block {unknown[0]!r}: nobody makes it; expected one of {', '.join(BLOCKS)}")
-    return MARK.sub(lambda match: f"{match[1]}{BLOCKS[match[2]](results)}\n{match[4]}", page)
+    return MARK.sub(lambda match: f"{match[1]}{_made(match[2], results)}\n{match[4]}", page)
+
+
+def _made(name: str, results: Path) -> str:
+    """What a block holds."""
+    try:
+        return BLOCKS[name](results)
+    except KeyError as error:
+        raise UserError(f"block {name!r}: a table or record in {results} lacks what it shows ({error.args[0]})") from error
