@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import fields, replace
+from types import SimpleNamespace
 from typing import get_type_hints
 
 import numpy as np
@@ -18,13 +19,16 @@ from torch.testing import assert_close
 
 from emorl_lite.__main__ import parse
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.presets import FIGURE_2, T5_PAPER, TINY_PAPER, PPOConfig, Preset, TextRewards, get_preset
+from emorl_lite.base.presets import FIGURE_2, T5_PAPER, TINY_PAPER, ModelConfig, PPOConfig, Preset, TextRewards, get_preset
 from emorl_lite.experiment.options import study_run
 from emorl_lite.jobs import EngineConfig
+from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods import METHODS
 from emorl_lite.methods.registry import make_method
 from emorl_lite.methods.scores import Objectives, WeightedSum
 from emorl_lite.rewards.objectives import Fluency, RewardSet, perplexity_of_both
+from emorl_lite.rewards.registry import REWARDS
+from emorl_lite.rewards.text_rewards import real_fluency
 from emorl_lite.study import recipe
 from emorl_lite.study import run as study
 from emorl_lite.study.run import Study, comparable, identity, run_job
@@ -132,6 +136,18 @@ def test_perplexity_of_prompt_and_reply_by_hand():
     lm = tiny.language_model("gpt2")
     longest = " ".join(["w1", "w2"] * lm.context)
     assert math.isfinite(float(perplexity_of_both(lm, ["w3"], [longest])))  # what its positions hold
+
+
+def test_nothing_stands_between_statement_and_reply_in_t5_paper(monkeypatch):
+    """As in the paper's code; a reply that is scored given its client is another text, after a space."""
+    asked: list[ModelConfig] = []
+    lm = tiny.language_model("llama", adapters=1)
+    monkeypatch.setattr(LanguageModel, "load", lambda config: asked.append(config) or lm)
+    found = [real_fluency(preset.rewards, lambda: lm, "cpu") for preset in (T5_PAPER, get_preset("t5"))]
+    assert [(f.both, f.context) for f in found] == [(True, False), (False, True)]
+    assert [(config.path, config.template) for config in asked] == [("openai-community/gpt2", t) for t in ("{prompt}", "{prompt} ")]
+    small = [REWARDS["fluency"](SimpleNamespace(preset=preset, frozen=lm)).both for preset in (TINY_PAPER, get_preset("tiny"))]
+    assert small == [True, False]  # tiny-paper's judge reads both, too
 
 
 def test_an_encoder_decoder_has_no_perplexity_of_its_prompt():
