@@ -46,7 +46,7 @@ class Options:
         get_preset(self.preset)
         if not self.seeds or not self.times:
             raise UserError("--seeds, --times: expected at least one value each")
-        Distinct().check(self.seeds, f"--seeds {self.seeds}")
+        Distinct().check([str(seed) for seed in self.seeds], f"--seeds {self.seeds}")
         for seed in self.seeds:
             check_seed(seed, "--seeds")
         for times in self.times:

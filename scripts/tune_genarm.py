@@ -54,7 +54,7 @@ class Options:
         get_preset(self.preset)
         if not self.seeds:
             raise UserError("--seeds: expected at least one value")
-        Distinct().check(self.seeds, f"--seeds {self.seeds}")
+        Distinct().check([str(seed) for seed in self.seeds], f"--seeds {self.seeds}")
         for seed in self.seeds:
             check_seed(seed, "--seeds")
         return check_out(self.out or str(data_root() / "results" / "genarm_tuning.csv"))
