@@ -104,13 +104,17 @@ class Method(ABC):
         """The replies at every setting and their scores; None for a method that has no corners."""
         return None if self.corners() is None else scored_map(exact_map(self.tree(prompts)), self.bench.objectives.scores)
 
-    def own_choices(self, prompts: Sequence[str]) -> dict[str, tuple[float, ...]]:
-        """Settings that the method's own searches choose on validation prompts, by the search's name: of an exact map its optimum."""
-        return {} if self.corners() is None else {"exact optimum": self.optimum(prompts)}
+    def own_choices(self, prompts: Sequence[str], scored: ScoredMap | None = None) -> dict[str, tuple[float, ...]]:
+        """Settings that the method's own searches choose on validation prompts, by the search's name: of an exact map its optimum.
 
-    def optimum(self, prompts: Sequence[str]) -> tuple[float, ...]:
+        `scored`: these prompts' map, where it is there already.
+        """
+        return {} if self.corners() is None else {"exact optimum": self.optimum(prompts, scored)}
+
+    def optimum(self, prompts: Sequence[str], scored: ScoredMap | None = None) -> tuple[float, ...]:
         """The setting with the best mean score over the objectives, of all there are. Raises UserError for a method that has no corners."""
-        scored = scored_map(exact_map(self.tree(prompts)), self.bench.objectives.scores)
+        if scored is None:
+            scored = scored_map(exact_map(self.tree(prompts)), self.bench.objectives.scores)
         best = scored.map.domain.values(np.array([exact_search(scored).best]))[0]
         return tuple(float(x) for x in best)
 

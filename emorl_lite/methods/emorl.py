@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from emorl_lite.base.presets import Mix
 from emorl_lite.ensemble.corners import Corners, Source, simplex_corners
 from emorl_lite.ensemble.ensemble import EnsembleLM
+from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.methods.base import Knob, OfObjectives, Setting
 from emorl_lite.search.evaluation import TreeEvaluation
 from emorl_lite.search.grid import hierarchical_grid_search
@@ -38,12 +39,12 @@ class EMORL(OfObjectives):
         """The objectives' adapters on the simplex."""
         return simplex_corners([Source(self.bench.lm, adapter) for adapter in self.adapters], self.bench.names, self.mix)
 
-    def own_choices(self, prompts: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    def own_choices(self, prompts: Sequence[str], scored: ScoredMap | None = None) -> dict[str, tuple[float, ...]]:
         """The published search's weights, and the exact optimum."""
         evaluate = TreeEvaluation(self.tree(prompts), self.bench.objectives.scores)
         published = hierarchical_grid_search(evaluate, self.bench.names, self.bench.search, by_direction=True, progress=False).best
         # the cube's weights as shares: the size of the weights changes no greedy reply, but it is a temperature when replies are sampled
-        return {"published search": tuple(float(w) / sum(published) for w in published)} | super().own_choices(prompts)
+        return {"published search": tuple(float(w) / sum(published) for w in published)} | super().own_choices(prompts, scored)
 
     @contextmanager
     def policy(self, setting: Setting = None) -> Iterator[EnsembleLM]:

@@ -88,7 +88,7 @@ def choices(
     if method.knob != "none":
         chosen["grid"] = settings[int(np.argmax(sweep["validation_mean"]))]
         asked["grid"] = len(settings) * count
-    chosen |= method.own_choices(method.bench.validation_prompts)
+    chosen |= method.own_choices(method.bench.validation_prompts, scored)
     search = preset.search
     listed = search.levels * search.points_per_axis ** len(method.bench.names)
     asked |= {"published search": listed * count, "exact optimum": len(scored.map.regions) if scored else 0}
