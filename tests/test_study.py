@@ -465,3 +465,24 @@ def test_results_made_before_an_option_was_there_or_renamed_are_still_good(tmp_p
             check_identity(tmp_path, *study.comparable(changed, now), advice="choose another --runs")
     with pytest.raises(UserError, match=r"ppo\.kl_stop"):  # what was not there is the default, and no other
         check_identity(tmp_path, *study.comparable(before, study.identity(replace(TINY, ppo=replace(TINY.ppo, kl_stop=5.0)))))
+
+
+@pytest.mark.parametrize("name", ["mod-forward", "c-dynaopt", "rewards-in-context"])
+def test_results_of_another_method_of_that_name_are_told(tmp_path, name):
+    """The name stayed, the method did not: nobody's old scores stand under it."""
+    experiment = Experiment(SMALL, 0, tmp_path)
+    folder = study.results_folder(experiment, name)
+    folder.mkdir(parents=True)
+    record = {"identity": study.identity(SMALL)}
+    (folder / "result.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=rf"of another method that was called {name} \(version 1, now 2\); delete it"):
+        study.finished(experiment, name)
+    (folder / "result.json").write_text(json.dumps(record | {"version": 2}))
+    assert study.finished(experiment, name)
+
+
+def test_a_batch_that_grpo_cannot_cut_is_told_before_anything_is_trained(tmp_path):
+    odd = replace(SMALL, study=replace(SMALL.study, batch_size=6))
+    with pytest.raises(UserError, match="method gdpo: a batch of 6 replies cannot be cut into groups of 4"):
+        Study(odd, 1, ["gdpo"], tmp_path, progress=False).run(engine=HERE)
+    assert not list(tmp_path.rglob("done.json"))

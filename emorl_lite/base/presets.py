@@ -306,7 +306,7 @@ class SearchConfig(Options):
             raise UserError(f"search: expected at least 2 objectives, got {d}; with one there is nothing to weigh")
         if self.method == "exact" and self.mix == "parameters":
             reason = "the scores of words are not linear in the weights of averaged parameters"
-            raise UserError(f"--search.mix parameters: no exact search ({reason}); take hidden or probabilities")
+            raise UserError(f"--search.mix parameters: no exact search ({reason}); take hidden, logits, probabilities or harmonic")
         if self.method == "hierarchical":
             where = f"--search.levels {self.levels}, --search.points-per-axis {self.points_per_axis}"
             check_points(self.levels * self.points_per_axis**d, where, d)

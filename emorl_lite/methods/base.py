@@ -16,6 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import PPOConfig
 from emorl_lite.base.ranges import shown
 from emorl_lite.base.texts import check_texts
 from emorl_lite.ensemble.corners import Corners
@@ -62,6 +63,9 @@ class Method(ABC):
     """What a reply needs, in a few words."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Other methods that must be trained first."""
+
+    version: ClassVar[int] = 1
+    """Raised when a method of this name becomes another: results of the one before are not taken for its own."""
 
     def __init__(self, bench: Bench):
         self.bench = bench
@@ -164,6 +168,10 @@ class Method(ABC):
     @classmethod  # noqa: B027 (most methods have nothing to check)
     def check_possible(cls, lm: LanguageModel) -> None:
         """Raise UserError if this method cannot be had with this model, or lacks a package."""
+
+    @classmethod  # noqa: B027 (most methods take any)
+    def check_options(cls, ppo: PPOConfig) -> None:
+        """Raise UserError for options that this method cannot be trained with."""
 
     def check(self, setting: Sequence[float]) -> None:
         """Raise UserError for a setting that this method cannot have."""

@@ -56,6 +56,7 @@ class CDynaOptWeights(DynamicWeights):
     def __init__(self, objectives: Objectives, kl_coef: float):
         super().__init__(objectives, kl_coef)
         self.bandit = ContextualBandit(len(self.weights) + 1)
+        self.sum.name = "weighted sum, its weights by a contextual bandit"  # a run of version 1 is another run
         self.choice: Choice | None = None
 
     @property
@@ -98,6 +99,7 @@ class CDynaOpt(DynaOpt):
     """
 
     name = "c-dynaopt"
+    version = 2  # 1: weights raised by .1
     trains = "one adapter on a weighted reward, weights by a contextual bandit"
     weights = CDynaOptWeights
 

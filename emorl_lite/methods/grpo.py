@@ -15,6 +15,7 @@ from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import BatchEncoding
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import PPOConfig
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.base import Knob, Method, Setting, active
 from emorl_lite.methods.bench import Cost
@@ -43,8 +44,7 @@ class GRPO(Method):
     def prepare(self) -> Cost:
         """Train or load the adapter."""
         self.check_possible(self.bench.lm)
-        if (size := self.bench.ppo.batch_size) % GROUP:
-            raise UserError(f"method {self.name}: a batch of {size} replies cannot be cut into groups of {GROUP}")
+        self.check_options(self.bench.ppo)
         return self.bench.kept(self.name, self.marks(), self._train)
 
     def marks(self) -> dict[str, Any]:
@@ -54,6 +54,12 @@ class GRPO(Method):
     def aggregation(self) -> dict[str, Any]:
         """Options of TRL's trainer: how rewards become advantages, and the KL's weight in the loss."""
         return {"scale_rewards": "none", "beta": self.bench.kl_coef(self.bench.uniform)}
+
+    @classmethod
+    def check_options(cls, ppo: PPOConfig) -> None:
+        """Raise UserError for a batch that cannot be cut into groups."""
+        if ppo.batch_size % GROUP:
+            raise UserError(f"method {cls.name}: a batch of {ppo.batch_size} replies cannot be cut into groups of {GROUP}")
 
     @classmethod
     def check_possible(cls, lm: LanguageModel) -> None:

@@ -44,6 +44,7 @@ class MODForward(EMORL):
     """
 
     name = "mod-forward"
+    version = 2  # 1: the plain mean of probabilities, now linear-pool
     reference = "arXiv 2406.18853"
     mix = "harmonic"
 

@@ -63,6 +63,7 @@ class RewardsInContext(Method):
     """
 
     name = "rewards-in-context"
+    version = 2  # 1: learnt from the base's replies alone
     family = "steerable"
     knob: Knob = "weights"
     reference = "arXiv 2402.10207"

@@ -135,7 +135,9 @@ class Study:
         experiment = Experiment(self.preset, 0, self.root, progress=self.progress)
         for name in self._order():
             if name in METHODS:
-                registered(name)[0].check_possible(experiment.lm)
+                method = registered(name)[0]
+                method.check_possible(experiment.lm)
+                method.check_options(study_run(self.preset))
         experiment.transfer_prompts()  # a second test set that is missing
         _ = experiment.rewards  # the classifiers, once
 
@@ -218,10 +220,18 @@ def finished(experiment: Experiment, name: str) -> bool:
         return False
     record = read_json(file, "a job's record", ANEW, keys=("identity",))
     check_identity(file, *comparable(record["identity"], identity(experiment.preset)), advice="choose another --runs, or delete it")
+    known, now = record.get("version", 1), version(name)
+    if known != now:
+        raise UserError(f"{file}: of another method that was called {name} (version {known}, now {now}); {ANEW}")
     files = record.get("made_of")  # records made before have none
     if isinstance(files, Mapping):
         check_made_of(file, files, made_of(experiment, files), ANEW)
     return True
+
+
+def version(name: str) -> int:
+    """Of a job's method; runs and levels have never changed."""
+    return registered(name)[0].version if name in METHODS else 1
 
 
 def made_of(experiment: Experiment, of: Iterable[str]) -> dict[str, str]:
@@ -337,6 +347,7 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
         "seconds": round(time.perf_counter() - started, 1),
         "attempts": attempt,
         "identity": identity(preset),
+        "version": version(name),
         "made_of": made_of(experiment, _files(experiment)),
         "tables": {table: file_digest(folder / f"{table}.csv") for table in tables},
     }
