@@ -16,11 +16,13 @@ from emorl_lite import plots as method_plots
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import check_identity
 from emorl_lite.base.presets import get_preset
+from emorl_lite.base.provenance import save_table
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.jobs import EngineConfig
 from emorl_lite.methods.base_model import BaseModel
-from emorl_lite.methods.registry import needs, registered
+from emorl_lite.methods.registry import METHODS, needs, registered, version
 from emorl_lite.plots.style import figure_bytes
+from emorl_lite.readings.study import earlier_reading
 from emorl_lite.search.pareto import expected_utility, hypervolume, non_dominated
 from emorl_lite.search.simplex_grid import compositions
 from emorl_lite.study import run as study
@@ -41,7 +43,7 @@ from emorl_lite.study.evidence import Evidence
 from emorl_lite.study.exact_fronts import EXACT
 from emorl_lite.study.measuring import KL_TARGETS
 from emorl_lite.study.run import Study, convergence, run_job
-from emorl_lite.study.tables import study_tables
+from emorl_lite.study.tables import outdated, study_tables
 
 TINY = get_preset("tiny")
 SMALL = replace(
@@ -486,3 +488,12 @@ def test_a_batch_that_grpo_cannot_cut_is_told_before_anything_is_trained(tmp_pat
     with pytest.raises(UserError, match="method gdpo: a batch of 6 replies cannot be cut into groups of 4"):
         Study(odd, 1, ["gdpo"], tmp_path, progress=False).run(engine=HERE)
     assert not list(tmp_path.rglob("done.json"))
+
+
+def test_methods_that_are_others_now_are_named_from_the_tables_own_record(tmp_path):
+    rows = pd.DataFrame({"method": ["base", "c-dynaopt", "rewards-in-context", "of a stranger"], "seed": 0, "mean": 0.5})
+    save_table(rows, tmp_path / "methods.csv")
+    assert outdated(tmp_path) == ["c-dynaopt", "rewards-in-context"]  # nobody wrote versions then
+    save_table(rows, tmp_path / "methods.csv", versions={name: version(name) for name in METHODS})
+    assert outdated(tmp_path) == []
+    assert earlier_reading(["A"]).startswith("A stands in") and earlier_reading(["A", "B"]).startswith("A and B stand in")

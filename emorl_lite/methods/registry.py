@@ -72,6 +72,11 @@ def needs(name: str) -> tuple[str, ...]:
     return cls.needed(**parameters)
 
 
+def version(name: str) -> int:
+    """Which method of this name it is: see `Method.version`; 1 for a study's other jobs, which have never changed."""
+    return registered(name)[0].version if name in METHODS else 1
+
+
 def make_method(name: str, bench: Bench) -> Method:
     """This method on a bench: nothing is trained or loaded before `prepare`. Raises UserError for an unknown name."""
     cls, parameters = registered(name)

@@ -18,6 +18,7 @@ import pandas as pd
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import read_table
 from emorl_lite.base.wording import counted, listing, number, part, told
+from emorl_lite.readings.study import earlier_reading
 from emorl_lite.study.claims import GREEDY, SAMPLED, examined, interval_of, tally
 from emorl_lite.study.comparison import BY_GRID, BY_OWN_SEARCH, beside_every_setting, front_metrics, over, representative, with_intervals
 from emorl_lite.study.evidence import FEWEST
@@ -26,7 +27,7 @@ from emorl_lite.study.facts import SOURCES
 from emorl_lite.study.facts import facts as published
 from emorl_lite.study.measuring import KL_TARGETS
 from emorl_lite.study.paper import our_rows
-from emorl_lite.study.tables import study_tables
+from emorl_lite.study.tables import outdated, study_tables
 
 WIDTH = 140
 """Characters of a line of prose."""
@@ -163,6 +164,8 @@ def rivals_table(results: Path) -> str:
         if _in_heaps(row)
     ]
     text = table_of(lines)
+    if earlier := outdated(results):
+        text += "\n\n" + wrapped(earlier_reading([name_of(method) for method in earlier]))
     if not notes:
         return text
     coverage = float(np.nanmin([row["coverage"] for row in greedy.values()]))

@@ -257,6 +257,15 @@ def heaps_reading(scores: Sequence[float], method: str) -> str:
     )
 
 
+def earlier_reading(methods: Sequence[str]) -> str:
+    """Which of a table's methods had the name then and are others now (`emorl_lite.study.outdated`)."""
+    if not methods:
+        return "Every method stands in these tables as it is now."
+    one = len(methods) == 1
+    stand = "stands in these tables as it was before, and learns" if one else "stand in these tables as they were before, and learn"
+    return f"{listing(list(methods))} {stand} otherwise now."
+
+
 def emorl_reading(rows: pd.DataFrame, seeds: int) -> str:
     """EMORL less uniform weighting in both accountings, and whether scores go with distance from the base. `rows`: all choices."""
     by_own_search, chosen = representative(rows, BY_OWN_SEARCH), representative(rows)

@@ -50,7 +50,7 @@ from emorl_lite.jobs.progress import Progress
 from emorl_lite.jobs.scheduler import require_done, run_jobs
 from emorl_lite.lm.devices import choose_device
 from emorl_lite.methods.bench import OBJECTIVE_RUNS, Budget
-from emorl_lite.methods.registry import METHODS, PACKAGED, make_method, needs, registered
+from emorl_lite.methods.registry import METHODS, PACKAGED, make_method, needs, registered, version
 from emorl_lite.rewards.metrics import Coherence, evaluation_metrics
 from emorl_lite.study.clients import CLIENTS
 from emorl_lite.study.measuring import measure
@@ -200,6 +200,7 @@ class Study:
                 path = table_path(folder, name)
                 facts = {"command": command, "preset": self.preset.name, "seeds": self.seeds, "study": asdict(self.preset.study)}
                 facts |= {"ppo": asdict(study_run(self.preset)), "kl_coef": kl_coefs(self.preset), "made_at_commits": self._commits()}
+                facts |= {"versions": {name: version(name) for name in self._order()}}
                 if isinstance(self.preset.rewards, TextRewards):
                     parts = {part: asdict(getattr(self.preset, part)) for part in ("model", "rewards", "data", "transfer", "warm_start")}
                     facts |= parts | {"lr": dict(self.preset.lr)}
@@ -227,11 +228,6 @@ def finished(experiment: Experiment, name: str) -> bool:
     if isinstance(files, Mapping):
         check_made_of(file, files, made_of(experiment, files), ANEW)
     return True
-
-
-def version(name: str) -> int:
-    """Of a job's method; runs and levels have never changed."""
-    return registered(name)[0].version if name in METHODS else 1
 
 
 def made_of(experiment: Experiment, of: Iterable[str]) -> dict[str, str]:

@@ -10,8 +10,10 @@ import pandas as pd
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import read_table
 from emorl_lite.base.logs import read_log
+from emorl_lite.base.outputs import read_provenance
 from emorl_lite.base.paths import data_root, repository_root, shipped
 from emorl_lite.base.project import in_repository
+from emorl_lite.methods.registry import version
 
 TABLES = ("rows", "sweep", "front", "levels", "convergence")
 """What a study of the tiny preset writes."""
@@ -41,6 +43,14 @@ def study_tables(folder: Path | None = None, names: Sequence[str] = TABLES) -> d
         if (path := table_path(source, name)).is_file():
             tables[name] = read_table(path, "a table of the study")
     return tables
+
+
+def outdated(folder: Path | None = None) -> list[str]:
+    """Methods of a study's table (by default that in `data/results`) that had the name when it was made, and are others now."""
+    path = table_path(Path(folder or data_root() / "results"), "rows")
+    made = read_provenance(path).get("versions")
+    versions = made if isinstance(made, dict) else {}
+    return [name for name in study_tables(folder, ("rows",))["rows"]["method"].unique() if versions.get(name, 1) != version(name)]
 
 
 def real_tables(preset: str, names: Sequence[str] = ("rows", "sweep", "quality", "samples")) -> dict[str, pd.DataFrame]:
