@@ -58,6 +58,11 @@ def test_the_side_an_interval_lies_on():
 # -- differences for sentences
 
 
+def test_a_mean_with_its_spread_is_written_in_one_way():
+    assert wording.with_spread(0.7684, 0.0206) == "0.768 ± 0.021" and wording.with_spread(17_529, 1_650, 0) == "17,529 ± 1,650"
+    assert wording.with_spread(0.5, 0.0) == "0.500 ± 0.000" and wording.with_spread(0.5, float("nan")) == "0.500"
+
+
 def test_a_paired_difference_that_cannot_be_had_is_nan():
     rows = table(a=[0.5, 0.6, 0.9], b=[0.4, 0.45, 0.8])
     found = paired(rows, "a", "b")

@@ -25,6 +25,11 @@ def signed(value: float, digits: int = 3) -> str:
     return ("+" if math.isfinite(value) and round(value, digits) > 0 else "") + number(value, digits)
 
 
+def with_spread(mean: float, spread: float, digits: int = 3) -> str:
+    """A mean and its standard deviation: "0.768 ± 0.021"; the mean alone where the spread is nan, as that of one value is."""
+    return number(mean, digits) + ("" if math.isnan(spread) else f" ± {number(spread, digits)}")
+
+
 def told(found: Mapping[str, float], digits: int = 3) -> str:
     """A difference with its interval: "+0.054 [+0.037, +0.071]"; "not measured" for nan; without ends for one value."""
     if not math.isfinite(found["mean"]):

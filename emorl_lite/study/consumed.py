@@ -14,7 +14,7 @@ import pandas as pd
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import get_preset
-from emorl_lite.base.wording import number
+from emorl_lite.base.wording import with_spread
 from emorl_lite.study.comparison import BY_OWN_SEARCH, one_uniform, representative, search_replies
 from emorl_lite.study.facts import METHODS
 from emorl_lite.study.paper import CONSUMPTION, TRAINING_SECONDS
@@ -130,7 +130,7 @@ def consumption_table(sources: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def _plus_minus(mean: float, spread: float, digits: int) -> str:
     """ "17,529 ± 1,650"; the mean alone without a spread, or where all are the same."""
-    return f"{number(mean, digits)} ± {number(spread, digits)}" if spread > 0 else number(mean, digits)
+    return with_spread(mean, spread if spread > 0 else math.nan, digits)
 
 
 def _over_seeds(values: pd.Series[Any], digits: int) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.wording import counted, number
+from emorl_lite.base.wording import counted, with_spread
 from emorl_lite.study.comparison import BY_OWN_SEARCH, one_uniform, representative
 from emorl_lite.study.facts import FACTS, FAULTS, METHODS, READ_OFF, SOURCES, UNCONFIRMED, facts
 
@@ -81,7 +81,7 @@ def published() -> pd.DataFrame:
                 "confirmed": certain[source],
             }
             for about, lines in ((about, facts(about)) for about in dict.fromkeys(fact.about for fact in FACTS))
-            for source in {fact.source for fact in lines.values()}
+            for source in dict.fromkeys(fact.source for fact in lines.values())
         ]
     )
 
@@ -150,10 +150,7 @@ def compared(own: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def means_beside(own: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The paper's mean scores beside ours, as text ("0.768 ± 0.021", "not measured"): method, and a column a source."""
     table = compared(own)
-    table["shown"] = [
-        f"{number(row['mean'], 3)} ± {number(row['std'], 3)}" if pd.notna(row["std"]) else number(row["mean"], 3)
-        for row in table.to_dict("records")
-    ]
+    table["shown"] = [with_spread(mean, std) for mean, std in zip(table["mean"], table["std"], strict=True)]
     wide = table.pivot(index="method", columns="source", values="shown")
     wide = wide.reindex(index=list(METHODS.values()), columns=["paper", *own]).fillna(NOT_MEASURED)
     return wide.reset_index().rename_axis(columns=None)
@@ -193,9 +190,8 @@ def mixtures(cubes: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for what, theirs in AGGREGATION.items():
         ours = by_seed.loc[what]
-        spread = f" ± {number(ours['test'].std(), 3)}" if len(ours) > 1 else ""
         line = {"mixed": what, "paper, best": theirs, "tiny, best on validation": ours["validation"].mean()}
-        lines.append(line | {"the same weights on test": f"{number(ours['test'].mean(), 3)}{spread}"})
+        lines.append(line | {"the same weights on test": with_spread(ours["test"].mean(), ours["test"].std())})
     return pd.DataFrame(lines)
 
 

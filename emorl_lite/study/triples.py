@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from emorl_lite.base.wording import number
+from emorl_lite.base.wording import number, with_spread
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.search.score_table import SearchResult
 from emorl_lite.study import paper
@@ -77,11 +77,6 @@ def beside_published(scores: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for policy, means in scores.groupby("policy", sort=False)["mean"]:
         row = theirs[same[str(policy)]] if policy in same else None
-        published = "" if row is None else f"{number(float(row['mean']), 4)} ± {number(float(row['mean_std']), 4)}"
-        lines.append({"policy": policy, "triples": len(means), "here": _mean(means), "paper": published})
+        published = "" if row is None else with_spread(row["mean"], row["mean_std"], 4)
+        lines.append({"policy": policy, "triples": len(means), "here": with_spread(means.mean(), means.std()), "paper": published})
     return pd.DataFrame(lines)
-
-
-def _mean(values: pd.Series[float]) -> str:
-    """ "0.768 ± 0.021"; of one value no spread."""
-    return number(float(values.mean()), 3) + (f" ± {number(float(values.std()), 3)}" if len(values) > 1 else "")
