@@ -840,6 +840,8 @@ def test_methods_that_are_not_linear_have_no_map():
         assert method.corners() is None and method.exact_map(tiny.PROMPTS) is None and method.own_choices(tiny.PROMPTS) == {}
         with pytest.raises(UserError, match=f"method {name}: the next word's scores are not linear"):
             method.tree(tiny.PROMPTS)
+        with pytest.raises(UserError, match=f"method {name}: .* so its best setting cannot be known"):
+            method.optimum(tiny.PROMPTS)
         with pytest.raises(UserError, match="no exact map to lay beside"):
             beside_sweep(method, tiny.PROMPTS, tiny.PROMPTS, tiny.PROMPTS, 2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,10 +12,14 @@ import pytest
 from random_maps import random_map
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.paths import data_root
 from emorl_lite.plots import learning_bands, measured_costs, paper_consumption
 from emorl_lite.readings import paper as paper_readings
+from emorl_lite.readings import results
+from emorl_lite.readings import study as study_readings
 from emorl_lite.study import consumption_table, cube_table, curves, labelled, learning, optional_table, paper_spending, spending
 from emorl_lite.study.consumed import LONGEST, SEARCHED, SUM
+from emorl_lite.study.tables import TABLES, study_tables, table_path
 from emorl_lite.study.training_curves import CURVES
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
@@ -221,3 +226,15 @@ def test_curves_are_read_whichever_way():
 def test_a_table_that_no_study_has_is_empty():
     assert optional_table("no such table").empty and optional_table("rows").shape[0] > 0
     assert cube_table("no such preset").empty and len(cube_table())
+
+
+def test_a_study_without_later_tables_is_read_as_one_that_measured_nothing_there(tmp_path):
+    for name in TABLES:
+        shutil.copyfile(table_path(data_root() / "results", name), table_path(tmp_path, name))
+    tables = study_tables(tmp_path)
+    assert list(tables) == [*TABLES, "matched"] and tables["matched"].empty
+    assert results.rivals_table(tmp_path).startswith("| method |")
+    assert study_readings.equal_distance_reading(tables["matched"]).endswith("not measured in these tables.")
+    table_path(tmp_path, "levels").unlink()
+    with pytest.raises(UserError, match=r"methods_levels\.csv: no such table"):
+        study_tables(tmp_path)

@@ -33,6 +33,8 @@ from emorl_lite.search.pareto import utility_weights
 Family = Literal["single policy", "merging", "decoding", "steerable"]
 Knob = Literal["none", "weights", "subset", "strength"]
 Setting = Sequence[float] | None
+NOT_LINEAR = "the next word's scores are not linear in its {}"
+"""Why the replies at every setting of a knob cannot be known."""
 
 
 class Policy(Protocol):
@@ -101,7 +103,7 @@ class Method(ABC):
     def tree(self, prompts: Sequence[str]) -> PrefixTree:
         """Decodes many settings at once. Raises UserError for a method that has no corners."""
         if (corners := self.corners()) is None:
-            raise UserError(f"method {self.name}: the next word's scores are not linear in its {self.knob}, so it has no prefix tree")
+            raise UserError(f"method {self.name}: {NOT_LINEAR.format(self.knob)}, so it has no prefix tree")
         return PrefixTree.of(corners, prompts)
 
     def exact_map(self, prompts: Sequence[str]) -> ScoredMap | None:
@@ -118,7 +120,9 @@ class Method(ABC):
     def optimum(self, prompts: Sequence[str], scored: ScoredMap | None = None) -> tuple[float, ...]:
         """The setting with the best mean score over the objectives, of all there are. Raises UserError for a method that has no corners."""
         if scored is None:
-            scored = scored_map(exact_map(self.tree(prompts)), self.bench.objectives.scores)
+            scored = self.exact_map(prompts)
+        if scored is None:
+            raise UserError(f"method {self.name}: {NOT_LINEAR.format(self.knob)}, so its best setting cannot be known")
         best = scored.map.domain.values(np.array([exact_search(scored).best]))[0]
         return tuple(float(x) for x in best)
 

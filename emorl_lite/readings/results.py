@@ -152,7 +152,7 @@ def rivals_table(results: Path) -> str:
                 "greedy score [95 % interval]": f"{score(a['mean'])} {between(a['low'], a['high'])}{'†' * _in_heaps(a)}",
                 "sampled score": f"{score(b['mean'])} {between(b['low'], b['high'])}{'†' * _in_heaps(b)}",
                 "KL": number(float(line["kl"].mean()), 1),
-                **_at_kl(tables.get("matched"), str(method)),
+                **_at_kl(tables["matched"], str(method)),
                 "hypervolume": score(float(fronts["hypervolume"].get(method, np.nan))),
                 "by asking, E[w·p(w)]": score(float(fronts["steered"].get(method, np.nan))),
             }
@@ -181,9 +181,9 @@ def rivals_table(results: Path) -> str:
     )
 
 
-def _at_kl(matched: pd.DataFrame | None, method: str) -> dict[str, str]:
+def _at_kl(matched: pd.DataFrame, method: str) -> dict[str, str]:
     """Sampled scores at equal KL to the base, where enough seeds get so far; no columns without the table."""
-    if matched is None:
+    if matched.empty:
         return {}
     cells = {}
     for target in KL_TARGETS:

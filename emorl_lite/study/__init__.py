@@ -22,8 +22,8 @@ from emorl_lite.study.exact_fronts import FRONT_STEPS, beside_sweep, exact_front
 from emorl_lite.study.quality import reply_quality
 from emorl_lite.study.recipe import paper_recipe, remaining_differences, scaled_down
 from emorl_lite.study.run import Study
-from emorl_lite.study.tables import outdated, real_logs, real_tables, study_tables
-from emorl_lite.study.training_curves import cube_table, curves, learning, optional_table
+from emorl_lite.study.tables import cube_table, optional_table, outdated, real_logs, real_tables, study_tables
+from emorl_lite.study.training_curves import curves, learning
 from emorl_lite.study.triples import beside_published, best_points, cube_points, evaluate_triples, exact_optima
 
 __all__ = [

@@ -18,8 +18,7 @@ from emorl_lite.base.wording import with_spread
 from emorl_lite.study.comparison import BY_OWN_SEARCH, one_uniform, representative, search_replies
 from emorl_lite.study.facts import METHODS
 from emorl_lite.study.paper import CONSUMPTION, TRAINING_SECONDS
-from emorl_lite.study.tables import real_logs, real_tables, study_tables
-from emorl_lite.study.training_curves import optional_table
+from emorl_lite.study.tables import optional_table, real_logs, real_tables, study_tables
 
 LONGEST, SUM = "longest run", "sum of runs"
 SEARCHED = " + search"

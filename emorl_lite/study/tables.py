@@ -17,8 +17,8 @@ from emorl_lite.methods.registry import version
 
 TABLES = ("rows", "sweep", "front", "levels", "convergence")
 """What a study of the tiny preset writes."""
-LATER = ("matched",)
-"""What studies made before do not have: read where it is."""
+LATER = ("matched", "samples", "curves")
+"""Tables that studies made before do not have: a table without rows and columns stands for one."""
 
 
 def table_path(folder: Path, name: str) -> Path:
@@ -26,23 +26,42 @@ def table_path(folder: Path, name: str) -> Path:
     return folder / ("methods.csv" if name == "rows" else f"methods_{name}.csv")
 
 
-def study_tables(folder: Path | None = None, names: Sequence[str] = TABLES) -> dict[str, pd.DataFrame]:
-    """A study's tables by name, from `data/results` by default. Raises UserError for one that is not there.
+def study_tables(folder: Path | None = None, names: Sequence[str] = (*TABLES, "matched")) -> dict[str, pd.DataFrame]:
+    """A study's tables by name, from `data/results` by default; one of `LATER` is without rows and columns where it is not there.
 
-    If no names are asked for, those in `LATER` come too where they are.
+    Raises UserError for any other that is not there.
     """
     source, tables = Path(folder or data_root() / "results"), {}
     for name in names:
         path = table_path(source, name)
-        if not path.is_file():
+        if name not in LATER and not path.is_file():
             if folder is None and repository_root() is None:
                 raise UserError(f"{path}: not here; {in_repository('the published tables')}; of a study of your own, name the folder")
             raise UserError(f"{path}: no such table; python -m emorl_lite study makes it")
-        tables[name] = read_table(path, "a table of the study")
-    for name in LATER if tuple(names) == TABLES else ():
-        if (path := table_path(source, name)).is_file():
-            tables[name] = read_table(path, "a table of the study")
+        tables[name] = _if_there(path)
     return tables
+
+
+def optional_table(name: str, preset: str = "tiny") -> pd.DataFrame:
+    """A table of a published study that not every study has (those of `LATER`, say); without rows and columns if it is not there.
+
+    `preset`: whose study. Raises UserError for a file that is no table.
+    """
+    return _if_there(table_path(_published(preset), name))
+
+
+def cube_table(preset: str = "tiny") -> pd.DataFrame:
+    """The points behind the cube figures (`scripts/paper_cubes.py`) of a preset; without rows and columns if nobody has made them."""
+    return _if_there(_published(preset) / "paper_cubes.csv")
+
+
+def _published(preset: str) -> Path:
+    """Where the tables of a preset's published study lie."""
+    return data_root() / "results" if preset == "tiny" else shipped(preset)
+
+
+def _if_there(path: Path) -> pd.DataFrame:
+    return read_table(path, "a table of the study") if path.is_file() else pd.DataFrame()
 
 
 def outdated(folder: Path | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The training logs of a study's runs in one table, and tables that not every study has."""
+"""The training logs of a study's runs in one table."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from emorl_lite.base.files import read_table
 from emorl_lite.base.logs import read_log
-from emorl_lite.base.paths import data_root, shipped
-from emorl_lite.study.tables import table_path
 
 CURVES = ("seed", "run", "step", "episodes", "reward", "validation", "kl", "seconds")
 """Columns of methods_curves.csv. `reward`: sampled, as the run was trained on it (DynaOpt: with the weights of that step)."""
@@ -30,21 +27,6 @@ def curves(folder: Path) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame(columns=list(CURVES))
     return pd.concat(parts, ignore_index=True).sort_values(["seed", "run", "step"], ignore_index=True)
-
-
-def optional_table(name: str, preset: str = "tiny") -> pd.DataFrame:
-    """A table of a published study that older studies lack (matched, samples, curves, ..); without rows and columns if it is not there.
-
-    `preset`: whose study. Raises UserError for a file that is no table.
-    """
-    path = table_path(data_root() / "results" if preset == "tiny" else shipped(preset), name)
-    return read_table(path, "a table of the study") if path.is_file() else pd.DataFrame()
-
-
-def cube_table(preset: str = "tiny") -> pd.DataFrame:
-    """The points behind the cube figures (`scripts/paper_cubes.py`) of a preset; without rows and columns if nobody has made them."""
-    path = (data_root() / "results" if preset == "tiny" else shipped(preset)) / "paper_cubes.csv"
-    return read_table(path, "a table of the search") if path.is_file() else pd.DataFrame()
 
 
 def learning(curves: pd.DataFrame, objectives: Sequence[str], others: Sequence[str] = ("uniform", "dynaopt")) -> pd.DataFrame:
