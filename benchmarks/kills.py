@@ -77,6 +77,7 @@ VOLATILE = {
     "tables",
     "commit",
     "made_at_commits",
+    "trained_at_commits",
     "sha256",
     "sha256_before",
     "log.csv",

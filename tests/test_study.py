@@ -14,7 +14,8 @@ from scipy import stats
 from emorl_lite import methods
 from emorl_lite import plots as method_plots
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import check_identity
+from emorl_lite.base.files import check_identity, write_json, write_table
+from emorl_lite.base.outputs import read_provenance
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.provenance import save_table
 from emorl_lite.experiment.experiment import Experiment
@@ -214,6 +215,19 @@ def test_tables_come_back_with_their_provenance(small, tmp_path):
     assert study_tables(tmp_path)["rows"].shape == small.tables()["rows"].shape
     with pytest.raises(UserError, match=r"methods.csv: no such table; python -m emorl_lite study makes it"):
         study_tables(tmp_path / "nowhere")
+
+
+def test_a_table_names_the_commits_that_its_runs_were_trained_at(tmp_path):
+    made_here = Study(SMALL, 2, ["uniform"], tmp_path, progress=False)
+    commits = {"seed0/a": "abc", "seed0/b": "abc", "seed1/a": None, "seed2/a": "of no seed that was asked for"}
+    for run, commit in commits.items():
+        write_json(made_here.folder / run / "done.json", {"identity": {}, "made_at": {"commit": commit}})
+    write_json(made_here.folder / "seed1/b/done.json", {"identity": {}})
+    file = made_here.folder / "seed0/results/uniform/result.json"
+    write_json(file, {"identity": study.identity(SMALL), "commit": "def", "version": 1})
+    write_table(file.with_name("rows.csv"), pd.DataFrame({"seed": [0], "method": ["uniform"]}))
+    facts = read_provenance(made_here.save(tmp_path, "python -m emorl_lite study")[0])
+    assert facts["trained_at_commits"] == ["abc", "not recorded"] and facts["made_at_commits"] == ["def"]
 
 
 def test_convergence_by_the_papers_rule(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def provenance(**facts: Any) -> dict[str, Any]:
     versions = {name: __import__(name).__version__ for name in ("torch", "transformers", "peft")}
     return {
         **facts,
-        "commit": _commit() or None,
+        **made_at(),
         "python": platform.python_version(),
         **versions,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -31,6 +32,15 @@ def provenance(**facts: Any) -> dict[str, Any]:
     }
 
 
+def made_at() -> dict[str, str | None]:
+    """The package's version and commit, for the record of whatever is trained. No part of what makes a run this run.
+
+    The commit is the one of this process's first question: code that is loaded stays what it was.
+    """
+    return {"emorl_lite": __import__("emorl_lite").__version__, "commit": _commit() or None}
+
+
+@cache
 def _commit() -> str:
     """The repository's commit; an installed package has a version and none, a machine without git cannot tell."""
     repository = repository_root()

@@ -16,6 +16,7 @@ from emorl_lite.base.files import check_identity, check_made_of, write_json
 from emorl_lite.base.fingerprint import describe
 from emorl_lite.base.locks import alone
 from emorl_lite.base.presets import PPOConfig, SearchConfig
+from emorl_lite.base.provenance import made_at
 from emorl_lite.base.types import Reward
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.scores import Column, Objectives
@@ -184,7 +185,7 @@ class Bench:
             if folder:
                 self.lm.save_adapter(name, folder)
                 facts = {"cost": asdict(cost), "identity": identity, "made_of": made_of, "files": checksums(folder)}
-                write_json(folder / "done.json", facts)
+                write_json(folder / "done.json", facts | {"made_at": made_at()})
             return cost
 
         return self.once(name, run)

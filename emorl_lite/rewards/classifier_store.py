@@ -20,10 +20,13 @@ from emorl_lite.base.files import (
     write_table,
     write_via,
 )
+from emorl_lite.base.provenance import made_at
 
 FACTS = "classifier.json"
 WEIGHTS = "classifier.safetensors"
 LOSSES = "losses.csv"
+BEFORE = {"reflection_warmth": 0.0}
+"""How classifiers were trained before there was such an option."""
 ADVICE = "delete the folder to train the classifier again"
 
 
@@ -42,7 +45,9 @@ def save_classifier(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[
 
     def write(file: Path) -> None:
         file.write_bytes(safetensors_bytes(half))
-        write_json(folder / FACTS, {**facts, "weights": file_digest(file)})  # there before the weights are in their place
+        write_json(
+            folder / FACTS, {**facts, "made_at": made_at(), "weights": file_digest(file)}
+        )  # there before the weights are in their place
 
     write_via(folder / WEIGHTS, write)
 
@@ -50,13 +55,13 @@ def save_classifier(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[
 def read_classifier(folder: Path, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """(facts, tensors) of a kept classifier.
 
-    `options` are what it must have been trained for and with; what an older record does not say, it is taken to agree with. Raises
-    UserError if there is none, for damaged files, for weights that were exchanged, and for other options.
+    `options` are what it must have been trained for and with; what an older record does not say was as `BEFORE` says, or is taken to agree.
+    Raises UserError if there is none, for damaged files, for weights that were exchanged, and for other options.
     """
     if not is_trained(folder):
         raise UserError(f"{folder}: no trained classifier here")
     facts = read_json(folder / FACTS, "what a classifier is", ADVICE)
-    check_made_of(folder, facts, options, "choose another --runs, or delete it")
+    check_made_of(folder, BEFORE | facts, options, "choose another --runs, or delete it")
     if "weights" in facts and facts["weights"] != file_digest(folder / WEIGHTS):
         raise UserError(f"{folder / WEIGHTS}: not the weights that {FACTS} beside it is about; {ADVICE}")
     tensors, _ = read_tensors(folder / WEIGHTS, "the weights of a classifier", ADVICE)

@@ -38,7 +38,7 @@ from emorl_lite.base.locks import alone
 from emorl_lite.base.logs import ADVICE
 from emorl_lite.base.paths import runs_root
 from emorl_lite.base.presets import Preset, TextRewards
-from emorl_lite.base.provenance import provenance, save_table
+from emorl_lite.base.provenance import made_at, save_table
 from emorl_lite.base.ranges import Distinct, Within, checked, shown
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.experiment.options import kl_coefs, study_run
@@ -64,6 +64,7 @@ RUNS: dict[str, Budget] = {job: budget for budget, job in OBJECTIVE_RUNS.items()
 LEVELS = {"levels": "objectives-long"}
 """The job that compares aggregation levels, and the job that trains its adapters."""
 ANEW = "delete it and the job is done again"
+UNRECORDED = "not recorded"
 TABLES = ("rows", "sweep", "matched", "front", "quality", "samples")
 SHOWN = 6
 """Clients of the small world whose replies are kept."""
@@ -188,9 +189,17 @@ class Study:
 
     def _commits(self) -> list[str]:
         """The commits that the results were made at."""
-        files = sorted(self.folder.glob("seed*/results/*/result.json"))
+        files = [file for seed in range(self.seeds) for file in self.folder.glob(f"seed{seed}/results/*/result.json")]
         commits = {read_json(file, "a job's record", ANEW).get("commit") for file in files}
         return sorted(str(commit) for commit in commits if commit)
+
+    def _training_commits(self) -> list[str]:
+        """The commits that the finished training runs were made at; "not recorded" for runs made before they said so."""
+        found = set()
+        for file in (file for seed in range(self.seeds) for file in self.folder.glob(f"seed{seed}/*/done.json")):
+            made = read_json(file, "the record of a finished run", ADVICE).get("made_at")
+            found.add(str((made.get("commit") if isinstance(made, dict) else None) or UNRECORDED))
+        return sorted(found)
 
     def save(self, folder: Path, command: str) -> list[Path]:
         """Write every table as methods_<name>.csv (the rows: methods.csv) with its provenance."""
@@ -200,7 +209,7 @@ class Study:
                 path = table_path(folder, name)
                 facts = {"command": command, "preset": self.preset.name, "seeds": self.seeds, "study": asdict(self.preset.study)}
                 facts |= {"ppo": asdict(study_run(self.preset)), "kl_coef": kl_coefs(self.preset), "made_at_commits": self._commits()}
-                facts |= {"versions": {name: version(name) for name in self._order()}}
+                facts |= {"trained_at_commits": self._training_commits(), "versions": {name: version(name) for name in self._order()}}
                 if isinstance(self.preset.rewards, TextRewards):
                     parts = {part: asdict(getattr(self.preset, part)) for part in ("model", "rewards", "data", "transfer", "warm_start")}
                     facts |= parts | {"lr": dict(self.preset.lr)}
@@ -331,6 +340,8 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
                 preset.transfer.name: experiment.transfer_prompts(),
             }
             metrics = evaluation_metrics(experiment.frozen) | {"coherence": Coherence(experiment.frozen, k=1)}
+            if preset.study.second_judges:
+                metrics |= experiment.second_judges
             tables["quality"] = reply_quality(method, setting, sets, metrics)
         # the project's own client statements; the small world has its own words
         tables["samples"] = samples(method, setting, test[:SHOWN] if preset.data.name == "small_world" else CLIENTS)
@@ -339,7 +350,7 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
         write_table(folder / f"{table}.csv", frame)
     result = {
         "cost": asdict(cost),
-        "commit": provenance()["commit"],
+        "commit": made_at()["commit"],
         "seconds": round(time.perf_counter() - started, 1),
         "attempts": attempt,
         "identity": identity(preset),

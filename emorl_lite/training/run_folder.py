@@ -33,6 +33,7 @@ from emorl_lite.base.files import (
 from emorl_lite.base.locks import alone, if_free
 from emorl_lite.base.logs import Table
 from emorl_lite.base.presets import PPOConfig
+from emorl_lite.base.provenance import made_at
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.training.penalised_reward import PenalisedReward
 from emorl_lite.training.randomness import OwnRandomness
@@ -262,6 +263,7 @@ class RunFolder:
             write_whole(self._extra, extra)
         record: dict[str, Any] = {"seconds": round(run.seconds, 3), "steps": run.steps, "episodes": run.episodes, "samples": run.samples}
         record |= {"stopped": reason, "identity": run.identity(), "made_of": run.made_of(), "files": checksums(self._folder)}
+        record["made_at"] = made_at()
         write_json(self.done, record)
         clear_checkpoints(self.checkpoint.parent)
 

@@ -21,6 +21,7 @@ import torch
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import write_folder, write_json
 from emorl_lite.base.presets import WarmStartConfig
+from emorl_lite.base.provenance import made_at
 from emorl_lite.base.texts import check_examples
 from emorl_lite.data.datasets import Dataset
 from emorl_lite.lm.adapters import check_unmerged, examine_neighbours
@@ -32,17 +33,26 @@ RECORD = "warm_start.json"
 """File of a warm-started base that says how it was made."""
 
 
-def warm_start_examples(dataset: Dataset, epitome: Path | None, seed: int = 0) -> list[tuple[str, str]]:
+QUALITIES = {"high": 1, "medium": 1, "low": 2}
+"""Replies of each quality to a statement that a base model is fine-tuned on."""
+BEFORE = {"without_high": False}
+"""How warm starts were made before there was such an option."""
+
+
+def warm_start_examples(dataset: Dataset, epitome: Path | None, seed: int = 0, without_high: bool = False) -> list[tuple[str, str]]:
     """What a base model is fine-tuned on before RL: PAIR's replies of all qualities, about 1 : 1 : 2, and short kind replies of EPITOME.
 
     Bad replies are among them on purpose: RL needs a policy that does different things. Kind ones are, because a policy that never says
-    anything kind finds no reward for it.
+    anything kind finds no reward for it. `without_high`: those of high quality are left out, since a base that has learned to reflect as
+    people do leaves RL nothing to win.
     """
     rng = random.Random(f"warm-start-{seed}")
     chosen: list[tuple[str, str]] = []
     for prompt in dataset.prompts("train"):
         examples = [e for e in dataset.examples("train") if e.prompt == prompt]
-        for quality, n in (("high", 1), ("medium", 1), ("low", 2)):
+        for quality, n in QUALITIES.items():
+            if quality == "high" and without_high:
+                continue
             replies = [e.reply for e in examples if e.quality == quality and len(e.reply.split()) >= 3]
             chosen += [(prompt, reply) for reply in rng.sample(replies, min(n, len(replies)))]
     if epitome is not None:
@@ -107,7 +117,7 @@ def warm_start(
         def write(place: Path) -> None:
             merged.save_pretrained(place)
             lm.tokenizer.save_pretrained(place)
-            write_json(place / RECORD, {**(record or {}), "steps": steps, "seed": seed})
+            write_json(place / RECORD, {**(record or {}), "steps": steps, "seed": seed, "made_at": made_at()})
 
         write_folder(Path(folder), write)
     return LanguageModel(merged, lm.tokenizer, config)
@@ -123,7 +133,7 @@ def warm_start_adapter(lm: LanguageModel, examples: Sequence[tuple[str, str]], o
     lm.round_adapter("warmstart")
     lm.save_adapter("warmstart", folder)
     record = {"examples": len(rows), "seconds": round(time.perf_counter() - started, 1), **asdict(options)}
-    write_json(folder / "done.json", record)
+    write_json(folder / "done.json", record | {"made_at": made_at()})
 
 
 def _rows(lm: LanguageModel, examples: Sequence[tuple[str, str]]) -> list[dict[str, list[int]]]:
