@@ -35,8 +35,9 @@ class Exercise:
     tolerance: float = 1e-4
     equal: Callable[[Any, Any], bool] | None = None
 
-    def drawn(self) -> list[Case]:
-        """The cases, the same ones every time; for a value, one case without arguments."""
+    def drawn(self, seed: int = 0) -> list[Case]:
+        """The cases, the same ones every time for a seed (0: those that readers are asked); for a value, one case without arguments."""
         if self.cases is None:
             return [Case("the value", ())]
-        return list(self.cases(np.random.default_rng([int(part) for part in self.name.split(".")])))
+        numbers = [int(part) for part in self.name.split(".")]
+        return list(self.cases(np.random.default_rng([*numbers, seed] if seed else numbers)))

@@ -27,21 +27,37 @@ class Verdict:
     printed: str = ""
 
 
-def judge(exercise: Exercise, answer: Any) -> Verdict:
-    """What is to be said of an answer to an exercise."""
+def judge(exercise: Exercise, answer: Any, seed: int = 0) -> Verdict:
+    """What is to be said of an answer to an exercise. `seed`: of the cases; 0 for those that readers are asked."""
     if is_stub(answer):
         return Verdict(unsolved=True)
     if exercise.cases is None:
         return _judge_value(exercise, answer)
     if not callable(answer):
         return Verdict(wrong=f"{_named(exercise)} wants a function: give the function itself, without calling it.")
-    cases = exercise.drawn()
+    cases = exercise.drawn(seed)
     if not takes(answer, cases[0].arguments):
-        parameters = ", ".join(inspect.signature(exercise.reference).parameters)
-        return Verdict(wrong=f"{_named(exercise)}: your function does not take its arguments, ({parameters}).")
+        return wrong_arguments(exercise)
+    expected = expected_of(exercise, cases)
     with steady():
-        expected = [plain(exercise.reference(*copied(case.arguments))) for case in cases]
         calls = [call(answer, case.arguments) for case in cases]
+    return judge_calls(exercise, cases, calls, expected)
+
+
+def expected_of(exercise: Exercise, cases: list[Case]) -> list[Plain]:
+    """What the reference answers in each case."""
+    with steady():
+        return [plain(exercise.reference(*copied(case.arguments))) for case in cases]
+
+
+def wrong_arguments(exercise: Exercise) -> Verdict:
+    """What a function is told that cannot be called as it is asked to be."""
+    parameters = ", ".join(inspect.signature(exercise.reference).parameters)
+    return Verdict(wrong=f"{_named(exercise)}: your function does not take its arguments, ({parameters}).")
+
+
+def judge_calls(exercise: Exercise, cases: list[Case], calls: list[Called], expected: list[Plain]) -> Verdict:
+    """What is to be said of a function that was called in each case, here or in another process."""
     if any(map(_met_a_stub, calls)):
         return Verdict(unsolved=True)
     return _judge_calls(exercise, cases, calls, expected)

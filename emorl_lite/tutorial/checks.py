@@ -19,18 +19,19 @@ class WrongAnswerError(AssertionError):
         return [f"AssertionError: {self}"]
 
 
-def check(name: str, answer: Any) -> None:
+def check(name: str, answer: Any, strict: bool = False, seed: int = 0) -> None:
     """Check an answer, a function or a value, to the exercise `name` ("02.3"), on about 20 cases.
 
-    Prints "Correct", or "Not solved yet" for a stub, which EMORL_CHECKS=strict makes an error too. Raises AssertionError with a sentence
-    that says what is wrong, and in which kind of case; UserError if there is no such exercise.
+    Prints "Correct", or "Not solved yet" for a stub. `strict` (or EMORL_CHECKS=strict): a stub is an error too, as a grader needs it.
+    `seed`: of the cases, a whole number from 0; graders ask about cases of their own. Raises AssertionError with a sentence that says what
+    is wrong, and in which kind of case; UserError if there is no such exercise.
     """
-    verdict = judge(find(name), answer)
+    verdict = judge(find(name), answer, seed)
     if verdict.printed:
         print(verdict.printed, end="")
     if verdict.unsolved:
         sentence = "Not solved yet: replace the ... and run both cells again."
-        if os.environ.get("EMORL_CHECKS") == "strict":
+        if strict or os.environ.get("EMORL_CHECKS") == "strict":
             raise WrongAnswerError(sentence)
         print(sentence)
     elif verdict.wrong is not None:
