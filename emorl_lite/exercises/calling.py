@@ -36,8 +36,13 @@ class Called:
     unsolved: bool = False
 
 
-def call(answer: Callable[..., Any], arguments: tuple[Any, ...]) -> Called:
-    """Call `answer` on copies of `arguments`. All that it raises is told, its own exit too; only a reader's interrupt goes on."""
+def call(
+    answer: Callable[..., Any], arguments: tuple[Any, ...], told: Callable[[BaseException, Callable[..., Any]], str] | None = None
+) -> Called:
+    """Call `answer` on copies of `arguments`. All that it raises is told, its own exit too; only a reader's interrupt goes on.
+
+    `told`: what it raised, in words; by default type, message and line.
+    """
     given, printed = copied(arguments), io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
@@ -45,7 +50,7 @@ def call(answer: Callable[..., Any], arguments: tuple[Any, ...]) -> Called:
     except (Exception, SystemExit, GeneratorExit) as problem:
         if "ellipsis" in _message(problem).lower():  # a stub's ... went on into an expression
             return Called(unsolved=True)
-        return Called(printed=_cut(printed.getvalue()), raised=_in_words(problem, answer))
+        return Called(printed=_cut(printed.getvalue()), raised=(told or _in_words)(problem, answer))
     changed = next((i for i, (a, b) in enumerate(zip(given, arguments, strict=True)) if not unchanged(a, b)), None)
     return Called(result, _cut(printed.getvalue()), changed=changed)
 

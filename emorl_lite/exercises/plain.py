@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -23,6 +24,13 @@ DEEPEST = 32
 
 class UnreadableError(TypeError):
     """An answer of a type that holds no answer: a generator, a complex number, a number too large to compare."""
+
+
+@dataclass(frozen=True)
+class Unread:
+    """An answer that could not be read where it was given, in another process. `why`: what it is, in words."""
+
+    why: str
 
 
 def plain(value: Any, depth: int = 0) -> Plain:
@@ -45,6 +53,8 @@ def _plain(value: Any, depth: int) -> Plain:
         raise UnreadableError("lists in lists, too deep to read")
     if value is None or value is Ellipsis or type(value) in (bool, str, float):
         return value
+    if isinstance(value, Unread):
+        raise UnreadableError(value.why)
     if type(value) is int:
         float(value)  # too large a one cannot be compared with others
         return value
