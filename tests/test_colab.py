@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 from importlib.metadata import version
 from pathlib import Path
 
@@ -43,7 +44,7 @@ for name in ("google", "google.colab"):
 def test_every_notebook_opens_in_colab(path):
     book = nbformat.read(path, as_version=4)
     assert book.cells[0].source.startswith(colab.badge(path.name) + "\n\n# ")
-    assert book.cells[1].source == colab.BOOTSTRAP.format(repository=colab.repository()).strip()
+    assert book.cells[1].source == colab.bootstrap()
     assert "pip" not in book.cells[1].source, "what is installed is decided in one tested place"
     others = [cell.source for cell in book.cells[2:] if cell.cell_type == "code" and "google.colab" in cell.source]
     assert not others
@@ -119,6 +120,232 @@ def test_a_protected_package_that_is_too_old_is_not_replaced(monkeypatch):
         colab.missing()
 
 
+# -- the cell itself: every way that it can go wrong is one sentence, and what is there is updated
+
+
+@pytest.fixture
+def pretended(monkeypatch, tmp_path):
+    """Colab as the cell sees it, in an empty folder; `git clone` and `begin` are pretended. Returns what was done, and how git ends."""
+    done: list = []
+    how = {"code": 0, "said": ""}
+
+    def run(command, **options):
+        done.append(command)
+        if not how["code"]:
+            (Path(command[-1]) / "emorl_lite" / "tutorial").mkdir(parents=True)
+            (Path(command[-1]) / "emorl_lite" / "tutorial" / "colab.py").touch()
+        return subprocess.CompletedProcess(command, how["code"], "", how["said"])
+
+    for name in ("google", "google.colab"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(colab, "begin", lambda *given: done.append(given))
+    return done, how
+
+
+def run_cell() -> None:
+    exec(compile(colab.bootstrap(), "cell", "exec"), {"__name__": "cell"})
+
+
+def test_the_cell_clones_once_and_begins(pretended, tmp_path, monkeypatch):
+    done, _ = pretended
+    run_cell()
+    home = str(tmp_path / "emorl_lite")
+    assert done == [["git", "clone", "-q", "--depth", "1", colab.repository(), home], (home, False, False)]
+    run_cell()  # a session that was started again, in the folder where Colab starts
+    assert done[2:] == [(home, False, False)]
+    (tmp_path / "emorl_lite" / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "emorl_lite" / "notebooks")
+    run_cell()  # the cell once more
+    assert done[3:] == [(home, False, False)]
+
+
+def test_a_half_made_folder_is_put_aside(pretended, tmp_path):
+    (tmp_path / "emorl_lite").mkdir()
+    (tmp_path / "emorl_lite" / "mine.txt").write_text("mine")
+    run_cell()
+    (aside,) = tmp_path.glob("emorl_lite-before-*/mine.txt")
+    assert aside.read_text() == "mine" and (tmp_path / "emorl_lite" / "emorl_lite").is_dir()
+
+
+def shown(error: Exception) -> list[str]:
+    """What a notebook shows of an error that says how it is to be shown."""
+    return error._render_traceback_()
+
+
+def test_a_clone_that_fails_is_one_sentence(pretended):
+    _, how = pretended
+    how.update(code=128, said="fatal: unable to access 'https://...': Could not resolve host: github.com\n")
+    with pytest.raises(Exception, match=r"could not be fetched: fatal: .* resolve host") as failed:
+        run_cell()
+    (line,) = shown(failed.value)
+    assert "\n" not in line
+
+
+def test_an_old_python_is_one_sentence(pretended, monkeypatch):
+    monkeypatch.setattr(sys, "hexversion", 0x030A0CF0)
+    with pytest.raises(Exception, match=r"Python 3\.11 or newer") as failed:
+        run_cell()
+    assert len(shown(failed.value)) == 1 and not pretended[0]
+
+
+def test_ipython_shows_one_line(capsys):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell()
+    shell.run_cell("from emorl_lite.tutorial.colab import StartError\nraise StartError('no network: try again')")
+    out, err = capsys.readouterr()
+    assert (out + err).strip() == "no network: try again"
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A repository and a shallow clone of it, with two files."""
+
+    def git(folder, *words):
+        name = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *name, "-C", str(folder), *words], check=True, capture_output=True)
+
+    there, home = tmp_path / "there", tmp_path / "home"
+    (there / "notebooks").mkdir(parents=True)
+    git(tmp_path, "init", "-q", "-b", "main", str(there))
+
+    def publish(**files):
+        for name, text in files.items():
+            (there / f"{name}.py").write_text(text)
+        (there / "notebooks" / "x").touch()
+        git(there, "add", "-A")
+        git(there, "commit", "-q", "-m", "more")
+
+    publish(one="1", two="2")
+    git(tmp_path, "clone", "-q", "--depth", "1", there.as_uri(), str(home))
+    return home, publish
+
+
+def test_an_update_keeps_what_the_reader_changed(clone):
+    home, publish = clone
+    assert colab.update(home) == []
+    (home / "one.py").write_text("my one")
+    (home / "three.py").write_text("my three")
+    (home / "free.py").write_text("free")
+    publish(two="22")
+    assert colab.update(home) == []
+    assert [(home / f"{name}.py").read_text() for name in ("one", "two", "three")] == ["my one", "22", "my three"]
+    publish(one="11", three="3")
+    assert colab.update(home) == ["one.py.mine", "three.py.mine"]
+    assert [(home / f"{name}.py").read_text() for name in ("one", "two", "three", "free")] == ["11", "22", "3", "free"]
+    assert (home / "one.py.mine").read_text() == "my one" and (home / "three.py.mine").read_text() == "my three"
+    (home / "one.py").write_text("again")
+    publish(one="111")
+    assert colab.update(home) == ["one.py.mine2"] and (home / "one.py").read_text() == "111"
+    (home / "two.py").unlink()
+    publish(two="222")
+    assert colab.update(home) == [] and (home / "two.py").read_text() == "222"
+
+
+@pytest.fixture
+def begun(clone, monkeypatch):
+    """`begin` in that clone, with nothing to install."""
+    home, publish = clone
+    monkeypatch.chdir(home)
+    monkeypatch.setattr(colab, "set_up", lambda: [])
+    for name in ("EMORL_RUN", "EMORL_RUNS"):
+        monkeypatch.setenv(name, "x")
+        monkeypatch.delenv(name)
+    return home, publish
+
+
+def test_begin_reads_the_reference_unless_told_to_train(begun):
+    home, _ = begun
+    colab.begin(home)
+    assert Path.cwd() == home / "notebooks" and os.environ["EMORL_RUN"] == "reference"
+    colab.begin(home, train=True)
+    assert "EMORL_RUN" not in os.environ
+
+
+def test_a_session_that_has_begun_is_not_updated(begun):
+    home, publish = begun
+    publish(one="11")
+    import emorl_lite.base.wording
+
+    assert emorl_lite.base.wording
+    colab.begin(home)
+    assert (home / "one.py").read_text() == "1"
+
+
+def test_without_a_network_it_goes_on_with_what_is_there(begun, monkeypatch, capsys):
+    home, _ = begun
+    shutil.rmtree(home.parent / "there")
+    assert not colab._updated(home)
+    assert capsys.readouterr().out.startswith("not updated, going on with what is here (git fetch: ")
+
+
+def test_what_cannot_be_installed_is_one_sentence(begun, monkeypatch):
+    def fail():
+        raise UserError("could not install x: no network")
+
+    monkeypatch.setattr(colab, "set_up", fail)
+    with pytest.raises(colab.StartError) as failed:
+        colab.begin(begun[0])
+    assert shown(failed.value) == ["could not install x: no network"]
+
+
+# -- runs on Drive, and sessions that vanish
+
+
+@pytest.fixture
+def drive(monkeypatch, tmp_path):
+    """A Google Drive, and whether it lets itself be mounted."""
+    module = types.ModuleType("google.colab")
+    allowed = {"yes": True}
+
+    def mount(where):
+        if not allowed["yes"]:
+            raise ValueError("mount failed")
+        Path(where).mkdir(exist_ok=True)
+
+    module.drive = types.SimpleNamespace(mount=mount)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
+    monkeypatch.setitem(sys.modules, "google.colab", module)
+    monkeypatch.setenv("EMORL_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "drive", allowed
+
+
+def test_runs_lie_on_drive_where_it_can_be_locked(drive):
+    mount, _ = drive
+    folder = colab.keep_runs(mount)
+    assert folder == mount / colab.ON_DRIVE and os.environ["EMORL_RUNS"] == str(folder) and folder.is_dir()
+
+
+def test_runs_are_copied_to_a_drive_that_cannot_be_locked(drive, monkeypatch, tmp_path):
+    mount, _ = drive
+    started = []
+    monkeypatch.setattr(colab, "_can_lock", lambda folder: False)
+    monkeypatch.setattr(colab.threading, "Thread", lambda **given: types.SimpleNamespace(start=lambda: started.append(given)))
+    earlier = mount / colab.ON_DRIVE / "tiny" / "log.csv"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("earlier")
+    folder = colab.keep_runs(mount)
+    here = tmp_path / "runs" / "tiny" / "log.csv"
+    assert here.read_text() == "earlier", "a session that vanished is gone on with"
+    (given,) = started
+    assert given["daemon"] and given["args"] == (tmp_path / "runs", folder) and os.environ["EMORL_RUNS"] == str(tmp_path / "runs")
+    here.write_text("later")
+    os.utime(here, (2e9, 2e9))
+    (here.parent / ".lock").touch()
+    assert colab.copy_newer(*given["args"]) == 1 and earlier.read_text() == "later"
+    assert colab.copy_newer(*given["args"]) == 0 and not list(folder.rglob("*.tmp"))
+
+
+def test_a_drive_that_is_refused_is_one_sentence(drive):
+    mount, allowed = drive
+    allowed["yes"] = False
+    with pytest.raises(UserError, match=r"Google Drive is not there \(mount failed\): allow it"):
+        colab.keep_runs(mount)
+
+
 # -- Colab's versions
 
 
@@ -142,7 +369,7 @@ def run_like_colab(path: Path, published: Path, place: Path) -> nbformat.Noteboo
     shims = place / "bin"
     shims.mkdir(parents=True)
     names = "emorl_lite notebooks data scripts pyproject.toml figures"
-    git = f'#!/bin/sh\n[ "$1" = clone ] || exec /usr/bin/git "$@"\nmkdir "$6" && cd {ROOT} && cp -r {names} "$OLDPWD/$6"\n'
+    git = f'#!/bin/sh\n[ "$1" = clone ] || exec /usr/bin/git "$@"\nmkdir "$6" && cd {ROOT} && cp -r {names} "$6"\n'
     (shims / "git").write_text(git)
     (shims / "git").chmod(0o755)
     environment = os.environ | {
