@@ -118,7 +118,7 @@ def _shape(source: Path, path: str) -> str:
     if header[:8] != PNG:
         return "beside"
     width, height = struct.unpack(">II", header[16:24])
-    return "wide" if width > 2 * height else "tall" if height > 1.3 * width else "beside"
+    return "wide" if width > 1.7 * height else "tall" if height > 1.3 * width else "beside"
 
 
 def _picture(source: Path, path: str, own: str, number: int, alts: Mapping[str, str]) -> str:
@@ -209,7 +209,7 @@ figure { flex: 2 1 62%; margin: 0; min-width: 0; }
 figure img { display: block; max-width: 100%; max-height: 68vh; width: 100%; object-fit: contain; object-position: top left; }
 .wide .body, .tall .body { flex-direction: column; gap: 1vh; }
 .wide figure, .tall figure { flex: 0 0 auto; width: 100%; }
-.wide figure img { max-height: 58vh; }
+.wide figure img { max-height: 62vh; }
 .tall figure img { max-height: none; max-width: 62vw; }
 figcaption { font-size: .6em; color: #444; }
 summary { cursor: pointer; }
@@ -220,17 +220,24 @@ code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .9em
 .notes :last-child, .text :last-child { margin-bottom: 0; }
 .with-notes .notes { display: block; }
 .place { position: absolute; right: 5vw; bottom: 1.5vh; margin: 0; font-size: .55em; color: #555; }
-nav { position: fixed; left: 5vw; bottom: 1.2vh; display: none; }
+nav { position: fixed; left: 0; right: 0; bottom: 0; padding: .6vh 5vw; background: #fff; display: none; }
 nav button { font: inherit; font-size: .5em; padding: .3em .9em; border: 1px solid #666; border-radius: 4px; background: #fff }
 .one-by-one nav { display: block; }
 .one-by-one section { display: none; border: 0; }
+.one-by-one .place { position: fixed; z-index: 1; }
 .one-by-one section.now { display: flex; height: 100vh; overflow: auto; }
-@media (max-width: 700px) { .body { flex-direction: column; } figure { width: 100%; } h1 { margin-top: 8vh; } }
+@media (max-width: 700px) {
+  .body { flex-direction: column; }
+  figure, .text { flex: 0 0 auto; width: 100%; }
+  h1 { margin-top: 8vh; }
+}
 @media print {
   @page { size: 297mm 210mm; margin: 10mm; }
   body { font-size: 17px; }
   nav { display: none !important; }
-  .one-by-one section, section { display: flex !important; height: auto; min-height: 0; break-after: page; border: 0; padding: 0; }
+  .one-by-one .place { position: static; }
+  .one-by-one section, .one-by-one section.now, section { display: flex !important; height: auto; min-height: 0; overflow: visible; }
+  section { break-after: page; border: 0 !important; padding: 0; }
   figure img { max-height: 105mm; }
   .tall figure img { max-height: 150mm; }
   h1 { margin-top: 20mm; }
