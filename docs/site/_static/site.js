@@ -1,0 +1,16 @@
+// What scrolls sideways inside a page (a wide table, a long formula) is reached by keyboard too.
+const reachable = () => {
+  for (const e of document.querySelectorAll("main .output, main .math, main pre, main .pst-scrollable-table-container, main mjx-container")) {
+    const wide = e.scrollWidth > e.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(e).overflowX);
+    if (wide && !e.hasAttribute("tabindex")) {
+      e.tabIndex = 0;
+      e.dataset.reachable = "";
+    } else if (!wide && "reachable" in e.dataset) {
+      e.removeAttribute("tabindex");
+      delete e.dataset.reachable;
+    }
+  }
+};
+addEventListener("load", reachable);
+addEventListener("resize", reachable);
+document.addEventListener("toggle", reachable, true); // a fold that opens
