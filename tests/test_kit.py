@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import math
 import re
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from test_docs import missing_links
 
 from emorl_lite.__main__ import parse
 from emorl_lite.base.errors import UserError
+from emorl_lite.course.lessons import lessons
 from emorl_lite.course.slides import Slides, build_deck, build_slides, committed_alt_texts, read_deck, run_slides
 
 pytestmark = pytest.mark.plain
@@ -199,6 +202,42 @@ def test_links_and_paths_lead_somewhere(path):
         assert list(ROOT.glob(name)), f"{name} is not there"
     for number in re.findall(r"[Ee]xercises? (\d\.\d+)", text):
         assert number in all_minutes(), f"no exercise {number}"
+
+
+def commands(text: str) -> list[list[str]]:
+    """The commands of a page, as `python -m emorl_lite` takes them; `make NAME ARGS="..."` among them."""
+    said = re.findall(r"python -m emorl_lite ([^`#\n]+)", text)
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    for target, arguments in re.findall(r"(?:^|`)make ([a-z-]+)(?: ARGS=\"([^\"]*)\")?", text, re.M):
+        assert target in targets, f"make {target}"
+        said += [f"{target} {arguments}"] if arguments else []
+    return [line.split() for line in said]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(KIT)))
+def test_commands_can_be_typed(path):
+    for line in commands(path.read_text(encoding="utf-8")):
+        if "NAME" not in line:
+            parse(line)
+
+
+def test_the_readme_has_commands():
+    found = commands(text_of("README.md"))
+    assert ["grade", "--submissions", "build/practice"] in found and ["course"] in found
+
+
+def test_made_up_students_solve_what_they_should(monkeypatch, tmp_path, capsys):
+    spec = importlib.util.spec_from_file_location("rehearse", KIT / "rehearse.py")
+    assert spec and spec.loader
+    rehearse = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rehearse)
+    monkeypatch.setattr(sys, "argv", ["rehearse.py", str(tmp_path), "--students", "3", "--notebooks", "00", "04"])
+    rehearse.main()
+    said = [int(points) for points in re.findall(r"student\d\d: (\d+) points", capsys.readouterr().out)]
+    everything = sum(question.points for lesson in lessons(["00", "04"]) for question in lesson.questions if not question.is_open)
+    assert said[0] == everything and said[1] == 0 and len(list(tmp_path.glob("student0[123]/*.ipynb"))) == 6
+    solved = nbformat.read(tmp_path / "student01" / "00_task_and_tour.ipynb", 4)
+    assert not [cell for cell in solved.cells if "exercise" in cell.metadata.get("tags", []) and cell.source.endswith(("= ...", "return ..."))]
 
 
 def test_measured_numbers_are_left_to_notebooks_and_tables():
