@@ -23,7 +23,8 @@ pytestmark = pytest.mark.plain
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-BEFORE = ["__init__", "__main__", "base/__init__", "base/errors", "base/lazy", "base/paths", "tutorial/__init__", "tutorial/setting_up"]
+BEFORE = ["__init__", "__main__", *(f"base/{name}" for name in ("__init__", "errors", "failures", "lazy", "paths"))]
+BEFORE += ["tutorial/__init__", "tutorial/setting_up"]
 """Modules that run before anything is installed."""
 
 
@@ -141,7 +142,7 @@ def test_a_failed_step_is_one_sentence_and_leaves_no_stamp(clone):
 def test_a_bare_python_hands_over_to_the_environment(clone, monkeypatch, capsys):
     root, ran, _ = clone
     handed = []
-    monkeypatch.setattr(setting_up, "run", lambda command: handed.append(command) or 7)
+    monkeypatch.setattr(setting_up, "become", lambda command: handed.append(command) or 7)
     assert setting_up.handed_over(["tutorial"]) is None, "this one has everything"
     monkeypatch.setattr(setting_up, "find_spec", lambda name: None)
     assert setting_up.handed_over(["train"]) == 2 and "python -m emorl_lite setup" in capsys.readouterr().err
@@ -150,6 +151,16 @@ def test_a_bare_python_hands_over_to_the_environment(clone, monkeypatch, capsys)
     assert ran and handed == [[python, "-m", "emorl_lite", "tutorial", "--only", "00"]]
     n = len(ran)
     assert setting_up.handed_over(["train"]) == 7 and len(ran) == n
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a process is ended without a word")
+def test_a_container_that_is_stopped_stops_what_it_runs():
+    code = "import sys; from emorl_lite.tutorial.setting_up import run; from emorl_lite.base.failures import termination_told\n"
+    code += "with termination_told(): sys.exit(run([sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(60)']) != 0)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline()
+    process.terminate()
+    assert process.wait(timeout=50) == 1
 
 
 def test_torch_without_cuda_comes_first_on_linux(clone, monkeypatch):
@@ -189,17 +200,30 @@ def test_a_failure_ends_the_tests(monkeypatch, capsys):
 # -- JupyterLab
 
 
-def test_lab_makes_missing_copies_and_keeps_the_others(tmp_path, monkeypatch, capsys):
+def test_lab_makes_missing_copies_and_updates_the_others(tmp_path, monkeypatch, capsys):
+    def publish(name: str, *sources: str) -> None:
+        cells = [nbformat.v4.new_code_cell(source, id=f"cell-{i}") for i, source in enumerate(sources)]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks" / f"{name}.ipynb")
+
     (tmp_path / "notebooks").mkdir()
-    for name in ("00_a", "01_b"):
-        (tmp_path / "notebooks" / f"{name}.ipynb").write_text(name, encoding="utf-8")
+    publish("00_a", "1", "...")
+    publish("01_b", "2")
     monkeypatch.setattr(lab, "repository", lambda: tmp_path)
     started = []
     monkeypatch.setattr(lab, "run", lambda command: started.append(command) or 0)
-    assert main(["lab", "--copy"]) == 0 and not started and "2 notebooks copied" in capsys.readouterr().out
-    (tmp_path / "my_notebooks" / "00_a.ipynb").write_text("mine", encoding="utf-8")
+    assert main(["lab", "--copy"]) == 0 and not started
+    assert capsys.readouterr().out == "2 notebooks copied to my_notebooks/, yours to change\n"
+    mine = tmp_path / "my_notebooks" / "00_a.ipynb"
+    book = nbformat.read(mine, as_version=4)
+    book.cells[1].source = "my answer"
+    nbformat.write(book, mine)
+    publish("00_a", "11", "...")
+    publish("02_c", "3")
     assert main(["lab", "--port", "9999", "--no-browser", "--everywhere"]) == 0
-    assert (tmp_path / "my_notebooks" / "00_a.ipynb").read_text(encoding="utf-8") == "mine" and "copied" not in capsys.readouterr().out
+    assert [cell.source for cell in nbformat.read(mine, as_version=4).cells] == ["11", "my answer"]
+    said = capsys.readouterr().out
+    assert "00_a.ipynb: cells: 1 new or changed; all that you wrote stays" in said and "1 notebook copied" in said
+    assert main(["lab", "--copy"]) == 0 and not capsys.readouterr().out
     (command,) = started
     assert command[:3] == [sys.executable, "-m", "jupyterlab"] and f"--ServerApp.root_dir={tmp_path}" in command
     assert {

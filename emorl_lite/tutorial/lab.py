@@ -1,4 +1,4 @@
-"""The `lab` command: copies of the notebooks, one's own to change, opened in JupyterLab.
+"""The `lab` command: copies of the notebooks, one's own to change, brought up to date and opened in JupyterLab.
 
 The copies lie in `my_notebooks/`, which git ignores: the committed notebooks stay as they are, and an update conflicts with nothing. That
 folder is beside `notebooks/` and the server's root is the repository, so every link of a notebook leads to the same place from its copy.
@@ -6,7 +6,6 @@ folder is beside `notebooks/` and the server's root is the repository, so every 
 
 from __future__ import annotations
 
-import shutil
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -24,7 +23,7 @@ class Lab:
     """Open copies of the notebooks, in my_notebooks/, in JupyterLab."""
 
     copy: bool = False
-    """Make the copies that are missing, and open nothing."""
+    """Make the copies that are missing, bring the others up to date, and open nothing."""
     port: int = 8888
     """JupyterLab's port; the next free one if it is taken."""
     browser: bool = True
@@ -33,16 +32,17 @@ class Lab:
     """Answer other machines too: in a container, whose own address is not the reader's."""
 
 
-def copy_notebooks(root: Path) -> tuple[Path, list[str]]:
-    """Copy every notebook that has no copy yet. Returns the folder, and the names of those that were copied."""
-    folder = root / COPIES
-    folder.mkdir(exist_ok=True)
-    made = []
-    for book in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        if not (folder / book.name).exists():
-            shutil.copyfile(book, folder / book.name)
-            made.append(book.name)
-    return folder, made
+def copy_notebooks(root: Path) -> list[str]:
+    """Copy the notebooks that have no copy yet, and bring the others up to date, all that a reader wrote kept. Returns what happened, in
+    lines. Raises UserError, before anything is written, for a copy that is no notebook."""
+    from emorl_lite.tutorial.copies import given, refresh
+    from emorl_lite.tutorial.execution import read_notebook
+
+    paths = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    books = {path.name: given(read_notebook(path), solutions="released", made_for="a reader") for path in paths}
+    fresh = [name for name in books if not (root / COPIES / name).exists()]
+    lines = [line for line in refresh(root / COPIES, books, missing=True) if line.partition(":")[0] not in fresh]
+    return lines + ([f"{len(fresh)} notebook{'s' if len(fresh) > 1 else ''} copied to {COPIES}/, yours to change"] if fresh else [])
 
 
 def server_command(root: Path, wanted: Lab) -> list[str]:
@@ -55,11 +55,10 @@ def server_command(root: Path, wanted: Lab) -> list[str]:
 
 
 def run_lab(wanted: Lab) -> int:
-    """Make missing copies and open JupyterLab. Returns its exit status. Raises UserError where it is not installed."""
+    """Make the copies, or bring them up to date, and open JupyterLab. Returns its exit status. Raises UserError without it."""
     root = repository()
     if not wanted.copy and find_spec("jupyterlab") is None:
         raise UserError("JupyterLab is not installed here: `python -m emorl_lite setup` makes .venv with it")
-    folder, made = copy_notebooks(root)
-    if made:
-        print(f"{len(made)} notebook{'s' if len(made) > 1 else ''} copied to {folder.name}/, yours to change", flush=True)
+    for line in copy_notebooks(root):
+        print(line, flush=True)
     return 0 if wanted.copy else run(server_command(root, wanted))

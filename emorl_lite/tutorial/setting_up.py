@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.failures import Terminated
 from emorl_lite.base.paths import repository_root
 
 NEEDS = {"tutorial": "notebooks", "lab": "notebooks", "offline": "notebooks", "test": "dev", "course": "dev", "grade": "dev", "site": "dev"}
@@ -84,17 +85,26 @@ def handed_over(words: Sequence[str]) -> int | None:
     except KeyboardInterrupt:
         print("stopped: the same command goes on", file=sys.stderr, flush=True)
         return 130
-    return run([str(python), "-m", "emorl_lite", *words])
+    return become([str(python), "-m", "emorl_lite", *words])
+
+
+def become(command: Sequence[str]) -> int:
+    """Run a command in the place of this process, which signals then reach; on Windows, where none can be replaced, as its child."""
+    if not on_windows():
+        os.execv(command[0], command)
+    return run(command)
 
 
 def run(command: Sequence[str], **environment: str) -> int:
-    """Run a command from the working directory, with a few more environment variables. Returns its exit status; Ctrl-C goes to it."""
+    """Run a command from the working directory, with a few more environment variables. Returns its exit status; Ctrl-C and SIGTERM reach
+    it."""
     process = subprocess.Popen(command, env=os.environ | environment)
     while True:
         try:
             return process.wait()
-        except KeyboardInterrupt:  # the terminal has sent it to both: the child says how it ends
-            continue
+        except KeyboardInterrupt as stop:  # a terminal has sent it to both, a container's SIGTERM to this one: the child says how it ends
+            if isinstance(stop, Terminated):
+                process.terminate()
 
 
 def set_up(wanted: Setup) -> Path:
