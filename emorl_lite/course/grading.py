@@ -1,0 +1,261 @@
+"""The command `grade`: a folder of submissions in, points, a table of students and pages of feedback out.
+
+What is graded is the instructor's: the exercises, their cases and what is right come from this package, and from a submission just the
+cells that answer them. Each answer runs in a process that knows the questions and not the answers (`answering`), and what it returns is
+judged here. Outputs of a submission are not read. nbgrader runs checks and answers in one kernel, where an answer can change the check; it
+takes over where a person grades: `submitted/` has every submission as a whole notebook of the course again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import write_atomically
+from emorl_lite.base.outputs import check_folder, check_out
+from emorl_lite.base.paths import repository_root
+from emorl_lite.course.grading_options import Grade
+from emorl_lite.course.lessons import Lesson, Question, lessons
+from emorl_lite.course.submissions import LONGEST, Student, Submission, read_students
+
+TABLES = ("grades.csv", "students.csv", "open_questions.csv")
+SHOWN = 300
+"""Characters of an open answer in the table; the page has all of it."""
+
+
+@dataclass(frozen=True)
+class Graded:
+    """What a student earned in an assignment. `submission`: None where none was handed in."""
+
+    student: Student
+    lesson: Lesson
+    submission: Submission | None
+    marks: Sequence[Any]
+
+
+def run_grade(command: Grade) -> int:
+    """Grade, write everything, and print the table of students."""
+    folder, out = Path(command.submissions), check_folder(command.out, "--out")
+    for name in TABLES:
+        check_out(out / name)
+    course = Path(command.course)
+    if not course.is_dir():
+        if command.course != Grade.course:
+            raise UserError(f"--course {course}: no folder; `python -m emorl_lite course --out {course}` makes it")
+        print(f"note: no course in {course}: a point for each dot, and hidden cases that anyone could draw", file=sys.stderr)
+    known = [_as_set(lesson, course) for lesson in lessons()]
+    numbers = [lesson.number for lesson in known]
+    for number in command.assignment:
+        if number not in numbers:
+            raise UserError(f"--assignment {number}: no notebook of the course ({', '.join(numbers)})")
+    chosen = [lesson for lesson in known if not command.assignment or lesson.number in command.assignment]
+    students = read_students(folder, known)
+    handed_in = {number for student in students for number in student.submissions}
+    asked = [lesson for lesson in chosen if command.assignment or lesson.number in handed_in]
+    graded = grade(students, asked, command, (str(folder), str(course), str(out)), seed_of(course, asked))
+    table = write_all(graded, out, folder)
+    print(table.to_string(index=False))
+    print(f"{os.path.relpath(out / 'grades.csv')}; pages of feedback in {os.path.relpath(out / 'feedback')}")
+    return 0
+
+
+def grade(students: Sequence[Student], asked: Sequence[Lesson], limits: Grade, closed: Sequence[str], seed: int) -> list[Graded]:
+    """Mark every student's answers to every assignment. `closed`: folders that no answer may read."""
+    from emorl_lite.course.marking import DELETED, MISSING, Mark, key_of, mark
+    from emorl_lite.course.processes import Batch, Limits, run_batches
+
+    keys = {q.name: key_of(q, seed) for lesson in asked for q in _checked(lesson)}
+    parts = {lesson.number: _before(lesson) for lesson in asked}
+    batches, whose = [], {}
+    for student in students:
+        for lesson in asked:
+            if (submission := student.submissions.get(lesson.number)) is not None:
+                answers = tuple(_asked_of(submission, q, keys[q.name], parts[lesson.number]) for q in _found(submission))
+                name = f"{lesson.number} {student.name}"
+                whose[name] = [q.name for q in _found(submission)]
+                batches.append(Batch(name, answers))
+    done = None if limits.quiet else lambda batch: print(f"graded: {batch.student}", file=sys.stderr, flush=True)
+    bounds = Limits(limits.seconds, int(limits.memory * 2**30), (*closed, *_secret()))
+    outcomes = run_batches(batches, bounds, limits.workers, done=done)
+    graded = []
+    for student in students:
+        for lesson in asked:
+            submission = student.submissions.get(lesson.number)
+            name = f"{lesson.number} {student.name}"
+            came = dict(zip(whose.get(name, []), outcomes.get(name, []), strict=True))
+            marks = []
+            for q in _checked(lesson):
+                if submission is None or q.name not in came:
+                    marks.append(Mark(q, 0, MISSING if submission is None else DELETED))
+                else:
+                    marks.append(mark(keys[q.name], came[q.name], submission.answers[q.name], limits.seconds, limits.memory))
+            graded.append(Graded(student, lesson, submission, tuple(marks)))
+    return graded
+
+
+def _checked(lesson: Lesson) -> list[Question]:
+    return [q for q in lesson.questions if not q.is_open]
+
+
+def _found(submission: Submission) -> list[Question]:
+    return [q for q in _checked(submission.lesson) if q.name in submission.answers]
+
+
+def _before(lesson: Lesson) -> dict[str, tuple[Any, ...]]:
+    """For each exercise the statements of the notebook's own cells before it."""
+    from emorl_lite.course.lessons import tags
+    from emorl_lite.course.needs import Part, parts_of
+
+    so_far: list[Part] = []
+    before = {}
+    stubs = {q.stub.id: q.name for q in _checked(lesson)}
+    for cell in lesson.book.cells:
+        if cell.get("id") in stubs:
+            before[stubs[cell.id]] = tuple(so_far)
+        elif cell.cell_type == "code" and not tags(cell) & {"check", "colab"}:
+            so_far += parts_of(cell.source)
+    return before
+
+
+def _asked_of(submission: Submission, question: Question, key: Any, before: dict[str, tuple[Any, ...]]) -> Any:
+    from emorl_lite.course.answering import Asked
+
+    found = [q.name for q in _found(submission)]
+    earlier = found[: found.index(question.name)]
+    sources = tuple(submission.answers[name][:LONGEST] for name in earlier)
+    cases = None if key.exercise.cases is None else tuple(case.arguments for case in key.cases)
+    return Asked(question.name, question.called, submission.answers[question.name][:LONGEST], before[question.name], sources, cases)
+
+
+def _secret() -> list[str]:
+    """Where answers stand in the repository and in the package."""
+    import emorl_lite.exercises
+
+    places = [Path(emorl_lite.exercises.__file__).parent]
+    root = repository_root()
+    if root is not None:
+        places += [root / name for name in ("notebooks", "my_notebooks", "tests", ".git", "course")]
+    return [str(place) for place in places]
+
+
+# -- what the course's folder says
+
+
+def _source(lesson: Lesson, course: Path) -> Path:
+    return course / "source" / lesson.name / f"{lesson.name}.ipynb"
+
+
+def _as_set(lesson: Lesson, course: Path) -> Lesson:
+    """The lesson with the points that its assignment in the course's folder gives."""
+    from emorl_lite.course.assignments import grade_id
+    from emorl_lite.tutorial.execution import read_notebook
+
+    path = _source(lesson, course)
+    if not path.is_file():
+        return lesson
+    marks = [cell.metadata.get("nbgrader", {}) for cell in read_notebook(path).cells]
+    points = {m.get("grade_id"): m["points"] for m in marks if m.get("grade") and isinstance(m.get("points"), int)}
+    return replace(lesson, questions=tuple(replace(q, points=points.get(grade_id(q), q.points)) for q in lesson.questions))
+
+
+def seed_of(course: Path, asked: Sequence[Lesson]) -> int:
+    """The seed of the course's hidden cases; 1 without such a folder. Raises UserError if its assignments name several."""
+    texts = [_source(lesson, course).read_text(encoding="utf-8") for lesson in asked if _source(lesson, course).is_file()]
+    seeds = {int(seed) for text in texts for seed in re.findall(r"strict=True, seed=(\d+)\)", text)}
+    if len(seeds) > 1:
+        raise UserError(f"--course {course}: its assignments name several seeds ({', '.join(map(str, sorted(seeds)))}); make it anew")
+    return seeds.pop() if seeds else 1
+
+
+# -- what is written
+
+
+def write_all(graded: Sequence[Graded], out: Path, folder: Path) -> pd.DataFrame:
+    """Write the tables, the pages and the whole notebooks. Returns the table of students."""
+    import nbformat
+
+    from emorl_lite.base.provenance import save_table
+    from emorl_lite.course.feedback import feedback_page, open_page, said
+
+    rows = [
+        {
+            "student": one.student.name,
+            "assignment": one.lesson.name,
+            "exercise": f"{mark.question.name} · {mark.question.title}",
+            "points": mark.points,
+            "possible": mark.question.points,
+            "what happened": said(mark),
+        }
+        for one in graded
+        for mark in one.marks
+    ]
+    summary = pd.DataFrame([_summary(one) for one in graded], columns=list(_SUMMARY))
+    facts = {"submissions": folder.name}
+    columns = ["student", "assignment", "exercise", "points", "possible", "what happened"]
+    save_table(pd.DataFrame(rows, columns=columns), out / TABLES[0], **facts)
+    save_table(summary, out / TABLES[1], **facts)
+    opened = [(one, q, _written(one, q)) for one in graded for q in one.lesson.questions if q.is_open and one.submission is not None]
+    save_table(pd.DataFrame([_open_row(*each) for each in opened], columns=list(_OPEN)), out / TABLES[2], **facts)
+    questions = {q.name: (f"{q.name} · {q.title}", q.points, list[tuple[str, str]]()) for _, q, _ in opened}
+    for one, q, text in opened:
+        questions[q.name][2].append((one.student.name, text))
+    write_atomically(out / "open_questions.html", open_page(list(questions.values())))
+    for name in dict.fromkeys(one.student.name for one in graded):
+        own = [one for one in graded if one.student.name == name]
+        parts = [(one.lesson.title, one.marks, [f"{q.name} · {q.title}" for q in one.lesson.questions if q.is_open]) for one in own]
+        write_atomically(out / "feedback" / f"{name}.html", feedback_page(name, parts, own[0].student.unread))
+    for one in graded:
+        if one.submission is not None:
+            book = whole_book(one.lesson, one.submission.answers)
+            path = out / "submitted" / one.student.name / one.lesson.name / f"{one.lesson.name}.ipynb"
+            write_atomically(path, nbformat.writes(book) + "\n")
+    return summary
+
+
+_SUMMARY = ("student", "assignment", "points", "possible", "right", "of", "to read", "note")
+_OPEN = ("student", "assignment", "question", "points", "possible", "answer")
+
+
+def _summary(one: Graded) -> dict[str, Any]:
+    from emorl_lite.course.feedback import is_right
+
+    written = [q for q in one.lesson.questions if q.is_open and _written(one, q)]
+    note = "" if one.submission is not None else "; ".join(["not handed in", *one.student.unread])
+    values = (
+        *(one.student.name, one.lesson.name, sum(m.points for m in one.marks), sum(m.question.points for m in one.marks)),
+        *(sum(map(is_right, one.marks)), len(one.marks), len(written), note),
+    )
+    return dict(zip(_SUMMARY, values, strict=True))
+
+
+def _written(one: Graded, question: Question) -> str:
+    """What a student wrote to an open question; nothing where the line that was handed out still stands there."""
+    text = one.submission.answers.get(question.name, "") if one.submission else ""
+    return "" if re.fullmatch(r"\W*(Your answer, instead of this line\.?)?\W*", text) else text.strip()
+
+
+def _open_row(one: Graded, question: Question, text: str) -> dict[str, Any]:
+    shown = " ".join(text.split())
+    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
+    values = (one.student.name, one.lesson.name, f"{question.name} · {question.title}", "" if text else "0", question.points, shown)
+    return dict(zip(_OPEN, values, strict=True))
+
+
+def whole_book(lesson: Lesson, answers: Mapping[str, str]) -> Any:
+    """An assignment as it is handed out, with these answers in it, by the questions' names: what nbgrader takes, whatever was handed in."""
+    from emorl_lite.course.assignments import answer_id, assignment
+
+    book = assignment(lesson, 1)
+    texts = {q.stub.id: answers.get(q.name, q.stub.source) for q in _checked(lesson)}
+    texts |= {answer_id(q): answers.get(q.name, "") for q in lesson.questions if q.is_open}
+    for cell in book.cells:
+        cell.source = texts.get(cell.id, cell.source).partition("### BEGIN HIDDEN TESTS")[0].rstrip()
+    return book
