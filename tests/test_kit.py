@@ -237,7 +237,20 @@ def test_made_up_students_solve_what_they_should(monkeypatch, tmp_path, capsys):
     everything = sum(question.points for lesson in lessons(["00", "04"]) for question in lesson.questions if not question.is_open)
     assert said[0] == everything and said[1] == 0 and len(list(tmp_path.glob("student0[123]/*.ipynb"))) == 6
     solved = nbformat.read(tmp_path / "student01" / "00_task_and_tour.ipynb", 4)
-    assert not [cell for cell in solved.cells if "exercise" in cell.metadata.get("tags", []) and cell.source.endswith(("= ...", "return ..."))]
+    assert not [
+        cell for cell in solved.cells if "exercise" in cell.metadata.get("tags", []) and cell.source.endswith(("= ...", "return ..."))
+    ]
+
+
+@pytest.mark.parametrize("notebook", NOTES)
+def test_notes_have_their_parts_and_name_what_is_there(notebook):
+    text = NOTES[notebook].read_text(encoding="utf-8")
+    parts = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", text, re.S | re.M))
+    assert list(parts) == ["What they believe", "To discuss", "Short of time", "What goes wrong"]
+    assert len(tables(parts["What they believe"])[0]) > 5 and len(re.findall(r"^\d\. \*\*", parts["To discuss"], re.M)) >= 3
+    assert len(re.findall(r"^- \*\*", parts["What goes wrong"], re.M)) >= 4
+    named = re.findall(r'"([^"]+)"', re.sub(r"`[^`]*`", "", parts["Short of time"]))
+    assert [name for name in named if name not in sections(notebook) and name != "Think first"] == []
 
 
 def test_measured_numbers_are_left_to_notebooks_and_tables():
