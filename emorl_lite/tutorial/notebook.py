@@ -62,7 +62,8 @@ def open_run(preset: str = "tiny", run: str = "reference", seed: int = 0) -> Exp
         print(f"run: yours, seed {number}{state}")
     else:
         source = "the reference that comes with emorl_lite" if run == "reference" else "another one, as EMORL_RUN says"
-        hint = ' (yours: RUN = "mine")' if run == "reference" else ""
+        told = " (as EMORL_RUN says)" if os.environ.get("EMORL_RUN") else ' (yours: RUN = "mine")'
+        hint = told if run == "reference" else ""
         print(f"run: {source}, seed {number}; one set of classifiers serves all seeds; read, not trained here{hint}")
     return experiment
 
