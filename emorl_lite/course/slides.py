@@ -205,8 +205,9 @@ h2 { font-size: 1.5em; margin: 0 0 .5em; color: #1b4f8a; line-height: 1.2; }
 .words .text, .first .text { max-width: 34em; }
 p, li { margin: 0 0 .6em; }
 ul, ol { padding-left: 1.2em; margin: 0; }
+.text > * + p, .text > * + table { margin-top: .8em; }
 figure { flex: 2 1 62%; margin: 0; min-width: 0; }
-figure img { display: block; max-width: 100%; max-height: 68vh; width: 100%; object-fit: contain; object-position: top left; }
+figure img { display: block; max-width: 100%; max-height: 74vh; width: 100%; object-fit: contain; object-position: top left; }
 .wide .body, .tall .body { flex-direction: column; gap: 1vh; }
 .wide figure, .tall figure { flex: 0 0 auto; width: 100%; }
 .wide figure img { max-height: 62vh; }
