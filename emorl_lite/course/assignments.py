@@ -15,7 +15,7 @@ from typing import Any
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import one_line
-from emorl_lite.course.lessons import Lesson, Question, tags
+from emorl_lite.course.lessons import GOOD, Lesson, Question, tags
 from emorl_lite.exercises.course import find
 
 CONFIG = '''"""nbgrader's settings. Written by `python -m emorl_lite course`."""
@@ -68,7 +68,7 @@ def assignment(lesson: Lesson, seed: int) -> Any:
     """A lesson's exercises as an nbgrader source notebook: with answers and hidden cases, which its release is without."""
     import nbformat
 
-    cells = [_locked(_titled(lesson), f"{lesson.number}-title")]
+    cells = [_locked(title_cell(lesson), f"{lesson.number}-title")]
     cells += [_plain(cell) for cell in lesson.book.cells if "colab" in tags(cell)]
     for question in lesson.questions:
         cells += _open_cells(question) if question.is_open else _checked_cells(question, seed)
@@ -78,7 +78,8 @@ def assignment(lesson: Lesson, seed: int) -> Any:
     return book
 
 
-def _titled(lesson: Lesson) -> Any:
+def title_cell(lesson: Lesson) -> Any:
+    """The first cell of an assignment: its title, how to work in it, its points and minutes."""
     import nbformat
 
     questions = lesson.questions
@@ -140,9 +141,7 @@ def answer_id(question: Question) -> str:
 
 
 def asked(question: Question) -> str:
-    """The task of an open question without what a good answer says."""
-    from emorl_lite.course.lessons import GOOD
-
+    """A question's task, without what a good answer says."""
     return GOOD.sub("", question.task.source).rstrip()
 
 

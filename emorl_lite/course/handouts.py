@@ -1,0 +1,75 @@
+"""Notebooks for students: the committed ones, whole, with the solutions withheld or released, and links that work from anywhere."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from emorl_lite.base.project import address
+from emorl_lite.course.lessons import GOOD, Lesson, tags
+from emorl_lite.tutorial.copies import facts_of, given, refresh
+
+Solutions = Literal["withheld", "released"]
+LATER = "*The solution comes later.*"
+"""In place of a solution, or of what a good answer says."""
+LINK = re.compile(r"(\]\()(?!https?:|mailto:|attachment:|#)([^)\s]+)(\))")
+
+
+def handout(lesson: Lesson, solutions: Solutions, beside: Collection[str] = ()) -> Any:
+    """A lesson's notebook for students. Its cells keep their ids. `beside`: files of notebooks that lie beside it, linked to as such."""
+    book = copy.deepcopy(lesson.book)
+    for cell in book.cells:
+        if solutions == "withheld":
+            _withhold(cell)
+        if cell.cell_type == "markdown":
+            cell.source = LINK.sub(lambda link: link[1] + _absolute(link[2], beside) + link[3], cell.source)
+    return given(book, solutions=solutions, made_for="students")
+
+
+def _withhold(cell: Any) -> None:
+    """Take out what an instructor may want to hand out later, the link to the page that has it too."""
+    if "solution" in tags(cell):
+        cell.source = LATER
+    elif "open-question" in tags(cell):
+        cell.source = GOOD.sub(LATER, cell.source)
+    elif cell.cell_type == "markdown":
+        cell.source = re.sub(r"^\[!\[Open in Colab\].*\n+", "", cell.source)
+
+
+def _absolute(link: str, beside: Collection[str]) -> str:
+    """A link from the folder of the notebooks, as one into the repository."""
+    path = Path("notebooks") / link.partition("#")[0]
+    if path.name in beside:
+        return link
+    parts: list[str] = []
+    for part in path.parts:
+        parts = parts[:-1] if part == ".." else [*parts, part]
+    return "/".join([address(), "blob/main", *parts]) + link[len(link.partition("#")[0]) :]
+
+
+def update(folder: Path, lessons: Sequence[Lesson], solutions: Solutions | Literal[""] = "") -> list[str]:
+    """Bring started notebooks up to date. Returns a line for each that changed. `solutions`: by default as each copy has them."""
+    from emorl_lite.tutorial.execution import read_notebook
+
+    books = {}
+    names = {f"{lesson.name}.ipynb" for lesson in lessons}
+    for lesson in lessons:
+        path = folder / f"{lesson.name}.ipynb"
+        if path.exists():
+            facts = facts_of(read_notebook(path))
+            had: Solutions = "withheld" if facts.get("solutions") == "withheld" else "released"
+            if facts.get("made_for") == "students":
+                books[path.name] = handout(lesson, solutions or had, names)
+            else:
+                books[path.name] = given(_plain(lesson, solutions or had), solutions=solutions or had, made_for="a reader")
+    return refresh(folder, books)
+
+
+def _plain(lesson: Lesson, solutions: Solutions) -> Any:
+    book = copy.deepcopy(lesson.book)
+    for cell in book.cells if solutions == "withheld" else ():
+        _withhold(cell)
+    return book
