@@ -17,7 +17,7 @@ MACHINE_avx2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INST
 MACHINE_native :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tutorial check test lint test-notebooks test-machines test-pages lab offline real-models reference outputs colab-test gpu-check audit site site-check slides grade clean
+.PHONY: help setup tutorial check test lint test-notebooks test-machines test-pages lab offline real-models reference outputs colab-test gpu-check audit site site-check slides course grade clean
 
 help:
 	@echo "make tutorial   run all notebooks from scratch, with progress, times and a closing table"
@@ -27,6 +27,7 @@ help:
 	@echo "make gpu-check  a short PPO, ensemble and search on a GPU, compared with the CPU"
 	@echo "make lab        open copies of the notebooks, in my_notebooks/, in JupyterLab"
 	@echo "make offline    one folder, offline/, that installs all of it without a network: for a classroom"
+	@echo "make course     handouts, an nbgrader course and Otter assignments of the notebooks, into course-build/"
 	@echo "make grade      a folder of submissions, graded: ARGS=\"--submissions FOLDER\""
 	@echo "make clean      remove .venv and caches (keeps runs/)"
 	@echo "For maintainers:"
@@ -34,7 +35,10 @@ help:
 	@echo "make test-pages     what the notebooks' pages say, compared with their tables, on other runs than the committed one"
 	@echo "make reference  train the reference run that the notebooks read (ARGS=--help for options)"
 	@echo "make outputs    execute the notebooks in place, with the committed outputs and figures"
+	@echo "make slides     the instructor kit's slides, from the notebooks' figures, into build/slides"
 	@echo "make audit      known vulnerabilities of the pinned packages, where the list of them can be reached"
+	@echo "make site       the site, built by Jupyter Book from the committed outputs, into build/site/html"
+	@echo "make site-check the same, and every page checked in a browser, at two widths, in light and dark"
 	@echo "Each does its own set-up: pinned versions into .venv, once, and again when pyproject.toml or constraints.txt change."
 
 setup: $(READY)
@@ -100,6 +104,22 @@ lab: $(READY)
 # ARGS="--platform linux windows --python 3.12": for other machines than this one.
 offline: $(READY)
 	@$(EMORL) offline $(ARGS)
+
+course: $(READY)
+	@$(EMORL) course $(ARGS)
+
+grade: $(READY)
+	@$(EMORL) grade $(ARGS)
+
+# The site, by Jupyter Book, which has an environment of its own: .venv/site.
+site: $(READY)
+	@$(EMORL) site
+
+slides: $(READY)
+	@$(EMORL) slides $(ARGS)
+
+site-check: $(READY)
+	@$(BIN)/python scripts/check_site.py $(ARGS)
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
