@@ -90,7 +90,9 @@ def _shown(code: str) -> list[str]:
     except SyntaxError:
         return []
     named = [(call.lineno, call.args[1]) for call in calls if getattr(call.func, "id", "") == "show" and len(call.args) > 1]
-    return [name.value for _, name in sorted(named, key=lambda pair: pair[0]) if isinstance(name, ast.Constant) and isinstance(name.value, str)]
+    return [
+        name.value for _, name in sorted(named, key=lambda pair: pair[0]) if isinstance(name, ast.Constant) and isinstance(name.value, str)
+    ]
 
 
 def build_deck(source: Path, alts: Mapping[str, str]) -> str:
