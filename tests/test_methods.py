@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import itertools
 import json
 import math
@@ -26,6 +27,7 @@ from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.forward import lora_layers
 from emorl_lite.methods import METHODS, Bench, Cost, add_reference, make_method
 from emorl_lite.methods.bandits import Exp3
+from emorl_lite.methods.base import Method
 from emorl_lite.methods.c_dynaopt import ContextualBandit
 from emorl_lite.methods.clp import is_attention
 from emorl_lite.methods.conditioning import WeightsAsText
@@ -893,3 +895,90 @@ def test_every_method_names_its_source():
     for name in METHODS:
         reference = registered(name)[0].reference
         assert name == "base" or reference == "own" or re.search(r"arXiv \d{4}\.\d{5}", reference), name
+
+
+# -- options that make no sense
+
+
+NO_NUMBERS = [math.nan, math.inf, -1.0, "nope", "2", True, None, [0.7], 10**9, 10**5000]
+NO_WORDS = ["nope", "", None, True, 1, math.nan, ["own"]]
+OPTIONS = {
+    ("emorl", "budget"): NO_WORDS,
+    ("rewarded-soups", "budget"): NO_WORDS,
+    ("bone-soups", "budget"): NO_WORDS,
+    ("bone-soups", "dominant"): [*NO_NUMBERS, 0.0, 1 / 3, 1.1],
+    ("uniform", "ranks"): [*NO_WORDS, "1/d"],
+    ("uniform", "share"): [*NO_WORDS, "d"],
+    ("gdpo", "kl_times"): [*NO_NUMBERS, 0.0],
+    ("genarm", "strength"): [*NO_NUMBERS, 0.0],
+}
+"""Values that an option of a method cannot have."""
+
+
+def test_every_option_of_every_method_is_asked_here():
+    for cls in {registered(name)[0] for name in METHODS}:
+        for parameter in list(inspect.signature(cls).parameters)[1:]:
+            assert any(option == parameter and issubclass(cls, registered(name)[0]) for name, option in OPTIONS), (cls, parameter)
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+def test_options_that_make_no_sense_are_told_before_anything_is_trained(name, option):
+    made = bench()
+    cls = registered(name)[0]
+    for value in OPTIONS[name, option]:
+        with pytest.raises(UserError, match=f"^method {name}: {option} [^\n]{{1,300}}$"):
+            cls(made, **{option: value})
+    assert not made.lm.adapters
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_tell_how_many_objectives_they_can_weigh_before_anything_is_trained(name):
+    made = bench()
+    for d in (1, 7):
+        names = [f"r{i}" for i in range(d)]
+        rewards = RewardSet(dict.fromkeys(names, REWARDS["reflection"]))
+        other = replace(made, rewards=rewards, kl_coefs=dict.fromkeys(names, 0.03))
+        cls, parameters = registered(name)
+        knob = cls.knob in ("weights", "subset")
+        refused = (d == 1 and knob) or (d == 7 and knob and cls.corners is not Method.corners)
+        try:
+            cls(other, **parameters)
+        except UserError as error:
+            assert refused and re.search(f"^method {cls.name}: .*{d}$", str(error))
+        else:
+            assert not refused
+
+
+def test_a_bench_that_makes_no_sense_is_told():
+    made = bench()
+    for change, told in {
+        "rewards": (RewardSet({}), "no objectives"),
+        "seed": (-1, "bench: seed -1"),
+        "kl_coefs": ({"reflection": 0.1}, "bench: kl_coefs has no KL weight of empathy"),
+        "lrs": ({"reflection": math.nan}, "bench: lrs, reflection nan: must be a finite number"),
+    }.items():
+        with pytest.raises(UserError, match=told[1]):
+            replace(made, **{change: told[0]})
+    for value in (math.nan, -1, "x", True):
+        with pytest.raises(UserError, match="bench: kl_coefs, fluency"):
+            replace(made, kl_coefs=dict(made.kl_coefs) | {"fluency": value})
+    for ask in (made.adapters, made.episodes_each, made.train_objectives):
+        with pytest.raises(UserError, match="budget 'nope': expected shared or own"):
+            ask("nope")
+
+
+def test_settings_and_steps_that_make_no_sense_are_told():
+    emorl, dera = make_method("emorl", bench()), make_method("dera", bench())
+    asked = [(emorl, x) for x in ("111", ["1", "1", "1"], [True, True, True], 3.0, [[1, 1, 1]], [1] * 4, [1, 1, None])]
+    for method, setting in [*asked, (dera, "1"), (dera, [True]), (dera, [[1]])]:
+        with pytest.raises(UserError, match=f"^method {method.name}: [^\n]*$"):
+            method.reply(tiny.PROMPTS, setting)
+    assert emorl.checked(torch.tensor([1.0, 2, 3])) == (1, 2, 3) == emorl.checked(np.array([1, 2, 3]))
+    for steps in (0, -1, 2.5, "x", True, math.nan, 10**9):
+        with pytest.raises(UserError, match=r"^steps "):
+            emorl.settings(steps)
+    with pytest.raises(UserError, match="batch_size 0"):
+        make_method("panacea", bench()).replies_at(tiny.PROMPTS, [()], batch_size=0)
+    for gamma in (0, math.nan, 2, "x"):
+        with pytest.raises(UserError, match="Exp3: gamma"):
+            Exp3(3, gamma)

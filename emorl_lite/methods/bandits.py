@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
+from emorl_lite.base.ranges import Within, checked, shown
+
 
 class Exp3:
     """The adversarial bandit Exp3 (Auer et al. 2002).
@@ -16,7 +18,8 @@ class Exp3:
     """
 
     def __init__(self, arms: int, gamma: float):
-        self.gamma = gamma
+        checked(arms, int, [Within(1, 10**6)], f"Exp3: arms {shown(arms)}")
+        self.gamma = checked(gamma, float, [Within(0, 1, above=True)], f"Exp3: gamma {shown(gamma)}")
         self.weights = [1.0] * arms
 
     def probabilities(self) -> list[float]:

@@ -13,12 +13,14 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import PPOConfig
-from emorl_lite.base.ranges import shown
+from emorl_lite.base.ranges import checked, shown
 from emorl_lite.base.texts import check_texts
+from emorl_lite.base.weights import as_numbers
 from emorl_lite.ensemble.corners import Corners
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.exact_map import exact_map
@@ -66,11 +68,27 @@ class Method(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     """Other methods that must be trained first."""
 
+    most: ClassVar[int] = 10**3
+    """Objectives that it can have."""
     version: ClassVar[int] = 1
     """Raised when a method of this name becomes another: results of the one before are not taken for its own."""
 
     def __init__(self, bench: Bench):
+        """Raises UserError for options, here and in every method, that make no sense, before anything is trained."""
+        self.check_objectives(len(bench.names))
         self.bench = bench
+
+    def option(self, name: str, value: Any, hint: Any, *rules: Any) -> Any:
+        """An option of this method as its type says, inside its ranges. Raises UserError, which names both, for any other."""
+        return checked(value, hint, rules, f"method {self.name}: {name} {shown(value)}")
+
+    @classmethod
+    def check_objectives(cls, d: int) -> None:
+        """Raise UserError for so many objectives that this method can weigh nothing against nothing, or not all of them."""
+        if cls.knob in ("weights", "subset") and d < 2:
+            raise UserError(f"method {cls.name}: weighs objectives against each other, and there is only {d}")
+        if d > cls.most:
+            raise UserError(f"method {cls.name}: mixes {cls.most} objectives at most, and there are {d}")
 
     @classmethod
     def needed(cls, **parameters: Any) -> tuple[str, ...]:
@@ -160,10 +178,10 @@ class Method(ABC):
         """A setting of any kind as numbers; None stays None. Raises UserError for one that this method cannot have."""
         if setting is None:
             return None
-        try:
-            values = tuple(float(x) for x in setting)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"method {self.name}: the setting {shown(setting)} is no sequence of numbers") from error
+        numbers = as_numbers(setting, f"method {self.name}: the setting {shown(setting)}", torch.float64)
+        if numbers.dim() != 1:
+            raise UserError(f"method {self.name}: the setting {shown(setting)} is no sequence of numbers")
+        values = tuple(numbers.tolist())
         if not all(map(math.isfinite, values)):
             raise UserError(f"method {self.name}: the setting {list(values)} holds a NaN or an infinity")
         self.check(values)
@@ -194,7 +212,7 @@ class OfObjectives(Method):
 
     def __init__(self, bench: Bench, budget: Budget = "shared"):
         super().__init__(bench)
-        self.budget = budget
+        self.budget = self.option("budget", budget, Budget)
         if budget == "own":
             self.name, self.trains = f"{self.name}-long", "one adapter per objective, each with the whole budget"
 

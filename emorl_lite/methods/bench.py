@@ -17,6 +17,7 @@ from emorl_lite.base.fingerprint import describe
 from emorl_lite.base.locks import alone
 from emorl_lite.base.presets import PPOConfig, SearchConfig
 from emorl_lite.base.provenance import made_at
+from emorl_lite.base.ranges import Within, check_seed, checked, shown
 from emorl_lite.base.types import Reward
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.scores import Column, Objectives
@@ -106,6 +107,17 @@ class Bench:
     """What each finished run took. A bench that `replace` makes with other options has done nothing yet."""
     parts: dict[str, Any] = field(default_factory=dict, init=False)
     """What a finished run holds beside its adapter."""
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise UserError("bench: no objectives")
+        check_seed(self.seed, "bench: seed")
+        if missing := [name for name in self.names if name not in self.kl_coefs]:
+            raise UserError(f"bench: kl_coefs has no KL weight of {missing[0]}")
+        for name, value in self.kl_coefs.items():
+            checked(value, float, [Within(0, 10**6)], f"bench: kl_coefs, {name} {shown(value)}")
+        for name, value in self.lrs.items():
+            checked(value, float, [Within(0, 10, above=True)], f"bench: lrs, {name} {shown(value)}")
 
     @property
     def names(self) -> list[str]:
@@ -203,13 +215,13 @@ class Bench:
 
     def adapters(self, budget: Budget = "shared") -> list[str]:
         """Names of the single-objective adapters with this budget, in the order of the objectives."""
-        if budget == "shared" and self.single_runs:
+        if _known(budget) == "shared" and self.single_runs:
             return self.names
         return [OF_STUDY + name + ("-long" if budget == "own" else "") for name in self.names]
 
     def episodes_each(self, budget: Budget) -> int:
         """Prompts of each of d runs. Raises UserError for a budget too small to be shared."""
-        each = self.ppo.episodes // (len(self.names) if budget == "shared" else 1)
+        each = self.ppo.episodes // (len(self.names) if _known(budget) == "shared" else 1)
         if not each:
             raise UserError(f"a budget of {self.ppo.episodes}: too small to be shared by {len(self.names)} runs")
         return each
@@ -220,7 +232,7 @@ class Bench:
         "shared" divides the budget evenly, so that the sum of the runs is another method's one run; "own" gives each the whole budget, so
         that its runs, side by side, take as long as another method's one.
         """
-        if budget == "shared" and self.single_runs:
+        if _known(budget) == "shared" and self.single_runs:
             return self.once(OBJECTIVE_RUNS[budget], self.single_runs)
         episodes = self.episodes_each(budget)
         costs = []
@@ -233,6 +245,12 @@ class Bench:
                 watched = {other: self.rewards[other] for other in self.names if other in self.watch and other != name}
                 costs.append(self.train(run, self.rewards[name], config, adapter=adapter, watch=watched))
         return sum(costs[1:], costs[0])
+
+
+def _known(budget: Budget) -> Budget:
+    """This budget. Raises UserError for what is none."""
+    known: Budget = checked(budget, Budget, [], f"budget {shown(budget)}")
+    return known
 
 
 def cost_of(trainer: PPOTrainer) -> Cost:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.ranges import shown
+from emorl_lite.base.ranges import Within, checked, shown
 from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.base import Knob, Method, Setting, active
@@ -25,6 +25,7 @@ def backbone_rewards(d: int, dominant: float = DOMINANT) -> np.ndarray:
 
     Rows sum to one; B is symmetric and circulant. Raises UserError unless the own objective weighs more than each other, and at most 1.
     """
+    dominant = checked(dominant, float, [], f"dominant {shown(dominant)}")
     if d == 1:
         return np.ones((1, 1))
     if not 1 / d < dominant <= 1:
@@ -70,8 +71,9 @@ class BoneSoups(Method):
     def __init__(self, bench: Bench, budget: Budget = "shared", dominant: float = DOMINANT):
         """`budget`: the runs share the method's, or each has a whole one ("own"); `dominant`: see `backbone_rewards`."""
         super().__init__(bench)
-        self.budget = budget
-        self.B = backbone_rewards(len(bench.names), dominant)
+        self.budget = self.option("budget", budget, Budget)
+        d = len(bench.names)
+        self.B = backbone_rewards(d, self.option("dominant", dominant, float, Within(1 / d, 1, above=True)))
         if budget == "own":
             self.name, self.trains = f"{self.name}-long", f"{self.trains}, and each with the whole budget"
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from emorl_lite.ensemble.corners import Corners, Source, expert_corners
+from emorl_lite.ensemble.corners import MOST, Corners, Source, expert_corners
 from emorl_lite.lm.forward import swapped_forward
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.conditioning import Conditioning, Gate, GatedLoRA
@@ -119,6 +119,7 @@ class LogitCLP(FullCLP):
     name = "clp-logit"
     trains = "a shared adapter everywhere, one expert per objective on the LM head"
     conditioning: MixedHead
+    most = MOST
 
     def make_conditioning(self) -> MixedHead:
         """Experts on the head."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from emorl_lite.base.presets import Mix
-from emorl_lite.ensemble.corners import Corners, Source, simplex_corners
+from emorl_lite.ensemble.corners import MOST, Corners, Source, simplex_corners
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.methods.base import Knob, OfObjectives, Setting
@@ -29,6 +29,7 @@ class EMORL(OfObjectives):
     trains = "one adapter per objective, each on its own reward"
     decodes = "all d adapters at every token"
     mix: Mix = "hidden"
+    most = MOST
 
     @property
     def calls(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.ranges import Within
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.bench import Bench
 from emorl_lite.methods.grpo import GRPO
@@ -48,7 +49,7 @@ class GDPO(GRPO):
 
     def __init__(self, bench: Bench, kl_times: float = KL_TIMES):
         super().__init__(bench)
-        self.kl_times = kl_times
+        self.kl_times = self.option("kl_times", kl_times, float, Within(0, 10**6, above=True))
 
     def marks(self) -> dict[str, Any]:
         """Those of GRPO, and the factor."""

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from emorl_lite.base.domains import simplex_domain
+from emorl_lite.base.domains import FARTHEST, simplex_domain
 from emorl_lite.base.errors import UserError
-from emorl_lite.ensemble.corners import Corners, Source
+from emorl_lite.base.ranges import Within, checked, shown
+from emorl_lite.ensemble.corners import MOST, Corners, Source
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.lm.examination import check_mixable, examine
 from emorl_lite.lm.model import LanguageModel
@@ -66,6 +67,7 @@ class Pairs:
 
 def draw_pairs(bench: Bench, n: int) -> Pairs:
     """Two replies, sampled from the base model, to each of n random training prompts, scored by all objectives. The seed is the bench's."""
+    n = checked(n, int, [Within(1, 10**6)], f"pairs {shown(n)}")
     lm, prompts, replies, scores = bench.lm, [], [], []
     with OwnRandomness(lm.device, bench.seed):
         order = torch.cat([torch.randperm(len(bench.train_prompts)) for _ in range(-(-n // len(bench.train_prompts)))])[:n]
@@ -118,10 +120,11 @@ class GenARM(Method):
     reference = "arXiv 2410.08193"
     trains = "one reward model per objective, on the same pairs of the base's replies"
     decodes = "base and d reward models at every token"
+    most = MOST
 
     def __init__(self, bench: Bench, strength: float = STRENGTH):
         super().__init__(bench)
-        self.strength = strength
+        self.strength = self.option("strength", strength, float, Within(0, FARTHEST, above=True))
         self._guided: EnsembleLM | None = None
 
     def prepare(self) -> Cost:
@@ -202,8 +205,12 @@ def train_reward_model(
 ) -> list[float]:
     """Fit an adapter to what one objective (its number) prefers; a step takes as many replies as a gradient step of PPO.
 
-    The learning rate falls to 0 linearly. Returns the loss of every step. Raises UserError where all pairs are ties.
+    The learning rate falls to 0 linearly. Returns the loss of every step. Raises UserError where all pairs are ties, and for options that
+    make no sense.
     """
+    for name, value in {"beta_r": beta_r, "lr_times": lr_times}.items():
+        checked(value, float, [Within(0, FARTHEST, above=True)], f"adapter {adapter!r}: {name} {shown(value)}")
+    checked(passes, int, [Within(1, FARTHEST)], f"adapter {adapter!r}: passes {shown(passes)}")
     lm, ppo, preferred, lr = bench.lm, bench.ppo, pairs.preferred(objective), lr_times * bench.ppo.lr
     if not len(preferred):
         raise UserError(f"adapter {adapter!r}: {bench.names[objective]} scores both replies of all pairs the same, so none is preferred")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from emorl_lite.base.presets import PPOConfig
+from emorl_lite.base.ranges import check_batch
 from emorl_lite.base.texts import check_texts
 from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.methods.base import Knob, Method, Policy, Setting, active
@@ -190,6 +191,7 @@ class Steerable(Method):
         """Greedy replies at many settings: in one prefix tree where there is one, else every row of a batch has weights of its own."""
         if self.corners() is not None:
             return super().replies_at(prompts, settings)
+        batch_size = check_batch(batch_size)
         lm, conditioning, prompts = self.bench.lm, self.conditioning, check_texts(prompts, "prompt")
         weights = torch.cat([self.condition(self.checked(s) if len(s) else None) for s in settings]).repeat_interleave(len(prompts), 0)
         input_texts = conditioning.inputs(prompts * len(settings), weights)

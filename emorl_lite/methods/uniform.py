@@ -34,8 +34,8 @@ class Uniform(Method):
         compares methods with different numbers. `share`: of the budget; "1/d" takes as long as EMORL's runs side by side, and a d-th of
         their sum."""
         super().__init__(bench)
-        self.times = len(bench.names) if ranks == "d" else 1
-        self.divided_by = len(bench.names) if share == "1/d" else 1
+        self.times = len(bench.names) if self.option("ranks", ranks, Literal["1", "d"]) == "d" else 1
+        self.divided_by = len(bench.names) if self.option("share", share, Literal["1", "1/d"]) == "1/d" else 1
         self.name += ("-wide" if ranks == "d" else "") + ("-short" if share == "1/d" else "")
         size, time = ("of d times the rank " if ranks == "d" else ""), (", with a d-th of the budget" if share == "1/d" else "")
         self.trains = f"one adapter {size}on the mean reward{time}"

@@ -14,6 +14,7 @@ import torch
 from scipy import stats
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.ranges import Within, checked, shown
 from emorl_lite.base.weights import as_numbers
 from emorl_lite.search.simplex_grid import compositions
 
@@ -47,6 +48,7 @@ def hypervolume(points: Array, reference: Sequence[float]) -> float:
 
 def utility_weights(objectives: int, k: int = 20) -> np.ndarray:
     """Evenly spread weights [W, K] to take expectations over: the grid of spacing 1 / k on the simplex."""
+    k = checked(k, int, [Within(1, 1000)], f"steps {shown(k)}")
     return np.array(compositions(objectives, k), dtype=np.float64) / k
 
 

@@ -139,6 +139,7 @@ class Study:
                 method = registered(name)[0]
                 method.check_possible(experiment.lm)
                 method.check_options(study_run(self.preset))
+                method.check_objectives(len(self.preset.objectives))
         experiment.transfer_prompts()  # a second test set that is missing
         _ = experiment.rewards  # the classifiers, once
 
