@@ -124,6 +124,9 @@ def read_faults(site: Path) -> list[str]:
 
 READY = """
 const done = arguments[0];
+const still = document.createElement("style");
+still.textContent = "*, *::before, *::after { transition: none !important; animation: none !important; }";
+document.head.append(still);
 const mathematics = window.MathJax && MathJax.startup ? MathJax.startup.promise : Promise.resolve();
 for (const image of document.querySelectorAll("img, iframe")) image.loading = "eager";
 for (const fold of document.querySelectorAll("main details")) fold.open = true;

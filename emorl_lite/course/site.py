@@ -32,6 +32,7 @@ class SiteError(RuntimeError):
 INSTALL_SECONDS = 900
 BUILT = "build/site"
 """The folder of sources and site, in the repository, ignored by git; the site is its `html`."""
+OWN_PAGES = (f"{OWN}/index.md", f"{OWN}/map.md")
 MATHJAX = ("tex-mml-chtml.js", "output/chtml/fonts", "a11y")
 """Of MathJax, what the site's mathematics needs."""
 
@@ -73,7 +74,8 @@ def build_site(out: Path | None = None) -> Path:
     sources.mkdir(parents=True)
     Pages(root, listed((root / OWN / "_toc.yml").read_text(encoding="utf-8")), address()).write(sources)
     _vendor_mathjax(python, sources / EXTRA / "_static" / "mathjax")  # not in _static: each page would load each of its files
-    command = [str(python), "-m", "jupyter_book.cli.main", "build", str(sources), "--path-output", str(out), "-W", "--keep-going"]
+    start = "from jupyter_book.cli.main import main; main()"
+    command = [str(python), "-c", start, "build", str(sources), "--path-output", str(out), "-W", "--keep-going"]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", env=_environment())
     said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
     (out / "log.txt").write_text(said, encoding="utf-8")
@@ -81,7 +83,7 @@ def build_site(out: Path | None = None) -> Path:
         told = [line for line in said.splitlines() if re.search(r"WARNING|ERROR", line)] or said.splitlines()[-5:]
         raise SiteError(f"site: Jupyter Book found faults (all it said: {out / 'log.txt'})\n" + "\n".join(told))
     (out / "_build" / "html").rename(html)
-    _mend_edit_links(html)
+    _mend(html)
     return html
 
 
@@ -113,11 +115,24 @@ def _vendor_mathjax(python: Path, target: Path) -> None:
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target / name)
 
 
-def _mend_edit_links(html: Path) -> None:
-    """The site's own pages stand at the top of the site, and not of the repository."""
-    for page in ("index", "map"):
-        file = html / f"{page}.html"
+def _mend(html: Path) -> None:
+    """What is wrong in the theme's pages: each mend says why."""
+    for file in html.rglob("*.html"):
+        page = file.relative_to(html).with_suffix("").as_posix()
+        if page.startswith(("_static/", "figures/")):
+            continue
         text = file.read_text(encoding="utf-8")
-        for kind in ("edit", "blob"):
+        # kernels in the page are off; their script asks a network, and its constants are declared twice, an error in the console
+        text = re.sub(
+            r"^\s*<script[^>]*>const THEBE_JS_URL.*?</script>\n|^\s*<script[^>]*sphinx-thebe\.js.*?</script>\n",
+            "",
+            text,
+            flags=re.MULTILINE,
+        )
+        # the name that is read aloud has to hold the words that are seen
+        text = text.replace('title="Search" aria-label="Search"', 'title="Search"').replace(' aria-label="Toggle hidden content"', "")
+        text = re.sub(r'(<i class="theme-switch [^>]*?) +title="[^"]*"', r"\1", text)
+        # the site's own pages stand at the top of the site, and not of the repository
+        for kind in ("edit", "blob") if f"{OWN}/{page}.md" in OWN_PAGES else ():
             text = text.replace(f"/{kind}/main/{page}.md", f"/{kind}/main/{OWN}/{page}.md")
         file.write_text(text, encoding="utf-8")
