@@ -112,6 +112,8 @@ class Evaluate(_Run):
 
     weights: tuple[float, ...] = ()
     """Ensemble weights (default: those the search found; uniform without a search)."""
+    second_judges: bool = False
+    """Score by judges of another kind, too, that nothing is trained on: columns <objective>_second."""
     out: str = ""
     """CSV file for the table."""
     adapters: str = ""
@@ -384,7 +386,7 @@ def run_evaluate(command: Evaluate, experiment: Experiment) -> int:
     """Print every policy's scores, and keep them if a file is named."""
     from emorl_lite.base.provenance import save_table
 
-    table = experiment.evaluate(command.weights)
+    table = experiment.evaluate(command.weights, command.second_judges)
     if experiment.preset.name == "tiny" and experiment.preset.data.name != "small_world":
         print("note: the tiny model and its rewards know only the embedded small world; on real text their scores mean little")
     print(table.to_string(index=False, float_format="%.3f"))

@@ -161,6 +161,9 @@ class TextRewards(RewardConfig):
     """Rank of a classifier's LoRA matrices."""
     text_tokens: Annotated[int, Within(1, 10**5)] = 160
     """Longest pair a classifier reads, in tokens; of a longer one, the longer text is cut."""
+    reflection_warmth: Annotated[float, Within(0, 1)] = 0.0
+    """Share of reflection's labelled pairs that are learned with a warm sentence, too, at the same label (0: none, so that a warm reply is
+    no reflection)."""
 
     def check_together(self) -> None:
         if self.empathy_ready and not self.empathy_model:
@@ -266,6 +269,8 @@ class WarmStartConfig(Options):
     """Rank of its adapter."""
     max_words: Count = 90
     """Longest client statement, in words."""
+    without_high: bool = False
+    """Leave out replies of high quality: the base learns the form of a reply, and how to reflect is left for RL to find."""
 
     @classmethod
     def option(cls, name: str) -> str:
@@ -337,6 +342,8 @@ class StudyConfig(Options):
     """Test prompts that chosen settings are scored on."""
     sweep_prompts: Count = 64
     """Test prompts that every setting of a sweep is scored on."""
+    second_judges: bool = False
+    """Score a method's replies at its own setting, on all test sets, by judges that nothing is trained on, too (`<objective>_second`)."""
     watch: Annotated[tuple[str, ...], Names(), Distinct()] = OBJECTIVES
     """Objectives that a single-objective run logs beside its own: leave out what is slow to score."""
     patience: Count = 4

@@ -50,7 +50,7 @@ from emorl_lite.methods.base import Method
 from emorl_lite.methods.bench import Bench, Cost, cost_of_finished, trained_parameters
 from emorl_lite.methods.registry import make_method
 from emorl_lite.rewards.build import RewardBuilder
-from emorl_lite.rewards.objectives import RewardSet
+from emorl_lite.rewards.objectives import Guarded, RewardSet
 from emorl_lite.rewards.pairs import Pair
 from emorl_lite.rewards.registry import require_objectives
 from emorl_lite.rewards.small_world_judge import CrossEncoder
@@ -120,17 +120,18 @@ class Experiment:
 
     def warm_started(self) -> Path:
         """Folder of the preset's warm start, an adapter that all runs and seeds fold into their base: loaded, or trained (and kept)."""
-        from emorl_lite.training.warm_start import warm_start_adapter, warm_start_examples
+        from emorl_lite.training.warm_start import BEFORE, warm_start_adapter, warm_start_examples
 
         folder, options = self.workspace.place("warmstart"), self.preset.warm_start
         if (folder / "done.json").is_file():
             saved = read_json(folder / "done.json", "the record of a warm start", "choose another --runs, or delete its folder")
-            check_made_of(folder, saved, asdict(options), "choose another --runs, or delete it")
+            check_made_of(folder, BEFORE | saved, asdict(options), "choose another --runs, or delete it")
             return folder
         self.workspace.refuse_to_train(folder)
         with alone(folder, "warm-starting"):
             if not (folder / "done.json").is_file():  # by another process, that this one waited for
-                examples = warm_start_examples(load_dataset(replace(self.preset.data, max_words=options.max_words)), find_file(EPITOME))
+                data = load_dataset(replace(self.preset.data, max_words=options.max_words))
+                examples = warm_start_examples(data, find_file(EPITOME), without_high=options.without_high)
                 if self.progress:
                     print(f"warm start: {options.steps} supervised steps on {len(examples)} replies")
                 warm_start_adapter(LanguageModel.load(self.preset.model), examples, options, folder)
@@ -449,11 +450,18 @@ class Experiment:
         """One row: mean score per objective, their mean, and the share of replies that ended."""
         return report.score(self.rewards, self.seed, policy, prompts, replies)
 
-    def evaluate(self, weights: Sequence[float] = ()) -> pd.DataFrame:
+    @property
+    def second_judges(self) -> dict[str, Guarded]:
+        """Judges that nothing is trained on, guarded, by `<objective>_second`: fitted when they are first asked for, in seconds."""
+        return self.builder.second_judges
+
+    def evaluate(self, weights: Sequence[float] = (), second_judges: bool = False) -> pd.DataFrame:
         """Mean rewards of the data's own replies (by quality), and of greedy replies of base, adapters and ensemble on test prompts.
 
         The ensemble is at these weights, else at those that the search found, else uniform; it is left out while an adapter is missing.
+        `second_judges`: the same replies by these, too, in columns `<objective>_second`.
         """
+        others: Mapping[str, Guarded] = self.second_judges if second_judges else {}
         weights = () if weights is None else weights
         if len(weights):
             check_weights(weights, len(self.preset.objectives), where="--weights")
@@ -465,8 +473,8 @@ class Experiment:
             self._load(name)
         self._tell_time(partial(forecast_evaluation, self.lm, trained, prompts))
         ensemble = None if missing else self.ensemble(chosen)
-        policies = report.summary(self.lm, self.rewards, self.seed, trained, ensemble, prompts).assign(n=len(prompts))
-        return pd.concat([report.replies_by_quality(self.rewards, self.seed, self.dataset), policies], ignore_index=True)
+        policies = report.summary(self.lm, self.rewards, self.seed, trained, ensemble, prompts, others).assign(n=len(prompts))
+        return pd.concat([report.replies_by_quality(self.rewards, self.seed, self.dataset, others), policies], ignore_index=True)
 
     def summary(self, weights: Sequence[float], prompts: Sequence[str] | None = None) -> pd.DataFrame:
         """Scores of base, single-objective models and ensemble on held-out test prompts, all decoded greedily."""

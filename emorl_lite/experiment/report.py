@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,7 @@ from emorl_lite.data.datasets import Dataset
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.lm.examination import examine
 from emorl_lite.lm.model import LanguageModel
-from emorl_lite.rewards.objectives import RewardSet, finished
+from emorl_lite.rewards.objectives import Guarded, RewardSet, finished
 
 
 def policy_replies(lm: LanguageModel, policy: str, prompts: Sequence[str], **options: Any) -> list[str]:
@@ -31,33 +32,50 @@ def policy_replies(lm: LanguageModel, policy: str, prompts: Sequence[str], **opt
     return lm.reply(prompts, **options)
 
 
-def score(rewards: RewardSet, seed: int, policy: str, prompts: Sequence[str], replies: Sequence[str]) -> dict[str, Any]:
-    """One row: mean score per objective, their mean, and the share of replies that ended."""
+def score(
+    rewards: RewardSet,
+    seed: int,
+    policy: str,
+    prompts: Sequence[str],
+    replies: Sequence[str],
+    others: Mapping[str, Guarded] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """One row: mean score per objective, their mean, the share of replies that ended, and the mean score of `others` by name."""
     prompts, replies = check_pairs(prompts, replies, "scores")
     means = rewards.means(prompts, replies)
     ended = float(finished(replies).mean())
-    return {"policy": policy, "seed": seed, **means, "mean": sum(means.values()) / len(means), "finished": ended}
+    row = {"policy": policy, "seed": seed, **means, "mean": sum(means.values()) / len(means), "finished": ended}
+    return row | {name: float(other(prompts, replies).mean()) for name, other in others.items()}
 
 
 def summary(
-    lm: LanguageModel, rewards: RewardSet, seed: int, adapters: Sequence[str], ensemble: EnsembleLM | None, prompts: Sequence[str]
+    lm: LanguageModel,
+    rewards: RewardSet,
+    seed: int,
+    adapters: Sequence[str],
+    ensemble: EnsembleLM | None,
+    prompts: Sequence[str],
+    others: Mapping[str, Guarded] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Scores of base, adapters and, if there is one, the ensemble on some prompts, all decoded greedily. Columns as `score` gives them."""
     prompts = check_texts(prompts, "prompt")
-    rows = [score(rewards, seed, name, prompts, policy_replies(lm, name, prompts)) for name in ("base", *adapters)]
+    rows = [score(rewards, seed, name, prompts, policy_replies(lm, name, prompts), others) for name in ("base", *adapters)]
     if ensemble is not None:
-        rows.append(score(rewards, seed, "ensemble", prompts, ensemble.reply(prompts)))
+        rows.append(score(rewards, seed, "ensemble", prompts, ensemble.reply(prompts), others))
     return pd.DataFrame(rows)
 
 
-def replies_by_quality(rewards: RewardSet, seed: int, dataset: Dataset) -> pd.DataFrame:
+def replies_by_quality(
+    rewards: RewardSet, seed: int, dataset: Dataset, others: Mapping[str, Guarded] = MappingProxyType({})
+) -> pd.DataFrame:
     """Scores of the data's own test replies, a row a quality. Columns as `score` gives them, and n."""
     rows = []
     examples = dataset.examples("test")
     for quality in dict.fromkeys(e.quality for e in examples):
         group = [e for e in examples if e.quality == quality]
         name = f"replies, {quality}" if quality else "replies"
-        rows.append(score(rewards, seed, name, [e.prompt for e in group], [e.reply for e in group]) | {"n": len(group)})
+        row = score(rewards, seed, name, [e.prompt for e in group], [e.reply for e in group], others)
+        rows.append(row | {"n": len(group)})
     return pd.DataFrame(rows)
 
 

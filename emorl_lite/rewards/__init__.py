@@ -6,7 +6,9 @@ from emorl_lite.rewards.objectives import Brevity, Fluency, Guarded, RewardSet, 
 from emorl_lite.rewards.pairs import Pair
 from emorl_lite.rewards.probes import equal_form, handed_on, shortcut_pays, shortcut_replies
 from emorl_lite.rewards.registry import REWARDS
+from emorl_lite.rewards.second_judge import SecondJudge, WordFluency
 from emorl_lite.rewards.small_world_judge import CONTENT, DAMAGE, CrossEncoder, labelled, pad, read_pairs, shortcut, train_classifier
+from emorl_lite.rewards.text_gate import gate
 from emorl_lite.rewards.text_judge import TextClassifier, train_text_classifier
 
 __all__ = [
@@ -21,12 +23,15 @@ __all__ = [
     "Pair",
     "RewardBuilder",
     "RewardSet",
+    "SecondJudge",
     "Specificity",
     "TextClassifier",
+    "WordFluency",
     "diversity_2",
     "equal_form",
     "evaluation_metrics",
     "finished",
+    "gate",
     "handed_on",
     "labelled",
     "pad",

@@ -25,9 +25,10 @@ from emorl_lite.rewards.classifier_store import LOSSES, is_trained
 from emorl_lite.rewards.objectives import Guarded, RewardSet
 from emorl_lite.rewards.pairs import Pair, steps
 from emorl_lite.rewards.registry import PACKAGED, REWARDS, MakeReward, make_reward, require_objectives
+from emorl_lite.rewards.second_judge import JUDGED_TWICE, SecondJudge, WordFluency
 from emorl_lite.rewards.small_world_judge import CrossEncoder, labelled, read_pairs, train_classifier
 from emorl_lite.rewards.text_judge import TextClassifier
-from emorl_lite.rewards.text_rewards import real_classifier
+from emorl_lite.rewards.text_rewards import real_classifier, training_pairs
 
 SMALL_WORLD_OPTIONS = ("classifier_examples", "classifier_epochs", "classifier_batch", "classifier_lr")
 """Options of a small-world classifier's training."""
@@ -111,6 +112,24 @@ class RewardBuilder:
         """The rewards of the preset's objectives, guarded. Raises UserError for an objective that has none."""
         ngram = self.preset.rewards.repeat_ngram
         return RewardSet({name: Guarded(make_reward(name, make, self), name, ngram) for name, make in self.makers.items()})
+
+    @cached_property
+    def second_judges(self) -> dict[str, Guarded]:
+        """Judges of reflection, empathy and fluency (those among the objectives) that nothing is trained on, by `<objective>_second`.
+
+        They are guarded as the rewards are. Fitted when they are first asked for, in seconds; the same each time.
+        """
+        known = [objective for objective in self.preset.objectives if objective in JUDGED_TWICE]
+        return {f"{name}_second": Guarded(self._second(name).scores, f"{name}_second", self.preset.rewards.repeat_ngram) for name in known}
+
+    def _second(self, objective: str) -> SecondJudge | WordFluency:
+        """The second judge of an objective: fitted on the training split, made pairs drawn anew."""
+        config, data = self.preset.rewards, load_dataset(replace(self.preset.data, max_words=0))
+        if objective == "fluency":
+            return WordFluency(example.reply for example in data.examples("train"))
+        if isinstance(config, TextRewards):
+            return SecondJudge(training_pairs(objective, data, config.reflection_warmth, seed=1), objective)
+        return SecondJudge(labelled(grammar(), config.classifier_examples, "train", seed=1), objective)
 
     def packaged(self) -> bool:
         """Whether a fresh process makes the same rewards: all are the package's, none was added or replaced in this session."""

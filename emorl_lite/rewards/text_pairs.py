@@ -15,6 +15,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.data.datasets import Example, clean, split_by_hash
 from emorl_lite.data.tables import records
 from emorl_lite.rewards.pairs import Pair
+from emorl_lite.rewards.warmth import warm_copies
 
 PAIR_REFLECTION = {"high": 1.0, "medium": 0.4, "low": 0.0}
 """Labels of PAIR's quality levels."""
@@ -70,8 +71,11 @@ PLAIN = (
 )
 
 
-def reflection_pairs(examples: Sequence[Example], seed: int = 0) -> list[Pair]:
-    """PAIR's replies with labels by level, and as many made ones: mismatched, copied, stock, cut, joined, shuffled, asked."""
+def reflection_pairs(examples: Sequence[Example], seed: int = 0, warmth: float = 0.0) -> list[Pair]:
+    """PAIR's replies with labels by level, and as many made ones: mismatched, copied, stock, cut, joined, shuffled, asked.
+
+    `warmth`: the share of them that get a warm copy besides (`warm_copies`); all others are the same with any warmth.
+    """
     rng = random.Random(f"reflection-{seed}")
     by_prompt: dict[str, list[Example]] = {}
     for example in examples:
@@ -92,7 +96,8 @@ def reflection_pairs(examples: Sequence[Example], seed: int = 0) -> list[Pair]:
         if rng.random() < 0.5:
             pairs.append(Pair(prompt, copied(prompt, rng), "copied", reflection=0.0))
         pairs.append(Pair(prompt, rng.choice(STOCK), "stock", reflection=0.0))
-    return pairs
+    topics = {prompt: group[0].topic for prompt, group in by_prompt.items()}
+    return pairs + (warm_copies(pairs, topics, warmth, seed) if warmth else [])
 
 
 def _variants(reply: str, prompt: str, other_prompt: str, rng: random.Random) -> list[Pair]:

@@ -24,18 +24,21 @@ from emorl_lite.rewards.text_judge import TextClassifier, train_text_classifier
 from emorl_lite.rewards.text_pairs import empathy_pairs, reflection_pairs
 
 TEXT_OPTIONS = ("text_epochs", "text_batch", "text_lr", "text_lora_r", "text_tokens")
-"""Options of a text classifier's training."""
+"""Options of every text classifier's training."""
 EPITOME = "emotional-reactions-reddit.csv"
 """File of EPITOME's emotional reactions."""
 
 
-def training_pairs(objective: str, dataset: Dataset) -> list[Pair]:
-    """Labelled pairs for the classifier of an objective. Raises UserError if the data is missing or does not label it."""
+def training_pairs(objective: str, dataset: Dataset, warmth: float = 0.0, seed: int = 0) -> list[Pair]:
+    """Labelled pairs for the classifier of an objective; `warmth`: the share of reflection's that are warmed, too; `seed`: of made ones.
+
+    Raises UserError if the data is missing or does not label it.
+    """
     if objective == "empathy":
-        return empathy_pairs(find_file(EPITOME), "train")
+        return empathy_pairs(find_file(EPITOME), "train", seed)
     if dataset.name != "pair":
         raise UserError(f"reflection classifier: is trained on PAIR's quality levels; {dataset.source} has none")
-    return reflection_pairs(dataset.examples("train"))
+    return reflection_pairs(dataset.examples("train"), seed, warmth)
 
 
 def real_classifier(
@@ -48,7 +51,9 @@ def real_classifier(
     if objective == "empathy":
         encoder, config = config.empathy_model, replace(config, text_epochs=config.empathy_epochs)
     options = {"encoder": encoder, **{name: getattr(config, name) for name in TEXT_OPTIONS}}
-    known = {"objective": objective, **options}
+    known: dict[str, Any] = {"objective": objective, **options}
+    if objective == "reflection":
+        known["reflection_warmth"] = config.reflection_warmth
     if is_trained(folder):
         return TextClassifier.restore(folder, device, **known)
     with alone(folder, "training a classifier"):
@@ -67,7 +72,7 @@ def _train_real(
     known: Mapping[str, Any],
 ) -> None:
     """Train the classifier of an objective and keep it in `folder`, with what it is known by."""
-    pairs, losses = training_pairs(objective, dataset()), []
+    pairs, losses = training_pairs(objective, dataset(), config.reflection_warmth), []
     labels = [getattr(p, objective) for p in pairs]
     tqdm_options: dict[str, Any] = {"desc": f"{objective} classifier", "file": sys.stdout, "mininterval": 5, "disable": not progress}
     with tqdm(total=steps(len(pairs), config.text_epochs, config.text_batch), **tqdm_options) as bar:
@@ -87,13 +92,3 @@ def real_fluency(config: TextRewards, frozen: Callable[[], LanguageModel], devic
         judge = replace(ModelConfig(), path=config.fluency_model, template=template, device=device, max_prompt_tokens=512)
         return Fluency(LanguageModel.load(judge), config.fluency_cap, config.fluency_context, config.fluency_both)
     return Fluency(frozen(), config.fluency_cap, config.fluency_context, config.fluency_both)
-
-
-def reply_qualities(classifier: TextClassifier, dataset: Dataset, split: str, change: Callable[[str], str] = str) -> dict[str, list[float]]:
-    """Scores of a split's own replies, by quality; `change` is applied to each reply first."""
-    scores_by_quality = {}
-    examples = dataset.examples(split)
-    for quality in dict.fromkeys(e.quality for e in examples):
-        group = [e for e in examples if e.quality == quality]
-        scores_by_quality[quality] = classifier.scores([e.prompt for e in group], [change(e.reply) for e in group]).tolist()
-    return scores_by_quality
