@@ -55,14 +55,14 @@ def update(folder: Path, lessons: Sequence[Lesson], solutions: Solutions | Liter
     from emorl_lite.tutorial.execution import read_notebook
 
     books = {}
-    names = {f"{lesson.name}.ipynb" for lesson in lessons}
+    beside = {path.name for path in folder.glob("*.ipynb")}
     for lesson in lessons:
         path = folder / f"{lesson.name}.ipynb"
         if path.exists():
             facts = facts_of(read_notebook(path))
             had: Solutions = "withheld" if facts.get("solutions") == "withheld" else "released"
             if facts.get("made_for") == "students":
-                books[path.name] = handout(lesson, solutions or had, names)
+                books[path.name] = handout(lesson, solutions or had, beside)
             else:
                 books[path.name] = given(_plain(lesson, solutions or had), solutions=solutions or had, made_for="a reader")
     return refresh(folder, books)
