@@ -39,6 +39,8 @@ from emorl_lite.base.presets import (
 )
 from emorl_lite.base.ranges import Within, check_seed, checked
 from emorl_lite.course.grading_options import Grade
+from emorl_lite.course.making import Course, run_course
+from emorl_lite.course.site import Site, run_site
 from emorl_lite.course.slides import Slides, run_slides
 from emorl_lite.jobs.options import EngineConfig
 from emorl_lite.mapping.options import Map
@@ -185,6 +187,8 @@ Command = (
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Tutorial, tyro.conf.subcommand("tutorial")]
+    | Annotated[Site, tyro.conf.subcommand("site")]
+    | Annotated[Course, tyro.conf.subcommand("course")]
     | Annotated[Grade, tyro.conf.subcommand("grade")]
     | Annotated[Slides, tyro.conf.subcommand("slides")]
     | Annotated[Lab, tyro.conf.subcommand("lab")]
@@ -194,15 +198,17 @@ Command = (
 )
 
 
-AnyCommand = Train | Search | Evaluate | Map | StudyRun | Data | Models | Tutorial | Site | Grade | Slides | Lab | Setup | Test | Offline
+AnyCommand = (
+    Train | Search | Evaluate | Map | StudyRun | Data | Models | Tutorial | Site | Course | Grade | Slides | Lab | Setup | Test | Offline
+)
 WITH_PRESET: dict[str, Any] = {"train": Train, "search": Search, "evaluate": Evaluate, "map": Map, "study": StudyRun}
 LISTS = (
     "--objectives", "--weights", "--methods", "--only", "--study.watch", "--sbatch",
-    "--extras", "--parts", "--platform", "--python", "--assignment",
+    "--extras", "--parts", "--platform", "--python", "--assignment", "--notebooks",
     "--adapters", "--models", "--prompt", "--rewards", "--utility", "--range",
 )  # fmt: skip
 """Options that take several values; none at all would say the same as leaving them out."""
-PLACES = ("--out", "--runs", "--prompts", "--adapters", "--wheels", "--submissions", "--course")
+PLACES = ("--out", "--runs", "--prompts", "--adapters", "--wheels", "--submissions", "--course", "--update")
 """Options that name a place; an empty name would say the same as leaving them out."""
 
 
@@ -281,12 +287,8 @@ def run(command: AnyCommand, arguments: list[str] | None = None) -> int:
         return run_tutorial(list(command.only) or None, preset=command.preset, run=command.run, seed=command.seed)
     if isinstance(command, Lab | Setup | Test | Offline):
         return run_house(command)
-    if isinstance(command, Grade):
-        from emorl_lite.course.grading import run_grade
-
-        return run_grade(command)
-    if isinstance(command, Slides):
-        return run_slides(command)
+    if isinstance(command, Site | Course | Grade | Slides):
+        return run_teaching(command)
     if isinstance(command, Data):
         return run_data(command)
     if isinstance(command, Models):
@@ -327,6 +329,19 @@ def run_house(command: Lab | Setup | Test | Offline) -> int:
         return run_offline(command)
     print(f"ready: {os.path.relpath(set_up(command))}")
     return 0
+
+
+def run_teaching(command: Site | Course | Grade | Slides) -> int:
+    """What an instructor does: the site, handouts and assignments, their grades, slides. Returns the exit status."""
+    if isinstance(command, Site):
+        return run_site()
+    if isinstance(command, Course):
+        return run_course(command)
+    if isinstance(command, Slides):
+        return run_slides(command)
+    from emorl_lite.course.grading import run_grade
+
+    return run_grade(command)
 
 
 def check(command: Train | Search | Evaluate, preset: Preset) -> None:
