@@ -88,7 +88,7 @@ def test_set_up_is_made_once_and_after_a_change(clone, monkeypatch, windows):
     monkeypatch.setattr(setting_up, "on_windows", lambda: windows)
     python = setting_up.set_up(Setup())
     assert python == root / ".venv" / ("Scripts/python.exe" if windows else "bin/python")
-    assert ran[0][1:4] == ["-m", "venv", "--clear"] and ran[-1][-1] == f"{root}[dev]" and ran[-1][0] == str(python)
+    assert ran[0][1:3] == ["-m", "venv"] and ran[-1][-1] == f"{root}[dev]" and ran[-1][0] == str(python)
     assert all("-c" in command or "--no-deps" in command for command in ran[1:]), "pinned"
     n = len(ran)
     assert setting_up.set_up(Setup()) == python and setting_up.is_ready(["notebooks"]) and len(ran) == n
@@ -297,11 +297,14 @@ def test_offline_collects_wheels_the_repository_and_a_script(tmp_path, monkeypat
         (["--python", "3"], "--python 3: expected"),
         (["--extras", "x"], "--extras x: there are"),
         (["--out", str(ROOT)], "that is the repository itself"),
+        (["--out", "{}"], "has a folder emorl_lite that this command did not make"),
     ],
 )
-def test_a_wrong_option_of_offline_is_told_before_anything_is_fetched(words, said, monkeypatch, capsys):
+def test_a_wrong_option_of_offline_is_told_before_anything_is_fetched(words, said, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(offline.subprocess, "run", lambda *a, **k: pytest.fail("fetched"))
-    assert main(["offline", *words]) == 2 and said in capsys.readouterr().err
+    (tmp_path / offline.CLONE).mkdir()
+    assert main(["offline", *(word.format(tmp_path) for word in words)]) == 2 and said in capsys.readouterr().err
+    assert (tmp_path / offline.CLONE).is_dir()
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ MARKERS: dict[System, dict[str, str]] = {
     "mac": {"sys_platform": "darwin", "os_name": "posix", "platform_system": "Darwin", "platform_machine": "arm64"},
 }
 """How requirements tell those systems apart."""
-CLONE = "emorl_lite"
+CLONE, SCRIPT = "emorl_lite", "install.py"
+"""The repository in the folder, and what installs it: a folder with this script is one that the command made."""
 LEFT_OUT = (".venv", "runs", "my_notebooks", "build", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", ".ipynb_checkpoints")
 """What a copy of the repository leaves behind, where git cannot make one."""
 INSTALL = '''"""Install the tutorial from this folder, without a network: python install.py [FOLDER, if not ~/emorl_lite]"""
@@ -155,7 +156,7 @@ def run_offline(wanted: Offline) -> int:
     print(f"the repository: {_copy_repository(root, folder / CLONE)}", flush=True)
     names = {"linux": "linux", "windows": "win32", "mac": "darwin"}
     script = INSTALL.format(pythons=tuple(pythons), systems=tuple(names[s] for s in systems), clone=CLONE, extras=tuple(wanted.extras))
-    (folder / "install.py").write_text(script, encoding="utf-8")
+    (folder / SCRIPT).write_text(script, encoding="utf-8")
     about = README.format(pythons=" or ".join(pythons), systems=", ".join(systems), extras=" ".join(wanted.extras))
     (folder / "README.txt").write_text(about, encoding="utf-8")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
@@ -168,6 +169,8 @@ def _check(wanted: Offline, root: Path, pythons: Sequence[str]) -> None:
     folder = check_folder(wanted.out, "--out")
     if Path(folder).resolve() == root:
         raise UserError(f"--out {wanted.out}: that is the repository itself; name a folder of its own")
+    if (Path(folder) / CLONE).exists() and not (Path(folder) / SCRIPT).is_file():
+        raise UserError(f"--out {wanted.out}: has a folder {CLONE} that this command did not make; name a folder of its own")
     oldest = oldest_python(root)
     for python in pythons:
         parts = python.split(".")

@@ -208,12 +208,14 @@ def _checked_wheels(folder: str) -> Path | None:
 
 
 def _make(environment: Path) -> None:
-    """A virtual environment with pip, in place of a half-made one."""
+    """A virtual environment with pip. One that is there stays, and gets what it lacks."""
     if _is(environment_python(environment)):
         raise UserError(f"{_short(environment)} has no pip and is what runs this: remove it, and run this with another Python")
-    done = subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], capture_output=True, text=True, check=False)
+    new = not environment.exists()
+    done = subprocess.run([sys.executable, "-m", "venv", str(environment)], capture_output=True, text=True, check=False)
     if done.returncode:
-        shutil.rmtree(environment, ignore_errors=True)
+        if new:
+            shutil.rmtree(environment, ignore_errors=True)
         raise UserError(f"{sys.executable} cannot make {_short(environment)} (on Debian and Ubuntu: apt install python3-venv)")
 
 
