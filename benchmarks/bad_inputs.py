@@ -35,6 +35,7 @@ import torch
 import emorl_lite.study.run
 import emorl_lite.tutorial.runner  # noqa: F401
 from emorl_lite.__main__ import main
+from emorl_lite.base.entry import run_script
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import digest
 from emorl_lite.base.paths import ASSETS
@@ -994,7 +995,8 @@ KINDS: dict[str, Callable[[], Iterator[Case]]] = {
 }
 
 
-if __name__ == "__main__":
+def try_all() -> None:
+    """Try them, and print how each ended."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--kind", choices=KINDS, help="cases of one kind alone")
@@ -1021,3 +1023,7 @@ if __name__ == "__main__":
     }
     print("\n".join(f"{how:<16} {number}" for how, number in count.most_common()))
     print(json.dumps(total))
+
+
+if __name__ == "__main__":
+    run_script(try_all)

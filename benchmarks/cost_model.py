@@ -38,6 +38,7 @@ from scipy.optimize import nnls
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from emorl_lite.base.entry import run_script
 from emorl_lite.base.presets import ModelConfig, PPOConfig, Preset, get_preset
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.exact_map import exact_map
@@ -448,4 +449,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from emorl_lite.base.entry import run_script
 from emorl_lite.base.presets import Preset, SmallWorldRewards, get_preset
 from emorl_lite.base.workers import fresh_processes
 from emorl_lite.experiment.experiment import Experiment
@@ -92,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

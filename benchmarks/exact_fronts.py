@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from emorl_lite.base.entry import run_script
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.provenance import save_table
 from emorl_lite.experiment.experiment import Experiment
@@ -55,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -9,7 +9,6 @@ The last line is one JSON object.
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -17,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import tyro
 
+from emorl_lite.base.entry import run_script, typed
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import DataConfig, PPOConfig, Preset, SearchConfig, get_preset
 from emorl_lite.ensemble.ensemble import EnsembleLM
@@ -153,11 +152,7 @@ def failures(figures: dict[str, Any]) -> list[str]:
 
 def main() -> int:
     """Compare, print, say what failed."""
-    try:
-        figures = compare(tyro.cli(Options, description=__doc__))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    figures = compare(typed(Options, __doc__))
     for name, value in figures.items():
         print(f"{name:28} {value:.4g}" if isinstance(value, float) else f"{name:28} {value}")
     wrong = failures(figures)
@@ -167,4 +162,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

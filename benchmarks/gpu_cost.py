@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from dataclasses import replace
 from typing import Any
@@ -22,6 +21,8 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
+from emorl_lite.base.entry import run_script
+from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import ModelConfig, PPOConfig
 from emorl_lite.ensemble.prefix_tree import PrefixTree
 from emorl_lite.exact.exact_map import exact_map
@@ -118,7 +119,7 @@ def main() -> None:
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and not options.quick:
-        sys.exit("error: models of these sizes need a CUDA device; --quick runs small ones here")
+        raise UserError("models of these sizes need a CUDA device; --quick runs small ones here")
     figures: dict[str, Any] = {"device": torch.cuda.get_device_name() if device == "cuda" else "cpu", "torch": torch.__version__}
     for name in options.only:
         (lm, loading), words = (
@@ -145,4 +146,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -28,6 +28,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pandas as pd
 
+from emorl_lite.base.entry import run_script
 from emorl_lite.base.files import UNFINISHED_FILES
 from emorl_lite.base.paths import ASSETS
 
@@ -333,4 +334,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -15,7 +15,6 @@ import argparse
 import heapq
 import json
 import shutil
-import sys
 import tempfile
 from itertools import count
 from pathlib import Path
@@ -24,6 +23,8 @@ from typing import Any
 import numpy as np
 
 from emorl_lite.base.domains import simplex_domain
+from emorl_lite.base.entry import run_script
+from emorl_lite.base.errors import UserError
 from emorl_lite.base.polytopes import Piece
 from emorl_lite.base.provenance import provenance
 from emorl_lite.exact.exact_map import ExactMap, Region
@@ -92,11 +93,11 @@ def browser() -> Any:
     try:
         from selenium import webdriver
     except ImportError:
-        sys.exit("error: selenium is not installed: pip install selenium")
+        raise UserError("selenium is not installed: pip install selenium") from None
     found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
     driver = shutil.which("chromedriver")
     if not (found and driver):
-        sys.exit("error: no Chromium with its driver here (apt install chromium chromium-driver)")
+        raise UserError("no Chromium with its driver here (apt install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = found
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,1000"):
@@ -144,4 +145,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from scale import random_model
 
+from emorl_lite.base.entry import run_script
 from emorl_lite.base.presets import OBJECTIVES
 from emorl_lite.base.provenance import provenance
 from emorl_lite.data.small_world import grammar
@@ -105,4 +106,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -35,6 +35,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from emorl_lite.base.entry import run_script
 from emorl_lite.base.presets import ModelConfig, PPOConfig
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.training.ppo import PPOTrainer
@@ -369,4 +370,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

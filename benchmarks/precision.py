@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM, T5Config, T5ForConditionalGeneration
 
+from emorl_lite.base.entry import run_script
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import OBJECTIVES, get_preset
 from emorl_lite.base.provenance import provenance
@@ -244,4 +245,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from emorl_lite.base.entry import run_script
 from emorl_lite.base.presets import SmallWorldRewards, get_preset
 from emorl_lite.base.provenance import save_table
 from emorl_lite.data.small_world import grammar
@@ -81,4 +82,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

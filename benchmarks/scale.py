@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from emorl_lite.base.entry import run_script
 from emorl_lite.base.presets import OBJECTIVES, DataConfig, get_preset
 from emorl_lite.base.provenance import provenance
 from emorl_lite.base.sizes import shown_bytes
@@ -160,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -26,6 +26,7 @@ import pandas as pd
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from emorl_lite.base.entry import run_script
 from emorl_lite.base.presets import MORE_OBJECTIVES, OBJECTIVES, get_preset
 from emorl_lite.base.provenance import save_table
 from emorl_lite.ensemble.ensemble import EnsembleLM
@@ -298,4 +299,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

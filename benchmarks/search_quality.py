@@ -27,6 +27,7 @@ import pandas as pd
 import torch
 from search import quick_experiment
 
+from emorl_lite.base.entry import run_script
 from emorl_lite.base.presets import MORE_OBJECTIVES, OBJECTIVES, get_preset
 from emorl_lite.base.provenance import save_table
 from emorl_lite.data.datasets import load_dataset
@@ -260,4 +261,4 @@ def report(tables: dict[str, pd.DataFrame], quick: bool) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

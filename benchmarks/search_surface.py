@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from emorl_lite.base.entry import run_script
 from emorl_lite.base.files import read_table
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.provenance import save_table
@@ -152,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -20,6 +20,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from emorl_lite.base.entry import run_script
 from emorl_lite.base.presets import Preset, SmallWorldRewards, get_preset
 from emorl_lite.base.provenance import save_table
 from emorl_lite.data.small_world import grammar
@@ -132,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

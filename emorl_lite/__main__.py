@@ -6,10 +6,7 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stderr
 from dataclasses import dataclass, field, fields, replace
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,8 +18,8 @@ if __name__ == "__main__":  # before the first import of what a Python may not h
 
 import tyro
 
+from emorl_lite.base.entry import ended, in_one_line
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.failures import USER, one_line, tell, termination_told
 from emorl_lite.base.outputs import check_folder, check_out
 from emorl_lite.base.paths import runs_root
 from emorl_lite.base.presets import (
@@ -234,49 +231,15 @@ def parse(argv: list[str]) -> AnyCommand:
             k: getattr(preset, k) for k in ("data", "model", "rewards", "ppo", "search", "study") if k in {f.name for f in fields(kind)}
         }
         default = kind(preset=preset.name, **parts)
-        return _in_one_line(lambda: tyro.cli(kind, args=argv[1:], default=default, prog=f"python -m emorl_lite {argv[0]}"), argv)
-    return _in_one_line(lambda: tyro.cli(Command, args=argv, prog="python -m emorl_lite"), argv)  # type: ignore[call-overload]
-
-
-def _in_one_line(parsed: Callable[[], AnyCommand], argv: list[str]) -> AnyCommand:
-    """What tyro parses. Its box around a mistake becomes a UserError of one line; help stays as it is."""
-    box, columns = StringIO(), os.environ.get("COLUMNS")
-    try:
-        if not {"-h", "--help"} & set(argv):
-            os.environ["COLUMNS"] = "100000"  # no message is broken into lines
-        with redirect_stderr(box):
-            return parsed()
-    except SystemExit as stop:
-        if stop.code != USER:
-            raise
-        raise UserError(_in_box(box.getvalue())) from None
-    finally:
-        os.environ.pop("COLUMNS", None) if columns is None else os.environ.update(COLUMNS=columns)
-
-
-def _in_box(box: str) -> str:
-    """The first thing that tyro's box says: it has a title, a border, and rules between what it says."""
-    said: list[str] = []
-    for line in box.splitlines()[1:]:
-        text = line.strip("│ ")
-        if text.strip("─-╰╯"):
-            said.append(text)
-        elif said:
-            break
-    return re.sub(r"^Error parsing \S+: (?=--)", "", one_line("\n".join(said)))  # ours names its option
+        return in_one_line(lambda: tyro.cli(kind, args=argv[1:], default=default, prog=f"python -m emorl_lite {argv[0]}"), argv)
+    return in_one_line(lambda: tyro.cli(Command, args=argv, prog="python -m emorl_lite"), argv)  # type: ignore[call-overload]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command. Returns the exit status: 2 for a mistake in the input, told in one line, and 1 for any other failure, told in one line
     with the place of a full report."""
     arguments = sys.argv[1:] if argv is None else argv
-    try:
-        with termination_told():
-            status = run(parse(arguments), arguments)
-            sys.stdout.flush()  # here, where a reader that is gone can be told from a fault
-            return status
-    except (Exception, KeyboardInterrupt) as error:
-        return tell(error, arguments)
+    return ended(lambda: run(parse(arguments), arguments), arguments)
 
 
 def run(command: AnyCommand, arguments: list[str] | None = None) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import nbformat
 
+from emorl_lite.base.entry import run_script
 from emorl_lite.tutorial.execution import execute, read_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,4 +89,4 @@ def main(chosen: list[str], execution: bool = True) -> None:
 
 
 if __name__ == "__main__":
-    main([part for part in sys.argv[1:] if part != "--fold"], execution="--fold" not in sys.argv[1:])
+    run_script(lambda: main([part for part in sys.argv[1:] if part != "--fold"], execution="--fold" not in sys.argv[1:]))

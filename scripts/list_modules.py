@@ -12,6 +12,9 @@ import sys
 import tomllib
 from pathlib import Path
 
+from emorl_lite.base.entry import run_script
+from emorl_lite.base.errors import UserError
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "emorl_lite"
 PAGE = ROOT / "docs" / "modules.md"
@@ -26,7 +29,7 @@ def told(path: Path) -> str:
     """What a module says of itself: the first paragraph of its docstring on one line, without its list of shapes."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     if not docstring:
-        sys.exit(f"error: {path.relative_to(ROOT).as_posix()}: has no docstring")
+        raise UserError(f"{path.relative_to(ROOT).as_posix()}: has no docstring")
     line = " ".join(docstring.split("\n\n")[0].split())
     return re.sub(r"\s*Shapes: .*$", "", line)
 
@@ -55,7 +58,7 @@ def page() -> str:
 def main() -> None:
     """Write the page, or check it."""
     if sys.argv[1:] not in ([], ["--check"]):
-        sys.exit(f"error: {' '.join(sys.argv[1:])}: expected nothing or --check")
+        raise UserError(f"{' '.join(sys.argv[1:])}: expected nothing or --check")
     text = page()
     if not sys.argv[1:]:
         PAGE.write_text(text, encoding="utf-8", newline="\n")
@@ -64,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

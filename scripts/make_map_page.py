@@ -6,14 +6,12 @@ mean mark the Pareto front. Under a minute. The same run gives the same bytes.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import tyro
 
-from emorl_lite.base.errors import UserError
+from emorl_lite.base.entry import run_script, typed
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.sizes import shown_bytes
 from emorl_lite.exact.optimum import best_weights
@@ -36,7 +34,7 @@ class Options:
 
 def main() -> int:
     """Write the page."""
-    options = tyro.cli(Options, description=__doc__)
+    options = typed(Options, __doc__)
     torch.set_num_threads(1)
     experiment = Experiment(get_preset("tiny"), seed=0, source="reference", progress=False)
     prompts = experiment.validation()
@@ -50,7 +48,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_script(main)

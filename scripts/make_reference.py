@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import tyro
 from publish_study import ADAPTER, CLASSIFIER, copy
 
+from emorl_lite.base.entry import run_script, typed
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import ASSETS, data_root, runs_root
 from emorl_lite.base.presets import get_preset
@@ -147,7 +147,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Options))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_script(lambda: main(typed(Options)))

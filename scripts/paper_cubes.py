@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import pandas as pd
-import tyro
 
-from emorl_lite.base.errors import UserError
+from emorl_lite.base.entry import run_script, typed
+from emorl_lite.base.outputs import check_out
 from emorl_lite.base.paths import data_root
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.provenance import save_table
@@ -51,12 +50,14 @@ def points(options: Options) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def main() -> None:
+    """Search, and write the table."""
+    chosen = typed(Options)
+    folder = data_root() / ("results" if chosen.preset == "tiny" else chosen.preset)
+    target = check_out(chosen.out or str(folder / "paper_cubes.csv"))
+    command = "python scripts/paper_cubes.py " + " ".join(sys.argv[1:])
+    save_table(points(chosen).round(6), target, command=command, preset=chosen.preset, seeds=chosen.seeds)
+
+
 if __name__ == "__main__":
-    try:
-        chosen = tyro.cli(Options)
-        folder = data_root() / ("results" if chosen.preset == "tiny" else chosen.preset)
-        target = Path(chosen.out) if chosen.out else folder / "paper_cubes.csv"
-        command = "python scripts/paper_cubes.py " + " ".join(sys.argv[1:])
-        save_table(points(chosen).round(6), target, command=command, preset=chosen.preset, seeds=chosen.seeds)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_script(main)

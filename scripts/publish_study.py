@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
+from emorl_lite.base.entry import run_script, typed
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import data_root, shipped
 from emorl_lite.base.presets import get_preset
@@ -82,7 +80,4 @@ def publish(options: Options) -> Path:
 
 
 if __name__ == "__main__":
-    try:
-        print(publish(tyro.cli(Options)))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_script(lambda: print(publish(typed(Options))))

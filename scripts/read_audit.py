@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from emorl_lite.base.entry import run_script
+from emorl_lite.base.errors import UserError
+
 
 def vulnerabilities(report: dict[str, Any]) -> list[str]:
     """A line each: package, version, identifier, and the versions that mend it."""
@@ -39,5 +42,12 @@ def main(file: Path) -> int:
     return 1 if lines else 0
 
 
+def given() -> Path:
+    """The report that was named. Raises UserError unless it is one."""
+    if len(sys.argv) != 2:
+        raise UserError(f"expected the report of pip-audit, got {' '.join(sys.argv[1:]) or 'nothing'}")
+    return Path(sys.argv[1])
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    run_script(lambda: main(given()))

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import tyro
 
-from emorl_lite.base.errors import UserError
+from emorl_lite.base.entry import run_script, typed
 from emorl_lite.base.files import digest, read_json, write_json
+from emorl_lite.base.outputs import check_folder
 from emorl_lite.base.paths import data_root, runs_root
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.provenance import save_table
@@ -296,18 +296,22 @@ def against(values: np.ndarray, uniform: np.ndarray | None, prompts: str) -> dic
     return {"difference": found.value, "low": low, "high": high}
 
 
+def main() -> None:
+    """Measure, and write the tables."""
+    chosen = typed(Options)
+    seeds = range(chosen.seeds) if chosen.only < 0 else [chosen.only]
+    if chosen.out:
+        check_folder(chosen.out, "--out")
+    made = [one_seed(chosen, seed) for seed in seeds]
+    folder = Path(chosen.out) if chosen.out else data_root() / ("results" if chosen.preset == "tiny" else chosen.preset)
+    command = "python scripts/sampled_maps.py " + " ".join(sys.argv[1:])
+    for name in made[0] if chosen.only < 0 else ():
+        table = pd.DataFrame([row for tables in made for row in tables[name]]).round(6)
+        if len(table):
+            save_table(
+                table, folder / f"sampled_{name}.csv", command=command, options=asdict(chosen), preset=chosen.preset, seeds=chosen.seeds
+            )
+
+
 if __name__ == "__main__":
-    try:
-        chosen = tyro.cli(Options)
-        seeds = range(chosen.seeds) if chosen.only < 0 else [chosen.only]
-        made = [one_seed(chosen, seed) for seed in seeds]
-        folder = Path(chosen.out) if chosen.out else data_root() / ("results" if chosen.preset == "tiny" else chosen.preset)
-        command = "python scripts/sampled_maps.py " + " ".join(sys.argv[1:])
-        for name in made[0] if chosen.only < 0 else ():
-            table = pd.DataFrame([row for tables in made for row in tables[name]]).round(6)
-            if len(table):
-                save_table(
-                    table, folder / f"sampled_{name}.csv", command=command, options=asdict(chosen), preset=chosen.preset, seeds=chosen.seeds
-                )
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_script(main)

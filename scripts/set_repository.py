@@ -12,6 +12,8 @@ from pathlib import Path
 
 import nbformat
 
+from emorl_lite.base.entry import run_script
+from emorl_lite.base.errors import UserError
 from emorl_lite.tutorial.colab import badge, bootstrap, repository
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +40,7 @@ def replace_line(path: Path, pattern: str, line: str) -> None:
     text = path.read_text(encoding="utf-8")
     new_text, n = re.subn(pattern, lambda _: line, text, flags=re.MULTILINE)
     if n != 1:
-        raise SystemExit(f"error: {path.name}: expected one line like {pattern!r}, found {n}")
+        raise UserError(f"{path.name}: expected one line like {pattern!r}, found {n}")
     path.write_text(new_text, encoding="utf-8")
 
 
@@ -46,7 +48,7 @@ def main() -> None:
     """Write it everywhere."""
     if sys.argv[1:]:
         if not ADDRESS.fullmatch(sys.argv[1]):
-            raise SystemExit(f"error: {sys.argv[1]!r}: expected https://github.com/OWNER/NAME")
+            raise UserError(f"{sys.argv[1]!r}: expected https://github.com/OWNER/NAME")
         replace_line(ROOT / "pyproject.toml", r"^Repository = .*$", f'Repository = "{sys.argv[1]}"')
     address = repository()
     replace_line(ROOT / "CITATION.cff", r"^repository-code: .*$", f'repository-code: "{address}"')
@@ -57,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-import tyro
 
-from emorl_lite.base.errors import UserError
+from emorl_lite.base.entry import run_script, typed
+from emorl_lite.base.outputs import check_out
 from emorl_lite.base.paths import shipped
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.provenance import save_table
@@ -55,11 +54,13 @@ def rows(options: Options) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
+def main() -> None:
+    """Score, and write the table."""
+    chosen = typed(Options)
+    target = check_out(chosen.out or str(shipped(chosen.preset) / "single_policies.csv"))
+    command = "python scripts/single_policies.py " + " ".join(sys.argv[1:])
+    save_table(rows(chosen).round(4), target, command=command, preset=chosen.preset, seeds=chosen.seeds)
+
+
 if __name__ == "__main__":
-    try:
-        chosen = tyro.cli(Options)
-        target = Path(chosen.out) if chosen.out else shipped(chosen.preset) / "single_policies.csv"
-        command = "python scripts/single_policies.py " + " ".join(sys.argv[1:])
-        save_table(rows(chosen).round(4), target, command=command, preset=chosen.preset, seeds=chosen.seeds)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_script(main)

@@ -9,28 +9,21 @@ other methods maximise in training. (The number of passes over the pairs is that
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-import tyro
 
-from emorl_lite.base.errors import UserError
+from emorl_lite.base.entry import run_script, typed
 from emorl_lite.base.files import read_table
-from emorl_lite.base.outputs import check_out
-from emorl_lite.base.paths import data_root
 from emorl_lite.base.presets import get_preset
-from emorl_lite.base.provenance import save_table
-from emorl_lite.base.ranges import Distinct, check_seed
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.methods.bench import Bench
 from emorl_lite.methods.genarm import GenARM, Pairs, draw_pairs, train_reward_model
-from emorl_lite.study.divergence import sampled_replies
+from emorl_lite.study.tuning import Tuning, judged
 
 BETAS = (0.03, 0.1, 0.3, 1.0)
 LR_TIMES = (3.0, 1.0, 10.0)
@@ -40,24 +33,10 @@ BY = ["beta_r", "lr_times", "strength"]
 
 
 @dataclass
-class Options:
+class Options(Tuning):
     """Options."""
 
-    preset: str = "tiny"
-    seeds: tuple[int, ...] = (100,)
-    """None that a study has."""
-    out: str = ""
-    """CSV file (default: data/results/genarm_tuning.csv)."""
-
-    def check(self) -> Path:
-        """Where the table goes. Raises UserError for options that are wrong, before anything is trained."""
-        get_preset(self.preset)
-        if not self.seeds:
-            raise UserError("--seeds: expected at least one value")
-        Distinct().check([str(seed) for seed in self.seeds], f"--seeds {self.seeds}")
-        for seed in self.seeds:
-            check_seed(seed, "--seeds")
-        return check_out(self.out or str(data_root() / "results" / "genarm_tuning.csv"))
+    table = "genarm_tuning.csv"
 
 
 def tuned(options: Options, done: pd.DataFrame) -> pd.DataFrame:
@@ -99,11 +78,10 @@ def measured(bench: Bench, pairs: Pairs, beta_r: float, lr_times: float) -> Iter
     ties = sum(pairs.ties(objective) for objective in range(len(bench.names)))
     for strength in STRENGTHS:
         method = GenARM(bench, strength)
-        texts, kl = sampled_replies(method, prompts, seed=bench.seed)
-        greedy = bench.objectives.means(prompts, method.reply(prompts))
+        kl, sampled, greedy = judged(method, prompts)
         row = {"beta_r": beta_r, "lr_times": lr_times, "strength": strength, "pairs": len(pairs.prompts), "ties": ties}
-        row |= {"loss": sum(fits) / len(fits), "seconds": seconds, "kl": float(kl.mean()), **greedy}
-        yield row | {f"sampled_{name}": value for name, value in bench.objectives.means(prompts, texts).items()}
+        row |= {"loss": sum(fits) / len(fits), "seconds": seconds, "kl": kl, **greedy}
+        yield row | {f"sampled_{name}": value for name, value in sampled.items()}
 
 
 def best(table: pd.DataFrame) -> dict[str, Any]:
@@ -113,15 +91,15 @@ def best(table: pd.DataFrame) -> dict[str, Any]:
     return {name: first[name] for name in BY}
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Measure what the table lacks, and write it."""
+    asked = typed(Options, __doc__)
+    target = asked.check()
     torch.set_num_threads(1)
-    try:
-        chosen = tyro.cli(Options)
-        target = chosen.check()
-        table = tuned(chosen, read_table(target, "a tuning") if target.is_file() else pd.DataFrame())
-        print("chosen:", best(table))
-        command = "python scripts/tune_genarm.py " + " ".join(sys.argv[1:])
-        facts = {"command": command.strip(), "preset": chosen.preset, "seeds": list(chosen.seeds), "chosen": best(table)}
-        save_table(table.round(4), target, **facts)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    table = tuned(asked, read_table(target, "a tuning") if target.is_file() else pd.DataFrame())
+    print("chosen:", best(table))
+    asked.save(table.round(4), target, best(table))
+
+
+if __name__ == "__main__":
+    run_script(main)

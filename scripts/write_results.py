@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from emorl_lite.base.entry import run_script
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import read_text, write_atomically
 from emorl_lite.readings.results import filled
@@ -20,7 +21,7 @@ PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 def main() -> None:
     """Write the pages, or check them."""
     if sys.argv[1:] not in ([], ["--check"]):
-        sys.exit(f"error: {' '.join(sys.argv[1:])}: expected nothing or --check")
+        raise UserError(f"{' '.join(sys.argv[1:])}: expected nothing or --check")
     for page in PAGES:
         try:
             text = read_text(page, "a page").replace("\r\n", "\n")
@@ -28,10 +29,10 @@ def main() -> None:
             if not sys.argv[1:]:
                 write_atomically(page, made)
         except UserError as error:
-            sys.exit(f"error: {page.name}: {error}")
+            raise UserError(f"{page.name}: {error}") from error
         if sys.argv[1:] and made != text:
             sys.exit(f"error: {page.relative_to(ROOT).as_posix()} is not up to date: run python scripts/write_results.py")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

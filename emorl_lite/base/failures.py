@@ -19,6 +19,7 @@ from emorl_lite.base.errors import UserError
 
 USER, UNFORESEEN, INTERRUPTED, TERMINATED, NO_READER = 2, 1, 130, 143, 141
 """Exit statuses: a mistake in what was given, a fault of the program, Ctrl-C, SIGTERM, and output that nobody reads any more."""
+PROGRAM = "python -m emorl_lite"
 REPORTED = ("emorl_lite", "torch", "transformers", "peft", "numpy", "pandas", "tokenizers", "safetensors", "tyro")
 """Packages whose versions stand in a report."""
 OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EMFILE)
@@ -48,7 +49,7 @@ def termination_told() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def tell(error: BaseException, command: Sequence[str]) -> int:
+def tell(error: BaseException, command: Sequence[str], program: str = PROGRAM) -> int:
     """Say in one line on stderr why a command ended. Returns its exit status."""
     if isinstance(error, BrokenPipeError):  # `| head`: nobody reads, so nothing is said, not even when Python closes its output
         with open(os.devnull, "w", encoding="utf-8") as nowhere:
@@ -56,7 +57,7 @@ def tell(error: BaseException, command: Sequence[str]) -> int:
         return NO_READER
     line, status = why(error)
     if status == UNFORESEEN:
-        line += f"; full report: {write_report(error, command)}"
+        line += f"; full report: {write_report(error, command, program)}"
     print(line, file=sys.stderr, flush=True)
     return status
 
@@ -102,9 +103,9 @@ def first_line(error: BaseException, longest: int = 160) -> str:
     return one_line(str(error).strip().partition("\n")[0] or type(error).__name__, longest)
 
 
-def write_report(error: BaseException, command: Sequence[str]) -> str:
+def write_report(error: BaseException, command: Sequence[str], program: str = PROGRAM) -> str:
     """Write everything that helps to find a fault into a new file of the temporary folder. Returns its place."""
-    lines = [f"command: {' '.join(['python -m emorl_lite', *command])}", f"folder: {os.getcwd()}"]
+    lines = [f"command: {' '.join([program, *command])}", f"folder: {os.getcwd()}"]
     lines += [f"Python {platform.python_version()} on {platform.platform()}", *(f"{name} {_version(name)}" for name in REPORTED), ""]
     try:
         number, place = tempfile.mkstemp(prefix="emorl_lite-report-", suffix=".txt")
