@@ -280,6 +280,43 @@ def test_a_second_one_says_so_and_waits(tmp_path, capsys):
         assert free
 
 
+@pytest.mark.plain
+def test_what_fails_before_it_writes_leaves_no_folder(tmp_path):
+    def failing(folder: Path, *files: str) -> None:
+        with pytest.raises(UserError), alone(folder, "training"):
+            for file in files:
+                (folder / file).touch()
+            raise UserError("no model")
+
+    failing(tmp_path / "runs" / "tiny" / "study")
+    assert not list(tmp_path.iterdir())
+    failing(tmp_path / "runs" / "tiny" / "study", "kept")
+    assert (tmp_path / "runs/tiny/study/kept").is_file()
+    failing(tmp_path / "runs" / "tiny" / "study")  # it was there before
+    failing(tmp_path / "runs" / "other")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["tiny"] and (tmp_path / "runs/tiny/study/kept").is_file()
+
+
+@pytest.mark.plain
+def test_who_waited_for_one_that_failed_works_in_a_folder_of_its_own(tmp_path):
+    folder, inside, done = tmp_path / "new", threading.Event(), []
+
+    def second():
+        inside.wait(60)
+        with alone(folder, "training"):
+            (folder / "made").touch()
+            done.append((folder / ".lock").is_file())
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with pytest.raises(UserError), alone(folder, "training"):
+        inside.set()
+        time.sleep(0.3)
+        raise UserError("no model")
+    thread.join()
+    assert done == [True] and (folder / "made").is_file()
+
+
 # -- training
 
 
