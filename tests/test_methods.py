@@ -41,6 +41,8 @@ from emorl_lite.search.pareto import non_dominated
 from emorl_lite.study.divergence import sampled_replies
 from emorl_lite.study.exact_fronts import CONVEX, EXACT, beside_sweep, exact_front
 from emorl_lite.study.places import places, scores_by_place
+from emorl_lite.training.ppo import PPOTrainer
+from emorl_lite.training.team import Team
 
 QUICK = PPOConfig(episodes=24, batch_size=8, minibatch_size=4, epochs=2, lr=5e-3, validate_every=2, checkpoint_every=1)
 STEERABLE = ["prompted", "clp-full", "clp-attention", "clp-logit", "clp-kl", "panacea", "panacea-tchebycheff"]
@@ -982,3 +984,18 @@ def test_settings_and_steps_that_make_no_sense_are_told():
     for gamma in (0, math.nan, 2, "x"):
         with pytest.raises(UserError, match="Exp3: gamma"):
             Exp3(3, gamma)
+
+
+class Two(Team):
+    """As if another process trained along."""
+
+    size = 2
+
+
+@pytest.mark.parametrize("name", ["dynaopt", "c-dynaopt"])
+def test_a_reward_that_changes_while_it_trains_is_not_for_several_processes(name, tmp_path):
+    made = bench(folder=tmp_path)
+    weights = registered(name)[0].weights(made.objectives, 0.05)
+    with pytest.raises(UserError, match=f"^adapter '{name}': its reward changes while it trains"):
+        PPOTrainer(made.lm, name, weights, made.train_prompts, QUICK, folder=tmp_path / name, team=Two())
+    assert not made.lm.adapters and not list(tmp_path.iterdir())

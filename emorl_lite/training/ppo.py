@@ -243,6 +243,8 @@ class PPOTrainer:
         self.policy, self.team, self.watch = policy or AdapterPolicy(lm, adapter), team or Team(), dict(watch or {})
         self.estimator: PPO | RLOO = ESTIMATORS[config.estimator](config)
         self.team.check(config)
+        if self.team.size > 1 and type(self.reward).adapt is not PenalisedReward.adapt:  # each process would draw another change
+            raise UserError(f"adapter {adapter!r}: its reward changes while it trains, so that several processes would part; take one")
         examine(lm)
         if taken := [key for key in self.watch if key in (*COLUMNS, ENTERED)]:
             raise UserError(f"watched reward {taken[0]!r}: the log already has a column of this name")
