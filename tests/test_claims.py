@@ -11,6 +11,7 @@ from scipy import stats
 from test_study import NAMES, made_up
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import get_preset
 from emorl_lite.readings import study as study_readings
 from emorl_lite.search.pareto import hypervolume
 from emorl_lite.search.statistics import EQUAL, FEW, ONE_HEAP, TWO_HEAPS, interval, median_interval, shape_of, sign_p
@@ -226,6 +227,9 @@ def test_the_search_is_counted_from_the_rows_if_they_tell_it():
     rows = pd.DataFrame({"method": ["emorl-long", "emorl-long"], "choice": ["grid", "published search"], "searched": [5, 77]})
     assert search_replies(rows, 3) == 77 and search_replies(rows.drop(columns="searched"), 3) == 135 * 32
     assert search_replies(rows.drop(columns="searched"), 2) == 45 * 32
+    paper = get_preset("tiny-paper")
+    listed = paper.search.levels * paper.search.points_per_axis**3 * paper.search.validation_prompts
+    assert search_replies(rows.drop(columns="searched"), 3, paper) == listed and Evidence({}, paper).preset is paper
     spent = Evidence(made_up(3)).spent.set_index(["method", "seed"])["data_points"]
     assert spent["emorl (longest run + search)", 1] - spent["emorl (longest run)", 1] == 135 * 32
 

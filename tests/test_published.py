@@ -103,6 +103,17 @@ def test_a_published_number_has_a_source_a_function_and_a_place(fact: Fact) -> N
             assert "unconfirmed summary" in text, f"{shown} does not say that {fact.text} is from an unconfirmed summary"
 
 
+def test_a_formula_of_the_paper_is_in_the_table_too() -> None:
+    formulas = {fact.text: fact for fact in FACTS if fact.formula}
+    assert list(formulas) == [r"$O(3^d \log_2 1/N)$"] and formulas[r"$O(3^d \log_2 1/N)$"].source not in ("code", "abstract", "scatter")
+    line = paper.published().set_index("number").loc["cost of the search"]
+    assert line["value"] == r"$O(3^d \log_2 1/N)$" and line["confirmed"] == "no"
+
+
+def test_what_an_eye_reads_has_two_digits() -> None:
+    assert all(len(fact.text.partition(".")[2]) == 2 for fact in FACTS if fact.source == "cubes")
+
+
 def test_numbers_are_there_once() -> None:
     assert len({(fact.about, fact.name) for fact in FACTS}) == len(FACTS)
 

@@ -326,7 +326,11 @@ def search_cost_reading(costs: pd.DataFrame, small: int = 3, large: int = 6) -> 
             f" To come within 1 % of the optimum, Bayesian optimisation takes {listing(means)} on average "
             "(a run that never gets there counts with its whole budget)."
         )
-    text += " The paper's $O(3^d \\log_2 1/N)$, $N$ the last spacing, is true by construction: it counts the points that are listed."
+    growth = paper.facts("cost of the search")[""]
+    text += (
+        f" The paper's {growth.text}, $N$ the last spacing ({paper.SOURCES[growth.source]}), is true by construction: it counts the points "
+        "that are listed."
+    )
     pairs = [d for d in (small, large) if {("hierarchical", d), ("exact map", d)} <= set(by_d.index)]
     times, missed = [], []
     for d in pairs:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.failures import one_line
 from emorl_lite.base.files import read_table
 from emorl_lite.base.wording import counted, listing, number, part, told
 from emorl_lite.readings.study import earlier_reading
@@ -259,8 +260,11 @@ def _order(claims: pd.DataFrame) -> str:
 
 def _decoders(claims: pd.DataFrame) -> str:
     """What decoding alone does."""
-    if _verdicts(claims, "greedy decoding flatters a policy") == {"holds"}:
+    found = _verdicts(claims, "greedy decoding flatters a policy")
+    if found == {"holds"}:
         return "Comparing greedy EMORL with sampled baselines, as the paper's code does, compares decoders."
+    if found == {"refuted"}:
+        return "Greedy EMORL beside sampled baselines, as in the paper's code, has the worse decoder here."
     return "The paper's code compares greedy EMORL with sampled baselines; what decoding alone does is not clear here."
 
 
@@ -293,7 +297,8 @@ def shared_budget(results: Path) -> str:
 def not_compared(results: Path) -> str:
     """The methods of the field that the study's table does not hold."""
     held = {str(method).removesuffix("-long") for method in study_tables(results)["rows"]["method"]}
-    return wrapped(f"Not here, and so not compared: {'; '.join(text for name, text in ELSEWHERE.items() if name not in held)}.")
+    missing = [text for name, text in ELSEWHERE.items() if name not in held]
+    return wrapped(f"Not here, and so not compared: {'; '.join(missing)}." if missing else "All of these methods of the field are here.")
 
 
 def all_settings(results: Path) -> str:
@@ -347,7 +352,7 @@ def fronts_table(results: Path) -> str:
         + wrapped(
             f"The last two columns are chosen on validation clients and judged on test clients. A sweep misses a part of the front that is "
             f"clear of zero for {listing(beyond)} ({part(len(beyond), len(tests), 'method')}; intervals over "
-            f"{counted(table['seed'].nunique(), 'seed')}). But on fresh clients the best of all settings less the sweep's best is "
+            f"{counted(table['seed'].nunique(), 'seed')}). On fresh clients the best of all settings less the sweep's best is "
             f"{_signed(low)} to {_signed(high)}, and {part(clear, len(tests), 'interval')} excludes zero. Seconds are on one busy core."
         )
     )
@@ -370,15 +375,18 @@ def searches(results: Path) -> str:
     most = int(clients["clients"].max())
     few, many = (clients[clients["clients"] == n].groupby("search")["test"].mean() for n in (32, most))
     flattered = means.loc["exact map", "promised"] - means.loc["exact map", "test"]
+    kept = f"its promise is too high by {score(flattered)}" if flattered > 0 else f"it promised {score(-flattered)} less than it has"
     order = "*worse* than" if few["exact map"] < few["hierarchical"] else "no worse than"
+    on_simplex = means["regret"]["hierarchical-simplex"] - means["regret"]["hierarchical"]
+    moved = "more, since its first level can throw the best corner away" if on_simplex > 0 else "no more"
     return wrapped(
         f"With the optimum known, so is every search's regret, on 32 validation clients ({counted(choice['adapters'].nunique(), 'seed')}): "
         f"{regret['hierarchical']} for the published search ({asked['hierarchical']} evaluations), "
         f"{regret['ucb']} for UCB ({asked['ucb']}) "
         f"and {regret['bayesian']} for Bayesian optimisation ({asked['bayesian']}), {regret['grid']} for a grid, {regret['random']} for "
-        f"random weights, and {regret['hierarchical-simplex']} for the published search moved to the simplex, which throws the good corner "
-        f"away at its first level. On test clients the optimum of 32 clients is {order} the published search's choice "
-        f"({score(few['exact map'])} against {score(few['hierarchical'])}): it is flattered by {score(flattered)}. With {most} validation "
+        f"random weights, and {regret['hierarchical-simplex']} for the published search moved to the simplex: {moved}. "
+        f"On test clients the optimum of 32 clients is {order} the published search's choice "
+        f"({score(few['exact map'])} against {score(few['hierarchical'])}); {kept}. With {most} validation "
         f"clients, which the map affords, they reach {score(many['exact map'])} and {score(many['hierarchical'])} of the "
         f"{score(means['test']['exact map of the test prompts'])} that any weights could have. (`python benchmarks/search_quality.py`.)"
     )
@@ -414,7 +422,8 @@ def ppo_table(results: Path) -> str:
     head = f"PPO, one CPU thread, model of {found['model_parameters'] / 1e6:.1f} million parameters"
     lines = []
     for name, text in what.items():
-        slower = "" if name == "ours" else f"{found[f'speedup_over_{name}']:.1f} × slower"
+        times = 1.0 if name == "ours" else float(found[f"speedup_over_{name}"])
+        slower = "" if name == "ours" else f"{times:.1f} × slower" if times >= 1 else f"{1 / times:.1f} × faster"
         lines.append({head: text, "milliseconds an episode": f"{found[f'ms_per_episode_{name}']:.1f}", "than this package": slower})
     short = found["settings"][1]
     return (
@@ -504,13 +513,13 @@ def real_sentence(results: Path) -> str:
             pivot = rows.pivot(index="seed", columns="method", values=column)
             gaps[method, column] = over((pivot[method] - pivot["base"]).to_numpy(dtype=np.float64))
     n = rows["seed"].nunique()
-    beats = gaps["emorl", "mean"]["low"] > 0
+    beats, few = gaps["emorl", "mean"]["low"] > 0, ", which are next to none" if n < 3 else ""
     optimum = _smollm2(results).query("method == 'emorl' and choice == 'exact optimum'").sort_values("seed")["mean"]
     return wrapped(
         f"Seeds {' / '.join(str(seed) for seed in sorted(rows['seed'].unique()))}, {int(rows['n'].iloc[0])} held-out PAIR statements. "
         f"**EMORL {'beats' if beats else 'does not beat'} its greedy base here**: {gap(gaps['emorl', 'mean'])}; uniform weighting "
         f"{gap(gaps['uniform-short', 'mean'])}. In sampled replies the differences are {gap(gaps['emorl', 'sampled_mean'])} and "
-        f"{gap(gaps['uniform-short', 'sampled_mean'])} (95 % intervals over {counted(n, 'seed')}, which are next to none). The exact "
+        f"{gap(gaps['uniform-short', 'sampled_mean'])} (95 % intervals over {counted(n, 'seed')}{few}). The exact "
         f"optimum's weights score {' / '.join(score(float(value), 2) for value in optimum)}, greedily."
     )
 
@@ -523,11 +532,13 @@ def real_sampled(results: Path) -> str:
     single = test.loc[["reflection", "empathy", "fluency"], "mean"] - test.loc["base", "mean"]
     best, fresh = test.loc["sampled optimum"], cells.loc["validation", "sampled", "sampled optimum"]
     samples = int(fresh["samples"])
+    likeliest, drawn = float(greedy.loc["base", "mean"]), float(test.loc["base", "mean"])
+    turn = "falls" if drawn < likeliest else "rises" if drawn > likeliest else "stays"
     return wrapped(
-        f"On the {int(best['n'])} test statements the base falls from {score(float(greedy.loc['base', 'mean']))} greedily to "
-        f"{score(float(test.loc['base', 'mean']))} in samples, and each adapter scores {score(single.min())} to {score(single.max())} more "
-        f"than that. The exact optimum of the sampled mean of {samples} samples promised {score(float(fresh['promised']))}, and scores "
-        f"{score(float(fresh['mean']))} on the same statements with fresh noise and {score(float(best['mean']))} on test statements, "
+        f"On the {int(best['n'])} test statements the base {turn} from {score(likeliest)} greedily to {score(drawn)} in samples, and each "
+        f"adapter scores {score(single.min())} to {score(single.max())} more than that. The exact optimum of the sampled mean of {samples} "
+        f"samples promised {score(float(fresh['promised']))}, and scores {score(float(fresh['mean']))} on the same statements with fresh "
+        f"noise and {score(float(best['mean']))} on test statements, "
         f"{gap({'mean': best['difference'], 'low': best['low'], 'high': best['high']})} beside uniform weights; the weights that are best "
         f"greedily score {score(float(test.loc['greedy optimum', 'mean']))} there."
     )
@@ -585,7 +596,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
 def filled(page: str, results: Path) -> str:
     """A page with every block made anew.
 
-    Raises UserError for a block that nobody makes, that never ends, or whose table lacks a column.
+    Raises UserError for a block that nobody makes, that never ends, or whose table lacks a column or holds texts in one of numbers.
     """
     opened = len(re.findall(r"<!-- made: ", page))
     found = MARK.findall(page)
@@ -602,3 +613,8 @@ def _made(name: str, results: Path) -> str:
         return BLOCKS[name](results)
     except KeyError as error:
         raise UserError(f"block {name!r}: a table or record in {results} lacks what it shows ({error.args[0]})") from error
+    except UserError:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:  # what pandas says of texts in a column of numbers
+        told = f"block {name!r}: a table or record in {results} holds something else than what it shows ({one_line(error, 200)})"
+        raise UserError(told) from error

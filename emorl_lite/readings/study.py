@@ -384,7 +384,7 @@ def levels_reading(place: pd.DataFrame) -> str:
         clear = judged(gap, "a clear difference", "")
         parts.append(f"{description}, from {number(means[low], 3)} (*{low}*) to {number(means[high], 3)} (*{high}*): {clear}")
     text = f"Last hidden state less parameters, {'; '.join(states)}. " if states else ""
-    every_pair = "intervals over seeds, for lowest and highest corrected for all pairs of levels"
+    every_pair = "intervals over seeds, for lowest and highest corrected for all pairs of places"
     return f"{text}The means go, {'; '.join(parts)}. (Brackets: {every_pair}.)"
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import get_preset
 from emorl_lite.base.wording import listing
 from emorl_lite.search.statistics import EQUAL, TWO_HEAPS
 from emorl_lite.study.evidence import Evidence, Found, claim_p
@@ -185,8 +186,8 @@ def interval_of(row: Mapping[str, Any]) -> dict[str, float]:
 NUMBERS = ("mean", "low", "high", "exact_low", "exact_high", "coverage", "p")
 
 
-def examined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Every claim with its number and two verdicts, one a row.
+def examined(tables: Mapping[str, pd.DataFrame], preset: str = "tiny") -> pd.DataFrame:
+    """Every claim with its number and two verdicts, one a row. `preset`: whose study the tables are.
 
     Columns: source, claim, measure, decoding ("greedy", "sampled", "sampled at KL 0.5", or empty), nothing (the threshold); mean, low, high
     (Student's interval at 95 %, for ratios that of F); shape (`shape_of` the seeds' values), exact_low, exact_high, coverage (the median's
@@ -196,7 +197,7 @@ def examined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     "refuted" and "open" are said of this small world at this budget: other models and data may differ. "not measured": the tables lack a
     method, or it does not get so far from the base in enough seeds.
     """
-    evidence = Evidence(tables)
+    evidence = Evidence(tables, get_preset(preset))
     table = pd.DataFrame([_examined(claim, evidence) for claim in CLAIMS])
     tested = (table["n"] > 0).to_numpy()
     p = table.loc[tested, "p"].fillna(1.0).tolist()

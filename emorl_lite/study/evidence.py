@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.presets import Preset, get_preset
 from emorl_lite.search.statistics import EQUAL, FEW, FOR_SPREADS, ONE_HEAP, TWO_HEAPS, interval, median_interval, shape_of, sign_p
 from emorl_lite.study.comparison import (
     BY_OWN_SEARCH,
@@ -88,6 +89,8 @@ class Evidence:
     """
 
     tables: Mapping[str, pd.DataFrame]
+    preset: Preset = field(default_factory=partial(get_preset, "tiny"))
+    """Whose study it is: its search counts where the tables do not say how many replies were scored."""
 
     def _table(self, name: str) -> pd.DataFrame:
         found = self.tables.get(name)
@@ -110,7 +113,7 @@ class Evidence:
         """Data points until convergence, EMORL's without its search and with it."""
         names = objectives_of(self._table("sweep"))
         spent = consumption(self._table("convergence"), self._table("rows"), names)
-        return searched_too(spent, search_replies(self._table("rows"), len(names)))
+        return searched_too(spent, search_replies(self._table("rows"), len(names), self.preset))
 
     @cached_property
     def fronts(self) -> pd.DataFrame:

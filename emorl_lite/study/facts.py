@@ -16,12 +16,15 @@ SOURCES = {
     "curves": "read off the learning curves",
     "abstract": "from the abstract",
     "summary": "from an unconfirmed summary, machine-written by a third party",
+    "description": "from a description of the paper, not checked against its own text",
 }
 """Where a published number was read, to be named wherever it is quoted. "summary": check it against the paper's own text first."""
 READ_OFF = ("cubes", "curves")
 """Read off a picture by eye: about two digits."""
 UNCONFIRMED = ("summary",)
 """Nobody here has seen these in a file of the authors'."""
+UNSEEN = (*UNCONFIRMED, "description")
+"""Nor these; they are no numbers."""
 
 METHODS = {"base": "Base model", "uniform": "Uniform weighted", "dynaopt": "DynaOpt", "exact-average": "Model soups", "emorl": "EMORL"}
 """Our names of the paper's methods. Its model soups add the products B_i A_i: our exact average. Rewarded Soups are another method."""
@@ -42,6 +45,8 @@ KNOWN, COUNTED, STOPS, TRAINED, WRITTEN = (
 )
 SCORES = "08 · Figure 2 and the consumption table"
 PAIR = "08 · The tables: PAIR, and a second source"
+COST = "08 · Figure 4: what a search costs"
+GROWTH = r"O(3^d \log_2 1/N)"
 CUBES = "08 · Figures 6, 8 and 9: the weight cubes"
 
 
@@ -60,10 +65,16 @@ class Fact:
     function: str
     shown: tuple[str, ...]
     spread: float | None = None
+    formula: str = ""
+    """Of what is no number, in TeX; `value` is its first number then."""
 
     @property
     def text(self) -> str:
-        """The value as published: "17,529 ± 1,650", "0.7684 ± 0.0206"."""
+        """The value as published: "17,529 ± 1,650", "0.7684 ± 0.0206"; as an eye reads it: "0.80"."""
+        if self.formula:
+            return f"${self.formula}$"
+        if self.source in READ_OFF and self.value < 1:
+            return number(self.value)
         values = [self.value] if self.spread is None else [self.value, self.spread]
         digits = 4 if self.spread and self.value < 1 else 0
         return " ± ".join(f"{v:,.{digits}f}" if digits or v >= 1_000 else str(v) for v in values)
@@ -77,6 +88,8 @@ class Fact:
     @property
     def forms(self) -> set[str]:
         """Every way to write the value: as published, or rounded to two, three or four digits, with a leading zero or without."""
+        if self.formula:
+            return {self.formula}
         value = float(self.value)
         if value == int(value):
             return {f"{int(value):,}", str(int(value))} | ({f"{value / 1000:.0f} thousand"} if value >= 1_000 else set())
@@ -144,6 +157,7 @@ FACTS: tuple[Fact, ...] = (
     Fact("data points of the two other runs", "the other about", 5_000, "curves", _ACCOUNTS, (KNOWN, COUNTED)),
     Fact("the search", "weight vectors", 135, "code", _SEARCH, (KNOWN, COUNTED)),
     Fact("the search", "validation prompts", 32, "code", _SEARCH, (KNOWN, COUNTED)),
+    Fact("cost of the search", "", 3, "description", _SEARCH, (COST, "docs/paper_map.md"), formula=GROWTH),
     Fact("weights that its evaluation takes", "reflection", 0.78125, "code", _SEARCH, (KNOWN,)),
     Fact("weights that its evaluation takes", "empathy", 0.5, "code", _SEARCH, (KNOWN,)),
     Fact("weights that its evaluation takes", "fluency", 0.0625, "code", _SEARCH, (KNOWN,)),

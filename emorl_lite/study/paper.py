@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.wording import counted, with_spread
+from emorl_lite.base.wording import counted, number, with_spread
 from emorl_lite.study.comparison import BY_OWN_SEARCH, one_uniform, representative
-from emorl_lite.study.facts import FACTS, FAULTS, METHODS, READ_OFF, SOURCES, UNCONFIRMED, facts
+from emorl_lite.study.facts import FACTS, FAULTS, METHODS, READ_OFF, SOURCES, UNSEEN, facts
 
 CONSUMPTION = pd.DataFrame(
     [
@@ -31,9 +31,9 @@ CONSUMPTION = pd.DataFrame(
 )
 """Data points and mean reward: SOURCES["scatter"]; `pair_average`, its table on PAIR: SOURCES["summary"]."""
 
-AGGREGATION = {name: fact.value for name, fact in facts("best mean score by what is mixed").items()}
-"""Best mean reward by what is aggregated: SOURCES["cubes"]. ("probabilities": its code averages the probabilities of texts that
-each model sampled by itself, position by position.)"""
+AGGREGATION = {name: round(fact.value, 2) for name, fact in facts("best mean score by what is mixed").items()}
+"""Best mean reward by what is aggregated, to two digits: SOURCES["cubes"]. ("probabilities": its code averages the probabilities of texts
+that each model sampled by itself, position by position.)"""
 
 _TRAINING = facts("EMORL's training time, seconds")[""]
 TRAINING_SECONDS = (_TRAINING.value, float(_TRAINING.spread or 0))
@@ -71,7 +71,7 @@ PAIRS = (("uniform", "emorl"), ("emorl", "exact-average"), ("emorl", "base"), ("
 
 def published() -> pd.DataFrame:
     """Every published number quoted here by what it is about: number, value, read (where), confirmed (yes, no, read by eye)."""
-    certain = {source: "read by eye" if source in READ_OFF else "no" if source in UNCONFIRMED else "yes" for source in SOURCES}
+    certain = {source: "read by eye" if source in READ_OFF else "no" if source in UNSEEN else "yes" for source in SOURCES}
     return pd.DataFrame(
         [
             {
@@ -184,13 +184,14 @@ def signs(own: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def mixtures(cubes: pd.DataFrame) -> pd.DataFrame:
     """The best mean score by what is mixed, in the paper and on tiny. `cubes`: what, seed, mean (validation), test (of the best point).
 
-    Columns: mixed, paper, best on validation, on test (with its standard deviation over seeds, as text).
+    Columns: mixed, paper (as text, in the two digits that an eye reads), best on validation, on test (with its standard deviation over
+    seeds, as text).
     """
     by_seed = cubes.groupby(["what", "seed"]).agg(validation=("mean", "max"), test=("test", "first"))
     lines = []
     for what, theirs in AGGREGATION.items():
         ours = by_seed.loc[what]
-        line = {"mixed": what, "paper, best": theirs, "tiny, best on validation": ours["validation"].mean()}
+        line = {"mixed": what, "paper, best": number(theirs), "tiny, best on validation": ours["validation"].mean()}
         lines.append(line | {"the same weights on test": with_spread(ours["test"].mean(), ours["test"].std())})
     return pd.DataFrame(lines)
 
