@@ -400,3 +400,16 @@ def test_a_published_adapter_that_was_loaded_does_not_stand_in_the_way_of_ones_o
     experiment.preset = preset  # a short run of one's own
     log = experiment.train("fluency", resume=False)
     assert len(log) == 2 and (experiment.folder / "fluency" / "done.json").is_file()
+
+
+def test_an_option_that_is_none_is_told_with_the_nearest_before_anything_is_trained(tmp_path):
+    experiment = Experiment(get_preset("tiny"), 0, tmp_path, progress=False)
+    for ask, told in {
+        lambda: experiment.like(levelz=3): "like: 'levelz' is no option; the nearest is 'levels'",
+        lambda: experiment.like(nonsense=1): "like: 'nonsense' is no option; the nearest is ",
+        lambda: experiment.tree(["I feel sad"], sample=2): "tree: 'sample' is no option; the nearest is 'samples'",
+        lambda: experiment.exact_map(["I feel sad"], temprature=2): "tree: 'temprature' is no option; the nearest is 'temperature'",
+    }.items():
+        with pytest.raises(UserError, match=f"^{told}"):
+            ask()
+    assert not list(tmp_path.iterdir())

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import numbers
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -141,6 +142,15 @@ def check_index(value: Any, count: int, what: str) -> int:
 def check_batch(size: Any) -> int:
     """A number of texts that go through a model together. Raises UserError for what is none."""
     return int(checked(size, int, [Within(1, 10**6)], f"batch_size {shown(size)}"))
+
+
+def check_known(given: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Raise UserError for a name that is none of those known: with the nearest of them, in words that begin with `where`."""
+    names = sorted(known)
+    for name in given:
+        if name not in names:
+            nearest = max(names, key=lambda one: SequenceMatcher(None, name.lower(), one.lower()).ratio())
+            raise UserError(f"{where}: {shown(name)} is no option; the nearest is {nearest!r}")
 
 
 def check_name(name: Any, where: str) -> None:

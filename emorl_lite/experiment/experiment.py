@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from emorl_lite.base.locks import alone
 from emorl_lite.base.logs import read_log
 from emorl_lite.base.outputs import check_folder
 from emorl_lite.base.presets import OBJECTIVES, PRESETS, Mix, Preset
-from emorl_lite.base.ranges import Within, check_seed, checked
+from emorl_lite.base.ranges import Within, check_known, check_seed, checked
 from emorl_lite.base.texts import check_texts
 from emorl_lite.base.weights import check_weights
 from emorl_lite.base.workspace import Workspace, claim
@@ -179,6 +180,7 @@ class Experiment:
         One at a time: the model has the adapters of whichever loaded last, and each loads its own again. A seed with a warm start of its
         own has a model of its own. Raises UserError as `Experiment` does.
         """
+        check_known(search, (option.name for option in fields(self.preset.search)), "like")
         preset = replace(self.preset, search=replace(self.preset.search, **search))
         other = Experiment(preset, self.seed if seed is None else seed, self.root, self.progress, self.source, self.adapters)
         if other.folder == self.folder or not any((one.folder / "base").is_dir() for one in (self, other)):
@@ -378,7 +380,8 @@ class Experiment:
     # -- search
 
     def tree(self, prompts: Sequence[str], **options: Any) -> PrefixTree:
-        """A prefix tree of this experiment's adapters over some prompts."""
+        """A prefix tree of this experiment's adapters over some prompts. `options`: those of `PrefixTree`."""
+        check_known(options, list(signature(PrefixTree).parameters)[3:], "tree")
         self.load_adapters()
         return PrefixTree(self.lm, list(self.preset.objectives), prompts, **options)
 
@@ -387,7 +390,10 @@ class Experiment:
         return self.dataset.prompts("validation")[: self.preset.search.validation_prompts]
 
     def exact_map(self, prompts: Sequence[str] | None = None, **options: Any) -> ScoredMap:
-        """The exact map of some prompts (the search's validation prompts by default), every distinct reply scored once."""
+        """The exact map of some prompts (the search's validation prompts by default), every distinct reply scored once.
+
+        `options`: those of `PrefixTree`.
+        """
         return scored_map(exact_map(self.tree(_given(prompts, self.validation), **options)), self.rewards.scores)
 
     def search(self, prompts: Sequence[str] | None = None) -> SearchResult:
