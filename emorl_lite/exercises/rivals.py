@@ -47,7 +47,8 @@ State = tuple[list[float], list[float], list[float]]
 
 
 def _dynaopt(controller: Sequence[float], raised: Sequence[float], arm: int, gains: Sequence[float], drawn: int, mu: float) -> State:
-    judge, holder = Exp3(len(controller), mu), Exp3(len(raised), mu)
+    judge, holder = Exp3(len(controller), 1.0), Exp3(len(raised), 1.0)
+    judge.gamma = holder.gamma = mu  # 0, too: the formula's edge, which no bandit is made with
     judge.weights, holder.weights = list(controller), list(raised)
     judge.update(arm, sum(gains) / len(gains))
     if drawn < len(raised):
