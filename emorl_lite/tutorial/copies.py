@@ -68,7 +68,8 @@ def merge(mine: Any, new: Any) -> Merged:
     """
     known = dict(facts_of(mine).get("given", {}))
     theirs, own = _sorted_out(mine, known, {cell.id for cell in new.cells})
-    cells, happened = [*own.get("", [])], {"new": [], "back": [], "gone": [], "both": []}  # type: dict[str, list[str]]
+    cells = [*own.get("", [])]
+    happened: dict[str, list[str]] = {"new": [], "back": [], "gone": [], "both": []}
     for cell in new.cells:
         old = theirs.pop(cell.id, None)
         here, now, before = digest(old.source) if old is not None else None, digest(cell.source), known.get(cell.id)
