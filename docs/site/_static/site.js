@@ -14,3 +14,14 @@ const reachable = () => {
 addEventListener("load", reachable);
 addEventListener("resize", reachable);
 document.addEventListener("toggle", reachable, true); // a fold that opens
+
+// The page of maps follows the switch of colours, by the mark that it knows from JupyterLab. (From a file the browser keeps pages apart: there it
+// follows the system.)
+const dress = () => {
+  for (const frame of document.querySelectorAll("iframe.map-page")) {
+    const page = frame.contentDocument;
+    if (page && page.body) page.body.dataset.jpThemeLight = String(document.documentElement.dataset.theme !== "dark");
+  }
+};
+new MutationObserver(dress).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+document.addEventListener("load", dress, true); // frames, too
