@@ -177,8 +177,8 @@ def in_short(problem: BaseException, source: str) -> list[Any]:
 
     Nothing else: a message could tell what the answer was asked.
     """
-    frames = [frame for frame in traceback.extract_tb(problem.__traceback__) if frame.filename == CELL]
-    line = frames[-1].lineno if frames else problem.lineno if isinstance(problem, SyntaxError) else 0
+    lines = [line for frame, line in traceback.walk_tb(problem.__traceback__) if frame.f_code.co_filename == CELL]
+    line = lines[-1] if lines else problem.lineno if isinstance(problem, SyntaxError) else 0
     name = problem.name if isinstance(problem, (NameError, ImportError)) else ""
     kind = "MemoryError" if is_of_memory(problem) else type(problem).__name__
     return [kind, line or 0, name if isinstance(name, str) and re.search(rf"\b{re.escape(name)}\b", source) else ""]

@@ -137,9 +137,10 @@ def _asked_of(submission: Submission, question: Question, key: Any, before: dict
 
 def _secret() -> list[str]:
     """Where answers stand in the repository and in the package."""
-    import emorl_lite.exercises
+    from emorl_lite.exercises import course
 
-    places = [Path(emorl_lite.exercises.__file__).parent]
+    folder = Path(course.__file__).parent  # how answers are judged is no secret, and tracebacks read it
+    places = [folder / "__pycache__", *(folder / f"{topic}.py" for topic in course.TOPICS.values())]
     root = repository_root()
     if root is not None:
         places += [root / name for name in ("notebooks", "my_notebooks", "tests", ".git", "course")]

@@ -67,7 +67,7 @@ def mark(key: Key, outcome: Mapping[str, Any], source: str, seconds: float, giga
 def _ended(outcome: Mapping[str, Any], seconds: float, gigabytes: float) -> str | None:
     """What became of an answer that came to no result."""
     state, code = outcome.get("state"), outcome.get("code")
-    if state == "late" or (state == "ended" and code == -getattr(signal, "SIGXCPU", 0)):
+    if state == "late" or (state == "ended" and hasattr(signal, "SIGXCPU") and code == -signal.SIGXCPU):
         return f"takes more than {seconds:g} seconds"
     if state == "memory":
         return _too_much(gigabytes)

@@ -32,9 +32,11 @@ from emorl_lite.course.landlock import open_paths, version
 
 LOOK = 0.05
 """Seconds between two looks at a process."""
+ASK = 1.0
+"""Seconds between two looks for children, which goes through all processes of the machine."""
 START = 600.0
 """Seconds of the clock that a process may take to begin: where processes are not forked it loads torch first."""
-WAITS = 30.0
+WAITS = 60.0
 """Seconds of the clock that an answer may take beside twice its own seconds, which are the processor's: a busy machine costs no points."""
 APART = sys.platform.startswith("linux")
 """Whether each answer has a process of its own; elsewhere, where each takes seconds to begin, those of one student share it."""
@@ -69,6 +71,9 @@ class _Running:
     folder: Path
     steps: int = 0
     since: float = field(default_factory=time.monotonic)
+    itself: psutil.Process | None = None
+    asked: float = field(default_factory=time.monotonic)
+    children: list[psutil.Process] = field(default_factory=list)
     others: dict[tuple[int, float], psutil.Process] = field(default_factory=dict)
     used: float = 0.0
     used_before: float = 0.0
@@ -149,21 +154,27 @@ def _has_ended(one: _Running, limits: Limits) -> bool:
 
 
 def _watch(one: _Running) -> None:
-    """Note what a process and its children use: seconds of the processor, bytes of memory. And who they are."""
+    """Note what a process and its children use: seconds of the processor, bytes of memory. Who they are is asked once a second."""
     with contextlib.suppress(psutil.Error):
-        process = psutil.Process(one.process.pid)
-        children = process.children(recursive=True)
-        one.others |= {(child.pid, child.create_time()): child for child in children}
-        one.used = one.memory = 0
-        for each in (process, *children):
+        if one.itself is None:
+            one.itself = psutil.Process(one.process.pid)
+        if time.monotonic() - one.asked > ASK:
+            one.asked = time.monotonic()
+            one.children = one.itself.children(recursive=True)
+            one.others |= {(child.pid, child.create_time()): child for child in one.children}
+        used = memory = 0
+        for each in (one.itself, *one.children):
             with contextlib.suppress(psutil.Error):
-                one.used += sum(each.cpu_times()[:2])
-                one.memory += each.memory_info().rss
+                used += sum(each.cpu_times()[:2])
+                memory += each.memory_info().rss
+        one.used, one.memory = max(used, one.used), memory
 
 
 def _end(one: _Running) -> None:
     """End a process, and all that it started: its children, and theirs, and what is left of its group."""
-    _watch(one)
+    if one.process.is_alive():
+        one.asked = 0.0
+        _watch(one)
     one.process.kill()
     one.process.join()
     if os.name == "posix" and one.process.pid and one.steps:  # begun: it leads a group of its own
