@@ -442,6 +442,22 @@ def test_what_an_instructor_changed_is_not_written_over(tmp_path, without_nbgrad
         make_course(out, lessons(("02",)), "withheld", SEED + 1)
 
 
+def test_a_command_that_failed_can_be_given_again(tmp_path, monkeypatch):
+    def failing(folder, names):
+        raise UserError("nbgrader could not")
+
+    out = tmp_path / "made"
+    monkeypatch.setattr("emorl_lite.course.assignments.release_assignments", failing)
+    with pytest.raises(UserError, match="could not"):
+        make_course(out, lessons(("00",)), "withheld", SEED)
+    (out / "notebooks" / "02_single_objective_ppo.ipynb").write_text("mine")
+    monkeypatch.setattr("emorl_lite.course.assignments.release_assignments", lambda folder, names: [])
+    make_course(out, lessons(("00",)), "withheld")
+    assert json.loads((out / "course.json").read_text(encoding="utf-8"))["seed"] == SEED
+    with pytest.raises(UserError, match=r"notebooks/02_single_objective_ppo\.ipynb is not this command's"):
+        make_course(out, lessons(("02",)), "withheld")
+
+
 def test_a_course_does_not_say_where_it_was_made(tmp_path):
     write_nbgrader(lessons(("00",)), tmp_path, SEED)
     moved = shutil.move(tmp_path / "source", tmp_path / "moved")

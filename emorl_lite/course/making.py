@@ -102,16 +102,18 @@ def make_course(out: Path, chosen: Sequence[Lesson], solutions: Literal["withhel
     record = _record_of(out)
     seed = _seed(out, record, chosen, seed)
     _check_unchanged(out, record, chosen)
-    written = _write_handouts(chosen, out / "notebooks", solutions)
-    written += write_nbgrader(chosen, out, seed)
-    written += release_assignments(out, [lesson.name for lesson in chosen])
-    written += write_otter(chosen, out / "otter", seed)
     made = [assignment_of(lesson) for lesson in chosen]
-    files = record.get("files", {}) | {_within(out, path): sha256(path.read_bytes()) for path in written}
-    before = {one["name"]: one for one in record.get("assignments", [])}
-    all_of_it = before | {one.name: asdict(one) for one in made}
-    facts = {"made_by": MAKER, "seed": seed, "solutions": solutions}
-    write_json(out / RECORD, facts | {"assignments": [all_of_it[name] for name in sorted(all_of_it)], "files": dict(sorted(files.items()))})
+    all_of_it = {one["name"]: one for one in record.get("assignments", [])} | {one.name: asdict(one) for one in made}
+    facts = {"made_by": MAKER, "seed": seed, "solutions": solutions, "assignments": [all_of_it[name] for name in sorted(all_of_it)]}
+    files = dict(record.get("files", {}))
+    for write in (
+        lambda: _write_handouts(chosen, out / "notebooks", solutions),
+        lambda: write_nbgrader(chosen, out, seed),
+        lambda: release_assignments(out, [lesson.name for lesson in chosen]),
+        lambda: write_otter(chosen, out / "otter", seed),
+    ):  # what is written is recorded at once: where nbgrader or Otter fails, the command can be given again
+        files |= {_within(out, path): sha256(path.read_bytes()) for path in write()}
+        write_json(out / RECORD, facts | {"files": dict(sorted(files.items()))})
     return made
 
 
@@ -163,10 +165,15 @@ def _seed(out: Path, record: dict[str, Any], chosen: Sequence[Lesson], seed: int
 
 
 def _check_unchanged(out: Path, record: dict[str, Any], chosen: Sequence[Lesson]) -> None:
-    """Raise UserError for a file that is about to be written and is not as it was made."""
+    """Raise UserError for a file that is about to be written and is not as it was made, or was not made here."""
+    files = record.get("files", {})
     names = {lesson.name for lesson in chosen}
-    for name, made in record.get("files", {}).items():
+    for name, made in files.items():
         path = out / name
         ours = path.stem in names or not names.isdisjoint(path.relative_to(out).parts) or path.name == "nbgrader_config.py"
         if ours and path.is_file() and sha256(path.read_bytes()) != made:
             raise UserError(f"--out {out}: {name} was changed since it was made; move it away, or choose another folder")
+    for name in sorted(names):
+        for path in (f"notebooks/{name}.ipynb", f"source/{name}/{name}.ipynb", f"otter/{name}/{name}.ipynb"):
+            if path not in files and (out / path).exists():
+                raise UserError(f"--out {out}: {path} is not this command's; move it away, or choose another folder")
