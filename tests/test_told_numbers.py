@@ -72,11 +72,28 @@ def test_the_script_checks_and_writes(tmp_path, monkeypatch):
     changed = page.read_bytes()
     for text, message in ((b"\xff", "byte 1 is not UTF-8"), (None, "page.md")):
         page.unlink() if text is None else page.write_bytes(text)
-        with pytest.raises(SystemExit, match=f"error: page.md: .*{message}"):
+        with pytest.raises(UserError, match=f"^page.md: .*{message}"):
             script.main()
     page.write_bytes(changed.replace(b"\n", b"\r\n"))  # as Git checks it out on Windows
     monkeypatch.setattr(script, "filled", lambda text, folder: text)
     script.main()
+
+
+def test_what_is_said_of_the_searches_turns_with_their_table(tmp_path):
+    choice, clients = (pd.read_csv(TABLES / f"search_{name}.csv") for name in ("choice", "clients"))
+    regret = choice["search"].map({"hierarchical": 0.1, "hierarchical-simplex": 0.2}).fillna(0.1)
+    for more, promise, sign in (("0.2", "too high", 1), ("0.05", "less than it has", -1)):
+        made_up = choice.assign(regret=regret.replace(0.2, float(more)), promised=choice["test"] + sign * 0.02)
+        made_up.to_csv(tmp_path / "search_choice.csv", index=False)
+        clients.to_csv(tmp_path / "search_clients.csv", index=False)
+        said = " ".join(made.searches(tmp_path).split())
+        assert "moved to the simplex: " + ("more, since" if more == "0.2" else "no more.") in said
+        assert promise in said and ".020" in said
+
+
+def test_all_methods_of_the_field_can_be_here(monkeypatch):
+    monkeypatch.setattr(made, "ELSEWHERE", {"emorl": "EMORL"})
+    assert made.not_compared(TABLES) == "All of these methods of the field are here."
 
 
 def test_a_table_without_a_column_that_a_block_shows_is_told(tmp_path):
