@@ -95,7 +95,7 @@ def link_fault(link: str, file: Path, site: Path) -> str:
     target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
     if target.is_dir():
         target = target / "index.html"
-    if not target.is_file() or site.resolve() not in target.parents:
+    if not target.is_file() or site not in target.parents:
         return "no such page"
     if parts.fragment and target.suffix == ".html" and unquote(parts.fragment) not in read(target).ids:
         return "no such anchor"
@@ -104,7 +104,7 @@ def link_fault(link: str, file: Path, site: Path) -> str:
 
 def read_faults(site: Path) -> list[str]:
     """Faults that stand in the files of the site, each with its page."""
-    faults = []
+    faults, site = list[str](), site.resolve()
     for file in sorted(site.rglob("*.html")):
         page, name = read(file), file.relative_to(site).as_posix()
         if name.startswith("_static/"):
@@ -244,7 +244,9 @@ def seen_faults(page: Any, name: str, axe: str, shots: Path | None = None) -> li
                     faults.append(
                         f"{name} ({width}, {scheme}): {fault['id']} × {len(fault['nodes'])}: {fault['help']}: {fault['nodes'][:3]}"
                     )
-    severe = [entry["message"] for entry in page.get_log("browser") if entry["level"] == "SEVERE" and "/favicon.ico" not in entry["message"]]
+    severe = [
+        entry["message"] for entry in page.get_log("browser") if entry["level"] == "SEVERE" and "/favicon.ico" not in entry["message"]
+    ]
     return faults + [f"{name}: the console: {message}" for message in severe]
 
 
