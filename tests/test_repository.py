@@ -187,7 +187,7 @@ def test_forbidden_code_is_found(code):
     assert forbidden(ast.parse(code))
 
 
-@pytest.mark.parametrize("name", ["trl", "vowpalwabbit", "nbclient", "psutil", "jupyterlab", "sklearn", "pytest"])
+@pytest.mark.parametrize("name", ["trl", "vowpalwabbit", "nbclient", "nbgrader", "psutil", "jupyterlab", "sklearn", "pytest"])
 def test_optional_packages_are_imported_where_they_are_used(name):
     """A machine with the plain dependencies (Colab has no trl) must be able to import every module."""
     for path in modules():

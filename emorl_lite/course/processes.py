@@ -20,15 +20,16 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
-
-import psutil
+from typing import TYPE_CHECKING, Any
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.workers import NO_MAIN_GUARD, fresh_processes, interrupts_ignored
 from emorl_lite.course.answering import BEGUN, LARGEST, Asked, answer_all
 from emorl_lite.course.fence import Fence
 from emorl_lite.course.landlock import open_paths, version
+
+if TYPE_CHECKING:
+    import psutil
 
 LOOK = 0.05
 """Seconds between two looks at a process."""
@@ -155,6 +156,8 @@ def _has_ended(one: _Running, limits: Limits) -> bool:
 
 def _watch(one: _Running) -> None:
     """Note what a process and its children use: seconds of the processor, bytes of memory. Who they are is asked once a second."""
+    import psutil
+
     with contextlib.suppress(psutil.Error):
         if one.itself is None:
             one.itself = psutil.Process(one.process.pid)
@@ -172,6 +175,8 @@ def _watch(one: _Running) -> None:
 
 def _end(one: _Running) -> None:
     """End a process, and all that it started: its children, and theirs, and what is left of its group."""
+    import psutil
+
     if one.process.is_alive():
         one.asked = 0.0
         _watch(one)
