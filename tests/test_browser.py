@@ -8,7 +8,6 @@ import ast
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -17,10 +16,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-
-pytest.importorskip("selenium", reason="selenium is not installed (make setup)")
-
-from selenium import webdriver
+from chromium import CONTRAST, MARKS, SECONDS, chromium
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -29,21 +25,9 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 ROOT = Path(__file__).resolve().parent.parent
-BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-DRIVER = shutil.which("chromedriver")
-REQUIRED = os.environ.get("EMORL_BROWSER") == "required"
-"""Set where a browser was found (.ci/run): nothing here is skipped then."""
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.plain,
-    pytest.mark.skipif(
-        not (REQUIRED or (BROWSER and DRIVER)), reason="no Chromium with its driver here (apt install chromium chromium-driver)"
-    ),
-]
+pytestmark = MARKS
 
-SECONDS = 300
-"""Before what should appear is missed: a busy machine takes its time."""
 EXPLORER = "weight_explorer("
 SETTINGS = {
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # every cell is on the page, seen or not
@@ -156,17 +140,8 @@ def lab(tmp_path_factory) -> Iterator[tuple[str, Path]]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[WebDriver]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,1000"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
-    driver.set_script_timeout(SECONDS)
-    try:
+    with chromium() as driver:
         yield driver
-    finally:
-        driver.quit()
 
 
 @pytest.fixture(scope="module")
@@ -291,19 +266,6 @@ def test_the_map_keeps_its_keys(page):
     picture.send_keys(Keys.ARROW_DOWN)
     until_changed(page, lambda: shown.text, before)
     assert page.switch_to.active_element == picture
-
-
-CONTRAST = r"""
-const numbers = (text) => (text.match(/[\d.]+/g) || [0, 0, 0, 0]).map(Number);
-const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-const behind = (e) => { for (; e; e = e.parentElement) { const c = numbers(getComputedStyle(e).backgroundColor);
-  if (c.length < 4 || c[3] > 0.5) return c; } return [255, 255, 255]; };
-return [...document.querySelectorAll(".jp-OutputArea-output svg text, .emorl-map p, .widget-html p")].map((e) => {
-  const style = getComputedStyle(e), front = light(numbers(e.tagName === "text" ? style.fill : style.color)), back = light(behind(e));
-  return [e.textContent, (Math.max(front, back) + 0.05) / (Math.min(front, back) + 0.05)];
-});
-"""
 
 
 def test_texts_are_read_on_a_dark_page(page):

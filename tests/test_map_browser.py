@@ -1,6 +1,6 @@
 """The page of a map in a browser: the committed figures/map.html, and pages of other domains made here.
 
-By mouse, touch, keys and sliders; on a phone, in the dark, without scripts. As in test_browser.py, these are skipped without Chromium and
+By mouse, touch, keys and sliders; on a phone, in the dark, without scripts. As `chromium.py` says, these are skipped without Chromium and
 its driver, unless EMORL_BROWSER=required.
 """
 
@@ -8,35 +8,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from chromium import CONTRAST, MARKS, SECONDS, chromium
 from made_maps import made_map
-
-pytest.importorskip("selenium", reason="selenium is not installed (make setup)")
-
-from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import Select, WebDriverWait
-from test_browser import BROWSER, CONTRAST, DRIVER, REQUIRED, SECONDS
 from test_map_page import DOMAINS, HOSTILE
 
 from emorl_lite.plots.map_page import save_map_page
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.plain,
-    pytest.mark.skipif(
-        not (REQUIRED or (BROWSER and DRIVER)), reason="no Chromium with its driver here (apt install chromium chromium-driver)"
-    ),
-]
+pytestmark = MARKS
 
 FIGURE = Path(__file__).resolve().parent.parent / "figures" / "map.html"
 AT = "return document.querySelector('.emorl-map').emorlMap.at()"
@@ -61,26 +50,6 @@ const most = { mutations: 0, nodes: 0 }, points = arguments[0], done = arguments
 })();
 """
 """Moves the point and counts what changes in the page at each move, at most."""
-
-
-@contextmanager
-def chromium(*arguments: str, preferences: dict[str, Any] | None = None, phone: bool = False) -> Iterator[WebDriver]:
-    """A browser of its own."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,1000", *arguments):
-        options.add_argument(argument)
-    if preferences:
-        options.add_experimental_option("prefs", preferences)
-    if phone:
-        options.add_experimental_option("mobileEmulation", {"deviceMetrics": {"width": 375, "height": 740, "pixelRatio": 2.0}})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
-    driver.set_script_timeout(SECONDS)
-    try:
-        yield driver
-    finally:
-        driver.quit()
 
 
 @pytest.fixture(scope="module")

@@ -5,24 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
-pytest.importorskip("selenium", reason="selenium is not installed (make setup)")
-
+from chromium import MARKS, chromium
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
-from test_browser import BROWSER, DRIVER, REQUIRED
-from test_map_browser import chromium
 
 from emorl_lite.course.slides import build_slides
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.plain,
-    pytest.mark.skipif(
-        not (REQUIRED or (BROWSER and DRIVER)), reason="no Chromium with its driver here (apt install chromium chromium-driver)"
-    ),
-]
+pytestmark = MARKS
 CUT_OFF = """
 return [...document.querySelectorAll("section")].filter((slide, i) => {
   show(i);
