@@ -27,7 +27,7 @@ import torch
 from emorl_lite.base.failures import is_of_memory
 from emorl_lite.base.workers import end_with_parent, keep_locks_here
 from emorl_lite.course.carried import packed
-from emorl_lite.course.fence import Fence, put_up
+from emorl_lite.course.fence import Fence, put_up, without_closed
 from emorl_lite.course.needs import Part, needed, plain_python, whole
 from emorl_lite.exercises.calling import call, is_stub, steady, takes
 
@@ -90,6 +90,7 @@ def _settle(folder: Path, fence: Fence) -> set[str]:
     os.environ.update(dict.fromkeys(places, str(folder)))
     os.chdir(folder)
     sys.dont_write_bytecode = True
+    sys.path[:] = without_closed(sys.path, fence.closed)
     torch.set_num_threads(1)
     _hide_exercises()
     tried = set[str]()

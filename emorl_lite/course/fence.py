@@ -119,6 +119,12 @@ def _path(value: Any) -> str | None:
     return None
 
 
+def without_closed(paths: Sequence[str], closed: Sequence[str]) -> list[str]:
+    """Those of some paths that are not closed: where modules are looked for, without being told of a try to read."""
+    roots = _roots(closed)
+    return [path for path in paths if not _within(os.path.normcase(os.path.realpath(path)), roots)]
+
+
 def _roots(paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(os.path.normcase(os.path.realpath(path)) for path in paths)
 

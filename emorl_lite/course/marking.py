@@ -92,7 +92,7 @@ def _in_a_phrase(verdict: Verdict, gigabytes: float) -> str:
         return RIGHT
     if "raises MemoryError" in verdict.wrong:
         return _too_much(gigabytes)
-    return re.sub(r"^Exercise [\d.]+:? ", "", verdict.wrong)
+    return re.sub(r"^Exercise [\d.]+:? ", "", verdict.wrong).rstrip(".")
 
 
 def _verdict(key: Key, outcome: Mapping[str, Any], source: str) -> Verdict:

@@ -1,0 +1,327 @@
+"""Grading: what a class hands in, each with the points that it has earned, whatever one of them does."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+import runpy
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from made_submissions import Class, hand_in
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.course.answering import Asked
+from emorl_lite.course.carried import OTHER, packed, unpacked
+from emorl_lite.course.grading import grade, run_grade, seed_of, whole_book
+from emorl_lite.course.grading_options import Grade
+from emorl_lite.course.landlock import open_paths, version
+from emorl_lite.course.lessons import lessons
+from emorl_lite.course.marking import Key, key_of, mark
+from emorl_lite.course.needs import needed, parts_of, whole
+from emorl_lite.course.processes import Batch, Limits, run_batches
+from emorl_lite.course.submissions import Student, Submission, read_cells, read_students
+from emorl_lite.exercises.course import TOPICS, exercises
+from emorl_lite.exercises.judging import judge
+from emorl_lite.exercises.plain import Unread
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+TIGHT = Limits(seconds=0.7, memory=2**31)
+
+
+def misses(number: str) -> dict[str, dict[str, str]]:
+    return runpy.run_path(str(TESTS / "exercises" / f"{TOPICS[number]}.py"))["NEAR_MISSES"]
+
+
+# -- a class of thirty and more, in one command
+
+
+@pytest.mark.slow
+def test_a_class_is_graded_in_one_command(tmp_path, capfd):
+    (lesson,) = lessons(["00"])
+    secret = tmp_path / "course" / "source" / "answers.txt"
+    secret.parent.mkdir(parents=True)
+    secret.write_text("what is right")
+    target = ROOT / "written_by_a_submission"
+    made = Class(lesson, "00.3", secret, target).all_of(misses("00"))
+    assert len(made) >= 30
+    hand_in(made, tmp_path / "in")
+    out = tmp_path / "grades"
+    command = Grade(str(tmp_path / "in"), ("00",), str(tmp_path / "course"), str(out), seconds=1, memory=2)
+    assert run_grade(command) == 0
+    rows = read_rows(out / "grades.csv")
+    faults = [fault for student, one in made.items() for fault in faults_of(rows, student, one, lesson)]
+    assert not faults, "\n".join(faults)
+    assert not target.exists()
+    assert secret.read_text() == "what is right"
+    assert gone("cmdline", "time.sleep(600)")
+    for student in made:
+        page = (out / "feedback" / f"{student}.html").read_text(encoding="utf-8")
+        assert "<b>$x$" not in page and "asked:" not in page and "what is right" not in page
+    assert len(list((out / "submitted").rglob("*.ipynb"))) == len(set(made) - {"broken", "no notebook", "empty"})
+
+
+def read_rows(path: Path) -> dict[tuple[str, str], dict[str, str]]:
+    from emorl_lite.base.files import read_table
+
+    return {(str(row["student"]), row["exercise"].partition(" ")[0]): row for row in read_table(path, "grades").to_dict("records")}
+
+
+def faults_of(rows, student, one, lesson) -> list[str]:
+    faults = []
+    for q in lesson.questions:
+        if q.is_open:
+            continue
+        row = rows[student, q.name]
+        earned = q.points if q.name in one.right else 0
+        if row["points"] != earned or row["possible"] != q.points:
+            faults.append(f"{student}, {q.name}: {row['points']} points, not {earned}: {row['what happened']}")
+        if (one.said or {}).get(q.name, "") not in row["what happened"]:
+            faults.append(f"{student}, {q.name}: told {row['what happened']!r}, not {one.said[q.name]!r}")
+    return faults
+
+
+@pytest.mark.slow
+def test_every_solution_earns_its_points():
+    """In a process that reads neither the exercises nor the notebooks."""
+    asked = lessons()
+    answers = {lesson.number: {q.name: q.answer for q in lesson.questions if not q.is_open} for lesson in asked}
+    handed_in = {lesson.number: Submission(Path("x"), lesson, answers[lesson.number]) for lesson in asked}
+    graded = grade([Student("ada", handed_in)], asked, Grade("x", memory=2, quiet=True), (), 1)
+    assert [(mark.question.name, mark.what) for one in graded for mark in one.marks if mark.points != mark.question.points] == []
+
+
+# -- processes
+
+
+def asked(source: str, *cases: tuple, **more) -> Asked:
+    return Asked("00.1", "f", source, cases=cases or ((1,), (2,)), **more)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_what_one_answer_does_costs_the_others_nothing(apart):
+    right, loop, ends = "def f(x):\n    return 2 * x", "def f(x):\n    while True:\n        pass", "import os\nos._exit(3)"
+    batch = Batch("a", tuple(map(asked, (right, loop, right, ends, right))))
+    outcomes = run_batches([batch, Batch("b", ())], TIGHT, 2, apart)["a"]
+    assert [outcome["state"] for outcome in outcomes] == ["called", "late", "called", "ended", "called"]
+    assert [call["result"] for call in outcomes[4]["calls"]] == [2, 4]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the test calls Linux's own functions")
+def test_a_process_is_ended_with_all_that_it_started():
+    """The processes that answers start are refused by the fence; where that fails, they are ended."""
+    source = (
+        "import ctypes, time\nlibc = ctypes.CDLL(None)\ndef f(x):\n    if libc.fork() == 0:\n        libc.prctl(15, b'left behind')\n"
+        "        time.sleep(600)\n    while True:\n        pass"
+    )
+    outcome = run_batches([Batch("a", (asked(source),))], Limits(0.5, 2**31), 1)["a"][0]
+    assert outcome["state"] == "late"
+    assert gone("name", "left behind")
+
+
+def gone(what: str, words: str, seconds: float = 60) -> bool:
+    """Whether no process is there, after a while, whose name or command line says so: one that was killed needs a moment to end."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        there = [process.info for process in psutil.process_iter([what, "status"]) if process.info["status"] != psutil.STATUS_ZOMBIE]
+        if not any(words in (" ".join(process[what]) if isinstance(process[what], list) else process[what] or "") for process in there):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.skipif(not version(), reason="this kernel has no Landlock")
+def test_the_kernel_refuses_what_python_does_not_see(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    source = "import ctypes, os\ndef f(path, flags):\n    return ctypes.CDLL(None).open(path.encode(), flags) >= 0"
+    cases = ((str(secret), 0), (str(ROOT / "README.md"), 0), (str(ROOT / "README.md"), 2), ("here", 64 | 1))
+    outcome = run_batches([Batch("a", (asked(source, *cases),))], Limits(9.0, 2**31, (str(secret),)), 1)["a"][0]
+    assert [call["result"] for call in outcome["calls"]] == [False, True, False, True]
+
+
+@pytest.mark.plain
+def test_paths_beside_closed_ones_stay_open(tmp_path):
+    for name in ("a", "b/c", "b/d/e"):
+        (tmp_path / name).mkdir(parents=True)
+    opened = open_paths([tmp_path / "b" / "c", tmp_path / "b" / "d" / "e"])
+    here = [path for path in opened if path.startswith(str(tmp_path))]
+    assert here == [str(tmp_path / "a")]
+    assert not any(tmp_path.is_relative_to(path) for path in opened)
+
+
+# -- what is carried between processes
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    "answer, carried",
+    [
+        (3, 3), (0.1, 0.1), (True, True), (None, None), ("a", "a"), (..., ...), ((1, ...), [1, ...]), ([[1], [2, 3]], [[1], [2, 3]]),
+        ({1, 2}, {1, 2}), ({(1, 2)}, {(1, 2)}), ({"a": [1]}, {"a": [1]}), ({(0, 1): 2.0}, {(0, 1): 2.0}), ({np.int64(3): 1}, {3: 1}),
+        (np.arange(3), [0, 1, 2]), (torch.eye(2), [[1, 0], [0, 1]]), (Fraction(1, 2), 0.5), (1j, Unread("a complex number")),
+        (iter(()), Unread(OTHER)), (lambda: 1, Unread("a function")), (math.inf, math.inf), ([], []), ({}, {}),
+    ],
+)  # fmt: skip
+def test_answers_arrive_as_plain_values(answer, carried):
+    assert unpacked(json.loads(json.dumps(packed(answer)))) == carried
+
+
+@pytest.mark.plain
+def test_rough_numbers_stay_rough():
+    arrived = unpacked(json.loads(json.dumps(packed([torch.tensor([0.1], dtype=torch.bfloat16)]))))
+    assert arrived[0].dtype == torch.bfloat16 and arrived[0].item() == torch.tensor(0.1, dtype=torch.bfloat16).item()
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    "data", [[], {}, ["what"], ["half", "float64", 1], ["dict", 1], ["dict", [["dict"], 1]], ["half", "float16", ["list", "a"]]]
+)
+def test_what_no_answer_is_packed_as_is_refused(data):
+    with pytest.raises(ValueError):
+        unpacked(data)
+
+
+@pytest.mark.plain
+def test_deep_data_is_refused():
+    data = [1]
+    for _ in range(200):
+        data = ["list", data]
+    with pytest.raises(ValueError):
+        unpacked(data)
+
+
+@pytest.mark.parametrize("number", TOPICS)
+def test_cases_can_be_sent_and_solutions_pass_on_cases_of_any_seed(number):
+    (lesson,) = lessons([number])
+    for q in lesson.questions:
+        if q.is_open:
+            continue
+        space: dict = {}
+        exec(compile(q.answer, "<answer>", "exec"), space)
+        exercise = exercises(number)[q.name]
+        for seed in (1, 2):
+            pickle.dumps([case.arguments for case in exercise.drawn(seed)])
+            verdict = judge(exercise, space[q.called], seed)
+            assert verdict.wrong is None and not verdict.unsolved, verdict
+
+
+# -- marks
+
+
+def key() -> Key:
+    (lesson,) = lessons(["00"])
+    return key_of(next(q for q in lesson.questions if q.name == "00.3"), 1)
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        {}, {"state": "right"}, {"state": "called"}, {"state": "called", "calls": []}, {"state": "called", "calls": [{}] * 22},
+        {"state": "value", "value": ["half", "float16", ["set"]], "callable": 0}, {"state": "raised", "raised": []},
+        {"state": "raised", "raised": [3, "x", {}]}, {"state": [], "code": {}}, {"state": "ended", "code": "x"},
+        {"state": "called", "calls": 3}, {"state": "stub"}, {"state": "garbled"}, {"state": "large", "tried": 3},
+    ],
+)  # fmt: skip
+def test_whatever_a_process_wrote_is_marked_and_earns_nothing(outcome):
+    marked = mark(key(), outcome, "source", 1, 1)
+    assert marked.points == 0 and marked.what
+
+
+@pytest.mark.plain
+def test_what_was_raised_is_told_in_words_of_python_or_of_the_answer():
+    said = mark(key(), {"state": "raised", "raised": ["Asked_3_4", 1, "x"]}, "def f(y): pass", 1, 1).what
+    assert said == "raises an exception in its line 1"
+    said = mark(key(), {"state": "raised", "raised": ["NameError", 1, "y"]}, "def f(y): pass", 1, 1).what
+    assert said == "raises NameError (y) in its line 1"
+
+
+# -- what an answer needs
+
+
+@pytest.mark.plain
+def test_an_answer_gets_what_it_names_of_the_cells_before_it():
+    before = [*parts_of("import math\nimport torch\nscores = train()\nlimit = 3"), whole("def own(x):\n    return math.sqrt(x)\nlimit = 4")]
+    found = [part.source for part in needed("%time y = 1\ndef f(scores):\n    return own(scores) + limit", before)]
+    assert found == ["import math", "def own(x):\n    return math.sqrt(x)\nlimit = 4"]
+    assert needed("def f(x:", before) == [] and parts_of("def f(x:") == []
+
+
+# -- submissions
+
+
+@pytest.mark.plain
+def test_students_are_files_and_folders(tmp_path):
+    (lesson,) = lessons(["00"])
+    book = json.dumps(whole_book(lesson, {"00.1": "label = 0.1"}))
+    for name in ("ada.ipynb", "bob/x/00.ipynb", "bob/.ipynb_checkpoints/00.ipynb"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(book)
+    (tmp_path / "notes.txt").write_text("")
+    (tmp_path / "eve").mkdir()
+    (tmp_path / "eve" / "00.ipynb").symlink_to(tmp_path / "ada.ipynb")
+    students = read_students(tmp_path, lessons(["00", "02"]))
+    assert [student.name for student in students] == ["ada", "bob", "eve"]
+    assert [list(student.submissions) for student in students] == [["00"], ["00"], []]
+    assert students[0].submissions["00"].answers["00.1"] == "label = 0.1"
+    with pytest.raises(UserError, match="no submissions"):
+        read_students(tmp_path / "bob" / ".ipynb_checkpoints", [lesson]) if os.remove(
+            tmp_path / "bob/.ipynb_checkpoints/00.ipynb"
+        ) is None else 0
+    with pytest.raises(UserError, match="no folder"):
+        read_students(tmp_path / "nowhere", [lesson])
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    "data, told",
+    [
+        (b"", "no JSON"), (b"[" * 100_000, "no JSON"), (b"\xff\xfe", "UTF-8"), (b"[]", "no cells"), (b'{"cells": {}}', "no cells"),
+        (b"null", "no cells"), (b'{"cells": [', "no JSON"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_notebook_is_told(tmp_path, data, told):
+    (tmp_path / "a.ipynb").write_bytes(data)
+    with pytest.raises(UserError, match=told):
+        read_cells(tmp_path / "a.ipynb")
+
+
+@pytest.mark.plain
+def test_old_and_odd_notebooks_are_read(tmp_path):
+    cells = [{"cell_type": "code", "input": ["x = 1\n", "y = 2"]}, 3, {"source": 4, "metadata": []}]
+    (tmp_path / "a.ipynb").write_text(json.dumps({"worksheets": [{"cells": cells}, 3]}))
+    assert [(cell.code, cell.source) for cell in read_cells(tmp_path / "a.ipynb")] == [(True, "x = 1\ny = 2"), (False, "")]
+
+
+@pytest.mark.plain
+def test_an_answer_in_another_cell_counts_while_its_own_is_a_stub(tmp_path):
+    (lesson,) = lessons(["00"])
+    book = whole_book(lesson, {})
+    at = next(i for i, cell in enumerate(book.cells) if cell.id == "00-e1x")
+    book.cells.insert(at + 1, {"cell_type": "code", "source": "label = 0.1", "metadata": {}, "outputs": []})
+    (tmp_path / "a.ipynb").write_text(json.dumps(book))
+    (student,) = read_students(tmp_path, [lesson])
+    assert student.submissions["00"].answers["00.1"] == "label = 0.1"
+
+
+@pytest.mark.plain
+def test_hidden_cases_are_those_of_the_course(tmp_path):
+    (lesson,) = lessons(["00"])
+    assert seed_of(tmp_path, [lesson]) == 1
+    path = tmp_path / "source" / lesson.name / f"{lesson.name}.ipynb"
+    path.parent.mkdir(parents=True)
+    path.write_text('check("00.3", utility, strict=True, seed=77)')
+    assert seed_of(tmp_path, [lesson]) == 77
+    path.write_text("strict=True, seed=77) strict=True, seed=78)")
+    with pytest.raises(UserError, match="several seeds"):
+        seed_of(tmp_path, [lesson])
