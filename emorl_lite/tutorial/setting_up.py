@@ -91,7 +91,7 @@ def handed_over(words: Sequence[str]) -> int | None:
 def become(command: Sequence[str]) -> int:
     """Run a command in the place of this process, which signals then reach; on Windows, where none can be replaced, as its child."""
     if not on_windows():
-        os.execv(command[0], command)
+        os.execv(command[0], list(command))
     return run(command)
 
 
