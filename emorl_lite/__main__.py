@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 if __name__ == "__main__":  # before the first import of what a Python may not have yet
     from emorl_lite.tutorial.setting_up import handed_over
 
-    if (ended := handed_over(sys.argv[1:])) is not None:
-        sys.exit(ended)
+    if (left := handed_over(sys.argv[1:])) is not None:
+        sys.exit(left)
 
 import tyro
 
