@@ -107,6 +107,7 @@ def asked(source: str, *cases: tuple, **more) -> Asked:
     return Asked("00.1", "f", source, cases=cases or ((1,), (2,)), **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", [True, False])
 def test_what_one_answer_does_costs_the_others_nothing(apart):
     right, loop, ends = "def f(x):\n    return 2 * x", "def f(x):\n    while True:\n        pass", "import os\nos._exit(3)"
@@ -116,6 +117,7 @@ def test_what_one_answer_does_costs_the_others_nothing(apart):
     assert [call["result"] for call in outcomes[4]["calls"]] == [2, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the test calls Linux's own functions")
 def test_a_process_is_ended_with_all_that_it_started():
     """The processes that answers start are refused by the fence; where that fails, they are ended."""
@@ -139,6 +141,7 @@ def gone(what: str, words: str, seconds: float = 60) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not version(), reason="this kernel has no Landlock")
 def test_the_kernel_refuses_what_python_does_not_see(tmp_path):
     secret = tmp_path / "secret"
@@ -200,6 +203,7 @@ def test_deep_data_is_refused():
         unpacked(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", TOPICS)
 def test_cases_can_be_sent_and_solutions_pass_on_cases_of_any_seed(number):
     (lesson,) = lessons([number])
