@@ -136,7 +136,7 @@ class Class:
             "ends itself": self.spoiled(DIE, "ends its process"),
             "crashes": self.spoiled(CRASH, "crashes"),
             "ten gigabytes": self.spoiled(TEN_GB, "GB of memory"),
-            "grows": self.spoiled(GROWS, "GB of memory"),
+            "grows": self.spoiled(GROWS, "takes more than"),
             "exits": self.spoiled(EXIT, "raises SystemExit"),
             "asks": self.spoiled(INPUT, "asks for input()"),
             "returns too much": self.spoiled(LARGE, "returns far too much"),

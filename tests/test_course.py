@@ -24,6 +24,7 @@ from emorl_lite.exercises.course import TOPICS, find
 from emorl_lite.exercises.judging import judge
 from emorl_lite.tutorial.checks import check
 from emorl_lite.tutorial.copies import facts_of, given, merge, refresh
+from emorl_lite.tutorial.lab import copy_notebooks
 
 SEED = 20_011
 each_lesson = pytest.mark.parametrize("lesson", lessons(), ids=lambda lesson: lesson.number)
@@ -396,6 +397,31 @@ def test_the_command_updates_a_folder(tmp_path, capsys):
     assert "before_updates/" in capsys.readouterr().out
     book = nbformat.read(tmp_path / name, as_version=4)
     assert facts_of(book)["solutions"] == "released" and LATER not in sources(book)
+
+
+@pytest.mark.parametrize("mark", ["nbgrader", "otter"])
+def test_an_assignment_is_not_brought_up_to_date(mark, tmp_path, capsys):
+    (lesson,) = lessons(("00",))
+    path = tmp_path / f"{lesson.name}.ipynb"
+    book = handout(lesson, "withheld", set())
+    book.cells[3].metadata[mark] = {}
+    nbformat.write(book, path)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="an assignment for grading"):
+        run_course(Course(update=str(tmp_path)))
+    assert path.read_bytes() == before and not (tmp_path / "before_updates").exists()
+
+
+def test_a_handout_stays_without_solutions_among_the_copies(tmp_path):
+    (lesson,) = lessons(("00",))
+    name = f"{lesson.name}.ipynb"
+    for folder in ("notebooks", "my_notebooks"):
+        (tmp_path / folder).mkdir()
+    nbformat.write(lesson.book, tmp_path / "notebooks" / name)
+    nbformat.write(handout(lesson, "withheld", {name}), tmp_path / "my_notebooks" / name)
+    before = (tmp_path / "my_notebooks" / name).read_bytes()
+    (said,) = copy_notebooks(tmp_path)
+    assert "handed out by a course" in said and (tmp_path / "my_notebooks" / name).read_bytes() == before
 
 
 # -- mistakes

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from emorl_lite.base.entry import run_script
+
 SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "gpu.py"
 
 
@@ -23,7 +25,9 @@ def gpu():
 def test_no_gpu_is_one_line(gpu, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--quick"])
-    assert gpu.main() == 2
+    with pytest.raises(SystemExit) as stopped:
+        run_script(gpu.main)
+    assert stopped.value.code == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "no CUDA device" in said
 

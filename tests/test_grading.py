@@ -261,6 +261,16 @@ def test_an_answer_gets_what_it_names_of_the_cells_before_it():
     assert needed("def f(x:", before) == [] and parts_of("def f(x:") == []
 
 
+@pytest.mark.parametrize("out", ["{}", "{}/grades", "{}/.."])
+def test_nothing_is_written_among_the_submissions(out, tmp_path):
+    folder = tmp_path / "submitted"
+    (folder / "ann").mkdir(parents=True)
+    (folder / "ann" / "00.ipynb").write_text("{}")
+    with pytest.raises(UserError, match="would lie among the submissions"):
+        run_grade(Grade(str(folder), (), out=out.format(folder)))
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["00.ipynb"]
+
+
 # -- submissions
 
 

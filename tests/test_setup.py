@@ -307,6 +307,24 @@ def test_a_wrong_option_of_offline_is_told_before_anything_is_fetched(words, sai
     assert (tmp_path / offline.CLONE).is_dir()
 
 
+def test_offline_keeps_what_somebody_did_in_its_clone(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "stick" / offline.CLONE
+    (folder / "my_notebooks").mkdir(parents=True)
+    (folder / "my_notebooks" / "work").write_text("mine")
+    monkeypatch.setattr(offline, "address", lambda: "https://example.org/x")
+    offline._copy_repository(ROOT, folder)
+    assert (tmp_path / "stick" / f"{offline.CLONE}.before-1" / "my_notebooks" / "work").read_text() == "mine"
+    assert (folder / "pyproject.toml").is_file()
+
+
+def test_offline_never_takes_the_repository_for_its_clone(tmp_path, monkeypatch, capsys):
+    root = tmp_path / offline.CLONE
+    root.mkdir()
+    (tmp_path / offline.SCRIPT).write_text("")
+    with pytest.raises(UserError, match="would be this repository"):
+        offline._check(offline.Offline(out=str(tmp_path)), root, ["3.11"])
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -46,6 +46,10 @@ def run_grade(command: Grade) -> int:
     folder, out = Path(command.submissions), check_folder(command.out, "--out")
     for name in TABLES:
         check_out(out / name)
+    originals = folder.resolve()
+    for written in (out, out / "submitted", out / "feedback"):
+        if written.resolve().is_relative_to(originals) or (written != out and originals.is_relative_to(written.resolve())):
+            raise UserError(f"--out {command.out}: what is written there would lie among the submissions in {folder}; name another folder")
     course = Path(command.course)
     if not course.is_dir():
         if command.course != Grade.course:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from emorl_lite.base.errors import UserError
 from emorl_lite.base.project import address
 from emorl_lite.course.lessons import GOOD, Lesson, tags
 from emorl_lite.tutorial.copies import facts_of, given, refresh
@@ -51,7 +52,10 @@ def _absolute(link: str, beside: Collection[str]) -> str:
 
 
 def update(folder: Path, lessons: Sequence[Lesson], solutions: Solutions | Literal[""] = "") -> list[str]:
-    """Bring started notebooks up to date. Returns a line for each that changed. `solutions`: by default as each copy has them."""
+    """Bring started notebooks up to date. Returns a line for each that changed. `solutions`: by default as each copy has them.
+
+    Raises UserError for a notebook of a course's assignments, whose solutions the whole notebook would give away.
+    """
     from emorl_lite.tutorial.execution import read_notebook
 
     books = {}
@@ -59,7 +63,10 @@ def update(folder: Path, lessons: Sequence[Lesson], solutions: Solutions | Liter
     for lesson in lessons:
         path = folder / f"{lesson.name}.ipynb"
         if path.exists():
-            facts = facts_of(read_notebook(path))
+            started = read_notebook(path)
+            if any({"nbgrader", "otter"} & set(cell.metadata) for cell in started.cells):
+                raise UserError(f"{path}: an assignment for grading, not a copy of the notebook; hand it out anew")
+            facts = facts_of(started)
             had: Solutions = "withheld" if facts.get("solutions") == "withheld" else "released"
             if facts.get("made_for") == "students":
                 books[path.name] = handout(lesson, solutions or had, beside)

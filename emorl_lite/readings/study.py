@@ -225,8 +225,8 @@ def missing_objective_reading(rows: pd.DataFrame, names: Sequence[str]) -> str:
     parts = [f"{method} in {len(group)}" for method, group in lost.groupby("method", sort=False)]
     return (
         f"Of {listing(list(dict.fromkeys(trained['method'])))} some runs give an objective up (a mean score below {MISSING}): "
-        f"{listing(parts)} of {counted(seeds, 'seed')}. A method that sometimes does has scores in two heaps, and Student's interval, made "
-        f"for one, says little of it.{_heaps(trained.assign(mean=trained[list(names)].mean(axis=1)))}"
+        f"{listing(parts)} of {counted(seeds, 'seed')}."
+        f"{_heaps(trained.assign(mean=trained[list(names)].mean(axis=1)))}"
     )
 
 
@@ -402,7 +402,8 @@ def holm_reading(claims: pd.DataFrame, shown: pd.Series[bool] | None = None) -> 
     lost = tested[decided & ~kept]
     text = (
         f"Of {counted(len(tested), 'interval')} at 95 %{'' if here.all() else ' in both notebooks'} {number(0.05 * len(tested), 1)} miss "
-        f"the truth by chance.{_exact(claims)}{_in_heaps(tested[here])} Holm's correction for so many leaves {int(kept.sum())} of the "
+        f"the truth by chance.{_exact(claims if shown is None else claims[shown])}{_in_heaps(tested[here])} "
+        f"Holm's correction for so many leaves {int(kept.sum())} of the "
         f"{int(decided.sum())} verdicts{'' if here.all() else ' here'}"
     )
     return f"{text}." if lost.empty else f"{text}. Open again: {_named(lost)}."
@@ -601,6 +602,11 @@ def equal_distance(matched: pd.DataFrame | None) -> pd.DataFrame:
     return table.sort_values(str(table.columns[0]), ascending=False, kind="stable").rename_axis("method").reset_index()
 
 
+def _few(names: Sequence[str]) -> str:
+    """Names, if they are few; of many their number."""
+    return listing(list(names)) if len(names) <= 4 else counted(len(names), "method")
+
+
 def equal_distance_reading(matched: pd.DataFrame | None) -> str:
     """Who scores highest at equal KL to the base, of those who get there in every seed. Columns as `equal_distance`."""
     if matched is None or matched.empty:
@@ -611,7 +617,7 @@ def equal_distance_reading(matched: pd.DataFrame | None) -> str:
         everywhere = reached.groupby("method")["seed"].nunique().loc[lambda counts: counts == seeds].index
         rest = sorted(set(group["method"]) - set(everywhere))
         text = leaders(reached[reached["method"].isin(everywhere)], "sampled_mean", f"Sampled scores at KL {target:g}")
-        parts.append(text + (f" Not so far from the base in every seed: {listing(rest)}." if rest else ""))
+        parts.append(text + (f" Not so far from the base in every seed: {_few(rest)}." if rest else ""))
     return " ".join(parts)
 
 

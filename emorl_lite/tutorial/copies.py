@@ -66,7 +66,8 @@ def merge(mine: Any, new: Any) -> Merged:
     In the new notebook's order; a reader's own cells stay after the cell they stood after. Of a copy that remembers nothing, every cell
     that differs counts as the reader's.
     """
-    known = dict(facts_of(mine).get("given", {}))
+    remembered = facts_of(mine).get("given")
+    known = dict(remembered) if isinstance(remembered, Mapping) else {}
     theirs, own = _sorted_out(mine, known, {cell.id for cell in new.cells})
     cells = [*own.get("", [])]
     happened: dict[str, list[str]] = {"new": [], "back": [], "gone": [], "both": []}

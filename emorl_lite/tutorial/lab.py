@@ -41,8 +41,22 @@ def copy_notebooks(root: Path) -> list[str]:
     paths = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     books = {path.name: given(read_notebook(path), solutions="released", made_for="a reader") for path in paths}
     fresh = [name for name in books if not (root / COPIES / name).exists()]
-    lines = [line for line in refresh(root / COPIES, books, missing=True) if line.partition(":")[0] not in fresh]
+    handed = [name for name in books if name not in fresh and _withheld(root / COPIES / name)]
+    for name in handed:  # a course's own: its solutions come when the course gives them
+        del books[name]
+    how = f"`python -m emorl_lite course --update {COPIES}` brings it up to date"
+    left = [f"{name}: handed out by a course, left as it is ({how})" for name in handed]
+    lines = left + [line for line in refresh(root / COPIES, books, missing=True) if line.partition(":")[0] not in fresh]
     return lines + ([f"{len(fresh)} notebook{'s' if len(fresh) > 1 else ''} copied to {COPIES}/, yours to change"] if fresh else [])
+
+
+def _withheld(path: Path) -> bool:
+    """Whether a copy is a course's handout, or has its solutions withheld."""
+    from emorl_lite.tutorial.copies import facts_of
+    from emorl_lite.tutorial.execution import read_notebook
+
+    facts = facts_of(read_notebook(path))
+    return facts.get("made_for") == "students" or facts.get("solutions") == "withheld"
 
 
 def server_command(root: Path, wanted: Lab) -> list[str]:

@@ -169,6 +169,9 @@ def _check(wanted: Offline, root: Path, pythons: Sequence[str]) -> None:
     folder = check_folder(wanted.out, "--out")
     if Path(folder).resolve() == root:
         raise UserError(f"--out {wanted.out}: that is the repository itself; name a folder of its own")
+    clone = (Path(folder) / CLONE).resolve()
+    if root.is_relative_to(clone) or clone.is_relative_to(root / "emorl_lite"):
+        raise UserError(f"--out {wanted.out}: its folder {CLONE} would be this repository, or lie in its package; name a folder elsewhere")
     if (Path(folder) / CLONE).exists() and not (Path(folder) / SCRIPT).is_file():
         raise UserError(f"--out {wanted.out}: has a folder {CLONE} that this command did not make; name a folder of its own")
     oldest = oldest_python(root)
@@ -199,10 +202,24 @@ def _download(root: Path, wheels: Path, names: Sequence[str], system: System, py
             raise UserError(f"could not collect the wheels for {system}, Python {python}: {reason}")
 
 
+def _worked_in(folder: Path) -> bool:
+    """Whether a clone holds anything but its last commit."""
+    command = ["git", "-C", str(folder), "status", "--porcelain", "--ignored"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return True
+    return bool(done.returncode or done.stdout.strip() or not (folder / ".git").exists())
+
+
 def _copy_repository(root: Path, folder: Path) -> str:
     """The committed state as a clone, that updates from the repository's address once there is a network; else a copy of the files."""
-    if folder.exists():
+    if folder.exists() and not _worked_in(folder):
         shutil.rmtree(folder)
+    elif folder.exists():
+        kept = next(path for n in range(1, 1000) if not (path := folder.with_name(f"{folder.name}.before-{n}")).exists())
+        folder.rename(kept)
+        print(f"the repository that was there is now {kept}", flush=True)
     clone = ["git", "clone", "-q", "--depth", "1", root.as_uri(), str(folder)]
     try:
         subprocess.run(clone, check=True, capture_output=True)
