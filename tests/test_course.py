@@ -383,8 +383,56 @@ def test_files_are_updated_and_kept_as_they_were(tmp_path):
     now = path.read_bytes()
     path.write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match="not a notebook"):
-        refresh(tmp_path, {"01.ipynb": given(book_of(*NEW)), "00.ipynb": given(book_of(*NEW))}, missing=True)
+        refresh(tmp_path, {"01.ipynb": given(book_of(*NEW)), "00.ipynb": given(book_of(*NEW))})
     assert not (tmp_path / "01.ipynb").exists() and now != path.read_bytes()
+
+
+HEAD = '{"nbformat": 4, "nbformat_minor": '
+CUT = ("", "{", "null", "\ufeff", HEAD + "5}", HEAD + '5, "metadata": [], "cells": []}', HEAD + '"5", "metadata": {}, "cells": []}')
+CUT += (HEAD + '5, "metadata": {}, "cells": [{"id": "a", "cell_type": "code", "metadata": {}}]}',)
+
+
+@pytest.mark.parametrize("text", CUT)
+def test_a_copy_that_cannot_be_read_stops_no_other(text, tmp_path):
+    for folder in ("notebooks", "my_notebooks"):
+        (tmp_path / folder).mkdir()
+    for name in ("00_a.ipynb", "01_b.ipynb"):
+        nbformat.write(book_of(*NEW), tmp_path / "notebooks" / name)
+    broken = tmp_path / "my_notebooks" / "00_a.ipynb"
+    broken.write_text(text, encoding="utf-8")
+    said = copy_notebooks(tmp_path)
+    assert said == [
+        "00_a.ipynb: cannot be read: move it away, and it is copied anew",
+        "1 notebook copied to my_notebooks/, yours to change",
+    ]
+    assert broken.read_text(encoding="utf-8") == text and (tmp_path / "my_notebooks" / "01_b.ipynb").exists()
+
+
+def test_a_byte_order_mark_is_none_of_a_copy(tmp_path):
+    path = tmp_path / "00.ipynb"
+    path.write_text("\ufeff" + nbformat.writes(given(book_of(*OLD))), encoding="utf-8")
+    (line,) = refresh(tmp_path, {"00.ipynb": given(book_of(*NEW))}, missing=True)
+    assert "2 new or changed" in line and sources(nbformat.read(path, as_version=4)) == ["text", "new", "f = ...", "newer", "end"]
+
+
+WRONG = (None, [], [1], "x", 3, {"x": []}, {"x": {}}, {"x": None})
+
+
+@pytest.mark.parametrize("facts", [*WRONG, *({"given": wrong, "solutions": wrong, "made_for": wrong} for wrong in WRONG)], ids=repr)
+def test_a_copy_that_remembers_nonsense_loses_nothing(facts, tmp_path):
+    mine = given(book_of(*OLD))
+    mine.cells[1].source = "f = 1"
+    mine.metadata["emorl_lite"] = facts
+    for cell in mine.cells:
+        cell.metadata["emorl_id"] = facts
+    mine.cells.append(nbformat.v4.new_code_cell("own"))
+    for folder in ("notebooks", "my_notebooks"):
+        (tmp_path / folder).mkdir()
+    nbformat.write(book_of(*NEW), tmp_path / "notebooks" / "00_a.ipynb")
+    path = tmp_path / "my_notebooks" / "00_a.ipynb"
+    path.write_text(json.dumps(mine), encoding="utf-8")
+    assert any("before_updates/" in line for line in copy_notebooks(tmp_path))
+    assert {"f = 1", "own", "new"} < set(sources(nbformat.read(path, as_version=4)))
 
 
 def test_the_command_updates_a_folder(tmp_path, capsys):
@@ -444,6 +492,7 @@ def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch, without_nbgrader):
     assert "--notebooks: expected at least one value" in told("--notebooks")
     assert "--seed" in told("--seed", "-1")
     assert "none of these notebooks" in told("--update", str(tmp_path))
+    assert "the repository's own notebooks" in told("--update", str(ROOT / "course" / ".." / "notebooks"))
     (tmp_path / "mine.txt").write_text("mine")
     assert "files that this command did not make" in told("--out", str(tmp_path), "--notebooks", "00")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
@@ -482,6 +531,30 @@ def test_a_command_that_failed_can_be_given_again(tmp_path, monkeypatch):
     assert json.loads((out / "course.json").read_text(encoding="utf-8"))["seed"] == SEED
     with pytest.raises(UserError, match=r"notebooks/02_single_objective_ppo\.ipynb is not this command's"):
         make_course(out, lessons(("02",)), "withheld")
+
+
+@pytest.mark.parametrize("where", ["handouts", "otter"])
+def test_a_command_that_was_stopped_can_be_given_again(where, tmp_path, monkeypatch, without_nbgrader):
+    def stopped(chosen, folder, *rest):
+        (folder / chosen[0].name).mkdir(parents=True, exist_ok=True)
+        name = f"{chosen[0].name}.ipynb"
+        (folder / (name if where != "otter" else f"{chosen[0].name}/{name}")).write_text("cut o")
+        raise KeyboardInterrupt
+
+    out = tmp_path / "made"
+    (out / ".ipynb_checkpoints").mkdir(parents=True)
+    (out / ".DS_Store").touch()  # what Finder leaves is nobody's work
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        if where == "otter":
+            patched.setattr("emorl_lite.course.otter.write_otter", stopped)
+        else:
+            patched.setattr(making, "_write_handouts", stopped)
+        make_course(out, lessons(("00",)), "withheld", SEED)
+    assert json.loads((out / "course.json").read_text(encoding="utf-8"))["begun"] == ["00_task_and_tour"]
+    make_course(out, lessons(("00",)), "withheld")
+    record = json.loads((out / "course.json").read_text(encoding="utf-8"))
+    assert record["seed"] == SEED and record["begun"] == [] and "otter/00_task_and_tour/00_task_and_tour.ipynb" in record["files"]
+    assert nbformat.read(out / "notebooks" / "00_task_and_tour.ipynb", as_version=4).cells
 
 
 def test_a_course_does_not_say_where_it_was_made(tmp_path):

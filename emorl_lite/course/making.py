@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.outputs import MAKER, check_folder, sha256
 from emorl_lite.base.ranges import Options, Within
-from emorl_lite.course.lessons import Lesson, lessons
+from emorl_lite.course.lessons import Lesson, lessons, notebooks_folder
 
 RECORD = "course.json"
-"""In a course's folder: what was made, with which seed, and the digests of its files. The instructor's, as the whole folder is."""
+"""In a course's folder: what was made, with which seed, and the digests of its files; `begun` are assignments that are not finished yet.
+The instructor's, as the whole folder is."""
 
 
 @dataclass
@@ -80,6 +81,10 @@ def _update(command: Course, chosen: Sequence[Lesson]) -> int:
     from emorl_lite.course.handouts import update
 
     folder = check_folder(command.update, "--update")
+    if folder.is_dir() and os.path.samefile(folder, notebooks_folder()):
+        raise UserError(
+            f"--update {command.update}: the repository's own notebooks, which `git pull` brings up to date; name a folder of copies"
+        )
     if not any((folder / f"{lesson.name}.ipynb").exists() for lesson in chosen):
         raise UserError(f"--update {command.update}: there is none of these notebooks ({', '.join(lesson.name for lesson in chosen)})")
     for line in update(folder, chosen, command.solutions) or [f"{command.update}: up to date"]:
@@ -106,14 +111,22 @@ def make_course(out: Path, chosen: Sequence[Lesson], solutions: Literal["withhel
     all_of_it = {one["name"]: one for one in record.get("assignments", [])} | {one.name: asdict(one) for one in made}
     facts = {"made_by": MAKER, "seed": seed, "solutions": solutions, "assignments": [all_of_it[name] for name in sorted(all_of_it)]}
     files = dict(record.get("files", {}))
+
+    def note(begun: Sequence[str]) -> None:
+        write_json(out / RECORD, facts | {"begun": sorted(begun), "files": dict(sorted(files.items()))})
+
+    out.mkdir(parents=True, exist_ok=True)
+    begun = {*record.get("begun", []), *(lesson.name for lesson in chosen)}
+    note([*begun])  # first of all: where the command is stopped at any moment, it can be given again
     for write in (
         lambda: _write_handouts(chosen, out / "notebooks", solutions),
         lambda: write_nbgrader(chosen, out, seed),
         lambda: release_assignments(out, [lesson.name for lesson in chosen]),
         lambda: write_otter(chosen, out / "otter", seed),
-    ):  # what is written is recorded at once: where nbgrader or Otter fails, the command can be given again
+    ):
         files |= {_within(out, path): sha256(path.read_bytes()) for path in write()}
-        write_json(out / RECORD, facts | {"files": dict(sorted(files.items()))})
+        note([*begun])
+    note([*(begun - {lesson.name for lesson in chosen})])
     return made
 
 
@@ -144,7 +157,7 @@ def _within(out: Path, path: Path) -> str:
 def _record_of(out: Path) -> dict[str, Any]:
     """What a folder says was made in it; empty for a new one. Raises UserError for a folder with other files and no such record."""
     folder = check_folder(str(out), "--out")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir()):  # .DS_Store, .ipynb_checkpoints
         return {}
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
@@ -165,7 +178,10 @@ def _seed(out: Path, record: dict[str, Any], chosen: Sequence[Lesson], seed: int
 
 
 def _check_unchanged(out: Path, record: dict[str, Any], chosen: Sequence[Lesson]) -> None:
-    """Raise UserError for a file that is about to be written and is not as it was made, or was not made here."""
+    """Raise UserError for a file that is about to be written and is not as it was made, or was not made here.
+
+    Of assignments that were begun and not finished, files that are not in the record may be the command's own.
+    """
     files = record.get("files", {})
     names = {lesson.name for lesson in chosen}
     for name, made in files.items():
@@ -173,7 +189,7 @@ def _check_unchanged(out: Path, record: dict[str, Any], chosen: Sequence[Lesson]
         ours = path.stem in names or not names.isdisjoint(path.relative_to(out).parts) or path.name == "nbgrader_config.py"
         if ours and path.is_file() and sha256(path.read_bytes()) != made:
             raise UserError(f"--out {out}: {name} was changed since it was made; move it away, or choose another folder")
-    for name in sorted(names):
+    for name in sorted(names - {*record.get("begun", [])}):
         for path in (f"notebooks/{name}.ipynb", f"source/{name}/{name}.ipynb", f"otter/{name}/{name}.ipynb"):
             if path not in files and (out / path).exists():
                 raise UserError(f"--out {out}: {path} is not this command's; move it away, or choose another folder")

@@ -76,7 +76,8 @@ def _assigned(home: Path, name: str) -> list[Path]:
         raise UserError(f"Otter could not make the assignment {name}: {one_line(said, 300)}")
     for made in (home / "dist" / "autograder").glob("*-autograder_*.zip"):  # a name with the time in it
         made.replace(home / "dist" / "autograder.zip")
-    return sorted(path for path in (home / "dist").rglob("*") if path.is_file())
+    files = (path for path in (home / "dist").rglob("*") if path.is_file())
+    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(home).parts))
 
 
 def master(lesson: Lesson, seed: int) -> Any:

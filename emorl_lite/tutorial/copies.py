@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emorl_lite.base.errors import UserError
+
 MARK = "emorl_lite"
 CELL_MARK = "emorl_id"
 OLD = "before_updates"
@@ -55,9 +57,22 @@ def given(book: Any, **facts: str) -> Any:
 
 
 def facts_of(book: Any) -> dict[str, Any]:
-    """What a copy remembers; empty for a notebook that is no such copy."""
-    facts = book.metadata.get(MARK, {})
-    return dict(facts) if isinstance(facts, Mapping) else {}
+    """What a copy remembers; empty for a notebook that is no such copy. What is no text, in a file that others can write, is left out."""
+    facts = book.metadata.get(MARK)
+    if not isinstance(facts, Mapping):
+        return {}
+    remembered = facts.get("given")
+    return _texts(facts) | ({"given": _texts(remembered)} if isinstance(remembered, Mapping) else {})
+
+
+def _given(book: Any) -> dict[str, str]:
+    """Digests of the cells that a copy was given, by id."""
+    remembered = facts_of(book).get("given")
+    return remembered if isinstance(remembered, dict) else {}
+
+
+def _texts(facts: Mapping[Any, Any]) -> dict[str, Any]:
+    return {name: text for name, text in facts.items() if isinstance(name, str) and isinstance(text, str)}
 
 
 def merge(mine: Any, new: Any) -> Merged:
@@ -66,8 +81,7 @@ def merge(mine: Any, new: Any) -> Merged:
     In the new notebook's order; a reader's own cells stay after the cell they stood after. Of a copy that remembers nothing, every cell
     that differs counts as the reader's.
     """
-    remembered = facts_of(mine).get("given")
-    known = dict(remembered) if isinstance(remembered, Mapping) else {}
+    known = _given(mine)
     theirs, own = _sorted_out(mine, known, {cell.id for cell in new.cells})
     cells = [*own.get("", [])]
     happened: dict[str, list[str]] = {"new": [], "back": [], "gone": [], "both": []}
@@ -127,7 +141,8 @@ def _distinct(cells: Sequence[Any]) -> None:
     """Give cells without an id, or with one that stands before, another."""
     taken = set[str]()
     for i, cell in enumerate(cells):
-        name = cell.get("id") or f"own-{i}"
+        name = cell.get("id")
+        name = name if name and isinstance(name, str) else f"own-{i}"
         while name in taken:
             name = f"own-{hashlib.sha256(f'{name}{i}'.encode()).hexdigest()[:8]}"
         cell["id"] = name
@@ -141,15 +156,24 @@ def refresh(folder: Path, books: Mapping[str, Any], missing: bool = False) -> li
     """Bring the copies in a folder up to date. Returns what happened, a line a copy that changed or that needs a look.
 
     `books`: the new notebooks by file name, made by `given`. `missing`: copy those that are not there, and look at no copy that was given
-    just what is new (else cells that its reader deleted come back). A copy that changes is kept as it was in `before_updates/`. Raises
-    UserError, before anything is written, for a file that is no notebook.
+    just what is new (else cells that its reader deleted come back); a copy that cannot be read stays as it is, a line says so, and the
+    others go on. A copy that changes is kept as it was in `before_updates/`. Raises UserError, before anything is written, for a file that
+    is no notebook, unless `missing`.
     """
     from emorl_lite.tutorial.execution import read_notebook
 
-    there = {name: read_notebook(folder / name) for name in books if (folder / name).exists()}
-    lines = []
+    there, unread = {}, list[str]()
+    for name in books:
+        try:
+            if (folder / name).exists():
+                there[name] = read_notebook(folder / name)
+        except UserError:
+            if not missing:
+                raise
+            unread.append(name)
+    lines = [f"{name}: cannot be read: move it away, and it is copied anew" for name in unread]
     for name, new in books.items():
-        if name in there and missing and facts_of(there[name]).get("given") == facts_of(new)["given"]:
+        if name in unread or (missing and name in there and _given(there[name]) == _given(new)):
             continue
         if name in there:
             lines += _refreshed(folder / name, there[name], new)

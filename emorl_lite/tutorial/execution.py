@@ -15,6 +15,8 @@ CELL_SECONDS = 1200
 """A cell that takes longer hangs, if nothing is trained in it."""
 
 
+CELL = {"cell_type": str, "source": str, "metadata": dict}
+"""What every cell has."""
 NOT_BEGUN = "Kernel died before replying"
 """Two kernels that start at the same moment may choose the same port: the later one ends before its first cell, and is started again."""
 
@@ -24,13 +26,22 @@ class NotebookError(UserError):
 
 
 def read_notebook(path: Path) -> Any:
-    """A notebook file. Raises UserError if it is none."""
+    """A notebook file; a byte order mark, which some editors put before its text, is none of it. Raises UserError if it is no notebook."""
     import nbformat
 
     try:
-        return nbformat.read(path, as_version=4)
+        book = nbformat.reads(path.read_text(encoding="utf-8-sig"), as_version=4)
     except Exception as error:
         raise UserError(f"{path}: not a notebook ({one_line(error, 200)})") from error
+    cells = book.get("cells")  # nbformat only logs what is not as it should be
+    whole = isinstance(cells, list) and isinstance(book.get("metadata"), dict) and isinstance(book.get("nbformat_minor"), int)
+    if not whole or not all(_is_cell(cell) for cell in cells):
+        raise UserError(f"{path}: not a notebook (its cells or its metadata are not as a notebook's)")
+    return book
+
+
+def _is_cell(cell: Any) -> bool:
+    return isinstance(cell, dict) and all(isinstance(cell.get(name), kind) for name, kind in CELL.items())
 
 
 def execute(

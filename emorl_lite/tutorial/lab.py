@@ -34,7 +34,7 @@ class Lab:
 
 def copy_notebooks(root: Path) -> list[str]:
     """Copy the notebooks that have no copy yet, and bring the others up to date, all that a reader wrote kept. Returns what happened, in
-    lines. Raises UserError, before anything is written, for a copy that is no notebook."""
+    lines; a copy that cannot be read is left as it is, and stops none of the others."""
     from emorl_lite.tutorial.copies import given, refresh
     from emorl_lite.tutorial.execution import read_notebook
 
@@ -51,11 +51,14 @@ def copy_notebooks(root: Path) -> list[str]:
 
 
 def _withheld(path: Path) -> bool:
-    """Whether a copy is a course's handout, or has its solutions withheld."""
+    """Whether a copy is a course's handout, or has its solutions withheld. One that cannot be read is not known to be."""
     from emorl_lite.tutorial.copies import facts_of
     from emorl_lite.tutorial.execution import read_notebook
 
-    facts = facts_of(read_notebook(path))
+    try:
+        facts = facts_of(read_notebook(path))
+    except UserError:
+        return False
     return facts.get("made_for") == "students" or facts.get("solutions") == "withheld"
 
 
