@@ -19,8 +19,10 @@ import torch
 from made_submissions import Class, hand_in
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.course import grading
 from emorl_lite.course.answering import Asked
 from emorl_lite.course.carried import OTHER, packed, unpacked
+from emorl_lite.course.feedback import open_page
 from emorl_lite.course.grading import grade, run_grade, seed_of, whole_book
 from emorl_lite.course.grading_options import Grade
 from emorl_lite.course.landlock import open_paths, version
@@ -28,7 +30,7 @@ from emorl_lite.course.lessons import lessons
 from emorl_lite.course.marking import Key, key_of, mark
 from emorl_lite.course.needs import needed, parts_of, whole
 from emorl_lite.course.processes import Batch, Limits, run_batches
-from emorl_lite.course.submissions import Student, Submission, read_cells, read_students
+from emorl_lite.course.submissions import LONGEST, Student, Submission, own_words, passed_over, read_cells, read_students
 from emorl_lite.exercises.course import TOPICS, exercises
 from emorl_lite.exercises.judging import judge
 from emorl_lite.exercises.plain import Unread
@@ -339,3 +341,170 @@ def test_hidden_cases_are_those_of_the_course(tmp_path):
     path.write_text("strict=True, seed=77) strict=True, seed=78)")
     with pytest.raises(UserError, match="several seeds"):
         seed_of(tmp_path, [lesson])
+
+
+def code(source: str) -> dict:
+    return {"cell_type": "code", "source": source, "metadata": {}, "outputs": []}
+
+
+def put(path: Path, book) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(book))
+
+
+@pytest.mark.plain
+def test_of_two_notebooks_the_one_with_more_answers_counts(tmp_path):
+    (lesson,) = lessons(["00"])
+    half = whole_book(lesson, {"00.1": "label = 0.1"})
+    half.cells = [cell for cell in half.cells if not cell.id.startswith("00-e6")]
+    put(tmp_path / "ada" / "worked.ipynb", half)
+    put(tmp_path / "ada" / "fresh.ipynb", whole_book(lesson, {}))
+    put(tmp_path / "ada" / "before_updates" / "00.1.ipynb", whole_book(lesson, {"00.1": "label = 1", "00.2": "x = 3"}))
+    put(tmp_path / "before_updates" / "00.1.ipynb", half)
+    (student,) = read_students(tmp_path, [lesson])
+    assert student.submissions["00"].path.name == "worked.ipynb"
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("offset, expected", [(0, "label = 0.9"), (1, "label = 0.1"), (2, "label = 0.9")])
+def test_the_last_answer_before_the_check_counts(tmp_path, offset, expected):
+    """As the student's own check saw it: a cell behind the check, or before a later answer, was not asked."""
+    (lesson,) = lessons(["00"])
+    book = whole_book(lesson, {"00.1": "label = 0.9"})
+    at = next(i for i, cell in enumerate(book.cells) if cell.id == "00-e1x")
+    book.cells.insert(at + offset, code("label = 0.1"))
+    put(tmp_path / "a.ipynb", book)
+    (student,) = read_students(tmp_path, [lesson])
+    assert student.submissions["00"].answers["00.1"] == expected
+
+
+@pytest.mark.plain
+def test_an_open_answer_may_begin_with_a_heading(tmp_path):
+    (lesson,) = lessons(["00"])
+    book = json.loads(json.dumps(lesson.book))
+    at = next(i for i, cell in enumerate(book["cells"]) if cell["id"] == "00-e7t")
+    book["cells"].insert(at + 1, {"cell_type": "markdown", "source": "## My answer\n\nAsk ten.", "metadata": {}})
+    book["cells"][at + 2].pop("id")  # "## Summary": known by its text
+    put(tmp_path / "a.ipynb", book)
+    (student,) = read_students(tmp_path, [lesson])
+    assert student.submissions["00"].answers["00.7"] == "## My answer\n\nAsk ten."
+
+
+@pytest.mark.plain
+def test_whatever_was_handed_in_has_a_row_or_a_reason(tmp_path):
+    (lesson,) = lessons(["00"])
+    put(tmp_path / "ann.IPYNB", whole_book(lesson, {"00.1": "label = 0.1"}))
+    for name in (
+        "bob.zip",
+        "cy.ipynb.json",
+        "dan/work.tar.gz",
+        "dan/essay.pdf",
+        "fay/x.ipynb.txt",
+        "list.csv",
+        ".hidden.zip",
+        "__MACOSX/a.ipynb",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "eve").symlink_to(tmp_path / "dan")
+    students = {student.name: student for student in read_students(tmp_path, [lesson])}
+    assert list(students) == ["ann", "bob", "cy", "dan", "eve", "fay"]
+    assert list(students["ann"].submissions) == ["00"]
+    assert students["bob"].unread == ("bob.zip: not a notebook; unpack it",)
+    assert students["dan"].unread == ("dan/work.tar.gz: not a notebook; unpack it", "dan/essay.pdf: not a notebook")
+    assert "must end in .ipynb" in students["cy"].unread[0] and "must end in .ipynb" in students["fay"].unread[0]
+    assert "a link" in students["eve"].unread[0]
+    assert passed_over(tmp_path) == ["list.csv"]
+
+
+@pytest.mark.plain
+def test_a_folder_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+    (tmp_path / "ann").mkdir()
+
+    def refused(top, onerror):
+        onerror(PermissionError(13, "Permission denied", str(top)))
+        return iter(())
+
+    monkeypatch.setattr(os, "walk", refused)
+    (student,) = read_students(tmp_path, lessons(["00"]))
+    assert student.unread == ("ann: cannot be read (Permission denied)",)
+
+
+@pytest.mark.plain
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.ipynb")
+    with pytest.raises(UserError, match="no regular file"):
+        read_cells(tmp_path / "a.ipynb")
+
+
+@pytest.mark.plain
+def test_nothing_to_grade_is_told_with_its_reason(tmp_path):
+    (tmp_path / "in" / "ann").mkdir(parents=True)
+    command = Grade(str(tmp_path / "in"), out=str(tmp_path / "out"))
+    with pytest.raises(UserError, match="nothing to grade: no notebook of the course in it"):
+        run_grade(command)
+    (tmp_path / "in" / "ann" / "a.ipynb").write_text("{}")
+    with pytest.raises(UserError, match=r"nothing to grade: ann.a\.ipynb: no notebook"):
+        run_grade(command)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("out", [str(ROOT), str(ROOT.parent), sys.prefix])
+def test_folders_that_answers_need_are_not_closed_to_them(tmp_path, out):
+    put(tmp_path / "ann.ipynb", {})
+    with pytest.raises(UserError, match="no answer may read it"):
+        run_grade(Grade(str(tmp_path), out=out))
+
+
+@pytest.mark.plain
+def test_names_and_texts_that_are_no_characters_cost_nothing(tmp_path, capsys, monkeypatch):
+    (lesson,) = lessons(["00"])
+    names = ["\udcff.ipynb", "\udcfe.ipynb"] if sys.platform == "linux" else ["x.ipynb", "y.ipynb"]
+    for name in names:
+        put(tmp_path / "in" / name, whole_book(lesson, {"00.1": "label = '\ud800'", "00.7": "half \ud800"}))
+    monkeypatch.setattr(
+        grading, "grade", lambda students, asked, *rest: [grading.Graded(s, asked[0], s.submissions["00"], ()) for s in students]
+    )
+    assert run_grade(Grade(str(tmp_path / "in"), out=str(tmp_path / "out"), quiet=True)) == 0
+    assert len(list((tmp_path / "out" / "feedback").iterdir())) == 2
+    assert "half ?" in (tmp_path / "out" / "open_questions.csv").read_text(encoding="utf-8")
+    assert open_page([("q", 1, [("\ud800", "\ud800")])]).encode("utf-8")
+    assert "no course in" in capsys.readouterr().err
+
+
+@pytest.mark.plain
+def test_long_rules_and_long_answers_are_read_at_once():
+    start = time.process_time()
+    assert own_words("-" * 10**6 + "x") == ""
+    assert own_words("- " * 40_000 + "x").endswith("x")
+    assert time.process_time() - start < 5
+    assert own_words("*Your answer, instead of this line.*") == "" == own_words(" --- ")
+    assert "cut here" in own_words("x" * (LONGEST + 1))
+
+
+@pytest.mark.plain
+def test_the_course_says_its_seed_and_what_it_lacks_is_told(tmp_path):
+    asked = lessons(["00", "01"])
+    assert "no course in" in grading._note(tmp_path, asked) and "anyone could draw" in grading._note(tmp_path, asked)
+    (tmp_path / "course.json").write_text('{"seed": 5}')
+    put(tmp_path / "source" / asked[0].name / f"{asked[0].name}.ipynb", {})
+    assert seed_of(tmp_path, asked) == 5
+    assert grading._note(tmp_path, asked[:1]) == ""
+    assert grading._note(tmp_path, asked).endswith(f"has no assignment {asked[1].name}: a point for each dot")
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("stage, told", [("grade", "nothing was written"), ("write_all", "not all are new")])
+def test_who_stops_it_is_told_what_was_written(tmp_path, monkeypatch, stage, told):
+    (lesson,) = lessons(["00"])
+    put(tmp_path / "in" / "a.ipynb", whole_book(lesson, {}))
+
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grading, "grade", lambda *arguments: [])
+    monkeypatch.setattr(grading, stage, stopped)
+    with pytest.raises(KeyboardInterrupt, match=told):
+        run_grade(Grade(str(tmp_path / "in"), out=str(tmp_path / "out")))

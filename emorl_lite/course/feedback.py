@@ -9,6 +9,7 @@ import html
 from collections.abc import Sequence
 
 from emorl_lite.course.marking import RIGHT, Mark
+from emorl_lite.course.submissions import sayable
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -60,7 +61,7 @@ def _table(marks: Sequence[Mark]) -> str:
 
 def said(mark: Mark) -> str:
     """A mark in one phrase, with what the answer tried and may not."""
-    return "; ".join([mark.what, *mark.tried])
+    return sayable("; ".join([mark.what, *mark.tried]))
 
 
 def open_page(questions: Sequence[tuple[str, int, Sequence[tuple[str, str]]]]) -> str:
@@ -80,4 +81,4 @@ def is_right(mark: Mark) -> bool:
 
 
 def _text(text: str) -> str:
-    return html.escape(str(text))
+    return html.escape(sayable(str(text)))

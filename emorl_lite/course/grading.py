@@ -8,6 +8,7 @@ takes over where a person grades: `submitted/` has every submission as a whole n
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -24,7 +25,8 @@ from emorl_lite.base.outputs import check_folder, check_out
 from emorl_lite.base.paths import repository_root
 from emorl_lite.course.grading_options import Grade
 from emorl_lite.course.lessons import Lesson, Question, lessons
-from emorl_lite.course.submissions import LONGEST, Student, Submission, read_students
+from emorl_lite.course.making import RECORD
+from emorl_lite.course.submissions import LONGEST, Student, Submission, own_words, passed_over, read_students, shown
 
 TABLES = ("grades.csv", "students.csv", "open_questions.csv")
 SHOWN = 300
@@ -42,33 +44,80 @@ class Graded:
 
 
 def run_grade(command: Grade) -> int:
-    """Grade, write everything, and print the table of students."""
-    folder, out = Path(command.submissions), check_folder(command.out, "--out")
+    """Grade, write everything, and print the table of students.
+
+    Raises UserError, in one line, for whatever is wrong with what was given; then nothing is written. So it is after Ctrl-C.
+    """
+    folder, out, course = Path(command.submissions), check_folder(command.out, "--out"), Path(command.course)
+    try:
+        students, asked = _asked(command, folder, out, course)
+        graded = grade(students, asked, command, (str(folder), str(course), str(out)), seed_of(course, asked))
+    except KeyboardInterrupt as stop:
+        raise type(stop)("stopped: nothing was written") from None
+    try:
+        table = write_all(graded, out, folder)
+    except KeyboardInterrupt as stop:
+        raise type(stop)(f"stopped: each file in {shown(out)} is whole, but not all are new; give the command again") from None
+    _print(table.to_string(index=False))
+    _print(f"{os.path.relpath(out / 'grades.csv')}; pages of feedback in {os.path.relpath(out / 'feedback')}")
+    return 0
+
+
+def _asked(command: Grade, folder: Path, out: Path, course: Path) -> tuple[list[Student], list[Lesson]]:
+    """All students, and the lessons to grade. Raises UserError for folders that will not do, and where there is nothing to grade."""
+    _check_places(command, folder, out, course)
+    known = [_as_set(lesson, course) for lesson in lessons()]
+    numbers = [lesson.number for lesson in known]
+    for number in command.assignment:
+        if number not in numbers:
+            raise UserError(f"--assignment {number}: no notebook of the course ({', '.join(numbers)})")
+    students = read_students(folder, known)
+    if over := passed_over(folder):
+        more = f" and {len(over) - 5} more" if len(over) > 5 else ""
+        print(f"note: no notebooks, so nobody's submissions: {', '.join(over[:5])}{more}", file=sys.stderr)
+    handed_in = {number for student in students for number in student.submissions}
+    asked = [lesson for lesson in known if lesson.number in (command.assignment or handed_in)]
+    if not asked:
+        reasons = [reason for student in students for reason in student.unread]
+        raise UserError(f"--submissions {shown(folder)}: nothing to grade: {(reasons or ['no notebook of the course in it'])[0]}")
+    if note := _note(course, asked):
+        print(f"note: {note}", file=sys.stderr)
+    return students, asked
+
+
+def _check_places(command: Grade, folder: Path, out: Path, course: Path) -> None:
+    """Raise UserError unless what is written will lie apart from what is read, and answers can do without all of these folders."""
     for name in TABLES:
         check_out(out / name)
     originals = folder.resolve()
     for written in (out, out / "submitted", out / "feedback"):
         if written.resolve().is_relative_to(originals) or (written != out and originals.is_relative_to(written.resolve())):
             raise UserError(f"--out {command.out}: what is written there would lie among the submissions in {folder}; name another folder")
-    course = Path(command.course)
-    if not course.is_dir():
-        if command.course != Grade.course:
-            raise UserError(f"--course {course}: no folder; `python -m emorl_lite course --out {course}` makes it")
-        print(f"note: no course in {course}: a point for each dot, and hidden cases that anyone could draw", file=sys.stderr)
-    known = [_as_set(lesson, course) for lesson in lessons()]
-    numbers = [lesson.number for lesson in known]
-    for number in command.assignment:
-        if number not in numbers:
-            raise UserError(f"--assignment {number}: no notebook of the course ({', '.join(numbers)})")
-    chosen = [lesson for lesson in known if not command.assignment or lesson.number in command.assignment]
-    students = read_students(folder, known)
-    handed_in = {number for student in students for number in student.submissions}
-    asked = [lesson for lesson in chosen if command.assignment or lesson.number in handed_in]
-    graded = grade(students, asked, command, (str(folder), str(course), str(out)), seed_of(course, asked))
-    table = write_all(graded, out, folder)
-    print(table.to_string(index=False))
-    print(f"{os.path.relpath(out / 'grades.csv')}; pages of feedback in {os.path.relpath(out / 'feedback')}")
-    return 0
+    if not course.is_dir() and command.course != Grade.course:
+        raise UserError(f"--course {course}: no folder; `python -m emorl_lite course --out {course}` makes it")
+    needed = {"the repository": repository_root(), "this package": Path(__file__).parents[1], "Python": Path(sys.prefix)}
+    for option, place in (("--submissions", folder), ("--course", course), ("--out", out)):
+        for what, path in needed.items():
+            if path is not None and path.resolve().is_relative_to(place.resolve()):
+                raise UserError(f"{option} {shown(place)}: {what} lies in it, and no answer may read it; name a folder of its own")
+
+
+def _note(course: Path, asked: Sequence[Lesson]) -> str:
+    """What the course's folder does not say of the lessons that are graded; "" if it says all."""
+    lacking = [lesson.name for lesson in asked if not _source(lesson, course).is_file()]
+    if not lacking:
+        return ""
+    cases = "" if _seeds(course, asked) else ", and hidden cases that anyone could draw"
+    what = (
+        f"no course in {shown(course)}" if not (course / "source").is_dir() else f"{shown(course)} has no assignment {', '.join(lacking)}"
+    )
+    return f"{what}: a point for each dot{cases}"
+
+
+def _print(text: str) -> None:
+    """Print what a terminal can show of a text: names are anybody's, and all is written by now."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding))
 
 
 def grade(students: Sequence[Student], asked: Sequence[Lesson], limits: Grade, closed: Sequence[str], seed: int) -> list[Graded]:
@@ -172,12 +221,23 @@ def _as_set(lesson: Lesson, course: Path) -> Lesson:
 
 
 def seed_of(course: Path, asked: Sequence[Lesson]) -> int:
-    """The seed of the course's hidden cases; 1 without such a folder. Raises UserError if its assignments name several."""
-    texts = [_source(lesson, course).read_text(encoding="utf-8") for lesson in asked if _source(lesson, course).is_file()]
-    seeds = {int(seed) for text in texts for seed in re.findall(r"strict=True, seed=(\d+)\)", text)}
+    """The seed of the course's hidden cases; 1 where no course says one. Raises UserError if the folder names several."""
+    seeds = _seeds(course, asked)
     if len(seeds) > 1:
         raise UserError(f"--course {course}: its assignments name several seeds ({', '.join(map(str, sorted(seeds)))}); make it anew")
     return seeds.pop() if seeds else 1
+
+
+def _seeds(course: Path, asked: Sequence[Lesson]) -> set[int]:
+    """The seeds that a course's record and its assignments name."""
+    texts = [_source(lesson, course).read_text(encoding="utf-8") for lesson in asked if _source(lesson, course).is_file()]
+    seeds = {int(seed) for text in texts for seed in re.findall(r"strict=True, seed=(\d+)\)", text)}
+    try:
+        record = json.loads((course / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        record = None
+    seed = record.get("seed") if isinstance(record, dict) else None
+    return seeds | ({seed} if isinstance(seed, int) and seed > 0 else set())
 
 
 # -- what is written
@@ -203,7 +263,7 @@ def write_all(graded: Sequence[Graded], out: Path, folder: Path) -> pd.DataFrame
         for mark in one.marks
     ]
     summary = pd.DataFrame([_summary(one) for one in graded], columns=list(_SUMMARY))
-    facts = {"submissions": folder.name}
+    facts = {"submissions": shown(folder.name)}
     columns = ["student", "assignment", "exercise", "points", "possible", "what happened"]
     save_table(pd.DataFrame(rows, columns=columns), out / TABLES[0], **facts)
     save_table(summary, out / TABLES[1], **facts)
@@ -242,15 +302,13 @@ def _summary(one: Graded) -> dict[str, Any]:
 
 
 def _written(one: Graded, question: Question) -> str:
-    """What a student wrote to an open question; nothing where the line that was handed out still stands there."""
-    text = one.submission.answers.get(question.name, "") if one.submission else ""
-    return "" if re.fullmatch(r"\W*(Your answer, instead of this line\.?)?\W*", text) else text.strip()
+    return own_words(one.submission.answers.get(question.name, "")) if one.submission else ""
 
 
 def _open_row(one: Graded, question: Question, text: str) -> dict[str, Any]:
-    shown = " ".join(text.split())
-    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
-    values = (one.student.name, one.lesson.name, f"{question.name} · {question.title}", "" if text else "0", question.points, shown)
+    line = " ".join(text.split())
+    line = line if len(line) <= SHOWN else f"{line[:SHOWN]}..."
+    values = (one.student.name, one.lesson.name, f"{question.name} · {question.title}", "" if text else "0", question.points, line)
     return dict(zip(_OPEN, values, strict=True))
 
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import one_line
 from emorl_lite.course.assignments import answer_id
-from emorl_lite.course.lessons import Lesson, Question
+from emorl_lite.course.lessons import HEAD, Lesson, Question
+from emorl_lite.tutorial.copies import OLD
 
 LARGEST = 64 * 2**20
 """Bytes of a notebook that is read; larger ones hold outputs that nobody meant to hand in."""
@@ -25,6 +27,10 @@ LONGEST = 100_000
 """Characters of an answer."""
 MOST_FILES = 200
 """Notebooks of one student that are looked at."""
+MOST_TOLD = 10
+"""Files of one student of which it is told why they are not graded."""
+ARCHIVES = (".tar.gz", ".tar.bz2", ".tar.xz", ".zip", ".7z", ".rar", ".gz", ".bz2", ".xz", ".tgz", ".tar")
+"""Endings of files that hold files, the longer first."""
 
 
 @dataclass(frozen=True)
@@ -58,32 +64,107 @@ def read_students(folder: Path, lessons: Sequence[Lesson]) -> list[Student]:
     """All students of a folder, by name. Raises UserError for a folder that is none, or holds no submissions."""
     if not folder.is_dir():
         raise UserError(f"--submissions {folder}: no folder")
-    files: dict[str, list[Path]] = {}
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith(".") or entry.is_symlink():
-            continue
-        if entry.is_dir():
-            files.setdefault(entry.name, []).extend(_notebooks(entry))
-        elif entry.suffix == ".ipynb":
-            files.setdefault(entry.stem, []).append(entry)
-    if not files:
+    found: dict[str, _Found] = {}
+    for entry in _entries(folder):
+        if entry.is_dir() and not entry.is_symlink():
+            _search(entry, folder, found.setdefault(entry.name, _Found()))
+        elif _is_handed_in(entry):
+            _sort(entry, folder, found.setdefault(_student_of(entry.name), _Found()))
+    if not found:
         raise UserError(f"--submissions {folder}: no submissions in it, neither notebooks nor a folder a student")
-    return [_student(name, paths, folder, lessons) for name, paths in sorted(files.items())]
+    students, names = list[Student](), set[str]()
+    for raw, files in sorted(found.items()):
+        name, number = shown(raw), 2
+        while name in names:  # two names that differ in what cannot be shown
+            name, number = f"{shown(raw)} ({number})", number + 1
+        names.add(name)
+        students.append(_student(name, files, folder, lessons))
+    return students
 
 
-def _notebooks(folder: Path) -> Iterator[Path]:
-    """Notebooks in a student's folder and below, oldest first. Links are not followed: they could lead to others' files."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(place, name) for name in names if name.endswith(".ipynb") and not Path(place, name).is_symlink()]
-    yield from sorted(found, key=lambda path: (path.lstat().st_mtime, str(path)))[-MOST_FILES:]
+def passed_over(folder: Path) -> list[str]:
+    """Names of the files in a folder that seem to be nobody's submission, such as a list that came with a download."""
+    return [shown(entry.name) for entry in _entries(folder) if (entry.is_symlink() or not entry.is_dir()) and not _is_handed_in(entry)]
 
 
-def _student(name: str, paths: Sequence[Path], folder: Path, lessons: Sequence[Lesson]) -> Student:
-    submissions, unread = dict[str, Submission](), []
-    for path in paths:
-        where = path.relative_to(folder)
+def shown(path: Path | str) -> str:
+    """A path as text that can be written and printed, whatever its bytes are."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def sayable(text: str) -> str:
+    """A text that can be written as UTF-8: JSON may hold halves of characters."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+@dataclass
+class _Found:
+    """A student's files: `notebooks` to read, what is wrong with those that will not be read, and what else lies there."""
+
+    notebooks: list[Path] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not _is_systems(entry.name))
+
+
+def _is_systems(name: str) -> bool:
+    """Whether a name is of the system's own files, or of the folder in which an update keeps what was there before."""
+    return name.startswith(".") or name in ("__MACOSX", OLD)
+
+
+def _is_handed_in(path: Path) -> bool:
+    """Whether a file seems to be meant as somebody's notebook."""
+    name = path.name.lower()
+    return path.is_symlink() or ".ipynb" in name or name.endswith(ARCHIVES)
+
+
+def _student_of(name: str) -> str:
+    at = name.lower().rfind(".ipynb")
+    if at > 0:
+        return name[:at]
+    ending = next((ending for ending in ARCHIVES if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)] or name
+
+
+def _sort(path: Path, folder: Path, into: _Found) -> None:
+    """Note a file as a notebook, or why it is not read. Links are not followed: they could lead to others' files."""
+    name, where = path.name.lower(), shown(path.relative_to(folder))
+    if path.is_symlink():
+        into.unread.append(f"{where}: a link, which is not followed")
+    elif name.endswith(".ipynb"):
+        into.notebooks.append(path)
+    elif name.endswith(ARCHIVES):
+        into.unread.append(f"{where}: not a notebook; unpack it")
+    elif ".ipynb" in name:
+        into.unread.append(f"{where}: not a notebook, by its name; it must end in .ipynb")
+    else:
+        into.others.append(f"{where}: not a notebook")
+
+
+def _search(place: Path, folder: Path, into: _Found) -> None:
+    """Look through a student's folder and all below it."""
+
+    def refused(error: OSError) -> None:
+        where = shown(os.path.relpath(os.fsdecode(error.filename or place), folder))
+        into.unread.append(f"{where}: cannot be read ({error.strerror})")
+
+    for where, folders, names in os.walk(place, onerror=refused):
+        folders[:] = sorted(name for name in folders if not _is_systems(name))
+        links = [name for name in folders if Path(where, name).is_symlink()]
+        for name in [*links, *sorted(name for name in names if not _is_systems(name))]:
+            _sort(Path(where, name), folder, into)
+
+
+def _student(name: str, files: _Found, folder: Path, lessons: Sequence[Lesson]) -> Student:
+    submissions, unread = dict[str, Submission](), list(files.unread)
+    paths = sorted(files.notebooks, key=lambda path: (path.lstat().st_mtime, str(path)))
+    if len(paths) > MOST_FILES:
+        unread.append(f"{len(paths)} notebooks: the newest {MOST_FILES} are read")
+    for path in paths[-MOST_FILES:]:
+        where = shown(path.relative_to(folder))
         try:
             found = _submission(path, read_cells(path), lessons)
         except UserError as problem:
@@ -93,15 +174,38 @@ def _student(name: str, paths: Sequence[Path], folder: Path, lessons: Sequence[L
             unread.append(f"{where}: no exercise of the course in it")
         else:
             before = submissions.get(found.lesson.number)
-            if before is None or len(found.answers) >= len(before.answers):  # of two, the fuller, then the newer
+            if before is None or _fullness(found) >= _fullness(before):  # of two, the fuller, then the newer
                 submissions[found.lesson.number] = found
+    if not submissions:
+        unread += files.others
+    if len(unread) > MOST_TOLD:
+        unread[MOST_TOLD:] = [f"and {len(unread) - MOST_TOLD} more"]
     return Student(name, submissions, tuple(unread))
+
+
+def _fullness(submission: Submission) -> int:
+    """How many questions a student answered: what was handed out is no answer."""
+    answers = submission.answers
+    return sum(
+        bool(own_words(answers[q.name])) if q.is_open else _bare(answers[q.name]) != _bare(q.stub.source)
+        for q in submission.lesson.questions
+        if q.name in answers
+    )
+
+
+def own_words(text: str) -> str:
+    """What a student wrote to an open question; nothing where the line that was handed out still stands there."""
+    cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}\n\n(cut here: more than {LONGEST} characters)"
+    return "" if re.sub(r"\W", "", text[:LONGEST]) in ("", "Youranswerinsteadofthisline") else cut.strip()
 
 
 def read_cells(path: Path) -> list[Cell]:
     """The cells of a notebook, of old formats too, whatever else is in the file. Raises UserError for a file that is none."""
     try:
-        if path.stat().st_size > LARGEST:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe has no end
+            raise UserError("no regular file")
+        if status.st_size > LARGEST:
             raise UserError(f"larger than {LARGEST // 2**20} MB")
         book = json.loads(path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -131,7 +235,7 @@ def _cell(cell: dict[str, Any]) -> Cell:
     marks = metadata.get("nbgrader")
     ids = [marks.get("grade_id") if isinstance(marks, dict) else None, cell.get("id"), metadata.get("id")]
     kept = tuple(str(value) for value in ids if isinstance(value, (str, int)))
-    return Cell(cell.get("cell_type") == "code", text if isinstance(text, str) else "", kept)
+    return Cell(cell.get("cell_type") == "code", sayable(text) if isinstance(text, str) else "", kept)
 
 
 # -- which lesson, and which cell is which answer
@@ -163,16 +267,17 @@ def answer_in(cells: Sequence[Cell], question: Question, lesson: Lesson) -> str 
 
 
 def _code_answer(cells: Sequence[Cell], question: Question, lesson: Lesson) -> str | None:
-    """The cell that has the stub's mark, unless it is still the stub and another before the check defines the answer."""
+    """The last cell before the check that defines the answer, as the check sees it; else the cell that has the stub's mark."""
     of_lesson = {_bare(cell.source) for cell in lesson.book.cells}
     own = [i for i, cell in enumerate(cells) if cell.code and question.stub.id in cell.ids]
     checks = [i for i, cell in enumerate(cells) if re.search(rf'check\(\s*["\']{re.escape(question.name)}["\']', cell.source)]
     defining = [i for i, cell in enumerate(cells) if cell.code and defines(cell.source, question.called)]
     written = [i for i in defining if _bare(cells[i].source) not in of_lesson]
-    if checks:  # names that later cells use otherwise are no answers; a check's own cell may hold the answer
-        written = [i for i in written if i <= checks[-1]] or written
     marked = [i for i in own if i in defining and _bare(cells[i].source) != _bare(question.stub.source)]
-    chosen = marked[-1:] or written[-1:] or own[-1:]
+    seen = []
+    if checks and not any(i > checks[-1] for i in marked):  # names that later cells use otherwise are no answers
+        seen = sorted(i for i in {*marked, *written} if i <= checks[-1])  # a check's own cell may hold the answer
+    chosen = seen[-1:] or marked[-1:] or written[-1:] or own[-1:]
     return cells[chosen[0]].source if chosen else None
 
 
@@ -184,10 +289,11 @@ def _open_answer(cells: Sequence[Cell], question: Question, lesson: Lesson) -> s
     task = next((i for i, cell in enumerate(cells) if question.task.id in cell.ids), None)
     if task is None:
         return None
-    handed_out = {cell.get("id") for cell in lesson.book.cells}
+    handed_out, of_lesson = {cell.get("id") for cell in lesson.book.cells}, {_bare(cell.source) for cell in lesson.book.cells}
     written = [re.split(r"</details>|\*The solution comes later\.\*", cells[task].source)[-1] if "details>" in question.task.source else ""]
     for cell in cells[task + 1 :]:
-        if handed_out & set(cell.ids) or (cell.source.startswith("#") and not cell.code):
+        heads = cell.source.startswith("#") and not cell.code  # a student's own heading is a part of the answer
+        if handed_out & set(cell.ids) or (heads and (_bare(cell.source) in of_lesson or HEAD.match(cell.source))):
             break
         written.append(f"```python\n{cell.source}\n```" if cell.code else cell.source)
     return "\n\n".join(text.strip() for text in written if text.strip())
