@@ -18,6 +18,7 @@ import pandas as pd
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import one_line
 from emorl_lite.base.files import read_table
+from emorl_lite.base.outputs import read_provenance
 from emorl_lite.base.wording import counted, number, part, told
 from emorl_lite.readings.study import earlier_reading
 from emorl_lite.study.claims import GREEDY, SAMPLED, examined, interval_of, tally
@@ -322,7 +323,8 @@ def all_settings(results: Path) -> str:
 
 def fronts_table(results: Path) -> str:
     """The front of all settings beside a sweep's, for methods whose word scores are linear in their knob, and what both choose."""
-    table = read_table(results / "methods_exact_fronts.csv", "the table of exact fronts")
+    path = results / "methods_exact_fronts.csv"
+    table, study = read_table(path, "the table of exact fronts"), read_provenance(path).get("study") or {}
     lines, tests = [], []
     for method, rows in table.groupby("method", sort=False):
         means = rows.mean(numeric_only=True)
@@ -348,8 +350,9 @@ def fronts_table(results: Path) -> str:
         table_of(lines)
         + "\n\n"
         + wrapped(
-            "Both fronts are picked on the 64 clients that score them, and all settings hold the sweep's, so the gap is never negative "
-            "and flattered. The last two columns are chosen on validation clients and judged on 192 test clients, over "
+            f"Both fronts are picked on the {study.get('sweep_prompts', '')} clients that score them, and all settings hold the sweep's, "
+            "so the gap is never negative and flattered. The last two columns are chosen on validation clients and judged on "
+            f"{study.get('test_prompts', '')} test clients, over "
             f"{counted(table['seed'].nunique(), 'seed')}. There the best of all settings less the sweep's best is "
             f"{_signed(low)} to {_signed(high)}, and {part(clear, len(tests), 'interval')} excludes zero. Seconds are on one busy core."
         )
