@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import one_line
@@ -30,6 +30,7 @@ from emorl_lite.lm import adapter_files, adapters
 from emorl_lite.lm.base_files import load_base
 from emorl_lite.lm.decoding import Decoding, is_end
 from emorl_lite.lm.devices import cpu_has_bfloat16, half_precision, use_one_thread_for_tiny
+from emorl_lite.lm.packing import Packing, can_pack, reading
 from emorl_lite.lm.text import Template, Words
 
 UNFINISHED = " […]"
@@ -271,6 +272,53 @@ class LanguageModel:
             use_cache=False,
         )
         return outputs.logits[:, -T:], outputs.hidden_states[-1][:, -T:] if hidden else None
+
+    def forward_tokens(
+        self, inputs: Encoded, reply: Tensor, reply_mask: Tensor, hidden: bool = False, packed: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
+        """What `forward_reply` gives at the n tokens of the replies, those of the first reply first: logits [n, V], hidden states [n, d].
+
+        Read without padding where the model can be (`packing`): the same numbers up to rounding, for less work. `packed=False` where rows
+        differ in more than their tokens, as those do that each have an adapter of their own.
+        """
+        if not (packed and can_pack(self.base) and bool(inputs.mask[:, -1].all()) and bool(reply_mask.any())):
+            logits, states = self.forward_reply(inputs, reply, reply_mask, hidden)
+            return logits[reply_mask.bool()], None if states is None else states[reply_mask.bool()]
+        with half_precision(self.device, self.config.autocast):
+            return self._forward_packed(inputs, reply, reply_mask.long(), hidden)
+
+    def _forward_packed(self, inputs: Encoded, reply: Tensor, reply_mask: Tensor, hidden: bool) -> tuple[Tensor, Tensor | None]:
+        packing = Packing(torch.cat([inputs.mask, reply_mask[:, 1:]], 1))  # a reply's last token predicts nothing: it is not read
+        predicts = torch.cat([torch.zeros_like(inputs.mask[:, 1:]), reply_mask], 1)  # a token stands one before the one it predicts
+        places = packing.pack(predicts)[0].nonzero().squeeze(-1)
+        with reading(self.base, packing):
+            outputs = self.model(
+                input_ids=packing.pack(torch.cat([inputs.ids, reply[:, :-1]], 1)),
+                position_ids=packing.positions[None],
+                logits_to_keep=places,
+                output_hidden_states=hidden,
+                use_cache=False,
+            )
+        return outputs.logits[0], outputs.hidden_states[-1][0, places] if hidden else None
+
+    @torch.no_grad()
+    def read_prompts(self, inputs: Encoded, packed: bool = True) -> tuple[Tensor, Tensor, DynamicCache]:
+        """What a decoder-only model begins a reply with: logits [B, V] and hidden states [B, d] at the prompts' ends, and its cache.
+
+        `packed` as in `forward_tokens`.
+        """
+        cache = DynamicCache(config=self.base.config)
+        if not (packed and can_pack(self.base) and bool(inputs.mask.any(1).all())):
+            positions = (inputs.mask.cumsum(1) - 1).clamp(min=0)
+            given = {"input_ids": inputs.ids, "attention_mask": inputs.mask, "position_ids": positions, "logits_to_keep": 1}
+            outputs = self.base(**given, past_key_values=cache, output_hidden_states=True)
+            return outputs.logits[:, -1], outputs.hidden_states[-1][:, -1], cache
+        packing = Packing(inputs.mask)
+        with reading(self.base, packing):
+            given = {"input_ids": packing.pack(inputs.ids), "position_ids": packing.positions[None], "logits_to_keep": packing.ends()}
+            outputs = self.base(**given, past_key_values=cache, output_hidden_states=True)
+        packing.unpack(cache)
+        return outputs.logits[0], outputs.hidden_states[-1][0, packing.ends()], cache
 
     def logprobs(self, inputs: Encoded, reply: Tensor, reply_mask: Tensor, temperature: float = 1.0) -> Tensor:
         """log pi(token) of each reply token, [B, T]; 0 where masked."""

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import DynamicCache
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.scores import scores_of
@@ -58,9 +57,14 @@ def trim(inputs: Encoded) -> Encoded:
     return Encoded(inputs.ids[:, columns], inputs.mask[:, columns])
 
 
+def by_length(inputs: Encoded, mask: Tensor) -> Tensor:
+    """Rows in the order of their tokens, prompt and reply: texts of similar length are read together."""
+    return (inputs.mask.sum(1) + mask.sum(1)).argsort()
+
+
 def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
-    """log softmax(logits / temperature) at the given tokens; logits [N, T, V], tokens [N, T] -> [N, T]."""
-    flat = logits.float().flatten(0, 1)
+    """log softmax(logits / temperature) at the given tokens; logits [.., V], tokens [..] -> [..]."""
+    flat = logits.float().flatten(0, -2)
     flat = flat if temperature == 1.0 else flat / temperature
     return -F.cross_entropy(flat, tokens.flatten(), reduction="none").view(tokens.shape)
 
@@ -107,34 +111,23 @@ def sample(
     The plain loop that generate() is at heart. It reads each prompt once for all k replies, drops replies as they end, and keeps the
     log-probabilities and hidden states that it sees anyway.
     """
-    N, limit, model = len(inputs) * k, limit or lm.config.max_new_tokens, lm.base
+    N, limit = len(inputs) * k, limit or lm.config.max_new_tokens
     tokens = torch.full((N, limit), lm.tokenizer.pad_token_id, device=lm.device)
     measured = Measured.empty(N, limit, lm)
-    cache = DynamicCache(config=model.config)
-    mask = inputs.mask
-    ids, positions = inputs.ids, (mask.cumsum(1) - 1).clamp(min=0)
-    rows = torch.arange(N, device=lm.device)  # the replies that have not ended
+    mask, rows = inputs.mask, torch.arange(N, device=lm.device)  # the replies that have not ended
     if policy is not None:
         policy.use(rows[::k])
+    logits, hidden, cache = lm.read_prompts(inputs, packed=policy is None)
+    if k > 1:
+        cache.reorder_cache(rows // k)  # every kind of layer has it, also those that keep a state instead of keys and values
+        logits, hidden, mask = (x.repeat_interleave(k, 0) for x in (logits, hidden, mask))
     for t in range(limit):
-        outputs = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            logits_to_keep=1,
-            output_hidden_states=True,
-        )
-        logits, hidden = outputs.logits[:, -1], outputs.hidden_states[-1][:, -1]
-        if t == 0 and k > 1:
-            cache.reorder_cache(rows // k)  # every kind of layer has it, also those that keep a state instead of keys and values
-            logits, hidden, mask = (x.repeat_interleave(k, 0) for x in (logits, hidden, mask))
         logp = torch.log_softmax(logits.float() / temperature, -1)
         next_tokens = draw(logp)
         tokens[rows, t] = next_tokens
         measured.write((rows, t), logp, hidden, next_tokens)
         active = (~lm.is_end(next_tokens)).nonzero().squeeze(-1)
-        if not len(active):
+        if not len(active) or t + 1 == limit:
             break
         if len(active) < len(rows):
             cache.reorder_cache(active)
@@ -142,7 +135,15 @@ def sample(
         if policy is not None:
             policy.use(rows)
         mask = F.pad(mask, (0, 1), value=1)
-        ids, positions = next_tokens[:, None], mask.sum(1, keepdim=True) - 1
+        outputs = lm.base(
+            input_ids=next_tokens[:, None],
+            attention_mask=mask,
+            position_ids=mask.sum(1, keepdim=True) - 1,
+            past_key_values=cache,
+            logits_to_keep=1,
+            output_hidden_states=True,
+        )
+        logits, hidden = outputs.logits[:, -1], outputs.hidden_states[-1][:, -1]
     T = t + 1
     return tokens[:, :T], Measured(measured.logp[:, :T], measured.entropy[:, :T], measured.features[:, :T])
 
@@ -195,24 +196,21 @@ def collect(
     if measured is None:
         measured = Measured.empty(len(tokens), tokens.shape[1], lm)
     ref_logp = torch.zeros_like(measured.logp)
-    lengths = mask.sum(1)
-    for rows in lengths.argsort().split(batch_size):
-        T = int(lengths[rows].max())
-        batch, reply, reply_mask, index = (
-            trim(repeated[rows]),
-            tokens[rows, :T],
-            mask[rows, :T],
-            (rows[:, None], torch.arange(T, device=rows.device)),
-        )
+    for rows in by_length(repeated, mask).split(batch_size):
+        T = int(mask[rows].sum(1).max())
+        batch, reply, reply_mask = trim(repeated[rows]), tokens[rows, :T], mask[rows, :T]
+        row, t = reply_mask.nonzero(as_tuple=True)
+        index, read = (rows[row], t), reply[row, t]  # the replies' tokens, one after the other
         if remeasure:
             if policy is not None:
                 policy.use(rows)
-            logits, hidden = lm.forward_reply(batch, reply, reply_mask, hidden=True)
+            logits, hidden = lm.forward_tokens(batch, reply, reply_mask, hidden=True, packed=policy is None)
             assert hidden is not None
-            measured.write(index, torch.log_softmax(logits.float() / temperature, -1), hidden, reply)
+            measured.write(index, torch.log_softmax(logits.float() / temperature, -1), hidden, read)
         with lm.without_adapters():
-            logits, _ = lm.forward_reply(batch if reference is None else trim(ref_prompts[rows]), reply, reply_mask)
-        ref_logp[index] = token_logprobs(logits, reply, temperature)
+            base_batch = batch if reference is None else trim(ref_prompts[rows])
+            logits, _ = lm.forward_tokens(base_batch, reply, reply_mask, packed=policy is None)
+        ref_logp[index] = token_logprobs(logits, read, temperature)
     keep = mask.float()
     logp, entropy, features = measured.logp * keep, measured.entropy * keep, measured.features * keep[..., None]
     replies = lm.decode(tokens)
