@@ -18,6 +18,7 @@ from emorl_lite.lm.model import UNFINISHED
 from emorl_lite.rewards.build import RewardBuilder
 from emorl_lite.rewards.objectives import Brevity, Fluency, Guarded, RewardSet, finished, perplexity, repetition_guard
 from emorl_lite.rewards.registry import REWARDS
+from emorl_lite.rewards.small_world_judge import read_pairs
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=20)
 
@@ -155,3 +156,17 @@ def test_what_a_fresh_process_makes_too(monkeypatch):
     monkeypatch.undo()
     assert not made.packaged(), "what its rewards were made by, not what the registry says now"
     assert builder("brevity").packaged()
+
+
+def test_fluency_and_the_classifiers_read_a_reply_alone_once(monkeypatch):
+    lm = tiny.language_model()
+    replies, read = ["w3 w4", "w5"], []
+    scored = lm.score_texts
+    monkeypatch.setattr(lm, "score_texts", lambda *args: read.append(args) or scored(*args))
+    pairs = read_pairs(lm, tiny.PROMPTS[:2], replies)
+    found = perplexity(lm, ["", ""], replies)
+    assert len(read) == 1
+    assert torch.allclose(found, torch.stack([torch.exp(-pair[:, -1].float().mean()) for pair in pairs]), rtol=1e-2)
+    with torch.no_grad():
+        next(lm.base.parameters()).mul_(0.5)
+    assert not torch.allclose(perplexity(lm, ["", ""], replies), found) and len(read) == 2
