@@ -11,9 +11,10 @@ from torch.testing import assert_close
 
 from emorl_lite.lm import model as language_models
 from emorl_lite.lm.devices import cpu_has_bfloat16
-from emorl_lite.lm.forward import lora_layers, one_product, swapped_forward
+from emorl_lite.lm.forward import lora_layers, one_product
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.lm.packing import Packing, can_pack
+from emorl_lite.lm.swapping import swapped_forward
 from emorl_lite.training.rollout import trim
 
 ONE = tiny.ADAPTERS[0]

@@ -20,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from emorl_lite.base.errors import UserError
 from emorl_lite.lm.adapters import check_unmerged, examine_loaded, examine_neighbours, is_linear
 from emorl_lite.lm.model import LanguageModel
+from emorl_lite.lm.swapping import swapped_forward
 
 
 def check_adapters(lm: LanguageModel, adapters: Sequence[str]) -> None:
@@ -51,20 +52,6 @@ def shrunk(lm: LanguageModel, scale: float) -> Iterator[None]:
     finally:
         for layer, scalings in before:
             layer.scaling.update({name: s for name, s in scalings.items() if name in layer.scaling})
-
-
-@contextmanager
-def swapped_forward(module: Any, function: Callable[..., Any]) -> Iterator[None]:
-    """Inside, `module(...)` calls `function`; afterwards, also after an error, the module is what it was."""
-    before = vars(module).get("forward")  # an instance attribute only if someone else has swapped it already
-    module.forward = function
-    try:
-        yield
-    finally:
-        if before is None:
-            del module.forward
-        else:
-            module.forward = before
 
 
 @contextmanager

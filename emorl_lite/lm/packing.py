@@ -17,8 +17,8 @@ from transformers import DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-KINDS = ("llama", "gpt2")
-"""Models that are read so: their layers look back on all of a text, by transformers' own attention functions."""
+KINDS = {"llama": "model.layers", "gpt2": "transformer.h"}
+"""Models that are read so, and where their layers are: these look back on all of a text, by transformers' own attention functions."""
 NAME = "emorl_lite_packed"
 """What the attention function below is called by while a packed row is read."""
 
@@ -56,11 +56,11 @@ class Packing:
         """Places of the texts' last tokens in the packed row, [B]."""
         return self.mask.sum(1).cumsum(0) - 1
 
-    def unpack(self, cache: DynamicCache) -> None:
-        """A cache that read one packed row, as if it had read the texts in rows as they stand in the mask."""
+    def unpack(self, cache: DynamicCache, dtype: torch.dtype) -> None:
+        """A cache that read one packed row, as if it had read the texts in rows as they stand in the mask, in numbers of this type."""
         places, size = self.mask.flatten().nonzero().squeeze(-1), self.mask.numel()
         for layer in cache.layers:
-            layer.keys, layer.values = (self._in_rows(x, places, size) for x in (layer.keys, layer.values))
+            layer.keys, layer.values = (self._in_rows(x.to(dtype), places, size) for x in (layer.keys, layer.values))
 
     def _in_rows(self, heads: Any, places: Tensor, size: int) -> Tensor:
         """[1, H, N, D] -> [B, H, L', D]; zeros where a text is padded."""

@@ -55,7 +55,8 @@ class AdapterPolicy:
     def logits(self, rollout: Rollout, rows: Tensor, T: int) -> Tensor:
         """Logits, with gradients, of all words at each token of these replies, none longer than T: [tokens, V], the first reply's first."""
         inputs, tokens, mask = trim(rollout.inputs[rows]), rollout.tokens[rows, :T], rollout.mask[rows, :T]
-        return self.lm.forward_tokens(inputs, tokens, mask, packed=self.same_for_all_rows)[0]
+        trunk = None if rollout.trunk is None else rollout.trunk[rows]
+        return self.lm.forward_tokens(inputs, tokens, mask, packed=self.same_for_all_rows, trunk=trunk)[0]
 
     def updating(self) -> AbstractContextManager[None]:
         """Around the gradient steps on a rollout: the adapter and the weights beside it as one product, where rows are alike."""
