@@ -137,10 +137,10 @@ def test_prompts_read_packed_begin_replies_as_padded_ones_do(kind):
     lm = tiny.language_model(kind)
     inputs = lm.encode(tiny.PROMPTS)
     ours, theirs = lm.read_prompts(inputs), lm.read_prompts(inputs, packed=False)
-    for a, b in zip(ours[:2], theirs[:2], strict=True):
+    for a, b in ((ours.logits, theirs.logits), (ours.hidden, theirs.hidden)):
         assert_close(a, b, atol=1e-4, rtol=1e-4)
     mask = torch.cat([inputs.mask, torch.ones(len(inputs), 1).long()], 1)
     options = {"attention_mask": mask, "position_ids": mask.sum(1, keepdim=True) - 1}
     word = torch.full((len(inputs), 1), 7)
-    following = [lm.base(input_ids=word, past_key_values=read[2], **options).logits for read in (ours, theirs)]
+    following = [lm.base(input_ids=word, past_key_values=begun.cache, **options).logits for begun in (ours, theirs)]
     assert_close(*following, atol=1e-4, rtol=1e-4)
