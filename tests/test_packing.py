@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import nullcontext
 
 import pytest
@@ -13,9 +14,9 @@ from emorl_lite.lm import model as language_models
 from emorl_lite.lm.devices import cpu_has_bfloat16
 from emorl_lite.lm.forward import lora_layers, one_product
 from emorl_lite.lm.model import LanguageModel
-from emorl_lite.lm.packing import Packing, can_pack
+from emorl_lite.lm.packing import Packing, can_pack, reading
 from emorl_lite.lm.swapping import swapped_forward
-from emorl_lite.training.rollout import trim
+from emorl_lite.training.rollout import by_length, collect, trim
 
 ONE = tiny.ADAPTERS[0]
 REPLIES = ["w3 w4 w5", "w6", "", "w7 w8 w9 w10 […]"]  # one that is only its end, one without
@@ -130,6 +131,71 @@ def test_dropout_and_several_adapters_stay_with_peft():
     lm.model.base_model.set_adapter(tiny.ADAPTERS[:2])
     with one_product(lm):
         assert not any("forward" in vars(layer) for layer in lora_layers(lm))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_of_16_bits_stay_with_peft_and_the_update_reads_the_policy_that_replied(dtype):
+    lm = tiny.language_model("llama", 1)
+    lm.base.to(dtype)
+    for key, p in lm.model.named_parameters():
+        if "lora_" in key:
+            p.data = p.data.float()  # as PEFT keeps them
+    rollout = collect(lm, lm.encode(tiny.PROMPTS), 1, 1.0, 8)
+    rows = by_length(rollout.inputs, rollout.mask)
+    with one_product(lm), torch.no_grad():
+        assert not any("forward" in vars(layer) for layer in lora_layers(lm))
+        assert torch.equal(lm.logprobs(rollout.inputs[rows], rollout.tokens[rows], rollout.mask[rows]), rollout.logp[rows])
+
+
+def test_with_gradient_checkpointing_texts_are_read_in_rows():
+    lm = tiny.language_model("llama", 1)
+    lm.use(ONE)
+    expected = read(lm, "plain")
+    word = "activation" if hasattr(lm.base, "activation_checkpointing_enable") else "gradient"  # of later and of earlier transformers
+    getattr(lm.base, f"{word}_checkpointing_enable")()
+    lm.model.train()
+    assert not can_pack(lm.base)
+    for way in ("packed", "packed product"):
+        assert max(difference(read(lm, way), expected)) < 1e-4
+    getattr(lm.base, f"{word}_checkpointing_disable")()
+    assert can_pack(lm.base)
+
+
+def test_threads_that_read_two_models_do_not_mix_their_texts():
+    lm, other = tiny.language_model("llama", 1), tiny.language_model("llama", 0, seed=1)
+    expected, entered, done = read(lm, "plain")[0], threading.Event(), threading.Event()
+
+    def read_another() -> None:
+        with reading(other.base, Packing(torch.ones(2, 3))):
+            entered.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=read_another)
+
+    def begin(*_):
+        if not entered.is_set():
+            thread.start()
+            assert entered.wait(60)
+
+    hook = lm.base.get_input_embeddings().register_forward_pre_hook(begin)  # while this thread reads already
+    try:
+        assert_close(read(lm, "packed")[0], expected, atol=1e-4, rtol=1e-4)
+        other.base.config._attn_implementation = lm.base.config._attn_implementation = "emorl_lite_packed"
+        with pytest.raises(RuntimeError, match="one thread at a time"):
+            lm.base(input_ids=torch.ones(1, 3).long())
+    finally:
+        hook.remove()
+        done.set()
+        thread.join()
+
+
+@pytest.mark.skipif(not cpu_has_bfloat16(), reason="this processor has no bfloat16 products")
+@tiny.kinds("llama", "gpt2")
+def test_with_autocast_recorded_probabilities_are_the_policys_own(kind):
+    exact, lm = tiny.language_model(kind, 1), tiny.language_model(kind, 1, autocast=True)
+    rollout = collect(lm, lm.encode(tiny.PROMPTS), 2, 1.0, 8)
+    with torch.no_grad():
+        assert_close(rollout.logp, exact.logprobs(rollout.inputs, rollout.tokens, rollout.mask), atol=1e-4, rtol=0)
 
 
 @tiny.kinds("llama", "gpt2", "qwen2")

@@ -144,7 +144,8 @@ def one_product(lm: LanguageModel) -> Iterator[None]:
 
     PEFT computes x W^T + s (x A^T) B^T, two narrow products and a sum more, and as many again for the gradient of x. Under autocast the
     adapter stays beside the weight, whose coarse numbers would swallow its change; what is saved there is turning the weights into bfloat16
-    at every pass. Other layers (dropout, several adapters, variants) stay as they are. The weights must not change meanwhile.
+    at every pass. Other layers (weights of 16 bits, dropout, several adapters, variants) stay as they are. The weights must not change
+    meanwhile.
     """
     half = torch.bfloat16 if lm.mixed and lm.base.dtype == torch.float32 else None
     with ExitStack() as swaps:
@@ -155,9 +156,11 @@ def one_product(lm: LanguageModel) -> Iterator[None]:
 
 
 def _has_one_adapter(layer: Any) -> bool:
-    """Whether a layer computes W + s B A of one adapter, and nothing else is trained in it."""
+    """Whether a layer computes W + s B A of one adapter, in numbers fine enough for the sum, and nothing else is trained in it."""
     if len(layer.active_adapters) != 1 or layer.merged or layer.disable_adapters or not is_linear(layer):
         return False
+    if layer.get_base_layer().weight.dtype in (torch.bfloat16, torch.float16):
+        return False  # W + s B A, rounded like W, would be another policy than the one that the replies' probabilities are of
     name, trained = layer.active_adapters[0], any(p.requires_grad for p in layer.get_base_layer().parameters())
     dropped = layer.training and name in layer.lora_dropout and not isinstance(layer.lora_dropout[name], nn.Identity)
     return name in layer.lora_A and _is_plain(layer, [name]) and not trained and not dropped

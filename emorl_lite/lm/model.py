@@ -324,7 +324,7 @@ class LanguageModel:
     def read_prompts(self, inputs: Encoded, packed: bool = True, depth: int = 0) -> Beginning:
         """What a decoder-only model begins its replies with. `packed` as in `forward_tokens`; `depth`: layers of the trunk to keep.
 
-        With autocast prompts that are read packed are read in bfloat16, as they are with given replies; what is kept is float32 again.
+        Read without autocast, as replies are decoded: the probabilities of what is sampled are then those of the policy itself.
         """
         cache = DynamicCache(config=self.base.config)
         if not (packed and can_pack(self.base) and bool(inputs.mask.any(1).all())):
@@ -332,13 +332,13 @@ class LanguageModel:
             given = {"input_ids": inputs.ids, "attention_mask": inputs.mask, "position_ids": positions, "logits_to_keep": 1}
             outputs = self.base(**given, past_key_values=cache, output_hidden_states=True)
             return Beginning(outputs.logits[:, -1], outputs.hidden_states[-1][:, -1], cache)
-        packing, dtype = Packing(inputs.mask), self.base.dtype
-        with half_precision(self.device, self.config.autocast), reading(self.base, packing):
+        packing = Packing(inputs.mask)
+        with reading(self.base, packing):
             given = {"input_ids": packing.pack(inputs.ids), "position_ids": packing.positions[None], "logits_to_keep": packing.ends()}
             outputs = self.base(**given, past_key_values=cache, output_hidden_states=True)
-        packing.unpack(cache, dtype)
-        lower = list(outputs.hidden_states[depth][0].to(dtype).split(inputs.mask.sum(1).tolist())) if depth else []
-        return Beginning(outputs.logits[0], outputs.hidden_states[-1][0, packing.ends()].to(dtype), cache, lower)
+        packing.unpack(cache)
+        lower = list(outputs.hidden_states[depth][0].split(inputs.mask.sum(1).tolist())) if depth else []
+        return Beginning(outputs.logits[0], outputs.hidden_states[-1][0, packing.ends()], cache, lower)
 
     def logprobs(self, inputs: Encoded, reply: Tensor, reply_mask: Tensor, temperature: float = 1.0) -> Tensor:
         """log pi(token) of each reply token, [B, T]; 0 where masked."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -56,11 +57,11 @@ class Packing:
         """Places of the texts' last tokens in the packed row, [B]."""
         return self.mask.sum(1).cumsum(0) - 1
 
-    def unpack(self, cache: DynamicCache, dtype: torch.dtype) -> None:
-        """A cache that read one packed row, as if it had read the texts in rows as they stand in the mask, in numbers of this type."""
+    def unpack(self, cache: DynamicCache) -> None:
+        """A cache that read one packed row, as if it had read the texts in rows as they stand in the mask."""
         places, size = self.mask.flatten().nonzero().squeeze(-1), self.mask.numel()
         for layer in cache.layers:
-            layer.keys, layer.values = (self._in_rows(x.to(dtype), places, size) for x in (layer.keys, layer.values))
+            layer.keys, layer.values = (self._in_rows(x, places, size) for x in (layer.keys, layer.values))
 
     def _in_rows(self, heads: Any, places: Tensor, size: int) -> Tensor:
         """[1, H, N, D] -> [B, H, L', D]; zeros where a text is padded."""
@@ -98,12 +99,15 @@ class _Gather(torch.autograd.Function):
         return grads[0].new_zeros(ctx.size, grads[0].shape[1]).index_copy_(0, slots, grads[0]), None
 
 
-_READING: list[Packing] = []
+_READING: ContextVar[Packing | None] = ContextVar("reading", default=None)
+"""How the row that is being read is packed; each thread has its own."""
 
 
 def _attention(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any) -> tuple[Tensor, None]:
     """Each text looks back on itself: no mask is needed, since what pads it stands behind it."""
-    packing = _READING[-1]
+    packing = _READING.get()
+    if packing is None:
+        raise RuntimeError("a model is read while another thread reads packed texts with it: one thread at a time")
     options["is_causal"] = True
     out, _ = sdpa_attention_forward(module, packing.apart(query), packing.apart(key), packing.apart(value), None, **options)
     return packing.together(out), None
@@ -113,19 +117,24 @@ ALL_ATTENTION_FUNCTIONS.register(NAME, _attention)
 
 
 def can_pack(base: Any) -> bool:
-    """Whether a model of transformers can be read packed as it stands: it is of a known kind, and nobody has taken its place."""
+    """Whether a model of transformers can be read packed as it stands: it is of a known kind, and nobody has taken its place.
+
+    With gradient checkpointing it cannot: layers are read again for the gradients, when nobody says any more how the row is packed.
+    """
     of_kind = base.config.model_type in KINDS and base.config._attn_implementation == "sdpa"
-    return of_kind and not any("forward" in vars(part) for part in (base, base.get_output_embeddings()))
+    if not of_kind or any("forward" in vars(part) for part in (base, base.get_output_embeddings())):
+        return False
+    return not any(getattr(part, "gradient_checkpointing", False) for part in base.modules())
 
 
 @contextmanager
 def reading(base: Any, packing: Packing) -> Iterator[None]:
     """Inside, the model reads one row of packed texts, given with their positions."""
     before = base.config._attn_implementation
-    _READING.append(packing)
+    outer = _READING.set(packing)
     base.config._attn_implementation = NAME
     try:
         yield
     finally:
         base.config._attn_implementation = before
-        _READING.pop()
+        _READING.reset(outer)

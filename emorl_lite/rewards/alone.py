@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import weakref
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -11,24 +13,35 @@ from torch import Tensor
 from emorl_lite.base.texts import check_texts
 from emorl_lite.lm.model import LanguageModel
 
-_LAST: dict[str, Any] = {"key": None, "read": None}
+_LAST: list[tuple[Any, tuple[Tensor, Tensor]]] = []
+"""The last question and its answer, if there was one."""
 
 
 @torch.no_grad()
 def alone(lm: LanguageModel, replies: Sequence[str]) -> tuple[Tensor, Tensor]:
     """log-probabilities [N, T] of replies on their own, end included, under the model without adapters, and the mask [N, T].
 
-    The last answer is kept: fluency and the classifiers score the same replies in turn.
+    The last answer is kept, and a copy given: fluency and the classifiers score the same replies in turn.
     """
     replies = check_texts(replies, "reply")
-    key = (lm, _weights(lm), tuple(replies))
-    if _LAST["key"] != key:
+    asked = _question(lm, replies)
+    if not (_LAST and _LAST[0][0] == asked):
         with lm.without_adapters():
-            _LAST.update(key=key, read=lm.score_texts([""] * len(replies), replies))
-    logp, mask = _LAST["read"]
-    return logp, mask
+            _LAST[:] = [(asked, lm.score_texts([""] * len(replies), replies))]
+    logp, mask = _LAST[0][1]
+    return logp.clone(), mask.clone()
 
 
-def _weights(lm: LanguageModel) -> Hashable:
-    """Which weights a model has as it stands: they may be trained, or others put in their place."""
-    return tuple((id(p), p._version) for name, p in lm.base.named_parameters() if "lora_" not in name)
+def _question(lm: LanguageModel, replies: Sequence[str]) -> tuple[Any, ...]:
+    """All that the answer follows from: the model as it stands, how it is told to read, and the tokens it is given."""
+    tokens = (lm.prompt_ids([""]), lm.encode_replies(replies)[0].tolist()) if replies else ()
+    return weakref.ref(lm), asdict(lm.config), lm.base.config._attn_implementation, tokens, _weights(lm)
+
+
+def _weights(lm: LanguageModel) -> list[Any]:
+    """Which weights a model has: they may be trained, moved, rounded, or others put in their place, also behind autograd's back.
+
+    Writing through `.data` leaves no other trace than the numbers, so their sums are taken: a small part of reading a few replies.
+    """
+    weights = [p.detach() for name, p in lm.base.named_parameters() if "lora_" not in name]
+    return [(p.data_ptr(), p._version, p.dtype, p.device, float(p.sum(dtype=torch.float64))) for p in weights]

@@ -20,7 +20,9 @@ from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.training.rollout import Rollout, collect, sample_tokens, trim
 
 ROWS_READ = 16
-"""Replies, at least, that are read at a time where no gradient is asked for."""
+"""Replies that are read at a time where no gradient is asked for, if the minibatch is smaller..."""
+LOGITS_READ = 2**24
+"""...and if their logits, [replies, tokens, words], are no more numbers than this: 64 MB in float32."""
 PROMPTS_AT_ONCE = 64
 """Prompts answered at a time in a validation."""
 
@@ -50,7 +52,7 @@ class AdapterPolicy:
 
     def rollout(self, prompts: Sequence[str], inputs: Encoded, k: int, config: PPOConfig) -> Rollout:
         """Sample k replies to each of these training prompts."""
-        return collect(self.lm, inputs, k, config.temperature, max(config.minibatch_size, ROWS_READ))
+        return collect(self.lm, inputs, k, config.temperature, rows_read(self.lm, config.minibatch_size))
 
     def logits(self, rollout: Rollout, rows: Tensor, T: int) -> Tensor:
         """Logits, with gradients, of all words at each token of these replies, none longer than T: [tokens, V], the first reply's first."""
@@ -79,6 +81,12 @@ class AdapterPolicy:
             for rows in torch.arange(len(inputs)).split(PROMPTS_AT_ONCE):
                 texts += self.lm.decode(sample_tokens(self.lm, trim(inputs[rows]), k, temperature)[0])
         return texts
+
+
+def rows_read(lm: LanguageModel, minibatch_size: int) -> int:
+    """How many replies of full length are read at a time without gradients: the minibatch, or more where their logits are few."""
+    words = int(lm.head.weight.shape[0])  # type: ignore[index, union-attr, arg-type]
+    return max(minibatch_size, min(ROWS_READ, LOGITS_READ // (lm.config.max_new_tokens * words)))
 
 
 def decode_in_parts(lm: LanguageModel, inputs: Encoded, **options: Any) -> list[str]:
