@@ -107,6 +107,9 @@ def test_samples_side_by_side_keep_the_order_of_clients():
     samples = pd.DataFrame([{"method": m, "prompt": p, "reply": f"{m} {p}"} for p in ("z", "a") for m in ("base", "emorl", "other")])
     wide = paper.wide_samples(samples, ["emorl", "base"])
     assert list(wide.columns) == ["client", "emorl", "base"] and list(wide["client"]) == ["z", "a"] and wide.loc[0, "base"] == "base z"
+    long = paper.long_samples(samples, ["emorl", "base"])
+    assert list(long["client"]) == ["z", "", "a", ""] and list(long["method"]) == ["emorl", "base"] * 2
+    assert list(long["reply"]) == ["emorl z", "base z", "emorl a", "base a"]
 
 
 # -- sentences

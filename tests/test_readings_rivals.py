@@ -54,4 +54,4 @@ def test_bone_soups_beside_the_average():
     ]
     said = rivals.bone_soups_reading(pd.DataFrame(lines))
     assert "Over 4 seeds" in said and "hypervolume +0.100" in said and "steered −0.100" in said
-    assert "1 of these 2 differences lie above 0 and 1 below" in said and "long" not in said
+    assert "of these 2 differences 1 above 0, 1 below" in said and "long" not in said

@@ -142,7 +142,7 @@ def test_volumes():
     every = pd.DataFrame({"method": "emorl-long", "seed": [0, 1], "hypervolume": [0.2, 0.3], "grid_hypervolume": [0.2, 0.3]})
     every = every.assign(chosen_on="validation")
     said = study_readings.volume_reading(metrics, every, 21, 40)
-    assert "less soups is −0.100" in said and "less exact averages not measured" in said and "misses nothing" in said
+    assert "less Rewarded Soups is −0.100" in said and "less exact averages not measured" in said and "misses nothing" in said
     assert "looked up at spacing 1/40" in said and "The exact map's whole front" in study_readings.volume_reading(metrics, every, 21, 0)
     more = every.assign(hypervolume=every["hypervolume"] + 0.1)
     assert "what the grid misses" in (said := study_readings.volume_reading(metrics, more, 21, 40)) and "flattered" not in said

@@ -1,9 +1,13 @@
 """Warm copies of pairs, the gate of the real judges, and what is kept of older judges and warm starts, on made examples."""
 
+import importlib.util
 import json
+import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -192,3 +196,35 @@ def test_areas():
     scores, lengths = {"high": [0.9, 0.1], "low": [0.5]}, {"high": [10, 40], "low": [11]}
     assert near_in_length(scores, lengths) == 1
     assert near_in_length(scores, {"high": [10, 40], "low": [90]}) != near_in_length(scores, {"high": [10, 40], "low": [90]})  # NaN
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """`scripts/check_rewards.py` on made data."""
+    spec = importlib.util.spec_from_file_location("check_rewards", Path(__file__).parents[1] / "scripts" / "check_rewards.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "check_rewards", module)  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "load_dataset", lambda config: dataset())
+    monkeypatch.setattr(module, "find_file", Path)
+    monkeypatch.setattr(module, "empathy_figures", lambda judge, file, client, limit: {"auc reaction/none": 0.9})
+    monkeypatch.setattr(module, "second_judges", lambda rewards, data: {"reflection": Cold(), "empathy": Warm()})
+    return module
+
+
+@pytest.mark.parametrize(("reflection", "status"), [(Knows(), 0), (Cold(), 1)])
+def test_the_scripts_status_says_whether_the_limits_are_kept(script, monkeypatch, tmp_path, capsys, reflection, status):
+    monkeypatch.setattr(script, "judges", lambda options: {"reflection": reflection, "empathy": Warm()})
+    assert script.main(script.Options(second=True, out=str(tmp_path / "table.csv"))) == status
+    printed, table = capsys.readouterr().out, pd.read_csv(tmp_path / "table.csv").set_index("measure")
+    assert ("all limits are kept" in printed) == (status == 0)
+    assert "empathy: auc reaction/none" in table.index and table.loc["auc, all behind a warm sentence", "second judge"] < 0.95
+    assert table["passes"].dropna().astype(bool).all() == (status == 0)
+
+
+def test_the_script_takes_the_options_of_a_candidate(script):
+    preset, other = script.changed(script.Options(warmth=0.4, without_high=True))
+    assert other and preset.rewards.reflection_warmth == 0.4 and preset.warm_start.without_high
+    assert script.changed(script.Options()) == (SMOLLM2, False)
+    with pytest.raises(UserError, match="of the small world"):
+        script.changed(script.Options(preset="tiny"))

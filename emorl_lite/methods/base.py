@@ -178,9 +178,13 @@ class Method(ABC):
         """A setting of any kind as numbers; None stays None. Raises UserError for one that this method cannot have."""
         if setting is None:
             return None
-        numbers = as_numbers(setting, f"method {self.name}: the setting {shown(setting)}", torch.float64)
+        where = f"method {self.name}: the setting {shown(setting)}"
+        try:
+            numbers = as_numbers(setting, where, torch.float64)
+        except UserError as error:
+            raise UserError(f"{where} is no sequence of numbers") from error
         if numbers.dim() != 1:
-            raise UserError(f"method {self.name}: the setting {shown(setting)} is no sequence of numbers")
+            raise UserError(f"{where} is no sequence of numbers")
         values = tuple(numbers.tolist())
         if not all(map(math.isfinite, values)):
             raise UserError(f"method {self.name}: the setting {list(values)} holds a NaN or an infinity")

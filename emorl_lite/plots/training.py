@@ -120,7 +120,8 @@ def learning_bands_alt(curves: pd.DataFrame, window: int = 4) -> str:
     n = int(curves["seed"].nunique())
     return (
         f"Two panels against data points, a line for each run, the mean over {counted(n, 'seed')}, with a band from the lowest seed to the "
-        f"highest. Left: sampled reward. Right: KL to the base in nats a reply. First and last reward: {'; '.join(parts)}."
+        f"highest. Left: sampled reward. Right: KL to the base in nats a reply. "
+        f"Reward, as a rolling mean of {counted(window, 'step')}, first and last: {'; '.join(parts)}."
     )
 
 

@@ -60,10 +60,11 @@ def study_reading(rows: pd.DataFrame, metrics: pd.DataFrame, against: Sequence[s
     chosen = representative(rows)
     others = [name for name in against if name in set(chosen["method"])]
     parts = [f"{name} {told(paired(chosen, 'genarm', name))}" for name in others]
-    text = f"In the study, with the same number of replies, its greedy replies' mean score less that of another method: {', '.join(parts)}"
+    text = "GenARM in the study, with the same number of replies: its greedy replies' mean score less that of another method: "
+    text += ", ".join(parts)
     if "sampled_mean" in chosen:
         text += "; of sampled replies " + ", ".join(f"{name} {told(paired(chosen, 'genarm', name, 'sampled_mean'))}" for name in others)
     swept = [name for name in others if {name, "genarm"} <= set(metrics["method"])]
     if swept:
         text += "; hypervolume " + ", ".join(f"{name} {told(paired(metrics, 'genarm', name, 'hypervolume'))}" for name in swept)
-    return f"{text}."
+    return f"{text}. These are scores at whatever distance from the base each method went; notebook 06 compares at equal distance."

@@ -67,5 +67,5 @@ def bone_soups_reading(metrics: pd.DataFrame) -> str:
     above = sum(estimate["low"] > 0 for estimate in found.values())
     below = sum(estimate["high"] < 0 for estimate in found.values())
     seeds = counted(int(metrics["seed"].nunique()), "seed")
-    verdict = f"by their intervals {above} of these {len(found)} differences lie above 0 and {below} below"
+    verdict = f"by their intervals, of these {counted(len(found), 'difference')} {above or 'none'} above 0, {below or 'none'} below"
     return f"Over {seeds}, mean [95 % interval], {text}: {verdict}."

@@ -47,8 +47,11 @@ def leaders(table: pd.DataFrame, column: str, what: str, by: str = "method") -> 
     if len(others) == 1:
         return f"{text} {others[0]} is not clearly below {first} ({test_note})."
     names = f": {listing(unclear)}" if len(unclear) <= 6 else ""
-    verb = "is" if len(unclear) == 1 else "are"
-    text = f"{text} Of the other {len(others)}, {len(unclear)} {verb} not clearly below {first}{names} ({test_note})."
+    if len(unclear) == len(others):
+        text = f"{text} None of the other {len(others)} is clearly below {first} ({test_note})."
+    else:
+        verb = "is" if len(unclear) == 1 else "are"
+        text = f"{text} Of the other {len(others)}, {len(unclear)} {verb} not clearly below {first}{names} ({test_note})."
     return f"{text}{_scattered(table[table[by] == unclear[-1]][column], unclear[-1], means[first])}"
 
 
@@ -354,7 +357,7 @@ def volume_reading(metrics: pd.DataFrame, every: pd.DataFrame, asked: int, steps
     """
     soups = told(paired(metrics, method, "rewarded-soups-long", "hypervolume"))
     averages = told(paired(metrics, method, "exact-average-long", "hypervolume"))
-    text = f"Among the mergers, hidden states less soups is {soups}, less exact averages {averages}."
+    text = f"With a whole budget for each run, EMORL less Rewarded Soups is {soups}, less exact averages {averages}."
     own = every[every["method"] == method]
     gain = over((own["hypervolume"] - own["grid_hypervolume"]).to_numpy(dtype=np.float64))
     if not np.isfinite(gain["mean"]):
@@ -559,7 +562,7 @@ def control_reading(metrics: pd.DataFrame) -> str:
         if len(means):
             low, high = str(means.idxmin()), str(means.idxmax())
             parts.append(f"Mean {column} runs from {number(means[low], 3)} ({low}) to {number(means[high], 3)} ({high}).")
-    text = "Neither is a merit in itself: a policy that ignores its weights has no gap, and one that obeys them may give little."
+    text = "Neither is a merit in itself: a policy that ignores its weights has little or no gap, and one that obeys them may give little."
     return f"{' '.join(parts)} {text} Read them beside *steered*. {leaders(metrics.dropna(subset=['steered']), 'steered', 'E[w·p(w)]')}"
 
 

@@ -138,7 +138,7 @@ CLAIMS = [
     *scores(GDPO, "GDPO beats GRPO", "gdpo", "grpo"),
     front(BONE_SOUPS, "Bone Soups beat Rewarded Soups", f"{VOLUME}, {SHORT}", "bone-soups", "rewarded-soups"),
     front(BONE_SOUPS, "Bone Soups beat Rewarded Soups", f"{VOLUME}, long runs", "bone-soups-long", "rewarded-soups-long"),
-    front(GENARM, "GenARM beats Rewarded Soups", VOLUME, "genarm", "rewarded-soups"),
+    front(GENARM, "GenARM beats Rewarded Soups", f"{VOLUME}, {SHORT}", "genarm", "rewarded-soups"),
     front(CLP, "CLP dominates Rewarded Soups", f"{VOLUME}, {SHORT}", "clp-full", "rewarded-soups"),
     Claim(
         CLP,

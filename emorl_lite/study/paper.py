@@ -203,6 +203,18 @@ def wide_samples(samples: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     return ordered.reset_index().rename(columns={"prompt": "client"}).rename_axis(columns=None)
 
 
+def long_samples(samples: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """Sample replies with a line a client and method, for more methods than fit side by side: the client stands on its first line alone.
+
+    Columns of `samples`: method, prompt, reply.
+    """
+    lines = wide_samples(samples, methods).melt("client", var_name="method", value_name="reply")
+    order = {client: place for place, client in enumerate(samples["prompt"].unique())}
+    lines = lines.sort_values("client", key=lambda clients: clients.map(order), kind="stable", ignore_index=True)
+    lines["client"] = lines["client"].where(~lines["client"].duplicated(), "")
+    return lines
+
+
 def same_order(ours: pd.DataFrame, first: str, second: str, column: str = "mean") -> tuple[float, float, bool]:
     """(the paper's difference, ours, whether they have the same sign) between the mean scores of two methods."""
     published = CONSUMPTION.set_index("method")["mean"]

@@ -2,7 +2,7 @@
 const reachable = () => {
   for (const e of document.querySelectorAll("main .output, main .math, main pre, main .pst-scrollable-table-container, main mjx-container")) {
     const wide = e.scrollWidth > e.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(e).overflowX);
-    if (wide && !e.hasAttribute("tabindex")) {
+    if (wide && e.tabIndex < 0) { // none, or the theme's -1 of before the page had its width
       e.tabIndex = 0;
       e.dataset.reachable = "";
     } else if (!wide && "reachable" in e.dataset) {
@@ -13,6 +13,7 @@ const reachable = () => {
 };
 addEventListener("load", reachable);
 addEventListener("resize", reachable);
+addEventListener("resize", () => setTimeout(reachable, 500)); // the theme has its own, later
 document.addEventListener("toggle", reachable, true); // a fold that opens
 
 // The page of maps follows the switch of colours, by the mark that it knows from JupyterLab. (From a file the browser keeps pages apart: there it
