@@ -124,7 +124,7 @@ def can_pack(base: Any) -> bool:
     of_kind = base.config.model_type in KINDS and base.config._attn_implementation == "sdpa"
     if not of_kind or any("forward" in vars(part) for part in (base, base.get_output_embeddings())):
         return False
-    return not any(getattr(part, "gradient_checkpointing", False) for part in base.modules())
+    return not any(getattr(layer, "gradient_checkpointing", False) for layer in base.get_submodule(KINDS[base.config.model_type]))
 
 
 @contextmanager

@@ -44,4 +44,5 @@ def _weights(lm: LanguageModel) -> list[Any]:
     Writing through `.data` leaves no other trace than the numbers, so their sums are taken: a small part of reading a few replies.
     """
     weights = [p.detach() for name, p in lm.base.named_parameters() if "lora_" not in name]
-    return [(p.data_ptr(), p._version, p.dtype, p.device, float(p.sum(dtype=torch.float64))) for p in weights]
+    sums = (p.sum(dtype=torch.promote_types(p.dtype, torch.float32)) for p in weights)
+    return [(p.data_ptr(), p._version, p.dtype, p.device, float(total)) for p, total in zip(weights, sums, strict=True)]
