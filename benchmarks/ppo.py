@@ -43,6 +43,8 @@ from emorl_lite.training.ppo import PPOTrainer
 TRL = Path(__file__).resolve().parent.parent / ".bench" / "trl-1.12.0"
 WORDS = ["<pad>", "<bos>", "<eos>", "<unk>", *(f"good{i}" for i in range(20)), *(f"w{i}" for i in range(1976))]
 LORA: dict[str, Any] = {"r": 8, "lora_alpha": 16, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+TEMPLATE = "<bos> {prompt}"
+"""What all sides read. The package fills it itself: a mark in a client's own words would be letters to it."""
 LR, KL = 1e-4, 0.02  # a small step, so that the length of replies stays the same on all sides
 
 
@@ -70,7 +72,7 @@ def sentence(rng: random.Random) -> str:
 
 def prompt_texts(n: int) -> list[str]:
     rng = random.Random(1)
-    return ["<bos> " + " ".join(sentence(rng).split()[: rng.randint(2, 5)]) for _ in range(n)]
+    return [" ".join(sentence(rng).split()[: rng.randint(2, 5)]) for _ in range(n)]
 
 
 def reward(texts: list[str]) -> Tensor:
@@ -132,7 +134,7 @@ class Plain:
     def step(self) -> float:
         """One rollout and its update; returns the mean reply length."""
         s = self.setting
-        texts = [self.prompts[(self.turn * s.batch + i) % len(self.prompts)] for i in range(s.batch)]
+        texts = [TEMPLATE.format(prompt=self.prompts[(self.turn * s.batch + i) % len(self.prompts)]) for i in range(s.batch)]
         self.turn += 1
         with torch.no_grad():
             batch = self.tokenizer(texts, return_tensors="pt", padding=True)
@@ -177,7 +179,7 @@ class Plain:
 
 class Ours:
     def __init__(self, folder: str, setting: Setting, prompts: list[str]):
-        config = ModelConfig(path=folder, template="{prompt}", max_new_tokens=setting.tokens, max_prompt_tokens=64, device="cpu")
+        config = ModelConfig(path=folder, template=TEMPLATE, max_new_tokens=setting.tokens, max_prompt_tokens=64, device="cpu")
         ppo = PPOConfig(
             episodes=10**6, batch_size=setting.batch, minibatch_size=setting.minibatch, epochs=setting.epochs,
             lr=LR, value_lr=LR, kl_coef=KL, validate_every=0,
@@ -278,7 +280,7 @@ def trl_child(options: dict[str, Any], threads: int) -> None:
             vf_coef=0.5, missing_eos_penalty=None, num_sample_generations=0, gradient_checkpointing=False, bf16=False, use_cpu=True,
             report_to="none", save_strategy="no", disable_tqdm=True,
         )  # fmt: skip
-        ids = tokenizer(prompt_texts(256)).input_ids
+        ids = tokenizer([TEMPLATE.format(prompt=prompt) for prompt in prompt_texts(256)]).input_ids
         TrlTrainer(
             args=args,
             processing_class=tokenizer,

@@ -28,8 +28,8 @@ from emorl_lite.lm import devices
 from emorl_lite.lm import model as language_models
 from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.examination import attention_window, examine, head_facts
-from emorl_lite.lm.forward import swapped_forward
 from emorl_lite.lm.model import LanguageModel
+from emorl_lite.lm.swapping import swapped_forward
 from emorl_lite.training.ppo import PPOTrainer
 from emorl_lite.training.rollout import collect
 

@@ -19,6 +19,7 @@ from emorl_lite.base.presets import PPOConfig
 from emorl_lite.lm.forward import folded
 from emorl_lite.lm.model import UNFINISHED
 from emorl_lite.training import ppo, stopping
+from emorl_lite.training.policy import ROWS_READ, rows_read
 from emorl_lite.training.ppo import PPOTrainer
 from emorl_lite.training.rollout import collect, trim
 
@@ -671,3 +672,12 @@ def test_learning_rates_fall_linearly_to_zero():
         run.step()
         rates.append([group["lr"] for group in run.optimizer.param_groups])
     assert_close(torch.tensor(rates), torch.tensor([[config.lr * x, config.value_lr * x] for x in (1, 0.75, 0.5, 0.25)]))
+
+
+def test_more_replies_than_a_minibatch_are_read_at_a_time_only_where_their_logits_are_few(monkeypatch):
+    lm = tiny.language_model()
+    one = lm.config.max_new_tokens * len(tiny.WORDS)  # logits of a reply
+    assert rows_read(lm, 1) == ROWS_READ and rows_read(lm, 64) == 64
+    for limit, rows in ((5 * one, 5), (5 * one - 1, 4), (one - 1, 1)):
+        monkeypatch.setattr("emorl_lite.training.policy.LOGITS_READ", limit)
+        assert rows_read(lm, 1) == rows and rows_read(lm, 6) == 6

@@ -15,9 +15,12 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import MORE_OBJECTIVES, OBJECTIVES, get_preset
 from emorl_lite.base.workspace import Workspace
 from emorl_lite.lm.model import UNFINISHED
+from emorl_lite.lm.text import Template
+from emorl_lite.rewards.alone import alone
 from emorl_lite.rewards.build import RewardBuilder
 from emorl_lite.rewards.objectives import Brevity, Fluency, Guarded, RewardSet, finished, perplexity, repetition_guard
 from emorl_lite.rewards.registry import REWARDS
+from emorl_lite.rewards.small_world_judge import read_pairs
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=20)
 
@@ -155,3 +158,45 @@ def test_what_a_fresh_process_makes_too(monkeypatch):
     monkeypatch.undo()
     assert not made.packaged(), "what its rewards were made by, not what the registry says now"
     assert builder("brevity").packaged()
+
+
+def test_fluency_and_the_classifiers_read_a_reply_alone_once(monkeypatch):
+    lm = tiny.language_model()
+    replies, read = ["w3 w4", "w5"], []
+    scored = lm.score_texts
+    monkeypatch.setattr(lm, "score_texts", lambda *args: read.append(args) or scored(*args))
+    pairs = read_pairs(lm, tiny.PROMPTS[:2], replies)
+    found = perplexity(lm, ["", ""], replies)
+    assert len(read) == 1
+    assert torch.allclose(found, torch.stack([torch.exp(-pair[:, -1].float().mean()) for pair in pairs]), rtol=1e-2)
+    with torch.no_grad():
+        next(lm.base.parameters()).mul_(0.5)
+    assert not torch.allclose(perplexity(lm, ["", ""], replies), found) and len(read) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lm: lm.head.weight.data.mul_(0.5),  # nothing but the numbers tells
+        lambda lm: setattr(lm.head.weight, "data", lm.head.weight.data * 0.5),
+        lambda lm: lm.base.to(torch.bfloat16),
+        lambda lm: setattr(lm, "config", replace(lm.config, autocast=True)),
+        lambda lm: setattr(lm, "template", Template("<bos> w7 {prompt} <sep>", lm.words, add_special_tokens=False)),
+    ],
+)
+def test_another_model_or_another_reading_of_the_same_is_read_anew(change):
+    lm, replies = tiny.language_model(), ["w3 w4", "w5"]
+    alone(lm, replies)
+    change(lm)
+    with torch.no_grad():
+        expected = lm.score_texts(["", ""], replies)[0]
+    assert torch.equal(alone(lm, replies)[0], expected)
+
+
+def test_what_is_kept_of_replies_read_alone_is_not_what_is_given():
+    lm = tiny.language_model()
+    first, mask = alone(lm, ["w3 w4", "w5"])
+    expected = first.clone()
+    first.zero_(), mask.zero_()
+    again, mask = alone(lm, ["w3 w4", "w5"])
+    assert torch.equal(again, expected) and mask.any()

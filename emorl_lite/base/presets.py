@@ -30,6 +30,11 @@ OF_PROBABILITIES: tuple[Mix, ...] = ("probabilities", "harmonic")
 """Mixtures that are distributions themselves: weights count by their direction alone, and none is negative."""
 SearchMethod = Literal["hierarchical", "hierarchical-simplex", "grid", "random", "bayesian", "ucb", "exact"]
 
+ALL_LAYERS = "all"
+"""What `ModelConfig.layers` is unless somebody says otherwise."""
+SHARES_OF_LAYERS = {"upper-half": 1 / 2, "upper-third": 1 / 3}
+"""Its other names, and which share of a model's layers they are."""
+
 Count = Annotated[int, Within(1, 10**6)]
 """Of things that are all in memory at once: prompts, labelled pairs, points of a search."""
 Batch = Annotated[int, Within(1, 10**4)]
@@ -70,12 +75,16 @@ class ModelConfig(Options):
     """LoRA scale numerator (scale = alpha / r)."""
     lora_dropout: Annotated[float, Within(0, 1, below=True)] = 0.0
     """Dropout on the adapter's input (the paper's code: .05)."""
+    layers: str = ALL_LAYERS
+    """Layers that get adapters: all, upper-half, upper-third, or how many from the top. The lower ones are then the same for the base and
+    all adapters, and are read once for them."""
     device: Device = "auto"
     """Where to run; auto prefers a GPU."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Weights' type; auto is float32 on a CPU, and bfloat16 on a GPU that has it."""
     autocast: bool = False
-    """On a CPU with bfloat16 products: read given replies in bfloat16 (three times as fast); weights and decoding stay float32."""
+    """On a CPU with bfloat16 products: read prompts and given replies in bfloat16 (three times as fast); weights and decoding stay
+    float32."""
     store: Literal["float32", "float16"] = "float32"
     """Type in which trained adapters are rounded and kept: half the size, and the same replies before and after."""
     warm_start: str = ""
@@ -85,6 +94,9 @@ class ModelConfig(Options):
         if not self.path.strip():
             raise UserError("--model.path is empty: expected a folder with a model, or a hub id")
         check_template(self.template, self.where("template", self.template))
+        if self.layers not in (ALL_LAYERS, *SHARES_OF_LAYERS) and not (self.layers.isdecimal() and 0 < int(self.layers) <= 10**4):
+            choices = ", ".join((ALL_LAYERS, *SHARES_OF_LAYERS))
+            raise UserError(f"{self.where('layers', self.layers)}: expected {choices}, or a number of layers from the top")
 
 
 def check_template(template: str, where: str) -> None:

@@ -23,8 +23,10 @@ from emorl_lite.base.ranges import check_batch
 from emorl_lite.base.texts import check_texts
 from emorl_lite.base.weights import check_weights
 from emorl_lite.lm.examination import adapted_layers, check_equal, check_mixable, decoded, given, once, probe_prompts, probing
-from emorl_lite.lm.forward import adapters_in_rows, check_adapters, swapped_forward
+from emorl_lite.lm.forward import adapters_in_rows, check_adapters
 from emorl_lite.lm.model import Encoded, LanguageModel
+from emorl_lite.lm.swapping import swapped_forward
+from emorl_lite.lm.trunk import repeated_above, trunk_depth
 
 Head = Callable[[Tensor], Tensor]
 
@@ -85,6 +87,11 @@ class EnsembleLM:
 
     Raises UserError for fewer than two adapters, a repeated, missing or unsuitable one, an unknown mix, or wrong weights.
     """
+
+    one_trunk = True
+    """Whether layers that no adapter changes run once for all adapters."""
+    depth = 0
+    """How many these are, as of the last call."""
 
     def __init__(
         self,
@@ -190,6 +197,7 @@ class EnsembleLM:
     def _mixing(self, w: Tensor, hidden_states: list[Tensor] | None = None) -> Iterator[None]:
         """Inside, `lm`'s model takes batches of B rows and answers with the mixture's logits. Hidden states go to `hidden_states`."""
         base: Any = self.lm.base
+        self.depth = depth = trunk_depth(base, self.adapters) if self.one_trunk else 0
         with ExitStack() as swaps:
             swaps.callback(self.lm.model.train, self.lm.model.training)
             self.lm.model.eval()
@@ -197,7 +205,10 @@ class EnsembleLM:
             swaps.enter_context(swapped_forward(self.lm.head, self._mixing_head(w, hidden_states)))
             if self.lm.seq2seq:
                 swaps.enter_context(swapped_forward(base.get_encoder(), self._repeating_encoder()))
-            swaps.enter_context(swapped_forward(base, self._repeating_forward()))
+            if depth:
+                swaps.enter_context(repeated_above(base, depth, len(self.adapters)))
+            else:
+                swaps.enter_context(swapped_forward(base, self._repeating_forward()))
             base._reorder_cache = self._reorder_cache  # beam search calls it if there is one
             swaps.callback(delattr, base, "_reorder_cache")
             yield
@@ -248,9 +259,14 @@ class EnsembleLM:
         return None if x is None else x.repeat_interleave(len(self.adapters), 0)
 
     def _reorder_cache(self, cache: Any, examples: Tensor) -> Any:
-        """Beam search keeps these examples: move their blocks of N rows."""
+        """Beam search keeps these examples: move their rows in the trunk, and their blocks of N rows above."""
         n = len(self.adapters)
-        cache.reorder_cache((examples[:, None] * n + torch.arange(n, device=examples.device)).flatten())
+        blocks = (examples[:, None] * n + torch.arange(n, device=examples.device)).flatten()
+        if not self.depth:
+            cache.reorder_cache(blocks)
+        else:
+            for i, layer in enumerate(cache.layers):
+                layer.reorder_cache(examples if i < self.depth else blocks)
         return cache
 
 

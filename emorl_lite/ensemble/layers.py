@@ -17,8 +17,9 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.lm.averaging import exact_factors
 from emorl_lite.lm.examination import decoded
-from emorl_lite.lm.forward import lora_layers, swapped_forward
+from emorl_lite.lm.forward import lora_layers
 from emorl_lite.lm.model import Encoded, LanguageModel
+from emorl_lite.lm.swapping import swapped_forward
 
 BLOCKS = ("layers", "h", "block", "blocks")
 NORMS = ("norm", "ln_f", "norm_f", "final_layer_norm", "final_layernorm", "layer_norm")
@@ -45,6 +46,8 @@ class LayerEnsemble(EnsembleLM):
 
     Raises UserError for a layer that the model does not have, and for encoder-decoder models.
     """
+
+    one_trunk = False  # it mixes at a layer of its own
 
     def __init__(self, lm: LanguageModel, adapters: Sequence[str], layer: int, weights: Sequence[float] | None = None):
         if lm.seq2seq:

@@ -1,8 +1,8 @@
 """A key-value cache in the shape of a tree: one row per distinct prefix, read by every longer prefix that begins with it.
 
-A row holds the keys and values of one token for all N adapters. What a prefix attends to is the list of rows on its path from the root,
-so prefixes share the rows of their common beginning, and a new branch can start at any row at any time. (The usual cache keeps a whole
-copy of the past for every sequence.)
+A row holds the keys and values of one token for all N adapters, or once where they are the same for all (the trunk's layers). What a
+prefix attends to is the list of rows on its path from the root, so prefixes share the rows of their common beginning, and a new branch can
+start at any row at any time. (The usual cache keeps a whole copy of the past for every sequence.)
 Shapes: R prefixes in a forward pass, N adapters, L tokens on a path, H heads, T new tokens per prefix.
 """
 
@@ -19,16 +19,16 @@ GROWTH = 1.25
 
 
 class _Layer(CacheLayerMixin):
-    """The rows of one attention layer: keys and values [rows, N, H * head size] each."""
+    """The rows of one attention layer: keys and values [rows, N, H * head size] each; N is 1 in the trunk."""
 
     is_sliding = False
 
-    def __init__(self, tree: TreeCache):
+    def __init__(self, tree: TreeCache, copies: int):
         super().__init__()
-        self.tree = tree
+        self.tree, self.copies = tree, copies
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        width = (self.tree.adapters, key_states.shape[1], key_states.shape[3])
+        width = (self.copies, key_states.shape[1], key_states.shape[3])
         self.keys = key_states.new_empty(0, *width)
         self.values = value_states.new_empty(0, *width)
         self.is_initialized = True
@@ -49,14 +49,15 @@ class _Layer(CacheLayerMixin):
             grown[: len(store)] = store
             grown[:1] = 0  # padding is masked, but nothing masks a NaN
             store = grown
-        rows = states.unflatten(0, (-1, self.tree.adapters)).permute(0, 3, 1, 2, 4)  # [R, T, N, H, head size]
+        rows = states.unflatten(0, (-1, self.copies)).permute(0, 3, 1, 2, 4)  # [R, T, N, H, head size]
         store[self.tree.new_rows] = rows[self.tree.new_places] if self.tree.at_prompts else rows[:, 0]
         return store
 
     def _read(self, kind: str) -> Tensor:
         store = getattr(self, kind).flatten(0, 1)
-        gathered = self.tree.buffer(kind, store, len(self.tree.flat_paths))
-        torch.index_select(store, 0, self.tree.flat_paths, out=gathered)
+        paths = self.tree.flat_paths[self.copies]
+        gathered = self.tree.buffer(kind, store, len(paths))
+        torch.index_select(store, 0, paths, out=gathered)
         return gathered.unflatten(0, (-1, self.tree.path_length)).transpose(1, 2)
 
     def get_seq_length(self) -> int:
@@ -70,17 +71,22 @@ class _Layer(CacheLayerMixin):
 
 
 class TreeCache(Cache):
-    """The cache of one model's attention layers: rows, `max_rows` at most, are handed out by `reserve` and all dropped by `clear`."""
+    """The cache of one model's attention layers: rows, `max_rows` at most, are handed out by `reserve` and all dropped by `clear`.
 
-    def __init__(self, layers: int, adapters: int, max_rows: int):
-        super().__init__(layers=[_Layer(self) for _ in range(layers)])
+    The first `trunk` layers keep a token once for all adapters.
+    """
+
+    def __init__(self, layers: int, adapters: int, max_rows: int, trunk: int = 0):
+        super().__init__(layers=[_Layer(self, 1 if i < trunk else adapters) for i in range(layers)])
         self.adapters, self.max_rows = adapters, max_rows
         self.at_prompts = False  # whether the next pass reads prompts or single tokens
         self.used = 1  # row 0 stands for padding: masked wherever a path has it
         self.capacity = 0
         self.path_length = 1
         self._buffers: dict[str, Tensor] = {}
-        self.new_rows = self.flat_paths = self.new_places = torch.empty(0, dtype=torch.long)
+        self.new_rows = self.new_places = torch.empty(0, dtype=torch.long)
+        self.flat_paths: dict[int, Tensor] = {}
+        """By the copies of a row that a layer keeps."""
 
     def reserve(self, rows: int) -> range:
         """The numbers of that many new rows."""
@@ -103,9 +109,10 @@ class TreeCache(Cache):
 
     def read_tokens(self, rows: Tensor, paths: Tensor) -> None:
         """The next pass reads one token per prefix: keep it in `rows` [R]; its path [R, L] ends with that row."""
-        n = torch.arange(self.adapters, device=paths.device)
         self.at_prompts, self.new_rows, self.path_length = False, rows, paths.shape[1]
-        self.flat_paths = (paths[:, None, :] * self.adapters + n[:, None]).flatten()
+        for copies in {layer.copies for layer in self.layers if isinstance(layer, _Layer)}:
+            n = torch.arange(copies, device=paths.device)
+            self.flat_paths[copies] = (paths[:, None, :] * copies + n[:, None]).flatten()
 
     def buffer(self, kind: str, like: Tensor, rows: int) -> Tensor:
         """Room for that many rows of a layer's store. All layers use the same room: each is done with it before the next one begins."""

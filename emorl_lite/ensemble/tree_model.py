@@ -28,8 +28,10 @@ from emorl_lite.lm.examination import (
     probe_prompts,
     probing,
 )
-from emorl_lite.lm.forward import adapters_in_rows, swapped_forward
+from emorl_lite.lm.forward import adapters_in_rows
 from emorl_lite.lm.model import Encoded, LanguageModel
+from emorl_lite.lm.swapping import swapped_forward
+from emorl_lite.lm.trunk import repeated_above, trunk_depth
 
 MEMORY = 2**31
 """Bytes that the cache rows may take if no number of rows is given."""
@@ -57,8 +59,10 @@ class TreeModel:
         config = lm.base.config.get_text_config(decoder=True)
         self.window = attention_window(config)
         layers = getattr(config, "num_decoder_layers", None) or config.num_hidden_layers
+        self.depth = trunk_depth(lm.base, [name for name in self.adapters if name is not None])
+        """Lower layers that are the same for all adapters: they read a prefix once."""
         self.row_bytes = self._row_bytes(config, layers)
-        self.cache = TreeCache(layers, len(self.adapters), max_rows or max(1024, MEMORY // self.row_bytes))
+        self.cache = TreeCache(layers, len(self.adapters), max_rows or max(1024, MEMORY // self.row_bytes), self.depth)
         self.passes = 0
         self._hidden_states: list[Tensor] = []
         self._encoded: dict[int, list[tuple[Tensor, Tensor]]] = {}  # of a prompt: keys and values [N, H, P, head size] of every layer
@@ -75,7 +79,8 @@ class TreeModel:
         """Bytes of one cache row: keys and values of one token for all adapters and layers."""
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         size = getattr(config, "d_kv", None) or getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return 2 * layers * len(self.adapters) * heads * size * self.lm.base.dtype.itemsize
+        kept = self.depth + (layers - self.depth) * len(self.adapters)
+        return 2 * kept * heads * size * self.lm.base.dtype.itemsize
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -88,6 +93,8 @@ class TreeModel:
             self._project = head.forward
             swaps.enter_context(adapters_in_rows(self.lm, self.adapters))
             swaps.enter_context(swapped_forward(head, self._capture_hidden))
+            if self.depth:
+                swaps.enter_context(repeated_above(self.lm.base, self.depth, len(self.adapters)))
             yield
 
     def _capture_hidden(self, hidden: Tensor) -> Tensor:
@@ -194,8 +201,8 @@ class TreeModel:
         return self._hidden_states.pop().unflatten(0, (-1, len(self.adapters)))
 
     def _copies(self, x: Tensor) -> Tensor:
-        """[R, ..] -> [R * N, ..], the N copies of a prefix together."""
-        return x.repeat_interleave(len(self.adapters), 0)
+        """[R, ..] -> [R * N, ..], the N copies of a prefix together; one copy where the model itself makes the others, above its trunk."""
+        return x if self.depth else x.repeat_interleave(len(self.adapters), 0)
 
     # -- encoder-decoder models: the encoder reads a prompt once per adapter, the decoder's keys and values of it are kept
 

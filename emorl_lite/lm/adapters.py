@@ -18,7 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import first_line
-from emorl_lite.base.presets import ModelConfig
+from emorl_lite.base.presets import ALL_LAYERS, SHARES_OF_LAYERS, ModelConfig
 from emorl_lite.base.quiet import quietly
 from emorl_lite.lm.devices import type_name
 
@@ -252,9 +252,10 @@ def check_name(model: PreTrainedModel | PeftModel, name: Any) -> None:
 def lora_config(
     config: ModelConfig, model: PreTrainedModel | PeftModel, rank: int | None = None, ranks: dict[str, int] | None = None
 ) -> LoraConfig:
-    """LoRA on every linear layer but the head. `rank`, `ranks`: others than the configured one, with its scale (see `add_adapter`).
+    """LoRA on every linear layer but the head, of all layers or of the upper ones. `rank`, `ranks`: others than the configured one, with
+    its scale (see `add_adapter`).
 
-    Raises UserError for a rank that is no whole number above 0.
+    Raises UserError for a rank that is no whole number above 0, and for upper layers that the model does not have.
     """
     rank, ranks = config.lora_r if rank is None else rank, ranks or {}
     for r in (rank, *ranks.values()):
@@ -272,10 +273,32 @@ def lora_config(
         rank_pattern=ranks,
         alpha_pattern={layer: same_scale(r) for layer, r in ranks.items()},
         lora_dropout=config.lora_dropout,
-        target_modules=_linear_layers(base),
+        **({"target_modules": _linear_layers(base)} if config.layers == ALL_LAYERS else _upper_layers(base, config)),
         exclude_modules=_own_layers(base),
         task_type="SEQ_2_SEQ_LM" if base.config.is_encoder_decoder else "CAUSAL_LM",
     )
+
+
+def _upper_layers(base: PreTrainedModel, config: ModelConfig) -> dict[str, Any]:
+    """What PEFT is told to change the upper layers alone. Raises UserError for a model that is no stack of that many layers."""
+    where, total = config.where("layers", config.layers), getattr(base.config, "num_hidden_layers", 0)
+    if base.config.is_encoder_decoder:
+        raise UserError(f"{where}: {config.path} is an encoder-decoder, whose layers are no one stack; use {ALL_LAYERS}")
+    stacks = {name: part for name, part in base.named_modules() if isinstance(part, nn.ModuleList) and len(part) == total}
+    if len(stacks) != 1:
+        raise UserError(f"{where}: which layers of {config.path} are the upper ones is not known; use {ALL_LAYERS}")
+    share = SHARES_OF_LAYERS.get(config.layers)
+    count = int(config.layers) if share is None else max(1, round(total * share))
+    if count > total:
+        raise UserError(f"{where}: {config.path} has {total} layers")
+    ((name, stack),) = stacks.items()
+    products = (key for key, part in stack.named_modules() if isinstance(part, nn.Linear | Conv1D) and "lora_" not in key)
+    linear = {key.removesuffix(".base_layer").rpartition(".")[2] for key in products}
+    return {
+        "target_modules": sorted(linear),
+        "layers_to_transform": list(range(total - count, total)),
+        "layers_pattern": name.rpartition(".")[2],
+    }
 
 
 def _own_layers(base: PreTrainedModel) -> list[str] | None:

@@ -24,8 +24,8 @@ from emorl_lite.base.failures import first_line
 from emorl_lite.base.presets import Mix
 from emorl_lite.lm.adapters import as_before, check_unmerged
 from emorl_lite.lm.devices import cpu_double
-from emorl_lite.lm.forward import swapped_forward
 from emorl_lite.lm.model import Encoded, LanguageModel
+from emorl_lite.lm.swapping import swapped_forward
 
 PROBE_TOKENS = 6
 """Tokens of a probe's longest prompt."""

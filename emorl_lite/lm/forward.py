@@ -15,10 +15,12 @@ from peft.tuners.lora import Linear, LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from transformers.pytorch_utils import Conv1D
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.lm.adapters import check_unmerged, examine_loaded, examine_neighbours
+from emorl_lite.lm.adapters import check_unmerged, examine_loaded, examine_neighbours, is_linear
 from emorl_lite.lm.model import LanguageModel
+from emorl_lite.lm.swapping import swapped_forward
 
 
 def check_adapters(lm: LanguageModel, adapters: Sequence[str]) -> None:
@@ -50,20 +52,6 @@ def shrunk(lm: LanguageModel, scale: float) -> Iterator[None]:
     finally:
         for layer, scalings in before:
             layer.scaling.update({name: s for name, s in scalings.items() if name in layer.scaling})
-
-
-@contextmanager
-def swapped_forward(module: Any, function: Callable[..., Any]) -> Iterator[None]:
-    """Inside, `module(...)` calls `function`; afterwards, also after an error, the module is what it was."""
-    before = vars(module).get("forward")  # an instance attribute only if someone else has swapped it already
-    module.forward = function
-    try:
-        yield
-    finally:
-        if before is None:
-            del module.forward
-        else:
-            module.forward = before
 
 
 @contextmanager
@@ -148,6 +136,80 @@ def _mixed_batch(layer: Any, adapters: Sequence[str | None]) -> Callable[..., Te
         return original(x, *args, adapter_names=names * (len(x) // len(names)), **kwargs)
 
     return forward
+
+
+@contextmanager
+def one_product(lm: LanguageModel) -> Iterator[None]:
+    """Inside, a layer with one plain adapter is one product with W + s B A, in training too: gradients go to A and B alone.
+
+    PEFT computes x W^T + s (x A^T) B^T, two narrow products and a sum more, and as many again for the gradient of x. Under autocast the
+    adapter stays beside the weight, whose coarse numbers would swallow its change; what is saved there is turning the weights into bfloat16
+    at every pass. Other layers (weights of 16 bits, dropout, several adapters, variants) stay as they are. The weights must not change
+    meanwhile.
+    """
+    half = torch.bfloat16 if lm.mixed and lm.base.dtype == torch.float32 else None
+    with ExitStack() as swaps:
+        for layer in lora_layers(lm):
+            if _has_one_adapter(layer):
+                swaps.enter_context(swapped_forward(layer, _as_one(layer, layer.active_adapters[0], half)))
+        yield
+
+
+def _has_one_adapter(layer: Any) -> bool:
+    """Whether a layer computes W + s B A of one adapter, in numbers fine enough for the sum, and nothing else is trained in it."""
+    if len(layer.active_adapters) != 1 or layer.merged or layer.disable_adapters or not is_linear(layer):
+        return False
+    if layer.get_base_layer().weight.dtype in (torch.bfloat16, torch.float16):
+        return False  # W + s B A, rounded like W, would be another policy than the one that the replies' probabilities are of
+    name, trained = layer.active_adapters[0], any(p.requires_grad for p in layer.get_base_layer().parameters())
+    dropped = layer.training and name in layer.lora_dropout and not isinstance(layer.lora_dropout[name], nn.Identity)
+    return name in layer.lora_A and _is_plain(layer, [name]) and not trained and not dropped
+
+
+def _as_one(layer: Any, name: str, half: torch.dtype | None) -> Callable[..., Tensor]:
+    """A forward of one layer by `_OneProduct`."""
+    plain, base, scale = layer.forward, layer.get_base_layer(), layer.scaling[name]
+    W = base.weight.detach().T if isinstance(base, Conv1D) else base.weight.detach()  # [out, in]
+    if half is not None:
+        W = W.to(half)
+    bias = None if base.bias is None else base.bias.detach().to(W.dtype)
+
+    def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if layer.disable_adapters:
+            return plain(x, *args, **kwargs)
+        A, B = layer.lora_A[name].weight, layer.lora_B[name].weight
+        out: Tensor = _OneProduct.apply(x, A, B, W, bias, scale, half is None)
+        return out
+
+    return forward
+
+
+class _OneProduct(torch.autograd.Function):
+    """x (W + s B A)^T + b, x [.., in], differentiable in x, A [r, in] and B [out, r]. `fold`: the sum is made first."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, A: Tensor, B: Tensor, W: Tensor, bias: Tensor | None, scale: float, fold: bool) -> Tensor:
+        types = A.dtype, B.dtype
+        x, A, B = (tensor.to(W.dtype) for tensor in (x, A, B * scale))
+        W = torch.addmm(W, B, A) if fold else W
+        out = linear(x, W, bias)
+        if not fold:
+            out.view(-1, out.shape[-1]).addmm_(x.flatten(0, -2) @ A.T, B.T)
+        ctx.save_for_backward(x, A, B, W)
+        ctx.scale, ctx.fold, ctx.types = scale, fold, types
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x, A, B, W = ctx.saved_tensors
+        grad, flat = grads[0].flatten(0, -2), x.flatten(0, -2)
+        low = grad @ B  # s B is saved: what comes to x A^T
+        of_A, of_B = low.T @ flat, grad.T @ (flat @ A.T)
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            of_x = grad @ W
+            of_x = (of_x if ctx.fold else of_x.addmm_(low, A)).view_as(x)
+        return of_x, of_A.to(ctx.types[0]), of_B.to(ctx.types[1]) * ctx.scale, None, None, None, None
 
 
 @contextmanager

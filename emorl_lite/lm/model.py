@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import one_line
@@ -30,7 +30,9 @@ from emorl_lite.lm import adapter_files, adapters
 from emorl_lite.lm.base_files import load_base
 from emorl_lite.lm.decoding import Decoding, is_end
 from emorl_lite.lm.devices import cpu_has_bfloat16, half_precision, use_one_thread_for_tiny
+from emorl_lite.lm.packing import Packing, can_pack, reading
 from emorl_lite.lm.text import Template, Words
+from emorl_lite.lm.trunk import Trunk, upper_layers
 
 UNFINISHED = " […]"
 """Marks a reply that reached the token limit before it ended. A `Guarded` reward scores such a reply 0."""
@@ -50,6 +52,19 @@ class Encoded:
 
     def __getitem__(self, rows: Any) -> Encoded:
         return Encoded(self.ids[rows], self.mask[rows])
+
+
+@dataclass
+class Beginning:
+    """What a model read of B prompts, to begin replies with."""
+
+    logits: Tensor
+    """At the prompts' ends, [B, V]."""
+    hidden: Tensor
+    """The last hidden states there, [B, d]."""
+    cache: DynamicCache
+    lower: list[Tensor] = field(default_factory=list)
+    """What the trunk made of each prompt's tokens, [tokens, d]; empty unless asked for, and for a model that was not read packed."""
 
 
 class LanguageModel:
@@ -272,11 +287,65 @@ class LanguageModel:
         )
         return outputs.logits[:, -T:], outputs.hidden_states[-1][:, -T:] if hidden else None
 
+    def forward_tokens(
+        self, inputs: Encoded, reply: Tensor, reply_mask: Tensor, hidden: bool = False, packed: bool = True, trunk: Trunk | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What `forward_reply` gives at the n tokens of the replies, those of the first reply first: logits [n, V], hidden states [n, d].
+
+        Read without padding where the model can be (`packing`): the same numbers up to rounding, for less work. `packed=False` where rows
+        differ in more than their tokens, as those do that each have an adapter of their own. With a `trunk`, what the lower layers made of
+        prompts and replies (but each reply's last token), only the layers above are read.
+        """
+        if not (packed and can_pack(self.base) and bool(inputs.mask[:, -1].all()) and bool(reply_mask.any())):
+            logits, states = self.forward_reply(inputs, reply, reply_mask, hidden)
+            return logits[reply_mask.bool()], None if states is None else states[reply_mask.bool()]
+        with half_precision(self.device, self.config.autocast):
+            return self._forward_packed(inputs, reply, reply_mask.long(), hidden, trunk)
+
+    def _forward_packed(
+        self, inputs: Encoded, reply: Tensor, reply_mask: Tensor, hidden: bool, trunk: Trunk | None
+    ) -> tuple[Tensor, Tensor | None]:
+        packing = Packing(torch.cat([inputs.mask, reply_mask[:, 1:]], 1))  # a reply's last token predicts nothing: it is not read
+        predicts = torch.cat([torch.zeros_like(inputs.mask[:, 1:]), reply_mask], 1)  # a token stands one before the one it predicts
+        places = packing.pack(predicts)[0].nonzero().squeeze(-1)
+        ids = packing.pack(torch.cat([inputs.ids, reply[:, :-1]], 1))
+        given = {"input_ids": ids} if trunk is None else {"inputs_embeds": torch.cat(trunk.states)[None]}
+        with reading(self.base, packing), nullcontext() if trunk is None else upper_layers(self.base, trunk.depth):
+            outputs = self.model(
+                **given,
+                position_ids=packing.positions[None],
+                logits_to_keep=places,
+                output_hidden_states=hidden,
+                use_cache=False,
+            )
+        return outputs.logits[0], outputs.hidden_states[-1][0, places] if hidden else None
+
+    @torch.no_grad()
+    def read_prompts(self, inputs: Encoded, packed: bool = True, depth: int = 0) -> Beginning:
+        """What a decoder-only model begins its replies with. `packed` as in `forward_tokens`; `depth`: layers of the trunk to keep.
+
+        Read without autocast, as replies are decoded: the probabilities of what is sampled are then those of the policy itself.
+        """
+        cache = DynamicCache(config=self.base.config)
+        if not (packed and can_pack(self.base) and bool(inputs.mask.any(1).all())):
+            positions = (inputs.mask.cumsum(1) - 1).clamp(min=0)
+            given = {"input_ids": inputs.ids, "attention_mask": inputs.mask, "position_ids": positions, "logits_to_keep": 1}
+            outputs = self.base(**given, past_key_values=cache, output_hidden_states=True)
+            return Beginning(outputs.logits[:, -1], outputs.hidden_states[-1][:, -1], cache)
+        packing = Packing(inputs.mask)
+        with reading(self.base, packing):
+            given = {"input_ids": packing.pack(inputs.ids), "position_ids": packing.positions[None], "logits_to_keep": packing.ends()}
+            outputs = self.base(**given, past_key_values=cache, output_hidden_states=True)
+        packing.unpack(cache)
+        lower = list(outputs.hidden_states[depth][0].split(inputs.mask.sum(1).tolist())) if depth else []
+        return Beginning(outputs.logits[0], outputs.hidden_states[-1][0, packing.ends()], cache, lower)
+
     def logprobs(self, inputs: Encoded, reply: Tensor, reply_mask: Tensor, temperature: float = 1.0) -> Tensor:
         """log pi(token) of each reply token, [B, T]; 0 where masked."""
-        logits, _ = self.forward_reply(inputs, reply, reply_mask)
-        logp = torch.log_softmax(logits.float() / temperature, -1).gather(-1, reply[..., None]).squeeze(-1)
-        return logp * reply_mask
+        logits, _ = self.forward_tokens(inputs, reply, reply_mask)
+        said = reply_mask.bool()
+        logp = torch.log_softmax(logits.float() / temperature, -1).gather(-1, reply[said][:, None]).squeeze(-1)
+        return torch.zeros(reply.shape, device=logp.device).masked_scatter(said, logp)
 
     @torch.no_grad()
     def score_texts(self, prompts: Sequence[str], replies: Sequence[str], batch_size: int = 128) -> tuple[Tensor, Tensor]:
@@ -295,14 +364,18 @@ class LanguageModel:
 
     # -- adapters
 
-    def add_adapter(self, name: str, seed: int = 0, rank: int | None = None, ranks: dict[str, int] | None = None) -> None:
+    def add_adapter(
+        self, name: str, seed: int = 0, rank: int | None = None, ranks: dict[str, int] | None = None, layers: str | None = None
+    ) -> None:
         """Add a fresh LoRA adapter on every linear layer but the head, and make it the active one. It starts as the identity (B = 0).
 
-        `rank`: another one than the configured, with the same scale; `ranks`: of single layers, by a regular expression for their names.
+        `rank`: another one than the configured, with the same scale; `ranks`: of single layers, by a regular expression for their names;
+        `layers`: others than the configured ones.
         Raises UserError for a name that is taken, or that an adapter cannot have.
         """
         adapters.check_name(self.model, name)
-        lora = adapters.lora_config(self.config, self.model, rank, ranks)
+        config = self.config if layers is None else replace(self.config, layers=layers)
+        lora = adapters.lora_config(config, self.model, rank, ranks)
         torch.manual_seed(seed)
         self.model = adapters.with_adapter(self.model, name, lora)
         self.model.set_adapter(name)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from emorl_lite.ensemble.corners import MOST, Corners, Source, expert_corners
-from emorl_lite.lm.forward import swapped_forward
 from emorl_lite.lm.model import LanguageModel
+from emorl_lite.lm.swapping import swapped_forward
 from emorl_lite.methods.conditioning import Conditioning, Gate, GatedLoRA
 from emorl_lite.methods.steerable import Steerable
 

@@ -18,8 +18,9 @@ from transformers.pytorch_utils import Conv1D
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.texts import check_texts
-from emorl_lite.lm.forward import folded, lora_layers, swapped_forward
+from emorl_lite.lm.forward import folded, lora_layers
 from emorl_lite.lm.model import LanguageModel
+from emorl_lite.lm.swapping import swapped_forward
 
 Gate = Callable[[Tensor], Tensor]
 """Weights [n, d] -> gates [n, R]."""

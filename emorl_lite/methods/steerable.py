@@ -34,7 +34,7 @@ class SteerablePolicy(AdapterPolicy):
     def __init__(self, method: Steerable):
         super().__init__(method.bench.lm, method.name)
         self.method, self.conditioning = method, method.conditioning
-        self.values_per_state = self.conditioning.d
+        self.values_per_state, self.same_for_all_rows = self.conditioning.d, self.conditioning.same_for_all_rows
         self.weights = torch.empty(0)
         """Weights [N, d] that the replies of the last rollout were asked with."""
 

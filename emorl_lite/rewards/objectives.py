@@ -17,6 +17,7 @@ from emorl_lite.base.scores import scores_of
 from emorl_lite.base.texts import check_pairs, check_texts
 from emorl_lite.base.types import Reward
 from emorl_lite.lm.model import UNFINISHED, Encoded, LanguageModel
+from emorl_lite.rewards.alone import alone
 from emorl_lite.rewards.metrics import words
 
 PAIRS_AT_ONCE = 64
@@ -40,8 +41,11 @@ def repetition_guard(replies: Sequence[str], n: int = 4) -> Tensor:
 
 def perplexity(lm: LanguageModel, prompts: Sequence[str], replies: Sequence[str]) -> Tensor:
     """Perplexity [N] of each reply (its end included) under the adapter-free model; an empty prompt scores the reply on its own."""
-    with lm.without_adapters():
-        logp, mask = lm.score_texts(prompts, replies)
+    if len(prompts) == len(replies) and not any(prompts):
+        logp, mask = alone(lm, replies)
+    else:
+        with lm.without_adapters():
+            logp, mask = lm.score_texts(prompts, replies)
     return torch.exp(-logp.sum(1) / mask.sum(1).clamp(min=1)).cpu()
 
 

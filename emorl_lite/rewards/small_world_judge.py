@@ -23,6 +23,7 @@ from emorl_lite.base.presets import SmallWorldRewards
 from emorl_lite.base.texts import check_pairs
 from emorl_lite.data.small_world import Client, Grammar, Reply, damaged, sentence_case
 from emorl_lite.lm.model import LanguageModel
+from emorl_lite.rewards.alone import alone
 from emorl_lite.rewards.classifier_store import check_fits, need, read_classifier, save_classifier
 from emorl_lite.rewards.pairs import Pair, fit
 
@@ -40,6 +41,7 @@ def read_pairs(lm: LanguageModel, prompts: Sequence[str], replies: Sequence[str]
     prompts, replies = check_pairs(prompts, replies, "classifier")
     pair_features: list[Tensor] = [torch.empty(0)] * len(replies)
     order = sorted(range(len(replies)), key=lambda i: len(prompts[i]) + len(replies[i]))
+    all_alone, _ = alone(lm, replies) if replies else (torch.empty(0), None)
     with lm.without_adapters():
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -57,7 +59,7 @@ def read_pairs(lm: LanguageModel, prompts: Sequence[str], replies: Sequence[str]
             )
             logits, hidden = states.logits[:, :-1].float(), states.hidden_states
             logp_given = -nn.functional.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
-            logp_alone = lm.logprobs(lm.encode([""] * len(rows)), ids, mask)
+            logp_alone = all_alone[torch.tensor(rows), :T]
             middle = hidden[len(hidden) // 2]
             features = torch.cat([hidden[-1][:, -T:].float(), middle[:, -T:].float(), logp_given[..., None], logp_alone[..., None]], -1)
             features = features.half().cpu()

@@ -37,7 +37,7 @@ from emorl_lite.base.files import (
 from emorl_lite.base.locks import alone
 from emorl_lite.base.logs import ADVICE
 from emorl_lite.base.paths import runs_root
-from emorl_lite.base.presets import Preset, TextRewards
+from emorl_lite.base.presets import ALL_LAYERS, Preset, TextRewards
 from emorl_lite.base.provenance import made_at, save_table
 from emorl_lite.base.ranges import Distinct, Within, checked, shown
 from emorl_lite.experiment.experiment import Experiment
@@ -282,6 +282,7 @@ def identity(preset: Preset) -> dict[str, Any]:
     parts = {part: asdict(getattr(preset, part)) for part in PARTS}
     del parts["search"]["memory"]  # makes no difference to results
     shape = {key: getattr(preset.model, key) for key in ("path", "template", "max_new_tokens", "lora_r", "lora_alpha")}
+    shape |= {"layers": preset.model.layers} if preset.model.layers != ALL_LAYERS else {}  # it came later
     return {"objectives": list(preset.objectives), "model": shape, "kl_coef": dict(preset.kl_coef), "lr": dict(preset.lr), **parts}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,14 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import digest
 from emorl_lite.base.presets import PPOConfig
 from emorl_lite.lm.adapters import check_unmerged, examine_loaded, examine_neighbours
-from emorl_lite.lm.forward import folded
+from emorl_lite.lm.forward import folded, one_product
 from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.training.rollout import Rollout, collect, sample_tokens, trim
 
+ROWS_READ = 16
+"""Replies that are read at a time where no gradient is asked for, if the minibatch is smaller..."""
+LOGITS_READ = 2**24
+"""...and if their logits, [replies, tokens, words], are no more numbers than this: 64 MB in float32."""
 PROMPTS_AT_ONCE = 64
 """Prompts answered at a time in a validation."""
 
@@ -27,6 +32,8 @@ class AdapterPolicy:
 
     values_per_state = 1
     """Outputs of the value head."""
+    same_for_all_rows = True
+    """Whether the adapter is the same for every row, so that replies can be read as one."""
 
     def __init__(self, lm: LanguageModel, adapter: str, rank: int | None = None):
         self.lm, self.adapter, self.rank = lm, adapter, rank
@@ -45,11 +52,17 @@ class AdapterPolicy:
 
     def rollout(self, prompts: Sequence[str], inputs: Encoded, k: int, config: PPOConfig) -> Rollout:
         """Sample k replies to each of these training prompts."""
-        return collect(self.lm, inputs, k, config.temperature, config.minibatch_size)
+        return collect(self.lm, inputs, k, config.temperature, rows_read(self.lm, config.minibatch_size))
 
     def logits(self, rollout: Rollout, rows: Tensor, T: int) -> Tensor:
-        """Logits [n, T, V] for the first T tokens of these rows of the rollout, with gradients."""
-        return self.lm.forward_reply(trim(rollout.inputs[rows]), rollout.tokens[rows, :T], rollout.mask[rows, :T])[0]
+        """Logits, with gradients, of all words at each token of these replies, none longer than T: [tokens, V], the first reply's first."""
+        inputs, tokens, mask = trim(rollout.inputs[rows]), rollout.tokens[rows, :T], rollout.mask[rows, :T]
+        trunk = None if rollout.trunk is None else rollout.trunk[rows]
+        return self.lm.forward_tokens(inputs, tokens, mask, packed=self.same_for_all_rows, trunk=trunk)[0]
+
+    def updating(self) -> AbstractContextManager[None]:
+        """Around the gradient steps on a rollout: the adapter and the weights beside it as one product, where rows are alike."""
+        return one_product(self.lm) if self.same_for_all_rows else nullcontext()
 
     def values(self, head: nn.Module, features: Tensor, rows: Tensor) -> Tensor:
         """The critic's values [n, T] at features [n, T, d] of these rows of the rollout."""
@@ -68,6 +81,12 @@ class AdapterPolicy:
             for rows in torch.arange(len(inputs)).split(PROMPTS_AT_ONCE):
                 texts += self.lm.decode(sample_tokens(self.lm, trim(inputs[rows]), k, temperature)[0])
         return texts
+
+
+def rows_read(lm: LanguageModel, minibatch_size: int) -> int:
+    """How many replies of full length are read at a time without gradients: the minibatch, or more where their logits are few."""
+    words = int(lm.head.weight.shape[0])  # type: ignore[index, union-attr, arg-type]
+    return max(minibatch_size, min(ROWS_READ, LOGITS_READ // (lm.config.max_new_tokens * words)))
 
 
 def decode_in_parts(lm: LanguageModel, inputs: Encoded, **options: Any) -> list[str]:

@@ -34,7 +34,7 @@ from emorl_lite.lm.model import LanguageModel
 from emorl_lite.training.penalised_reward import PenalisedReward
 from emorl_lite.training.policy import AdapterPolicy, Ownership, make_anew, own_adapter
 from emorl_lite.training.randomness import OwnRandomness
-from emorl_lite.training.rollout import Rollout, examine_sampling, ratio_limit, score, token_logprobs
+from emorl_lite.training.rollout import Rollout, by_length, examine_sampling, ratio_limit, score, token_logprobs
 from emorl_lite.training.run_folder import OF_STUDY, RunFolder, options_identity, texts_digest
 from emorl_lite.training.stopping import KL_STEPS, stop_reason
 from emorl_lite.training.team import Team
@@ -44,8 +44,8 @@ COLUMNS += ["value_loss", "explained_variance", "length", "finished", "first_rat
 ENTERED = "entered"
 """Column of a run whose rewards enter as logarithms: their mean."""
 
-CPU_ROWS = 16
-"""Rows in one forward pass of the update on a CPU: enough to be efficient, few enough for rows of similar length."""
+CPU_ROWS = 32
+"""Rows in one forward pass of the update on a CPU: enough to be efficient, few enough for a processor's own memory."""
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
@@ -354,7 +354,8 @@ class PPOTrainer:
             if not self.steps:
                 self.value_head.bias.data.fill_(float(entered.mean()))  # the critic starts at the mean, not far below it
                 self.team.copy(self.value_head.parameters())
-            updated = self._update(rollout, entered.to(rollout.mask.device))
+            with self.policy.updating():
+                updated = self._update(rollout, entered.to(rollout.mask.device))
         self._count(episodes, prompts, rollout, scores)
         row = self._row(rollout, scores, entered) | updated | watched | self.reward.row() | {"validation": self._validation()}
         with self.random:
@@ -385,7 +386,7 @@ class PPOTrainer:
         for _ in range(epochs):
             for step_rows in torch.randperm(len(rollout)).to(scores.device).split(step_size):
                 self.optimizer.zero_grad()
-                for rows in self._passes(step_rows, mask):  # a step's replies go through the model some at a time
+                for rows in self._passes(step_rows, rollout):  # a step's replies go through the model some at a time
                     share = self.estimator.share(mask[rows], mask[step_rows])
                     loss, metrics = self._loss(rollout, rows, advantages, returns, values)
                     (share * loss).backward()
@@ -411,7 +412,9 @@ class PPOTrainer:
         """(loss, columns of the log) of these rows of a rollout."""
         T = int(rollout.mask[rows].sum(1).max())
         mask, tokens, old_logp, advantages = (x[rows, :T] for x in (rollout.mask, rollout.tokens, rollout.logp, advantages))
-        logp = token_logprobs(self.policy.logits(rollout, rows, T), tokens, self.config.temperature) * mask
+        said = mask.bool()
+        logp_said = token_logprobs(self.policy.logits(rollout, rows, T), tokens[said], self.config.temperature)
+        logp = torch.zeros_like(mask).masked_scatter(said, logp_said)
         pg_loss, vf_loss = self.estimator.loss(logp, old_logp, advantages, mask), torch.zeros((), device=logp.device)
         if self.estimator.has_critic:
             values = self.policy.values(self.value_head, rollout.features[rows, :T], rows)
@@ -495,10 +498,10 @@ class PPOTrainer:
         for group, rate in zip(self.optimizer.param_groups, (self.config.lr, self.config.value_lr), strict=True):
             group["lr"] = rate * remaining
 
-    def _passes(self, step_rows: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+    def _passes(self, step_rows: Tensor, rollout: Rollout) -> tuple[Tensor, ...]:
         """Cut the rows of one optimizer step into forward passes; sorting by length saves padding, and the gradient is the step's."""
         size = self.config.minibatch_size if step_rows.device.type == "cuda" else min(self.config.minibatch_size, CPU_ROWS)
-        return step_rows[mask[step_rows].sum(1).argsort()].split(size)
+        return step_rows[by_length(rollout.inputs[step_rows], rollout.mask[step_rows])].split(size)
 
     def _next_prompts(self) -> tuple[list[int], int]:
         """(rows of the prompts that this process answers in this step, prompts that all answer), from endless shuffled passes."""

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import DynamicCache
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.scores import scores_of
@@ -19,6 +18,7 @@ from emorl_lite.lm.adapters import examine_loaded
 from emorl_lite.lm.examination import PROBE_REPLY, adapted_layers, check_equal, examine, given, once, probe_prompts, probing
 from emorl_lite.lm.forward import folded, lora_layers
 from emorl_lite.lm.model import Encoded, LanguageModel
+from emorl_lite.lm.trunk import Trunk, trunk_depth
 from emorl_lite.training.randomness import OwnRandomness
 
 
@@ -40,6 +40,8 @@ class Rollout:
     """Entropy of the policy at each position, in nats."""
     features: Tensor
     """Layer-normed last hidden states the values are read from, [N, T, d]."""
+    trunk: Trunk | None = None
+    """What the layers below the adapter made of each text, where there are any: the update reads those above alone."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -58,9 +60,14 @@ def trim(inputs: Encoded) -> Encoded:
     return Encoded(inputs.ids[:, columns], inputs.mask[:, columns])
 
 
+def by_length(inputs: Encoded, mask: Tensor) -> Tensor:
+    """Rows in the order of their tokens, prompt and reply: texts of similar length are read together."""
+    return (inputs.mask.sum(1) + mask.sum(1)).argsort()
+
+
 def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
-    """log softmax(logits / temperature) at the given tokens; logits [N, T, V], tokens [N, T] -> [N, T]."""
-    flat = logits.float().flatten(0, 1)
+    """log softmax(logits / temperature) at the given tokens; logits [.., V], tokens [..] -> [..]."""
+    flat = logits.float().flatten(0, -2)
     flat = flat if temperature == 1.0 else flat / temperature
     return -F.cross_entropy(flat, tokens.flatten(), reduction="none").view(tokens.shape)
 
@@ -77,6 +84,7 @@ class Measured:
     logp: Tensor
     entropy: Tensor
     features: Tensor
+    trunk: Trunk | None = None
 
     @classmethod
     def empty(cls, N: int, T: int, lm: LanguageModel) -> Measured:
@@ -100,41 +108,38 @@ def draw(logp: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sample(
-    lm: LanguageModel, inputs: Encoded, k: int, temperature: float, policy: RowPolicy | None = None, limit: int | None = None
+    lm: LanguageModel,
+    inputs: Encoded,
+    k: int,
+    temperature: float,
+    policy: RowPolicy | None = None,
+    limit: int | None = None,
+    depth: int = 0,
 ) -> tuple[Tensor, Measured]:
     """Sample k replies for each of B prompts from a decoder-only model: tokens [B k, T], padded after EOS, and what the model said of them.
 
     The plain loop that generate() is at heart. It reads each prompt once for all k replies, drops replies as they end, and keeps the
-    log-probabilities and hidden states that it sees anyway.
+    log-probabilities and hidden states that it sees anyway, those between its first `depth` layers and the others among them.
     """
-    N, limit, model = len(inputs) * k, limit or lm.config.max_new_tokens, lm.base
+    N, limit = len(inputs) * k, limit or lm.config.max_new_tokens
     tokens = torch.full((N, limit), lm.tokenizer.pad_token_id, device=lm.device)
     measured = Measured.empty(N, limit, lm)
-    cache = DynamicCache(config=model.config)
-    mask = inputs.mask
-    ids, positions = inputs.ids, (mask.cumsum(1) - 1).clamp(min=0)
-    rows = torch.arange(N, device=lm.device)  # the replies that have not ended
+    mask, rows = inputs.mask, torch.arange(N, device=lm.device)  # the replies that have not ended
     if policy is not None:
         policy.use(rows[::k])
+    prompts = lm.read_prompts(inputs, packed=policy is None, depth=depth)
+    logits, hidden, cache = prompts.logits, prompts.hidden, prompts.cache
+    lower = hidden.new_zeros(N, limit, lm.width if prompts.lower else 0)
+    if k > 1:
+        cache.reorder_cache(rows // k)  # every kind of layer has it, also those that keep a state instead of keys and values
+        logits, hidden, mask = (x.repeat_interleave(k, 0) for x in (logits, hidden, mask))
     for t in range(limit):
-        outputs = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            logits_to_keep=1,
-            output_hidden_states=True,
-        )
-        logits, hidden = outputs.logits[:, -1], outputs.hidden_states[-1][:, -1]
-        if t == 0 and k > 1:
-            cache.reorder_cache(rows // k)  # every kind of layer has it, also those that keep a state instead of keys and values
-            logits, hidden, mask = (x.repeat_interleave(k, 0) for x in (logits, hidden, mask))
         logp = torch.log_softmax(logits.float() / temperature, -1)
         next_tokens = draw(logp)
         tokens[rows, t] = next_tokens
         measured.write((rows, t), logp, hidden, next_tokens)
         active = (~lm.is_end(next_tokens)).nonzero().squeeze(-1)
-        if not len(active):
+        if not len(active) or t + 1 == limit:
             break
         if len(active) < len(rows):
             cache.reorder_cache(active)
@@ -142,9 +147,23 @@ def sample(
         if policy is not None:
             policy.use(rows)
         mask = F.pad(mask, (0, 1), value=1)
-        ids, positions = next_tokens[:, None], mask.sum(1, keepdim=True) - 1
+        outputs = lm.base(
+            input_ids=next_tokens[:, None],
+            attention_mask=mask,
+            position_ids=mask.sum(1, keepdim=True) - 1,
+            past_key_values=cache,
+            logits_to_keep=1,
+            output_hidden_states=True,
+        )
+        logits, hidden = outputs.logits[:, -1], outputs.hidden_states[-1][:, -1]
+        if prompts.lower:
+            lower[rows, t] = outputs.hidden_states[depth][:, -1]
     T = t + 1
-    return tokens[:, :T], Measured(measured.logp[:, :T], measured.entropy[:, :T], measured.features[:, :T])
+    trunk = None
+    if prompts.lower:  # a reply's last token is not read
+        read = (lm.reply_mask(tokens[:, :T]).sum(1) - 1).tolist()
+        trunk = Trunk(depth, [torch.cat([prompts.lower[row // k], lower[row, :n]]) for row, n in enumerate(read)])
+    return tokens[:, :T], Measured(measured.logp[:, :T], measured.entropy[:, :T], measured.features[:, :T], trunk)
 
 
 def sampling(k: int, temperature: float) -> dict[str, Any]:
@@ -154,11 +173,17 @@ def sampling(k: int, temperature: float) -> dict[str, Any]:
 
 @torch.no_grad()
 def sample_tokens(
-    lm: LanguageModel, inputs: Encoded, k: int, temperature: float, policy: RowPolicy | None = None, limit: int | None = None
+    lm: LanguageModel,
+    inputs: Encoded,
+    k: int,
+    temperature: float,
+    policy: RowPolicy | None = None,
+    limit: int | None = None,
+    depth: int = 0,
 ) -> tuple[Tensor, Measured | None]:
     """Sample k replies for each of B prompts: tokens [B k, T], and of a decoder-only model what it said of them (`sample`)."""
     if not lm.seq2seq:
-        return sample(lm, inputs, k, temperature, policy, limit)
+        return sample(lm, inputs, k, temperature, policy, limit, depth)
     if policy is not None:
         policy.use(None)
     length = {"max_new_tokens": limit or lm.config.max_new_tokens}
@@ -184,8 +209,10 @@ def collect(
     """
     examine(lm)
     inputs = trim(inputs)
+    alike = policy is None and reference is None
+    depth = trunk_depth(lm.base, lm.model.active_adapters) if alike and lm.adapters else 0
     with folded(lm) if policy is None else nullcontext():
-        tokens, measured = sample_tokens(lm, inputs, k, temperature, policy, limit)
+        tokens, measured = sample_tokens(lm, inputs, k, temperature, policy, limit, depth)
     mask = lm.reply_mask(tokens)
     tokens = tokens.masked_fill(mask == 0, lm.tokenizer.pad_token_id)
     copies = torch.arange(len(inputs), device=tokens.device).repeat_interleave(k)
@@ -195,30 +222,29 @@ def collect(
     if measured is None:
         measured = Measured.empty(len(tokens), tokens.shape[1], lm)
     ref_logp = torch.zeros_like(measured.logp)
-    lengths = mask.sum(1)
-    for rows in lengths.argsort().split(batch_size):
-        T = int(lengths[rows].max())
-        batch, reply, reply_mask, index = (
-            trim(repeated[rows]),
-            tokens[rows, :T],
-            mask[rows, :T],
-            (rows[:, None], torch.arange(T, device=rows.device)),
-        )
+    trunk = measured.trunk
+    for rows in by_length(repeated, mask).split(batch_size):
+        T = int(mask[rows].sum(1).max())
+        batch, reply, reply_mask = trim(repeated[rows]), tokens[rows, :T], mask[rows, :T]
+        row, t = reply_mask.nonzero(as_tuple=True)
+        index, read = (rows[row], t), reply[row, t]  # the replies' tokens, one after the other
+        how: Any = {"packed": policy is None, "trunk": None if trunk is None else trunk[rows]}
         if remeasure:
             if policy is not None:
                 policy.use(rows)
-            logits, hidden = lm.forward_reply(batch, reply, reply_mask, hidden=True)
+            logits, hidden = lm.forward_tokens(batch, reply, reply_mask, hidden=True, **how)
             assert hidden is not None
-            measured.write(index, torch.log_softmax(logits.float() / temperature, -1), hidden, reply)
+            measured.write(index, torch.log_softmax(logits.float() / temperature, -1), hidden, read)
         with lm.without_adapters():
-            logits, _ = lm.forward_reply(batch if reference is None else trim(ref_prompts[rows]), reply, reply_mask)
-        ref_logp[index] = token_logprobs(logits, reply, temperature)
+            base_batch = batch if reference is None else trim(ref_prompts[rows])
+            logits, _ = lm.forward_tokens(base_batch, reply, reply_mask, **how)
+        ref_logp[index] = token_logprobs(logits, read, temperature)
     keep = mask.float()
     logp, entropy, features = measured.logp * keep, measured.entropy * keep, measured.features * keep[..., None]
     replies = lm.decode(tokens)
     if limit is None:
         lm.tell_endless(replies)
-    return Rollout(repeated, tokens, keep, replies, logp, ref_logp * keep, entropy, features)
+    return Rollout(repeated, tokens, keep, replies, logp, ref_logp * keep, entropy, features, trunk)
 
 
 def score(reward: Reward, prompts: Sequence[str], replies: Sequence[str], name: str | None = None) -> Tensor:

@@ -32,7 +32,7 @@ from emorl_lite.base.files import (
 )
 from emorl_lite.base.locks import alone, if_free
 from emorl_lite.base.logs import Table
-from emorl_lite.base.presets import PPOConfig
+from emorl_lite.base.presets import ALL_LAYERS, PPOConfig
 from emorl_lite.base.provenance import made_at
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.training.penalised_reward import PenalisedReward
@@ -333,6 +333,7 @@ def _tensors_under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 def options_identity(lm: LanguageModel, config: PPOConfig) -> dict[str, Any]:
     """What of a model's shape and of PPO's options makes a run this run."""
     shape = {key: getattr(lm.config, key) for key in ("template", "max_new_tokens", "lora_r", "lora_alpha", "lora_dropout")}
+    shape |= {"layers": lm.config.layers} if lm.config.layers != ALL_LAYERS else {}  # it came later: a run made before is still the same
     options = {f"ppo.{key}": value for key, value in asdict(config).items()} | {f"model.{key}": value for key, value in shape.items()}
     return {key: value for key, value in options.items() if value or key.partition(".")[2] not in ADDED_OFF}
 

@@ -20,7 +20,7 @@ import torch
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import write_folder, write_json
-from emorl_lite.base.presets import WarmStartConfig
+from emorl_lite.base.presets import ALL_LAYERS, WarmStartConfig
 from emorl_lite.base.provenance import made_at
 from emorl_lite.base.texts import check_examples
 from emorl_lite.data.datasets import Dataset
@@ -107,7 +107,7 @@ def warm_start(
     model = copy.deepcopy(lm.model)
     student = LanguageModel(model.unload() if lm.adapters else model, lm.tokenizer, lm.config)
     student.base.requires_grad_(False)
-    student.add_adapter("warmstart", seed=seed)
+    student.add_adapter("warmstart", seed=seed, layers=ALL_LAYERS)  # a base is made, whatever layers its adapters will have
     if steps > 0:
         supervise(student, rows, steps, batch_size, lr, seed)
     merged = student.model.merge_and_unload().eval()
@@ -127,7 +127,7 @@ def warm_start_adapter(lm: LanguageModel, examples: Sequence[tuple[str, str]], o
     """Train a LoRA adapter on (prompt, reply) pairs and keep it in a folder: small enough to hand on, folded into the base on loading."""
     rows = _rows(lm, examples)
     lm.base.requires_grad_(False)
-    lm.add_adapter("warmstart", rank=options.lora_r)
+    lm.add_adapter("warmstart", rank=options.lora_r, layers=ALL_LAYERS)
     started = time.perf_counter()
     supervise(lm, rows, options.steps, options.batch_size, options.lr, 0)
     lm.round_adapter("warmstart")
