@@ -24,7 +24,7 @@ import pandas as pd
 
 from emorl_lite.base.entry import run_script
 from emorl_lite.base.presets import Preset, SmallWorldRewards, get_preset
-from emorl_lite.base.workers import fresh_processes
+from emorl_lite.base.workers import cores, fresh_processes
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.jobs import EngineConfig, make_engine, run_jobs
 from emorl_lite.jobs.scheduler import require_done
@@ -88,7 +88,7 @@ def main() -> None:
     print(table.round(3).to_string())
     equal = all(other[name].equals(tables[0][name]) for other in tables[1:] for name in tables[0])
     facts = {"methods": options.methods, "seeds": options.seeds, "budget": preset.study.budget, "quick": options.quick}
-    facts |= {"cores": os.cpu_count(), "python": platform.python_version(), "equal_tables": equal}
+    facts |= {"cores": cores(), "python": platform.python_version(), "equal_tables": equal}
     print(json.dumps(facts | {side: row.round(3).to_dict() for side, row in table.iterrows()}))
 
 

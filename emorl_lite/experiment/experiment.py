@@ -13,7 +13,6 @@ Runs on a data file have the file's name before the seed: runs/<preset>/<file>-s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, partial
@@ -33,6 +32,7 @@ from emorl_lite.base.presets import OBJECTIVES, PRESETS, Mix, Preset
 from emorl_lite.base.ranges import Within, check_known, check_seed, checked
 from emorl_lite.base.texts import check_texts
 from emorl_lite.base.weights import check_weights
+from emorl_lite.base.workers import cores
 from emorl_lite.base.workspace import Workspace, claim
 from emorl_lite.data.datasets import Dataset, load_dataset
 from emorl_lite.data.downloads import find_file
@@ -297,7 +297,7 @@ class Experiment:
             check_folder(self.run_folder(name), "runs")
             _ = self.rewards[name]  # the classifiers, once, before workers load them; and an objective without a reward is told now
         if workers is None:
-            workers = min(2, os.cpu_count() or 1) if self.lm.device.type == "cpu" else 1
+            workers = min(2, cores()) if self.lm.device.type == "cpu" else 1
         if workers > 1 and len(missing) > 1 and self._assigned is None and self.builder.packaged():
             job = partial(_train_one, self.preset, self.seed, self.root, self.source)
             runs = {self.folder / name: partial(job, name) for name in missing}

@@ -16,6 +16,7 @@ import submitit
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import one_line
+from emorl_lite.base.workers import cores
 from emorl_lite.jobs.job import Job, Outcome, Work, perform
 from emorl_lite.jobs.options import EngineConfig
 from emorl_lite.jobs.paths import import_path
@@ -46,7 +47,7 @@ class SlurmEngine:
 
     def __init__(self, config: EngineConfig, workers: int, shared: Path):
         self.cluster = "slurm" if config.engine == "slurm" else "local"
-        self.capacity = workers or (MANY if self.cluster == "slurm" else os.cpu_count() or 1)
+        self.capacity = workers or (MANY if self.cluster == "slurm" else cores())
         self._jobs: list[tuple[submitit.Job[Outcome], Job]] = []
         folder = (shared / "submitit").resolve()
         folder.mkdir(parents=True, exist_ok=True)

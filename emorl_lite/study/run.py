@@ -11,7 +11,6 @@ continues after any interruption. A job is locked while somebody is at it: sever
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
@@ -40,6 +39,7 @@ from emorl_lite.base.paths import runs_root
 from emorl_lite.base.presets import ALL_LAYERS, Preset, TextRewards
 from emorl_lite.base.provenance import made_at, save_table
 from emorl_lite.base.ranges import Distinct, Within, checked, shown
+from emorl_lite.base.workers import cores
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.experiment.options import kl_coefs, study_run
 from emorl_lite.jobs.engine import Engine, make_engine
@@ -65,7 +65,7 @@ LEVELS = {"levels": "objectives-long"}
 """The job that compares aggregation levels, and the job that trains its adapters."""
 ANEW = "delete it and the job is done again"
 UNRECORDED = "not recorded"
-TABLES = ("rows", "sweep", "matched", "front", "quality", "samples")
+TABLES = ("rows", "sweep", "matched", "prompts", "front", "quality", "samples")
 SHOWN = 6
 """Clients of the small world whose replies are kept."""
 
@@ -128,7 +128,7 @@ class Study:
         if not packaged_methods or not Experiment(self.preset, 0, self.root).builder.packaged():
             return Here()
         if workers is None and config.engine == "local":
-            workers = min(2, os.cpu_count() or 1) if choose_device(self.preset.model.device)[0].type == "cpu" else 1
+            workers = min(2, cores()) if choose_device(self.preset.model.device)[0].type == "cpu" else 1
         return make_engine(config, workers or 0, self.folder)
 
     def _prepare(self) -> None:
@@ -344,7 +344,7 @@ def run_job(preset: Preset, seed: int, name: str, root: Path | None = None) -> N
             metrics = evaluation_metrics(experiment.frozen) | {"coherence": Coherence(experiment.frozen, k=1)}
             if preset.study.second_judges:
                 metrics |= experiment.second_judges
-            tables["quality"] = reply_quality(method, setting, sets, metrics)
+            tables["quality"] = reply_quality(method, setting, sets, metrics, preset.study.samples)
         # the project's own client statements; the small world has its own words
         tables["samples"] = samples(method, setting, test[:SHOWN] if preset.data.name == "small_world" else CLIENTS)
     for table, frame in tables.items():
