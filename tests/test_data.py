@@ -7,6 +7,7 @@ import random
 import re
 import tracemalloc
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,31 @@ def test_the_split_of_a_statement_does_not_depend_on_the_rest():
     many = load_dataset(DataConfig(train_prompts=600, test_prompts=400))
     for split in ("train", "test"):
         assert few.prompts(split) == many.prompts(split)[:20]
+
+
+def test_validation_can_have_more_of_a_small_file(tmp_path):
+    """Training statements become validation's, the same whatever else is asked; test statements stay, and no other statement moves."""
+    path = tmp_path / "t.csv"
+    texts = [f"client {i} {'and more ' * (i % 5)}" for i in range(90)]
+    path.write_text("prompt,reply\n" + "".join(f"{text.strip()},b\n" for text in texts), encoding="utf-8")
+    plain = DataConfig(name="table", path=str(path))
+    before = {s: set(load_dataset(plain).prompts(s)) for s in SPLIT_NAMES}
+    taken = set()
+    for n in (0, 1, 7, 20):
+        data = load_dataset(replace(plain, validation_from_train=n, validation_prompts=90))
+        no_shared_prompt(data)
+        now = {s: set(data.prompts(s)) for s in SPLIT_NAMES}
+        moved = now["validation"] - before["validation"]
+        assert len(moved) == n and moved <= before["train"] and now["test"] == before["test"] and taken <= moved
+        assert now["train"] == before["train"] - moved and before["validation"] <= now["validation"]
+        short = load_dataset(replace(plain, validation_from_train=n, validation_prompts=90, max_words=5))
+        assert all(set(short.prompts(s)) <= now[s] for s in SPLIT_NAMES), "a limit on words moves nothing"
+        taken = moved
+    for n, told in ((len(before["train"]), "one must be left"), (-1, "validation-from-train -1")):
+        with pytest.raises(UserError, match=told):
+            load_dataset(replace(plain, validation_from_train=n))
+    with pytest.raises(UserError, match="is for files"):
+        load_dataset(DataConfig(validation_from_train=2))
 
 
 def test_same_seed_same_data_and_another_seed_other_data(tmp_path):

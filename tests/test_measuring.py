@@ -15,8 +15,20 @@ from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.lm.averaging import average_parameters
 from emorl_lite.lm.forward import shrunk
 from emorl_lite.methods.registry import METHODS, make_method
+from emorl_lite.rewards.metrics import diversity_2
 from emorl_lite.study.divergence import sampled_replies, shrunk_replies
-from emorl_lite.study.measuring import KL_ERROR, KL_MISSED, KL_SAMPLES, KL_TARGETS, kept_share, matched, measure
+from emorl_lite.study.measuring import (
+    GEOMETRIC_OPTIMUM,
+    KL_ERROR,
+    KL_MISSED,
+    KL_SAMPLES,
+    KL_TARGETS,
+    geometric_mean,
+    kept_share,
+    matched,
+    measure,
+)
+from emorl_lite.study.quality import reply_quality
 
 TINY = get_preset("tiny")
 SMALL = replace(TINY, study=replace(TINY.study, weight_steps=2, test_prompts=4, sweep_prompts=3), search=replace(TINY.search, levels=1))
@@ -130,6 +142,62 @@ def test_fronts_and_choices_know_validation_prompts_alone():
     assert rows.loc["grid", "searched"] == 6 * len(made.validation_prompts) and rows.loc["default", "searched"] == 0
     sampled = [f"sampled_{name}" for name in made.names]
     assert np.allclose(rows[sampled].mean(axis=1), rows["sampled_mean"]) and (rows["kl"] >= 0).all()
+
+
+@pytest.mark.slow
+def test_a_stated_utility_chooses_and_every_prompt_has_its_line():
+    """By the geometric mean the grid's and the exact map's best are those of no smaller geometric mean than any other setting's."""
+    study = replace(SMALL.study, utility="geometric mean", samples=3, kl_targets=(0.2,))
+    made = bench(trained=3)
+    tiny.with_random_adapters(made.lm)
+    method = make_method("emorl", made)
+    tables, _, own = measure(method, TEST, replace(SMALL, study=study))
+    sweep, rows = tables["sweep"], tables["rows"].set_index("choice")
+    settings = [f"w_{name}" for name in made.names]
+    assert own == tuple(rows.loc["grid", settings])
+    assert set(rows.index) == {"default", "grid", "grid, mean", "published search", "exact optimum", GEOMETRIC_OPTIMUM}
+
+    def utility(setting):
+        (replies,) = method.replies_at(made.validation_prompts, [tuple(setting)])
+        means = made.objectives.means(made.validation_prompts, replies)
+        return float(geometric_mean(np.array([[means[name] for name in made.names]]))[0])
+
+    best = {choice: utility(rows.loc[choice, settings]) for choice in rows.index}
+    assert best["grid"] == pytest.approx(max(map(utility, sweep[settings].to_numpy())))
+    assert best[GEOMETRIC_OPTIMUM] >= max(best.values()) - 1e-6
+    assert rows.loc["grid, mean", "searched"] == rows.loc["grid", "searched"]
+    prompts = tables["prompts"]
+    assert set(prompts["choice"]) == {"default", "grid"} and len(prompts) == 2 * 2 * 4
+    for (choice, decoding), cell in prompts.groupby(["choice", "decoding"]):
+        prefix = "sampled_" if decoding == "sampled" else ""
+        assert np.allclose(cell[made.names].mean(), rows.loc[choice, [prefix + name for name in made.names]].astype(float))
+    many = [prompt for prompt in TEST[:4] for _ in range(3)]
+    texts, _ = sampled_replies(method, many, own, seed=made.seed)
+    line = prompts.query("choice == 'grid' and decoding == 'sampled' and prompt == 1")[made.names].to_numpy()[0]
+    assert np.allclose(line, made.objectives.scores(many[3:6], texts[3:6]).mean(0))
+    assert tables["matched"]["target"].tolist() == [0.2]
+
+
+def test_geometric_means():
+    assert geometric_mean(np.array([[0.5, 0.5, 0.5], [0.0, 1.0, 1.0], [0.25, 0.5, 1.0]])) == pytest.approx([0.5, 0.0, 0.5])
+
+
+@pytest.mark.slow
+def test_reply_quality_greedy_and_sampled():
+    made = bench()
+    method = make_method("uniform", made)
+    method.prepare()
+    table = reply_quality(method, (), {"own": TEST, "other": tiny.PROMPTS}, {"diversity": diversity_2}, each=2)
+    assert table[["set", "decoding"]].to_numpy().tolist() == [[s, d] for s in ("own", "other") for d in ("greedy", "sampled")]
+    many = [prompt for prompt in TEST for _ in range(2)]
+    for decoding, prompts, said in (
+        ("greedy", TEST, method.reply(TEST)),
+        ("sampled", many, sampled_replies(method, many, seed=made.seed)[0]),
+    ):
+        line = table.set_index(["set", "decoding"]).loc["own", decoding]
+        assert line["mean"] == pytest.approx(made.objectives.means(prompts, said)["mean"]) and line["n"] == len(TEST)
+        assert line["diversity"] == pytest.approx(float(diversity_2(prompts, said).mean()))
+        assert line["most_frequent"] == pytest.approx(max(said.count(reply) for reply in said) / len(said))
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.ranges import Called, Distinct, Names, Options, Within
+from emorl_lite.base.ranges import Called, Distinct, Names, Options, Within, checked
 from emorl_lite.base.sizes import MOST_POINTS, check_points
 
 OBJECTIVES = ("reflection", "empathy", "fluency")
@@ -176,10 +176,17 @@ class TextRewards(RewardConfig):
     reflection_warmth: Annotated[float, Within(0, 1)] = 0.0
     """Share of reflection's labelled pairs that are learned with a warm sentence, too, at the same label (0: none, so that a warm reply is
     no reflection)."""
+    empathy_warmth: Annotated[float, Within(0, 1)] = 0.0
+    """Share of PAIR's replies of high quality that empathy's classifier learns from, each with a warm sentence (kind) and without (not;
+    0: none, it learns from EPITOME alone)."""
 
     def check_together(self) -> None:
         if self.empathy_ready and not self.empathy_model:
             raise UserError("--rewards.empathy-ready: needs --rewards.empathy-model, the finished classifier")
+        if self.empathy_ready and self.empathy_warmth:
+            raise UserError(
+                "--rewards.empathy-warmth: with --rewards.empathy-ready the classifier is finished, and learns nothing; choose one"
+            )
         if self.fluency_context and self.fluency_both:
             raise UserError("--rewards.fluency-both: with --rewards.fluency-context only the reply counts; choose one of the two")
 
@@ -358,8 +365,19 @@ class StudyConfig(Options):
     """Score a method's replies at its own setting, on all test sets, by judges that nothing is trained on, too (`<objective>_second`)."""
     watch: Annotated[tuple[str, ...], Names(), Distinct()] = OBJECTIVES
     """Objectives that a single-objective run logs beside its own: leave out what is slow to score."""
+    samples: Count = 1
+    """Replies sampled for each test prompt."""
+    utility: Literal["mean", "geometric mean"] = "mean"
+    """What makes one setting better than another on validation prompts: the mean of the objectives' mean scores, or their geometric mean,
+    which no objective can be given up for. With the latter settings are chosen by the mean, too, in the second place."""
+    kl_targets: Annotated[tuple[float, ...], Distinct()] = (0.5, 1.0)
+    """KL to the base, in nats a reply, at which all methods are compared."""
     patience: Count = 4
     """Validations that the paper's convergence rule looks at (its code: 20, about a fifth of a run; here a third, for want of more)."""
+
+    def check_together(self) -> None:
+        for target in self.kl_targets:
+            checked(target, float, [Within(0, 10**6, above=True)], f"--study.kl-targets {target:g}")
 
     def check(self) -> None:
         """Raise UserError for options that no study can have."""
@@ -395,6 +413,8 @@ class DataConfig(Options):
     """Validation prompts during training."""
     test_prompts: Count = 192
     """Held-out prompts, seen by neither training nor search."""
+    validation_from_train: Annotated[int, Within(0, 10**6)] = 0
+    """Statements of a file's training split that count as validation's: a tenth of a small file can be too few to choose weights by."""
     max_words: Annotated[int, Within(0, 10**6)] = 0
     """Leave out prompts of more words (0: none): long statements are slow to read."""
 

@@ -50,7 +50,7 @@ class Within:
 
 @dataclass(frozen=True)
 class Distinct:
-    """Texts of which none comes twice."""
+    """Texts, or numbers, of which none comes twice."""
 
     def check(self, value: Sequence[str], where: str) -> None:
         """Raise UserError for the first that does."""
@@ -189,7 +189,7 @@ def _of_kind(value: Any, hint: Any, where: str) -> Any:
             raise UserError(f"{where}: expected {' or '.join(choice.__name__ for choice in choices)}")
         return value
     if origin is tuple:
-        return _texts(value, where)
+        return _texts(value, where) if choices[0] is str else _numbers(value, where)
     if origin is dict:
         if not isinstance(value, Mapping):
             raise UserError(f"{where}: expected a number by objective")
@@ -226,6 +226,12 @@ def _text(value: Any, where: str) -> str:
     if not is_unicode(text):
         raise UserError(f"{where}: not valid Unicode")
     return text
+
+
+def _numbers(value: Any, where: str) -> tuple[float, ...]:
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise UserError(f"{where}: expected a list of numbers, got {type(value).__name__}")
+    return tuple(_plain(number, float, where) for number in value)
 
 
 def _texts(value: Any, where: str) -> tuple[str, ...]:

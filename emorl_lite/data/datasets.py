@@ -10,7 +10,7 @@ import html
 import os
 import random
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,11 +80,14 @@ def load_dataset(config: DataConfig, seed: int = 0) -> Dataset:
     check_seed(seed, "data set: seed")
     limits = {"train": config.train_prompts, "validation": config.validation_prompts, "test": config.test_prompts}
     if config.name == "small_world":
+        if config.validation_from_train:
+            raise UserError("--data.validation-from-train: is for files; the small world has as many validation clients as are asked for")
         return _load_small_world(limits, seed)
     if not config.path:
         raise UserError(f"--data-path is empty: --data {config.name} needs a file")
     examples = READERS[config.name](find_file(config.path), config)
     split_of = split_by_hash((e.prompt for e in examples), config.path)
+    split_of |= dict.fromkeys(_nearest_to_validation(split_of, config), "validation")
     if config.max_words:
         examples = [e for e in examples if len(e.prompt.split()) <= config.max_words]
     rows: dict[str, tuple[Example, ...]] = {}
@@ -100,6 +103,18 @@ def load_dataset(config: DataConfig, seed: int = 0) -> Dataset:
     return Dataset(config.name, config.path, rows)
 
 
+def _nearest_to_validation(split_of: Mapping[str, str], config: DataConfig) -> list[str]:
+    """The training prompts that --data.validation-from-train takes: the last of them in the order of their hashes, whatever else is asked.
+
+    Raises UserError if none would be left.
+    """
+    prompts = sorted((prompt for prompt, split in split_of.items() if split == "train"), key=lambda prompt: (place(prompt), prompt))
+    n = config.validation_from_train
+    if n >= len(prompts):
+        raise UserError(f"--data.validation-from-train {n}: {config.path} has {len(prompts)} training prompts, and one must be left")
+    return prompts[len(prompts) - n :]
+
+
 def _load_small_world(limits: dict[str, int], seed: int) -> Dataset:
     rows = {}
     for split, limit in limits.items():
@@ -111,13 +126,18 @@ def _load_small_world(limits: dict[str, int], seed: int) -> Dataset:
 # -- splits
 
 
+def place(prompt: str) -> float:
+    """A prompt's place in [0, 1), from the SHA-256 of its text."""
+    return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big") / 2**64
+
+
 def split_by_hash(prompts: Iterable[str], source: str) -> dict[str, str]:
     """The split of each distinct prompt: train, validation or test by SHARES.
 
     A prompt's place in [0, 1) is the SHA-256 of its text, so its split does not depend on the rest of the file. Only where a small file
     would leave a split empty are the prompts ranked by hash instead. Raises UserError for fewer than three distinct prompts.
     """
-    places = {p: int.from_bytes(hashlib.sha256(p.encode()).digest()[:8], "big") / 2**64 for p in prompts}  # each prompt once
+    places = {p: place(p) for p in prompts}  # each prompt once
     if len(places) < 3:
         raise UserError(f"{source}: {len(places)} distinct prompt(s); three splits need at least 3")
     first, second = SHARES["train"], SHARES["train"] + SHARES["validation"]

@@ -16,16 +16,18 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
-from emorl_lite.base.presets import Preset
+from emorl_lite.base.presets import Preset, StudyConfig
 from emorl_lite.exact.scored_map import ScoredMap
 from emorl_lite.methods.base import Method
 from emorl_lite.methods.bench import Cost
-from emorl_lite.study.comparison import BY_OWN_SEARCH
+from emorl_lite.study.comparison import BY_GRID, BY_OWN_SEARCH
 from emorl_lite.study.divergence import sampled_replies, shrunk_replies
 from emorl_lite.study.exact_fronts import exact_front
 
-KL_TARGETS = (0.5, 1.0)
+KL_TARGETS = StudyConfig().kl_targets
 """KL to the base, in nats a reply, at which all methods are compared. Set before anything was measured."""
+GEOMETRIC_OPTIMUM = "exact optimum, geometric mean"
+"""The setting of the exact front with the best geometric mean, of studies whose utility that is."""
 KL_SAMPLES = 2
 """Replies sampled for each validation prompt, to find the share."""
 KL_ERROR = 0.03
@@ -37,10 +39,11 @@ Setting = tuple[float, ...]
 
 
 def measure(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[str, pd.DataFrame], Cost, Setting]:
-    """Train a method and measure it: (tables, its training cost, its own setting: BY_OWN_SEARCH says which).
+    """Train a method and measure it: (tables, its training cost, its own setting).
 
-    Tables: `rows`, a line a chosen setting; `sweep`, a line a setting; `matched`, its own setting at each of KL_TARGETS; and for a method
-    whose settings can all be known `front`.
+    Its own setting is what its paper would choose (BY_OWN_SEARCH) or, by another utility than the mean, what equal effort chooses
+    (BY_GRID). Tables: `rows`, a line a chosen setting; `sweep`, a line a setting; `matched`, its own setting at each of the study's KL
+    targets; `prompts`, a line a test prompt at its own setting and at its default; for a method whose settings can all be known `front`.
     """
     bench, study = method.bench, preset.study
     cost = method.prepare()
@@ -49,16 +52,30 @@ def measure(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[s
     sweep = swept(method, settings, sweep_prompts)
     scored = method.exact_map(bench.validation_prompts)
     chosen, asked = choices(method, sweep, settings, scored, preset)
-    rows = []
+    own = next(choice for choice in (BY_OWN_SEARCH if study.utility == "mean" else BY_GRID) if choice in chosen)
+    rows, by_prompt = [], []
+    many = [prompt for prompt in test_prompts for _ in range(study.samples)]
     for (choice, setting), answers in zip(chosen.items(), method.replies_at(test_prompts, list(chosen.values())), strict=True):
         row = {"method": method.name, "family": method.family, "knob": method.knob, "choice": choice, **columns(method, setting)}
         row |= asdict(cost) | {"searched": asked[choice], "calls_per_token": method.calls, "n": len(test_prompts)}
-        rows.append(row | bench.objectives.means(test_prompts, answers) | sampled(method, setting, test_prompts))
-    own = next(choice for choice in BY_OWN_SEARCH if choice in chosen)
-    tables = {"rows": pd.DataFrame(rows), "sweep": sweep, "matched": matched(method, own, chosen[own], sweep_prompts)}
+        texts, kl = sampled_replies(method, many, setting or None, seed=bench.seed)
+        drawn = {f"sampled_{name}": value for name, value in bench.objectives.means(many, texts).items()} | {"kl": float(kl.mean())}
+        rows.append(row | bench.objectives.means(test_prompts, answers) | drawn)
+        if choice in (own, "default"):
+            said = {"greedy": scores_of(method, test_prompts, answers, 1), "sampled": scores_of(method, many, texts, study.samples)}
+            by_prompt += [frame.assign(method=method.name, choice=choice, decoding=decoding) for decoding, frame in said.items()]
+    tables = {"rows": pd.DataFrame(rows), "sweep": sweep}
+    tables["matched"] = matched(method, own, chosen[own], sweep_prompts, study.kl_targets)
+    tables["prompts"] = pd.concat(by_prompt, ignore_index=True)[["method", "choice", "decoding", "prompt", *bench.names]]
     if scored is not None:
         tables["front"] = validated_front(method, scored, sweep_prompts)
     return tables, cost, chosen[own]
+
+
+def scores_of(method: Method, prompts: Sequence[str], replies: Sequence[str], each: int) -> pd.DataFrame:
+    """A line a prompt, of which `each` replies stand one after the other: its number, from 0, and its mean score of every objective."""
+    scores = method.bench.objectives.scores(prompts, replies).reshape(-1, each, len(method.bench.names)).mean(1)
+    return pd.DataFrame(scores, columns=method.bench.names).rename_axis("prompt").reset_index()
 
 
 def swept(method: Method, settings: Sequence[Setting], prompts: Sequence[str]) -> pd.DataFrame:
@@ -86,13 +103,28 @@ def choices(
     chosen: dict[str, Setting] = {"default": method.default if method.knob in ("weights", "subset") else ()}
     asked = {"default": 0}
     if method.knob != "none":
-        chosen["grid"] = settings[int(np.argmax(sweep["validation_mean"]))]
-        asked["grid"] = len(settings) * count
+        scores = sweep[[f"validation_{name}" for name in method.bench.names]].to_numpy()
+        if preset.study.utility == "mean":
+            chosen["grid"] = settings[int(np.argmax(sweep["validation_mean"]))]
+        else:
+            chosen["grid"] = settings[int(np.argmax(geometric_mean(scores)))]
+            chosen["grid, mean"] = settings[int(np.argmax(sweep["validation_mean"]))]
+        asked |= dict.fromkeys([choice for choice in chosen if choice != "default"], len(settings) * count)
     chosen |= method.own_choices(method.bench.validation_prompts, scored)
+    if preset.study.utility != "mean" and scored is not None:
+        front, _ = exact_front(scored)  # the best by a utility that rises with every objective lies on the front
+        best = front.iloc[int(np.argmax(geometric_mean(front[scored.names].to_numpy())))]
+        chosen[GEOMETRIC_OPTIMUM] = tuple(float(x) for x in best[scored.map.domain.columns])
     search = preset.search
     listed = search.levels * search.points_per_axis ** len(method.bench.names)
-    asked |= {"published search": listed * count, "exact optimum": len(scored.map.regions) if scored else 0}
+    regions = len(scored.map.regions) if scored else 0
+    asked |= {"published search": listed * count, "exact optimum": regions, GEOMETRIC_OPTIMUM: regions}
     return chosen, asked
+
+
+def geometric_mean(scores: np.ndarray) -> np.ndarray:
+    """The d-th root of the product of mean scores [n, d], each at least 0: [n]."""
+    return np.prod(np.clip(scores, 0.0, None), axis=1) ** (1 / scores.shape[1])
 
 
 def validated_front(method: Method, scored: ScoredMap, prompts: Sequence[str]) -> pd.DataFrame:
@@ -123,8 +155,8 @@ def sampled(method: Method, setting: Sequence[float], prompts: Sequence[str]) ->
     return {f"sampled_{name}": value for name, value in means.items()} | {"kl": float(divergence.mean())}
 
 
-def matched(method: Method, choice: str, setting: Setting, prompts: Sequence[str]) -> pd.DataFrame:
-    """A setting at each of KL_TARGETS: how much of the adapters' change is kept for it, and what is left of the scores.
+def matched(method: Method, choice: str, setting: Setting, prompts: Sequence[str], targets: Sequence[float] = KL_TARGETS) -> pd.DataFrame:
+    """A setting at each of these KLs to the base: how much of the adapters' change is kept for it, and what is left of the scores.
 
     Columns: method, choice, target, reached, scale (`kept_share`), kl (of these prompts), mean (greedy), sampled_mean; nan where the
     method's own KL lies below the target, or the method has nothing to shrink.
@@ -136,7 +168,7 @@ def matched(method: Method, choice: str, setting: Setting, prompts: Sequence[str
     def divergence(scale: float) -> float:
         return float(sampled_replies(method, validation, setting or None, seed=bench.seed, scale=scale)[1].mean())
 
-    for target in KL_TARGETS:
+    for target in targets:
         line: dict[str, Any] = {"method": method.name, "choice": choice, "target": target, "reached": False}
         if (scale := kept_share(divergence, target)) is not None:
             texts, kl = sampled_replies(method, prompts, setting or None, seed=bench.seed, scale=scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,20 +12,25 @@ from emorl_lite.methods.base import Method
 from emorl_lite.rewards.metrics import Metric, words
 from emorl_lite.rewards.objectives import finished
 from emorl_lite.study.clients import CLIENTS
+from emorl_lite.study.divergence import sampled_replies
 
 
 def reply_quality(
-    method: Method, setting: Sequence[float], sets: Mapping[str, Sequence[str]], metrics: Mapping[str, Metric]
+    method: Method, setting: Sequence[float], sets: Mapping[str, Sequence[str]], metrics: Mapping[str, Metric], each: int = 1
 ) -> pd.DataFrame:
-    """One row a test set: mean scores of greedy replies by every objective and metric, the share that ended, and mean words."""
+    """Two rows a test set, of greedy replies and of `each` sampled ones a prompt: mean scores by every objective and metric, the share that
+    ended, mean words, and `most_frequent`, the share of the reply that is given most often (what a policy that found one says to all)."""
     rows = []
     for name, prompts in sets.items():
-        (replies,) = method.replies_at(prompts, [setting])
-        row: dict[str, Any] = {"method": method.name, "set": name, "n": len(prompts)}
-        row |= method.bench.objectives.means(prompts, replies)
-        row |= {metric: float(score(list(prompts), replies).mean()) for metric, score in metrics.items()}
-        row |= {"finished": float(finished(replies).mean()), "words": sum(len(words(reply)) for reply in replies) / len(replies)}
-        rows.append(row)
+        (greedy,) = method.replies_at(prompts, [setting])
+        many = [prompt for prompt in prompts for _ in range(each)]
+        drawn = sampled_replies(method, many, tuple(setting) or None, seed=method.bench.seed)[0]
+        for decoding, asked, replies in (("greedy", list(prompts), list(greedy)), ("sampled", many, drawn)):
+            row: dict[str, Any] = {"method": method.name, "set": name, "decoding": decoding, "n": len(prompts)}
+            row |= method.bench.objectives.means(asked, replies)
+            row |= {metric: float(score(asked, replies).mean()) for metric, score in metrics.items()}
+            row |= {"finished": float(finished(replies).mean()), "words": sum(len(words(reply)) for reply in replies) / len(replies)}
+            rows.append(row | {"most_frequent": Counter(replies).most_common(1)[0][1] / len(replies)})
     return pd.DataFrame(rows)
 
 
