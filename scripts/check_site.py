@@ -23,6 +23,7 @@ from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -46,13 +47,15 @@ NOT_READ = ("search.html", "genindex.html")
 
 @dataclass
 class Page(HTMLParser):
-    """What one page holds: anchors, links, what it loads, pictures without words, levels of headings."""
+    """What one page holds: anchors, links, what it loads, pictures without words, levels of headings, how many pictures and formulas."""
 
     ids: set[str] = field(default_factory=set)
     links: list[str] = field(default_factory=list)
     loads: list[str] = field(default_factory=list)
     wordless: list[str] = field(default_factory=list)
     levels: list[int] = field(default_factory=list)
+    pictures: int = 0
+    formulas: int = 0
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -68,6 +71,8 @@ class Page(HTMLParser):
             self.loads.append(said.get("href", ""))
         if tag in ("img", "script", "iframe") and said.get("src"):
             self.loads.append(said["src"])
+        self.pictures += tag == "img"
+        self.formulas += "math" in said.get("class", "").split()
         if tag == "img" and len(said.get("alt", "")) < 3:
             self.wordless.append(said.get("src", "")[:80])
         if re.fullmatch("h[1-6]", tag):
@@ -82,14 +87,24 @@ def read(file: Path) -> Page:
     return page
 
 
+def in_the_repository(link: str) -> str | None:
+    """The path that a link to GitHub, Colab or Binder names in this repository, on its main branch; None for any other link."""
+    owned = urlsplit(address()).path
+    inside = re.match(
+        rf"(?:{re.escape(address())}/(?:blob|tree|edit)|https://colab\.research\.google\.com/github{owned}/blob)/main/([^?#]+)", link
+    )
+    binder = re.match(rf"https://mybinder\.org/v2/gh{owned}/main\?urlpath=lab/tree/([^&#]+)", link)
+    return inside[1] if inside else binder[1].replace("my_notebooks/", "notebooks/") if binder else None
+
+
 def link_fault(link: str, file: Path, site: Path) -> str:
     """What is wrong with a link of a page ("": nothing)."""
     parts = urlsplit(link)
     if parts.scheme in ("http", "https"):
         if not re.fullmatch(r"[\w-]+(\.[\w-]+)+", parts.netloc):
             return "no host"
-        inside = re.match(rf"{re.escape(address())}/(?:blob|tree|edit)/main/([^?#]+)", link)
-        return "" if inside is None or (ROOT / unquote(inside[1])).exists() else "not in the repository"
+        named = in_the_repository(link)
+        return "" if named is None or (ROOT / unquote(named)).exists() else "not in the repository"
     if parts.scheme:
         return "" if parts.scheme in ("mailto", "data") else "no such scheme"
     target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
@@ -234,11 +249,7 @@ def seen_faults(page: Any, name: str, axe: str, shots: Path | None = None) -> li
             if shots is not None:
                 page.save_screenshot(str(shots / f"{name.replace('/', '_')}-{width}-{scheme}.png"))
             # all rules once; what colours and widths can change, each time
-            few = (
-                {}
-                if (width, scheme) == ("laptop", "light")
-                else {"runOnly": ["color-contrast", "target-size", "scrollable-region-focusable"]}
-            )
+            few = {} if (width, scheme) == ("laptop", "light") else {"runOnly": CHANGING}
             for fault in page.execute_async_script(LOOK, few) if axe else []:
                 if fault["impact"] in SERIOUS:
                     faults.append(
@@ -288,6 +299,18 @@ def page_names(site: Path) -> list[str]:
     return [name for name in names if not name.startswith("_static/") and name != "genindex.html"]
 
 
+def told(site: Path, seconds: float) -> str:
+    """How much was checked."""
+    pages = [read((site / name).resolve()) for name in page_names(site)]
+    links = [link for page in pages for link in page.links]
+    away = {link for link in links if urlsplit(link).netloc and in_the_repository(link) is None}
+    counts = (
+        f"{len(pages)} pages, {len(links)} links ({len(away)} addresses elsewhere, whose form alone is read)",
+        f"{sum(page.pictures for page in pages)} pictures, {sum(page.formulas for page in pages)} formulas, {seconds:.0f} s",
+    )
+    return "site-check: " + ", ".join(counts)
+
+
 def main() -> int:
     """Build, unless told, and check. Returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -295,6 +318,7 @@ def main() -> int:
     parser.add_argument("--pages", nargs="+", help="these alone in the browser")
     parser.add_argument("--shots", type=Path, help="a folder for pictures of the pages")
     options = parser.parse_args()
+    begun = monotonic()
     site = options.built or build_site()
     if options.shots:
         options.shots.mkdir(parents=True, exist_ok=True)
@@ -304,7 +328,9 @@ def main() -> int:
     except (FileNotFoundError, subprocess.SubprocessError) as error:
         print(f"site-check: not seen in a browser, {error}", file=sys.stderr)
         faults.append("not checked in a browser")
-    print("\n".join(faults) or f"site-check: {len(page_names(site))} pages, no fault")
+    for fault in faults:
+        print(fault)
+    print(f"{told(site, monotonic() - begun)}: {len(faults) or 'no'} fault{'s' if len(faults) > 1 else ''}")
     return 1 if faults else 0
 
 

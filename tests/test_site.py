@@ -137,12 +137,13 @@ def test_what_is_wrong_is_found(tmp_path):
     (tmp_path / "a.html").write_text(
         "<h1 id='here'>a</h1><h3>b</h3><img src='https://x.org/a.png'><a href='b.html'>b</a><a href='#here'>c</a>"
     )
-    links = "".join(
-        f"<a href='{link}'>x</a>" for link in ("a.html#there", "http://x", f"{address()}/blob/main/nothing.md", "https://x.org")
-    )
+    colab = f"{address()}/blob/main/notebooks/none.ipynb".replace("https://github.com", "https://colab.research.google.com/github")
+    named = ("a.html#there", "http://x", f"{address()}/blob/main/nothing.md", colab, "https://x.org")
+    links = "".join(f"<a href='{link}'>x</a>" for link in named)
     (tmp_path / "c.html").write_text(f"<h1>c</h1>{links}")
     faults = check_site.read_faults(tmp_path)
-    told = ("b.html: no such page", "from a network", "without words", "out of order", "no such anchor", "no host", "not in the repository")
+    told = ("b.html: no such page", "from a network", "without words", "out of order", "no such anchor", "no host")
+    told += ("nothing.md: not in the repository", "none.ipynb: not in the repository")
     assert len(faults) == len(told) and all(any(part in fault for fault in faults) for part in told)
 
 
@@ -172,7 +173,7 @@ def test_the_site_is_built_and_every_link_is_alive(site):
     for name, edited in (("index.html", f"{OWN}/index.md"), ("docs/using.html", "docs/using.md"), ("map.html", f"{OWN}/map.md")):
         assert f"{address()}/edit/main/{edited}" in (site / name).read_text(encoding="utf-8")
     notebook = (site / "notebooks" / "00_task_and_tour.html").read_text(encoding="utf-8")
-    for button in ("https://colab.research.google.com/github/", "https://mybinder.org/", f"{address()}/issues/new"):
+    for button in ("https://colab.research.google.com/github/", "lab/tree/my_notebooks/00_task_and_tour.ipynb", f"{address()}/issues/new"):
         assert button in notebook
 
 

@@ -132,6 +132,8 @@ def _mend(html: Path) -> None:
         # the name that is read aloud has to hold the words that are seen
         text = text.replace('title="Search" aria-label="Search"', 'title="Search"').replace(' aria-label="Toggle hidden content"', "")
         text = re.sub(r'(<i class="theme-switch [^>]*?) +title="[^"]*"', r"\1", text)
+        # Binder opens a copy, which is its reader's own to change, as `lab` does everywhere
+        text = text.replace("?urlpath=lab/tree/notebooks/", "?urlpath=lab/tree/my_notebooks/")
         # the site's own pages stand at the top of the site, and not of the repository
         for kind in ("edit", "blob") if f"{OWN}/{page}.md" in OWN_PAGES else ():
             text = text.replace(f"/{kind}/main/{page}.md", f"/{kind}/main/{OWN}/{page}.md")
