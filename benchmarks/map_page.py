@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
-import shutil
 import tempfile
 from itertools import count
 from pathlib import Path
@@ -22,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from emorl_lite.base.browser import chromium
 from emorl_lite.base.domains import simplex_domain
 from emorl_lite.base.entry import run_script
-from emorl_lite.base.errors import UserError
 from emorl_lite.base.polytopes import Piece
 from emorl_lite.base.provenance import provenance
 from emorl_lite.exact.exact_map import ExactMap, Region
@@ -88,25 +87,6 @@ def walk(moves: int) -> list[list[float]]:
     return np.stack([1 / 3 + radius * np.cos(turn), 1 / 3 + radius * np.sin(turn)], 1).clip(0.01, 0.49).tolist()
 
 
-def browser() -> Any:
-    """Headless Chromium."""
-    try:
-        from selenium import webdriver
-    except ImportError:
-        raise UserError("selenium is not installed: pip install selenium") from None
-    found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-    driver = shutil.which("chromedriver")
-    if not (found and driver):
-        raise UserError("no Chromium with its driver here (apt install chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = found
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,1000"):
-        options.add_argument(argument)
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    opened.set_script_timeout(300)
-    return opened
-
-
 def measured(driver: Any, path: Path, view: int | str, moves: int) -> dict[str, float]:
     """The costs of moves on a page."""
     driver.get(path.as_uri())
@@ -127,9 +107,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the JSON object here, with what made it")
     options = parser.parse_args()
     moves = 60 if options.quick else 600
-    driver = browser()
     record: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with chromium() as driver, tempfile.TemporaryDirectory() as folder:
         for regions in options.regions:
             path = save_map_page(Path(folder) / f"{regions}.html", random_map(1, regions))
             record[str(regions)] = {"bytes": path.stat().st_size} | measured(driver, path, 0, moves)
@@ -137,7 +116,6 @@ def main() -> None:
         path = save_map_page(Path(folder) / "mean.html", random_map(PROMPTS, options.regions[0] // PROMPTS))
         record["mean"] = {"bytes": path.stat().st_size} | measured(driver, path, "mean", moves)
         print(f"mean over {PROMPTS} prompts: {record['mean']}", flush=True)
-    driver.quit()
     if options.out:
         made = provenance(command="python benchmarks/map_page.py", seed=0, **record)
         options.out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ import tarfile
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from html.parser import HTMLParser
@@ -27,7 +27,9 @@ from time import monotonic
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from emorl_lite.base.browser import chromium
 from emorl_lite.base.entry import run_script
+from emorl_lite.base.errors import UserError
 from emorl_lite.base.project import address
 from emorl_lite.course.site import build_site
 
@@ -204,27 +206,9 @@ def served(site: Path) -> Iterator[str]:
         server.server_close()
 
 
-@contextmanager
-def browser() -> Iterator[Any]:
-    """Chromium without a network. Raises FileNotFoundError where it is not installed."""
-    from selenium import webdriver
-
-    found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-    driver = shutil.which("chromedriver")
-    if not (found and driver):
-        raise FileNotFoundError("no Chromium with its driver here (apt install chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = found
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
-        options.add_argument(argument)
-    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    page = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    page.set_script_timeout(300)
-    try:
-        yield page
-    finally:
-        page.quit()
+def browser() -> AbstractContextManager[Any]:
+    """Chromium without a network. Raises UserError where it is not installed."""
+    return chromium("--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
 
 
 def resize(page: Any, size: tuple[int, int]) -> None:
@@ -325,7 +309,7 @@ def main() -> int:
     faults = read_faults(site)
     try:
         faults += browser_faults(site, options.pages or page_names(site), axe_source(), options.shots)
-    except (FileNotFoundError, subprocess.SubprocessError) as error:
+    except (UserError, FileNotFoundError, subprocess.SubprocessError) as error:
         print(f"site-check: not seen in a browser, {error}", file=sys.stderr)
         faults.append("not checked in a browser")
     for fault in faults:

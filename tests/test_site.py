@@ -189,7 +189,7 @@ def test_the_site_is_seen_in_a_browser(site):
         axe = ""
     try:
         faults = check_site.browser_faults(site, SEEN, axe)
-    except FileNotFoundError as error:
+    except UserError as error:
         if REQUIRED or os.environ.get("EMORL_BROWSER") == "required":
             raise
         pytest.skip(str(error))
