@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import os
 import shutil
+from collections import Counter
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -16,14 +19,15 @@ from emorl_lite.__main__ import main
 from emorl_lite.base.errors import UserError
 from emorl_lite.course import making
 from emorl_lite.course.assignments import assignment, commands_found, grade_id, nbgrader_of, write_nbgrader
-from emorl_lite.course.handouts import LATER, handout
+from emorl_lite.course.handouts import LATER, handout, update
 from emorl_lite.course.lessons import Lesson, lessons, read_lesson
 from emorl_lite.course.making import Course, make_course, run_course
 from emorl_lite.course.otter import called_in_otter, has_otter, master, write_otter
 from emorl_lite.exercises.course import TOPICS, find
 from emorl_lite.exercises.judging import judge
+from emorl_lite.tutorial import execution
 from emorl_lite.tutorial.checks import check
-from emorl_lite.tutorial.copies import facts_of, given, merge, refresh
+from emorl_lite.tutorial.copies import facts_of, given, merge, read_copies, refresh
 from emorl_lite.tutorial.lab import copy_notebooks
 
 SEED = 20_011
@@ -368,23 +372,35 @@ def test_solutions_that_are_released_come_into_started_work(lesson):
     assert {cell.id: cell.source for cell in merged.book.cells} == wanted
 
 
+def refreshed(folder: Path, books: dict, missing: bool = False) -> list[str]:
+    """What becomes of copies that can be read."""
+    there, unread = read_copies(folder, books)
+    assert not unread
+    return refresh(folder, books, there, missing)
+
+
 def test_files_are_updated_and_kept_as_they_were(tmp_path):
-    assert refresh(tmp_path, {"00.ipynb": given(book_of(*OLD))}, missing=True) == ["00.ipynb: copied, yours to change"]
+    assert refreshed(tmp_path, {"00.ipynb": given(book_of(*OLD))}, missing=True) == ["00.ipynb: copied, yours to change"]
     path = tmp_path / "00.ipynb"
     book = nbformat.read(path, as_version=4)
     book.cells[1].source = "f = 1"
     nbformat.write(book, path)
     was = path.read_bytes()
-    assert refresh(tmp_path, {"00.ipynb": given(book_of(*OLD))}, missing=True) == [] and path.read_bytes() == was
-    (line,) = refresh(tmp_path, {"00.ipynb": given(book_of(*NEW)), "01.ipynb": given(book_of(*NEW))})
+    assert refreshed(tmp_path, {"00.ipynb": given(book_of(*OLD))}, missing=True) == [] and path.read_bytes() == was
+    (line,) = refreshed(tmp_path, {"00.ipynb": given(book_of(*NEW)), "01.ipynb": given(book_of(*NEW))})
     assert line == "00.ipynb: cells: 2 new or changed, 1 gone; all that you wrote stays; as it was: before_updates/00.1.ipynb"
     assert (tmp_path / "before_updates" / "00.1.ipynb").read_bytes() == was and not (tmp_path / "01.ipynb").exists()
     assert sources(nbformat.read(path, as_version=4)) == ["text", "new", "f = 1", "newer", "end"]
-    now = path.read_bytes()
-    path.write_text("{", encoding="utf-8")
-    with pytest.raises(UserError, match="not a notebook"):
-        refresh(tmp_path, {"01.ipynb": given(book_of(*NEW)), "00.ipynb": given(book_of(*NEW))})
-    assert not (tmp_path / "01.ipynb").exists() and now != path.read_bytes()
+
+
+def test_a_folder_with_a_file_that_is_no_notebook_is_not_updated(tmp_path):
+    first, second = lessons(("00", "01"))
+    nbformat.write(given(book_of(*OLD)), tmp_path / f"{first.name}.ipynb")
+    (tmp_path / f"{second.name}.ipynb").write_text("{", encoding="utf-8")
+    before = (tmp_path / f"{first.name}.ipynb").read_bytes()
+    with pytest.raises(UserError, match=rf"{second.name}\.ipynb: not a notebook"):
+        update(tmp_path, [first, second])
+    assert (tmp_path / f"{first.name}.ipynb").read_bytes() == before
 
 
 HEAD = '{"nbformat": 4, "nbformat_minor": '
@@ -411,7 +427,7 @@ def test_a_copy_that_cannot_be_read_stops_no_other(text, tmp_path):
 def test_a_byte_order_mark_is_none_of_a_copy(tmp_path):
     path = tmp_path / "00.ipynb"
     path.write_text("\ufeff" + nbformat.writes(given(book_of(*OLD))), encoding="utf-8")
-    (line,) = refresh(tmp_path, {"00.ipynb": given(book_of(*NEW))}, missing=True)
+    (line,) = refreshed(tmp_path, {"00.ipynb": given(book_of(*NEW))}, missing=True)
     assert "2 new or changed" in line and sources(nbformat.read(path, as_version=4)) == ["text", "new", "f = ...", "newer", "end"]
 
 
@@ -472,6 +488,48 @@ def test_a_handout_stays_without_solutions_among_the_copies(tmp_path):
     assert "handed out by a course" in said and (tmp_path / "my_notebooks" / name).read_bytes() == before
 
 
+@pytest.fixture
+def room(tmp_path):
+    """A repository with notebook 00 and a copy of an older one."""
+    (lesson,) = lessons(("00",))
+    for folder in ("notebooks", "my_notebooks"):
+        (tmp_path / folder).mkdir()
+    nbformat.write(lesson.book, tmp_path / "notebooks" / f"{lesson.name}.ipynb")
+    nbformat.write(given(book_of(*OLD)), tmp_path / "my_notebooks" / f"{lesson.name}.ipynb")
+    return tmp_path, lesson
+
+
+def test_each_notebook_is_read_once(room, monkeypatch):
+    root, lesson = room
+    read, reads = execution.read_notebook, Counter[str]()
+    monkeypatch.setattr(execution, "read_notebook", lambda path: reads.update([path.parent.name]) or read(path))
+    copy_notebooks(root)
+    update(root / "my_notebooks", [lesson])
+    assert reads == {"notebooks": 1, "my_notebooks": 2}, "once by each command"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there not everybody may make links")
+def test_a_link_among_the_copies_changes_nothing_that_it_leads_to(room):
+    root, lesson = room
+    own, copied = root / "notebooks" / f"{lesson.name}.ipynb", root / "my_notebooks" / f"{lesson.name}.ipynb"
+    before = own.read_bytes()
+    for target, said in ((own, "a link to the repository's own"), (root / "nothing.ipynb", "cannot be read")):
+        copied.unlink()
+        copied.symlink_to(target)
+        (line,) = copy_notebooks(root)
+        assert said in line and copied.is_symlink()
+    assert own.read_bytes() == before and not (root / "nothing.ipynb").exists()
+    copied.unlink()
+    copied.symlink_to(ROOT / "notebooks" / copied.name)
+    with pytest.raises(UserError, match="a link to the repository's own"):
+        update(copied.parent, [lesson])
+
+
+def test_a_repository_without_notebooks_is_told(tmp_path):
+    with pytest.raises(UserError, match="no notebooks there"):
+        copy_notebooks(tmp_path)
+
+
 # -- mistakes
 
 
@@ -493,6 +551,8 @@ def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch, without_nbgrader):
     assert "--seed" in told("--seed", "-1")
     assert "none of these notebooks" in told("--update", str(tmp_path))
     assert "the repository's own notebooks" in told("--update", str(ROOT / "course" / ".." / "notebooks"))
+    for words in (("--out", str(tmp_path / "x")), ("--seed", "3")):
+        assert f"makes no course, so {words[0]} would do nothing" in told("--update", str(tmp_path), *words)
     (tmp_path / "mine.txt").write_text("mine")
     assert "files that this command did not make" in told("--out", str(tmp_path), "--notebooks", "00")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
@@ -515,6 +575,19 @@ def test_what_an_instructor_changed_is_not_written_over(tmp_path, without_nbgrad
     assert [one["notebook"] for one in record["assignments"]] == ["00", "02"] and record["seed"] == SEED
     with pytest.raises(UserError, match=f"--seed {SEED + 1}: the other assignments"):
         make_course(out, lessons(("02",)), "withheld", SEED + 1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seed": "x"}, {"seed": -1}, {"files": []}, {"assignments": [{}]}, {"assignments": 3}, {"begun": "all"}, {"files": {"a": 1}}],
+    ids=str,
+)
+def test_a_record_that_was_changed_is_told(wrong, tmp_path):
+    text = json.dumps({"made_by": making.MAKER, "seed": 1} | wrong)
+    (tmp_path / "course.json").write_text(text)
+    with pytest.raises(UserError, match=r"course\.json was changed"):
+        make_course(tmp_path, lessons(("00",)), "withheld")
+    assert [path.name for path in tmp_path.iterdir()] == ["course.json"] and (tmp_path / "course.json").read_text() == text
 
 
 def test_a_command_that_failed_can_be_given_again(tmp_path, monkeypatch):

@@ -153,6 +153,61 @@ def test_a_bare_python_hands_over_to_the_environment(clone, monkeypatch, capsys)
     assert setting_up.handed_over(["train"]) == 7 and len(ran) == n
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--extras"], "setup: argument --extras: expected at least one argument"),
+        (["--extra", "dev"], "setup: unrecognized arguments: --extra dev"),
+        (["--wheels", " "], "--wheels is empty: expected a path"),
+        (["--wheels", "pyproject.toml"], "--wheels pyproject.toml: no wheels there"),
+        (["--extras", "dev,course"], "--extras dev,course: there are"),
+    ],
+)
+def test_a_wrong_option_of_setup_is_one_line(words, said, clone, capsys, monkeypatch):
+    monkeypatch.chdir(clone[0])
+    assert setting_up.handed_over(["setup", *words]) == 2 and not clone[1]
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {said}") and error.count("\n") == 1
+
+
+def test_an_environment_that_is_a_file_or_cannot_be_written_is_told(clone, capsys, monkeypatch):
+    root, ran, _ = clone
+    (root / ".venv").write_text("mine")
+    assert setting_up.handed_over(["setup"]) == 2 and not ran
+    assert ".venv is no folder" in capsys.readouterr().err and (root / ".venv").read_text() == "mine"
+    (root / ".venv").unlink()
+
+    def refused(path, *rest, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    assert setting_up.handed_over(["setup"]) == 2
+    error = capsys.readouterr().err
+    assert error == f"error: {root / '.venv' / setting_up.STAMP}: Permission denied\n"
+
+
+def test_an_environment_of_another_machine_is_made_anew_or_told(clone, capsys, monkeypatch):
+    root, ran, run = clone
+    python = setting_up.environment_python(root / ".venv")
+    python.parent.mkdir(parents=True)
+    python.touch()
+
+    def another(command, **options):
+        if command[1:2] == ["-c"]:
+            raise OSError(8, "Exec format error", command[0])
+        return run(command, **options)
+
+    def refused(command):
+        raise OSError(8, "Exec format error", command[0])
+
+    monkeypatch.setattr(setting_up.subprocess, "run", another)
+    monkeypatch.setattr(setting_up, "become", refused)
+    monkeypatch.setattr(setting_up, "find_spec", lambda name: None)
+    assert setting_up.handed_over(["lab"]) == 2 and any("venv" in command for command in ran)
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {python} does not run here (Exec format error): remove .venv") and error.count("\n") == 1
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there a process is ended without a word")
 def test_a_container_that_is_stopped_stops_what_it_runs():
     code = "import sys; from emorl_lite.tutorial.setting_up import run; from emorl_lite.base.failures import termination_told\n"
@@ -234,6 +289,12 @@ def test_lab_makes_missing_copies_and_updates_the_others(tmp_path, monkeypatch, 
     } <= set(command)
 
 
+@pytest.mark.parametrize("port", ["-1", "70000"])
+def test_a_port_that_there_is_not_is_told_before_anything_is_copied(port, monkeypatch, capsys):
+    monkeypatch.setattr(lab, "copy_notebooks", lambda root: pytest.fail("copied"))
+    assert main(["lab", f"--port={port}"]) == 2 and f"--port {port}: must" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name[:2])
 def test_links_work_from_a_copy_and_stay_under_the_servers_root(path):
     """A copy lies as deep as the notebook, and its fellows are copied too."""
@@ -272,7 +333,7 @@ def test_offline_collects_wheels_the_repository_and_a_script(tmp_path, monkeypat
 
     def run(command, **options):
         commands.append(command)
-        if command[0] == "git" and command[1] == "clone":
+        if command[0] == "git" and "clone" in command:
             Path(command[-1]).mkdir()
         return subprocess.CompletedProcess(command, 0, "", "")
 
@@ -295,9 +356,10 @@ def test_offline_collects_wheels_the_repository_and_a_script(tmp_path, monkeypat
     [
         (["--python", "3.9"], "--python 3.9: expected 3.11 or newer"),
         (["--python", "3"], "--python 3: expected"),
+        (["--python", "3.²"], "--python 3.²: expected"),
         (["--extras", "x"], "--extras x: there are"),
         (["--out", str(ROOT)], "that is the repository itself"),
-        (["--out", "{}"], "has a folder emorl_lite that this command did not make"),
+        (["--out", "{}"], "has its own emorl_lite, that this command did not make"),
     ],
 )
 def test_a_wrong_option_of_offline_is_told_before_anything_is_fetched(words, said, monkeypatch, capsys, tmp_path):
@@ -315,6 +377,100 @@ def test_offline_keeps_what_somebody_did_in_its_clone(tmp_path, monkeypatch, cap
     offline._copy_repository(ROOT, folder)
     assert (tmp_path / "stick" / f"{offline.CLONE}.before-1" / "my_notebooks" / "work").read_text() == "mine"
     assert (folder / "pyproject.toml").is_file()
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """(A repository of one commit, a clone of it as `offline` makes it, git in a folder)."""
+    monkeypatch.setattr(offline, "address", lambda: "https://example.org/x")
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "Ada")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "ada@example.org")
+
+    def git(folder: Path, *words: str) -> None:
+        subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True)
+
+    root, clone = tmp_path / "root", tmp_path / "stick" / offline.CLONE
+    root.mkdir()
+    clone.parent.mkdir()
+    git(root, "init", "-q")
+    (root / "a.txt").write_text("as it was")
+    git(root, "add", "a.txt")
+    git(root, "commit", "-qm", "first")
+    assert offline._copy_repository(root, clone) == "its last commit"
+    return root, clone, git
+
+
+def committed(clone, git):
+    (clone / "a.txt").write_text("mine")
+    git(clone, "commit", "-qam", "mine")
+
+
+def committed_on_a_branch(clone, git):
+    git(clone, "checkout", "-qb", "mine")
+    committed(clone, git)
+    git(clone, "checkout", "-q", "-")
+
+
+def committed_and_left(clone, git):
+    committed(clone, git)
+    git(clone, "reset", "-q", "--hard", "HEAD~1")
+
+
+def set_aside(clone, git):
+    (clone / "a.txt").write_text("mine")
+    git(clone, "stash", "-q")
+
+
+def overlooked(clone, git):
+    git(clone, "update-index", "--assume-unchanged", "a.txt")
+    (clone / "a.txt").write_text("mine")
+
+
+def not_shown(clone, git):
+    git(clone, "config", "status.showUntrackedFiles", "no")
+    (clone / "b.txt").write_text("mine")
+
+
+@pytest.mark.parametrize("work", [committed, committed_on_a_branch, committed_and_left, set_aside, overlooked, not_shown])
+def test_offline_keeps_work_that_git_status_does_not_show(work, source, capsys):
+    root, clone, git = source
+    work(clone, git)
+    offline._copy_repository(root, clone)
+    kept = clone.with_name(f"{offline.CLONE}.before-1")
+    assert kept.is_dir() and str(kept) in capsys.readouterr().out
+    assert (clone / "a.txt").read_text() == "as it was"
+
+
+def test_offline_replaces_a_clone_that_holds_nothing_new(source):
+    root, clone, git = source
+    (root / "a.txt").write_text("newer")
+    git(root, "commit", "-qam", "second")
+    offline._copy_repository(root, clone)
+    assert [path.name for path in clone.parent.iterdir()] == [offline.CLONE] and (clone / "a.txt").read_text() == "newer"
+
+
+def test_without_git_all_files_are_copied_whatever_the_folder_is_called(tmp_path, monkeypatch):
+    for name in ("data/a.txt", "runs/b.txt", "inside/data/c.txt"):
+        (tmp_path / "root" / name).parent.mkdir(parents=True)
+        (tmp_path / "root" / name).write_text("a")
+
+    def no_git(*words, **options):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(offline.subprocess, "run", no_git)
+    for into in (tmp_path / "data", tmp_path / "root" / "inside"):
+        into.mkdir(exist_ok=True)
+        assert "git could not" in offline._copy_repository(tmp_path / "root", into / offline.CLONE)
+        assert (into / offline.CLONE / "data" / "a.txt").is_file() and not (into / offline.CLONE / "runs").exists()
+
+
+@pytest.mark.parametrize("name", [offline.SCRIPT, offline.TOLD])
+def test_offline_writes_over_no_file_of_others(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(offline.subprocess, "run", lambda *a, **k: pytest.fail("fetched"))
+    (tmp_path / name).write_text("mine")
+    assert main(["offline", "--out", str(tmp_path)]) == 2
+    assert f"has its own {name}" in capsys.readouterr().err and (tmp_path / name).read_text() == "mine"
 
 
 def test_offline_never_takes_the_repository_for_its_clone(tmp_path, monkeypatch, capsys):

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.project import address
-from emorl_lite.course.lessons import GOOD, Lesson, tags
-from emorl_lite.tutorial.copies import facts_of, given, refresh
+from emorl_lite.course.lessons import GOOD, Lesson, notebooks_folder, tags
+from emorl_lite.tutorial.copies import facts_of, given, read_copies, refresh
 
 Solutions = Literal["withheld", "released"]
 LATER = "*The solution comes later.*"
@@ -54,25 +54,29 @@ def _absolute(link: str, beside: Collection[str]) -> str:
 def update(folder: Path, lessons: Sequence[Lesson], solutions: Solutions | Literal[""] = "") -> list[str]:
     """Bring started notebooks up to date. Returns a line for each that changed. `solutions`: by default as each copy has them.
 
-    Raises UserError for a notebook of a course's assignments, whose solutions the whole notebook would give away.
+    Raises UserError, before anything is written, for a file that is no notebook, and for a notebook of a course's assignments, whose
+    solutions the whole notebook would give away.
     """
-    from emorl_lite.tutorial.execution import read_notebook
-
+    there, unread = read_copies(folder, [f"{lesson.name}.ipynb" for lesson in lessons])
+    if unread:
+        raise UserError(f"{folder / unread[0]}: not a notebook; move it away, or choose others by --notebooks")
     books = {}
     beside = {path.name for path in folder.glob("*.ipynb")}
     for lesson in lessons:
-        path = folder / f"{lesson.name}.ipynb"
-        if path.exists():
-            started = read_notebook(path)
-            if any({"nbgrader", "otter"} & set(cell.metadata) for cell in started.cells):
-                raise UserError(f"{path}: an assignment for grading, not a copy of the notebook; hand it out anew")
-            facts = facts_of(started)
-            had: Solutions = "withheld" if facts.get("solutions") == "withheld" else "released"
-            if facts.get("made_for") == "students":
-                books[path.name] = handout(lesson, solutions or had, beside)
-            else:
-                books[path.name] = given(_plain(lesson, solutions or had), solutions=solutions or had, made_for="a reader")
-    return refresh(folder, books)
+        name = f"{lesson.name}.ipynb"
+        if (started := there.get(name)) is None:
+            continue
+        if any({"nbgrader", "otter"} & set(cell.metadata) for cell in started.cells):
+            raise UserError(f"{folder / name}: an assignment for grading, not a copy of the notebook; hand it out anew")
+        if (folder / name).samefile(notebooks_folder() / name):
+            raise UserError(f"{folder / name}: a link to the repository's own, which `git pull` brings up to date")
+        facts = facts_of(started)
+        had: Solutions = "withheld" if facts.get("solutions") == "withheld" else "released"
+        if facts.get("made_for") == "students":
+            books[name] = handout(lesson, solutions or had, beside)
+        else:
+            books[name] = given(_plain(lesson, solutions or had), solutions=solutions or had, made_for="a reader")
+    return refresh(folder, books, there)
 
 
 def _plain(lesson: Lesson, solutions: Solutions) -> Any:

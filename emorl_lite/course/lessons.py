@@ -25,14 +25,14 @@ SOLVED = re.compile(r"```python\n(.*?)```", re.S)
 class Question:
     """An exercise that a check grades, or an open question that a person grades.
 
-    `name`: "02.3". `points`: one for each dot of difficulty. `task`: its markdown cell. `stub`, `check`: its code cells, and `hint_of` its
-    solution's cell; None for an open question. `answer`: the solution's code, or what a good answer says. `called`: what the check cell
-    calls the answer, "" for an open question.
+    `name`: "02.3". `points`: one for each dot of difficulty, or what an instructor gives. `task`: its markdown cell. `stub`, `check`: its
+    code cells, and `solution`: its solution's cell; None for an open question. `answer`: the solution's code, or what a good answer says.
+    `called`: what the check cell calls the answer, "" for an open question.
     """
 
     name: str
     title: str
-    points: int
+    points: float
     minutes: int
     task: Any
     answer: str
@@ -61,6 +61,8 @@ class Lesson:
 def lessons(numbers: Sequence[str] = ()) -> list[Lesson]:
     """The committed notebooks of these numbers, in order; all of them by default. Raises UserError for a number that there is not."""
     paths = {path.name[:2]: path for path in sorted(notebooks_folder().glob("[0-9][0-9]_*.ipynb"))}
+    if not paths:
+        raise UserError(f"{notebooks_folder()}: no notebooks there: `git restore notebooks` brings them back")
     for number in numbers:
         if number not in paths:
             raise UserError(f"--notebooks {number}: no notebook of the course ({', '.join(paths)})")

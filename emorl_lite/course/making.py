@@ -46,7 +46,7 @@ class Entry:
 
     name: str
     title: str
-    points: int
+    points: float
     minutes: int
     kind: str
     cell: str
@@ -81,6 +81,8 @@ def _update(command: Course, chosen: Sequence[Lesson]) -> int:
     from emorl_lite.course.handouts import update
 
     folder = check_folder(command.update, "--update")
+    if command.seed or command.out != Course.out:
+        raise UserError(f"--update {command.update}: makes no course, so {'--seed' if command.seed else '--out'} would do nothing")
     if folder.is_dir() and os.path.samefile(folder, notebooks_folder()):
         raise UserError(
             f"--update {command.update}: the repository's own notebooks, which `git pull` brings up to date; name a folder of copies"
@@ -161,11 +163,24 @@ def _record_of(out: Path) -> dict[str, Any]:
         return {}
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         record = None
     if not isinstance(record, dict) or record.get("made_by") != MAKER:
         raise UserError(f"--out {out}: there are files that this command did not make; choose another folder")
+    if not _is_whole(record):
+        raise UserError(f"--out {out}: {RECORD} was changed, and is not as this command writes it; choose another folder")
     return record
+
+
+def _is_whole(record: dict[str, Any]) -> bool:
+    """Whether a record is as it is written: by hand, anything can be made of it."""
+    seed, made, files, begun = (record.get(name, empty) for name, empty in (("seed", 0), ("assignments", []), ("files", {}), ("begun", [])))
+    return (
+        (type(seed) is int and 0 <= seed < 2**31)
+        and (isinstance(made, list) and all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in made))
+        and (isinstance(files, dict) and all(isinstance(mark, str) for mark in files.values()))
+        and (isinstance(begun, list) and all(isinstance(name, str) for name in begun))
+    )
 
 
 def _seed(out: Path, record: dict[str, Any], chosen: Sequence[Lesson], seed: int) -> int:

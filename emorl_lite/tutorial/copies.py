@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,34 +153,35 @@ def _distinct(cells: Sequence[Any]) -> None:
 # -- files
 
 
-def refresh(folder: Path, books: Mapping[str, Any], missing: bool = False) -> list[str]:
-    """Bring the copies in a folder up to date. Returns what happened, a line a copy that changed or that needs a look.
-
-    `books`: the new notebooks by file name, made by `given`. `missing`: copy those that are not there, and look at no copy that was given
-    just what is new (else cells that its reader deleted come back); a copy that cannot be read stays as it is, a line says so, and the
-    others go on. A copy that changes is kept as it was in `before_updates/`. Raises UserError, before anything is written, for a file that
-    is no notebook, unless `missing`.
-    """
+def read_copies(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """(The notebooks of these names that are in a folder, names of those that are there and cannot be read)."""
     from emorl_lite.tutorial.execution import read_notebook
 
     there, unread = {}, list[str]()
-    for name in books:
+    for name in names:
         try:
-            if (folder / name).exists():
+            if os.path.lexists(folder / name):
                 there[name] = read_notebook(folder / name)
         except UserError:
-            if not missing:
-                raise
             unread.append(name)
-    lines = [f"{name}: cannot be read: move it away, and it is copied anew" for name in unread]
+    return there, unread
+
+
+def refresh(folder: Path, books: Mapping[str, Any], there: Mapping[str, Any], missing: bool = False) -> list[str]:
+    """Bring the copies in a folder up to date. Returns what happened, a line a copy that changed or that needs a look.
+
+    `books`: the new notebooks by file name, made by `given`. `there`: the copies that are there, as `read_copies` has them.
+    `missing`: copy those that are not there, and look at no copy that was given just what is new (else cells that its reader deleted come
+    back). A copy that changes is kept as it was in `before_updates/`.
+    """
+    lines = list[str]()
     for name, new in books.items():
-        if name in unread or (missing and name in there and _given(there[name]) == _given(new)):
-            continue
-        if name in there:
+        if name not in there:
+            if missing and not os.path.lexists(folder / name):
+                _write(folder / name, new)
+                lines.append(f"{name}: copied, yours to change")
+        elif not missing or _given(there[name]) != _given(new):
             lines += _refreshed(folder / name, there[name], new)
-        elif missing:
-            _write(folder / name, new)
-            lines.append(f"{name}: copied, yours to change")
     return lines
 
 

@@ -10,8 +10,10 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated, Any
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.ranges import Options, Within
 from emorl_lite.tutorial.setting_up import repository, run
 
 COPIES = "my_notebooks"
@@ -19,12 +21,12 @@ COPIES = "my_notebooks"
 
 
 @dataclass
-class Lab:
+class Lab(Options):
     """Open copies of the notebooks, in my_notebooks/, in JupyterLab."""
 
     copy: bool = False
     """Make the copies that are missing, bring the others up to date, and open nothing."""
-    port: int = 8888
+    port: Annotated[int, Within(0, 65_535)] = 8888
     """JupyterLab's port; the next free one if it is taken."""
     browser: bool = True
     """Open a browser. Without one, JupyterLab prints the address."""
@@ -34,31 +36,33 @@ class Lab:
 
 def copy_notebooks(root: Path) -> list[str]:
     """Copy the notebooks that have no copy yet, and bring the others up to date, all that a reader wrote kept. Returns what happened, in
-    lines; a copy that cannot be read is left as it is, and stops none of the others."""
-    from emorl_lite.tutorial.copies import given, refresh
+    lines; a copy that cannot be read is left as it is, and stops none of the others. Raises UserError where there are no notebooks."""
+    from emorl_lite.tutorial.copies import given, read_copies, refresh
     from emorl_lite.tutorial.execution import read_notebook
 
     paths = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    if not paths:
+        raise UserError(f"{root / 'notebooks'}: no notebooks there: `git restore notebooks` brings them back")
+    copies = root / COPIES
     books = {path.name: given(read_notebook(path), solutions="released", made_for="a reader") for path in paths}
-    fresh = [name for name in books if not (root / COPIES / name).exists()]
-    handed = [name for name in books if name not in fresh and _withheld(root / COPIES / name)]
-    for name in handed:  # a course's own: its solutions come when the course gives them
-        del books[name]
+    there, unread = read_copies(copies, books)
+    fresh = [name for name in books if name not in {*there, *unread}]
+    handed = [name for name in there if _withheld(there[name])]  # a course's own: its solutions come when the course gives them
+    linked = [path.name for path in paths if path.name in there and path.samefile(copies / path.name)]
     how = f"`python -m emorl_lite course --update {COPIES}` brings it up to date"
-    left = [f"{name}: handed out by a course, left as it is ({how})" for name in handed]
-    lines = left + [line for line in refresh(root / COPIES, books, missing=True) if line.partition(":")[0] not in fresh]
+    lines = [f"{name}: handed out by a course, left as it is ({how})" for name in handed]
+    lines += [f"{name}: cannot be read: move it away, and it is copied anew" for name in unread]
+    lines += [f"{name}: a link to the repository's own, left as it is: move it away, and it is copied" for name in linked]
+    todo = {name: book for name, book in books.items() if name not in {*handed, *unread, *linked}}
+    lines += [line for line in refresh(copies, todo, there, missing=True) if line.partition(":")[0] not in fresh]
     return lines + ([f"{len(fresh)} notebook{'s' if len(fresh) > 1 else ''} copied to {COPIES}/, yours to change"] if fresh else [])
 
 
-def _withheld(path: Path) -> bool:
-    """Whether a copy is a course's handout, or has its solutions withheld. One that cannot be read is not known to be."""
+def _withheld(book: Any) -> bool:
+    """Whether a copy is a course's handout, or has its solutions withheld."""
     from emorl_lite.tutorial.copies import facts_of
-    from emorl_lite.tutorial.execution import read_notebook
 
-    try:
-        facts = facts_of(read_notebook(path))
-    except UserError:
-        return False
+    facts = facts_of(book)
     return facts.get("made_for") == "students" or facts.get("solutions") == "withheld"
 
 

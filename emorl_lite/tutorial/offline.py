@@ -6,7 +6,10 @@ It holds the pinned wheels (torch without CUDA), a clone of the repository, and 
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,8 +39,8 @@ MARKERS: dict[System, dict[str, str]] = {
     "mac": {"sys_platform": "darwin", "os_name": "posix", "platform_system": "Darwin", "platform_machine": "arm64"},
 }
 """How requirements tell those systems apart."""
-CLONE, SCRIPT = "emorl_lite", "install.py"
-"""The repository in the folder, and what installs it: a folder with this script is one that the command made."""
+CLONE, SCRIPT, TOLD = "emorl_lite", "install.py", "README.txt"
+"""In the folder: the repository, what installs it, and a page that says so."""
 LEFT_OUT = (".venv", "runs", "my_notebooks", "build", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", ".ipynb_checkpoints")
 """What a copy of the repository leaves behind, where git cannot make one."""
 INSTALL = '''"""Install the tutorial from this folder, without a network: python install.py [FOLDER, if not ~/emorl_lite]"""
@@ -153,12 +156,13 @@ def run_offline(wanted: Offline) -> int:
         for python in pythons:
             print(f"wheels for {system}, Python {python}", flush=True)
             _download(root, wheels, needed(wanted.extras, system, python), system, python)
-    print(f"the repository: {_copy_repository(root, folder / CLONE)}", flush=True)
     names = {"linux": "linux", "windows": "win32", "mac": "darwin"}
     script = INSTALL.format(pythons=tuple(pythons), systems=tuple(names[s] for s in systems), clone=CLONE, extras=tuple(wanted.extras))
     (folder / SCRIPT).write_text(script, encoding="utf-8")
     about = README.format(pythons=" or ".join(pythons), systems=", ".join(systems), extras=" ".join(wanted.extras))
-    (folder / "README.txt").write_text(about, encoding="utf-8")
+    (folder / TOLD).write_text(about, encoding="utf-8")
+    # last, so that a folder with a clone has the script that says whose it is
+    print(f"the repository: {_copy_repository(root, folder / CLONE)}", flush=True)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     print(f"{folder}: {size:,.0f} MB, {len(list(wheels.glob('*.whl')))} wheels. On each machine: python install.py, in that folder")
     return 0
@@ -167,17 +171,19 @@ def run_offline(wanted: Offline) -> int:
 def _check(wanted: Offline, root: Path, pythons: Sequence[str]) -> None:
     """Raise UserError for options that are wrong, before anything is fetched."""
     folder = check_folder(wanted.out, "--out")
-    if Path(folder).resolve() == root:
+    if folder.resolve() == root:
         raise UserError(f"--out {wanted.out}: that is the repository itself; name a folder of its own")
-    clone = (Path(folder) / CLONE).resolve()
+    clone = (folder / CLONE).resolve()
     if root.is_relative_to(clone) or clone.is_relative_to(root / "emorl_lite"):
         raise UserError(f"--out {wanted.out}: its folder {CLONE} would be this repository, or lie in its package; name a folder elsewhere")
-    if (Path(folder) / CLONE).exists() and not (Path(folder) / SCRIPT).is_file():
-        raise UserError(f"--out {wanted.out}: has a folder {CLONE} that this command did not make; name a folder of its own")
+    made = _begins(folder / SCRIPT, INSTALL)
+    for name, ours in ((CLONE, made), (SCRIPT, made), (TOLD, _begins(folder / TOLD, README))):
+        if os.path.lexists(folder / name) and not ours:
+            raise UserError(f"--out {wanted.out}: has its own {name}, that this command did not make; name a folder of its own")
     oldest = oldest_python(root)
     for python in pythons:
-        parts = python.split(".")
-        if len(parts) != 2 or not all(part.isdigit() for part in parts) or tuple(map(int, parts)) < tuple(map(int, oldest.split("."))):
+        as_it_should = re.fullmatch(r"\d\.\d{1,3}", python, re.ASCII)
+        if not as_it_should or tuple(map(int, python.split("."))) < tuple(map(int, oldest.split("."))):
             raise UserError(f"--python {python}: expected {oldest} or newer, as two numbers")
     known = project()["optional-dependencies"]
     for name in wanted.extras:
@@ -202,31 +208,72 @@ def _download(root: Path, wheels: Path, names: Sequence[str], system: System, py
             raise UserError(f"could not collect the wheels for {system}, Python {python}: {reason}")
 
 
-def _worked_in(folder: Path) -> bool:
-    """Whether a clone holds anything but its last commit."""
-    command = ["git", "-C", str(folder), "status", "--porcelain", "--ignored"]
+def _begins(file: Path, text: str) -> bool:
+    """Whether a file begins as what this command writes: with its first line."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return file.is_file() and file.read_bytes().startswith(text.partition("\n")[0].encode())
+    except OSError:
+        return False
+
+
+def _git(folder: Path, *words: str) -> list[str]:
+    """What git says of a repository, in lines. Raises OSError where it cannot."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's, which name another repository
+    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, errors="replace", check=False, env=own)
+    if done.returncode:
+        raise OSError(done.stderr.strip())
+    return done.stdout.splitlines()
+
+
+def _worked_in(folder: Path, root: Path) -> bool:
+    """Whether a clone holds anything that the repository's history has not: files, changes, commits on any branch, or set aside (stash)."""
+    if not (folder / ".git").exists():
+        return True
+    try:
+        changed = _git(folder, "status", "--porcelain", "--ignored", "--untracked-files=all", "--ignore-submodules=none")
+        hidden = [line for line in _git(folder, "ls-files", "-v") if not line.startswith("H ")]  # changes that git was told to overlook
+        made = {*_git(folder, "rev-list", "--all", "--reflog", "HEAD")} - {*_git(root, "rev-list", "--all", "HEAD")}
     except OSError:
         return True
-    return bool(done.returncode or done.stdout.strip() or not (folder / ".git").exists())
+    return bool(changed or hidden or made)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a clone: git's own files are read-only, which Windows does not remove."""
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | stat.S_IWRITE)
+    shutil.rmtree(folder)
 
 
 def _copy_repository(root: Path, folder: Path) -> str:
-    """The committed state as a clone, that updates from the repository's address once there is a network; else a copy of the files."""
-    if folder.exists() and not _worked_in(folder):
-        shutil.rmtree(folder)
-    elif folder.exists():
-        kept = next(path for n in range(1, 1000) if not (path := folder.with_name(f"{folder.name}.before-{n}")).exists())
-        folder.rename(kept)
-        print(f"the repository that was there is now {kept}", flush=True)
-    clone = ["git", "clone", "-q", "--depth", "1", root.as_uri(), str(folder)]
+    """The committed state as a clone, that updates from the repository's address once there is a network; else a copy of the files.
+
+    A clone that is there and was worked in is moved aside.
+    """
+    if os.path.lexists(folder):
+        if folder.is_dir() and not folder.is_symlink() and not _worked_in(folder, root):
+            _remove(folder)
+        else:
+            kept = next(path for n in range(1, 1000) if not os.path.lexists(path := folder.with_name(f"{folder.name}.before-{n}")))
+            folder.rename(kept)
+            print(f"the repository that was there is now {kept}", flush=True)
     try:
-        subprocess.run(clone, check=True, capture_output=True)
-        subprocess.run(["git", "-C", str(folder), "remote", "set-url", "origin", address()], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(root, folder, ignore=shutil.ignore_patterns(*LEFT_OUT, folder.parent.name))
+        _git(root, "clone", "-q", "--depth", "1", root.as_uri(), str(folder))
+        _git(folder, "remote", "set-url", "origin", address())
+    except OSError:
+        if folder.exists():
+            _remove(folder)
+        _copy_files(root, folder)
         return "a copy of its files (git could not clone it)"
-    changed = subprocess.run(["git", "-C", str(root), "status", "--porcelain"], capture_output=True, text=True, check=False).stdout
-    return "its last commit" + (" (what is changed and not committed is left out)" if changed.strip() else "")
+    return "its last commit" + (" (what is changed and not committed is left out)" if _git(root, "status", "--porcelain") else "")
+
+
+def _copy_files(root: Path, folder: Path) -> None:
+    """Copy a repository, without what it need not have, and without the folder into which all of this goes."""
+    usual, into = shutil.ignore_patterns(*LEFT_OUT), folder.parent.resolve()
+
+    def left_out(place: str, names: list[str]) -> set[str]:
+        return {*usual(place, names), *(name for name in names if Path(place, name).resolve() == into)}
+
+    shutil.copytree(root, folder, ignore=left_out)

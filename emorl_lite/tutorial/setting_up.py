@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.failures import Terminated
+from emorl_lite.base.failures import INTERRUPTED, USER, Terminated, why
 from emorl_lite.base.paths import repository_root
 
 NEEDS = {"tutorial": "notebooks", "lab": "notebooks", "offline": "notebooks", "test": "dev", "course": "dev", "grade": "dev", "site": "dev"}
@@ -79,13 +80,19 @@ def handed_over(words: Sequence[str]) -> int | None:
             python = set_up(Setup(extras=(NEEDS[command],) if _recorded(repository() / ".venv" / STAMP) else ()))
         elif not is_ready() or _is(python):
             raise UserError(f"{sys.executable} lacks what the package needs: `python -m emorl_lite setup` makes .venv with all of it")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 2
+    except (UserError, OSError) as error:
+        print(why(error)[0], file=sys.stderr, flush=True)
+        return USER
     except KeyboardInterrupt:
         print("stopped: the same command goes on", file=sys.stderr, flush=True)
-        return 130
-    return become([str(python), "-m", "emorl_lite", *words])
+        return INTERRUPTED
+    try:
+        return become([str(python), "-m", "emorl_lite", *words])
+    except OSError as error:  # made on another machine, say
+        print(
+            f"error: {python} does not run here ({error.strerror}): remove .venv, and give the command again", file=sys.stderr, flush=True
+        )
+        return USER
 
 
 def become(command: Sequence[str]) -> int:
@@ -174,14 +181,22 @@ def pip_of(python: Path | str) -> list[str]:
 # -- the steps
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """A mistake is one line."""
+        raise UserError(f"setup: {message} (--help lists the options)")
+
+
 def _parsed(words: Sequence[str]) -> Setup:
     """The options of `setup`, without tyro: it need not be there yet."""
-    parser = argparse.ArgumentParser(prog="python -m emorl_lite setup", description=Setup.__doc__)
+    parser = _Parser(prog="python -m emorl_lite setup", description=Setup.__doc__, allow_abbrev=False)
     parser.add_argument("--extras", nargs="+", default=(), help="default: dev, all there are; to read and run alone: notebooks methods")
     parser.add_argument("--here", action="store_true", help="into the Python that runs this, instead of .venv")
-    parser.add_argument("--wheels", default="", help="a folder of wheels to take everything from, without a network")
+    parser.add_argument("--wheels", help="a folder of wheels to take everything from, without a network")
     found = parser.parse_args(list(words))
-    return Setup(tuple(found.extras), found.here, found.wheels)
+    if found.wheels is not None and not found.wheels.strip():
+        raise UserError("--wheels is empty: expected a path")
+    return Setup(tuple(found.extras), found.here, found.wheels or "")
 
 
 def _check_python(root: Path) -> None:
@@ -211,6 +226,8 @@ def _make(environment: Path) -> None:
     """A virtual environment with pip. One that is there stays, and gets what it lacks."""
     if _is(environment_python(environment)):
         raise UserError(f"{_short(environment)} has no pip and is what runs this: remove it, and run this with another Python")
+    if os.path.lexists(environment) and not environment.is_dir():
+        raise UserError(f"{_short(environment)} is no folder: move it away, and give the command again")
     new = not environment.exists()
     done = subprocess.run([sys.executable, "-m", "venv", str(environment)], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -248,7 +265,11 @@ def _recorded(stamp: Path) -> tuple[str, ...]:
 
 
 def _has_pip(python: Path) -> bool:
-    return not subprocess.run([str(python), "-c", "import pip"], capture_output=True, check=False).returncode
+    """Whether an interpreter runs here and has pip: one that came with a copied folder may be another machine's."""
+    try:
+        return not subprocess.run([str(python), "-c", "import pip"], capture_output=True, check=False).returncode
+    except OSError:
+        return False
 
 
 def _is(python: Path) -> bool:
