@@ -19,7 +19,7 @@ import torch
 from made_submissions import Class, hand_in
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.course import grading
+from emorl_lite.course import grading, written
 from emorl_lite.course.answering import Asked
 from emorl_lite.course.carried import OTHER, packed, unpacked
 from emorl_lite.course.feedback import open_page
@@ -487,12 +487,13 @@ def test_long_rules_and_long_answers_are_read_at_once():
 @pytest.mark.plain
 def test_the_course_says_its_seed_and_what_it_lacks_is_told(tmp_path):
     asked = lessons(["00", "01"])
-    assert "no course in" in grading._note(tmp_path, asked) and "anyone could draw" in grading._note(tmp_path, asked)
+    assert seed_of(tmp_path, asked) == 0
+    assert "no course in" in grading._note(tmp_path, asked, 0) and "anyone could draw" in grading._note(tmp_path, asked, 0)
     (tmp_path / "course.json").write_text('{"seed": 5}')
     put(tmp_path / "source" / asked[0].name / f"{asked[0].name}.ipynb", {})
     assert seed_of(tmp_path, asked) == 5
-    assert grading._note(tmp_path, asked[:1]) == ""
-    assert grading._note(tmp_path, asked).endswith(f"has no assignment {asked[1].name}: a point for each dot")
+    assert grading._note(tmp_path, asked[:1], 5) == ""
+    assert grading._note(tmp_path, asked, 5).endswith(f"has no assignment {asked[1].name}: a point for each dot")
 
 
 @pytest.mark.plain
@@ -508,3 +509,148 @@ def test_who_stops_it_is_told_what_was_written(tmp_path, monkeypatch, stage, tol
     monkeypatch.setattr(grading, stage, stopped)
     with pytest.raises(KeyboardInterrupt, match=told):
         run_grade(Grade(str(tmp_path / "in"), out=str(tmp_path / "out")))
+
+
+# -- what nobody foresaw: names, sizes, folders
+
+
+@pytest.fixture
+def ungraded(monkeypatch):
+    """Everything of the command but the answers' processes: nobody earns anything."""
+    monkeypatch.setattr(
+        grading,
+        "grade",
+        lambda students, asked, *rest: [grading.Graded(s, one, s.submissions.get(one.number), ()) for s in students for one in asked],
+    )
+
+
+def command_of(folder: Path, out: str = "out", **more) -> Grade:
+    return Grade(str(folder / "in"), out=str(folder / out), course=str(folder), quiet=True, **more)
+
+
+@pytest.mark.plain
+def test_what_a_person_wrote_among_the_results_is_not_written_over(tmp_path, ungraded):
+    (lesson,) = lessons(["00"])
+    put(tmp_path / "in" / "ann.ipynb", whole_book(lesson, {}))
+    names = ("feedback/ann.html", f"submitted/ann/{lesson.name}/{lesson.name}.ipynb", "open_questions.html")
+    for name in names:  # there before: a course's own submissions, say
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_text("mine")
+        with pytest.raises(UserError, match=f"{name} is not this command's, or was changed"):
+            run_grade(command_of(tmp_path))
+        assert (tmp_path / "out" / name).read_text() == "mine" and not (tmp_path / "out" / "grades.csv").exists()
+        (tmp_path / "out" / name).unlink()
+    assert run_grade(command_of(tmp_path)) == run_grade(command_of(tmp_path)) == 0
+    for name in names:  # changed since
+        before = (tmp_path / "out" / name).read_text(encoding="utf-8")
+        (tmp_path / "out" / name).write_text(before + " well done", encoding="utf-8")
+        with pytest.raises(UserError, match="or was changed since"):
+            run_grade(command_of(tmp_path))
+        assert (tmp_path / "out" / name).read_text(encoding="utf-8").endswith("well done")
+        (tmp_path / "out" / name).write_text(before, encoding="utf-8")
+    assert run_grade(command_of(tmp_path)) == 0
+
+
+@pytest.mark.plain
+def test_a_command_that_was_stopped_while_it_wrote_can_be_given_again(tmp_path, ungraded, monkeypatch):
+    (lesson,) = lessons(["00"])
+    put(tmp_path / "in" / "ann.ipynb", whole_book(lesson, {}))
+    run_grade(command_of(tmp_path))
+    put(tmp_path / "in" / "ann.ipynb", whole_book(lesson, {"00.1": "label = 0.1"}))
+    put(tmp_path / "in" / "bob.ipynb", whole_book(lesson, {}))
+    write, left = written.write_atomically, [2]
+
+    def stopped(path, text):
+        write(path, text)
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(written, "write_atomically", stopped)
+        run_grade(command_of(tmp_path))
+    assert run_grade(command_of(tmp_path)) == 0
+    assert "label = 0.1" in (tmp_path / "out" / "submitted" / "ann" / lesson.name / f"{lesson.name}.ipynb").read_text(encoding="utf-8")
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("text", ["{", "[]", '{"made_by": "me", "files": {}}', '{"made_by": "emorl_lite", "files": {"a": "b"}}'])
+def test_a_record_of_what_was_written_is_not_written_over_if_it_is_none(text, tmp_path, ungraded):
+    put(tmp_path / "in" / "ann.ipynb", whole_book(lessons(["00"])[0], {}))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / written.RECORD).write_text(text)
+    with pytest.raises(UserError, match=r"written\.json"):
+        run_grade(command_of(tmp_path))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [written.RECORD]
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("name", ["feedback", "submitted"])
+def test_a_file_where_a_folder_goes_is_told_before_anything_is_graded(name, tmp_path, monkeypatch):
+    put(tmp_path / "in" / "ann.ipynb", whole_book(lessons(["00"])[0], {}))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    monkeypatch.setattr(grading, "grade", lambda *rest: pytest.fail("graded"))
+    with pytest.raises(UserError, match=rf"--out .*{name}"):
+        run_grade(command_of(tmp_path))
+
+
+@pytest.mark.plain
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere files cannot have such names")
+def test_odd_names_of_students_are_kept_apart_and_printed_as_text(tmp_path, ungraded, capsys):
+    book = whole_book(lessons(["00"])[0], {})
+    names = ["ann", "Ann", "e\u0301va", "\u00e9va", "\x1b[2Jbob\nbob", '\'; rm -rf "$HOME" #', "x" * 240, "x" * 241, " "]
+    for name in names:
+        put(tmp_path / "in" / f"{name}.ipynb", book)
+    assert run_grade(command_of(tmp_path)) == 0
+    pages = sorted(path.stem for path in (tmp_path / "out" / "feedback").iterdir())
+    assert len(pages) == len({page.casefold() for page in pages}) == len(names)
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err and all(page.isprintable() for page in pages if "\ufffd" not in page)
+    assert len([line for line in said.out.splitlines() if "bob" in line]) == 1
+
+
+@pytest.mark.plain
+def test_of_several_notebooks_it_is_told_which_counts(tmp_path, ungraded, capsys):
+    (lesson,) = lessons(["00"])
+    put(tmp_path / "in" / "group 1" / "ann.ipynb", whole_book(lesson, {}))
+    put(tmp_path / "in" / "group 1" / "bob.ipynb", whole_book(lesson, {"00.1": "label = 0.1"}))
+    run_grade(command_of(tmp_path))
+    assert "note: several notebooks of one assignment: group 1 (the fullest of 2: group 1/bob.ipynb)" in capsys.readouterr().err
+    assert "the fullest of 2: group 1/bob.ipynb" in (tmp_path / "out" / "students.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.plain
+def test_a_huge_notebook_is_read_as_far_as_anybody_would(tmp_path):
+    cells = [{"cell_type": "code", "source": "x = 1\n" * 10**6, "metadata": {}, "outputs": [{"text": "y" * 10**6}]}]
+    put(tmp_path / "a.ipynb", {"cells": cells})
+    (cell,) = read_cells(tmp_path / "a.ipynb")
+    assert len(cell.source) == LONGEST + 1
+    put(tmp_path / "a.ipynb", {"cells": [{}] * 10_001})
+    with pytest.raises(UserError, match="more than 10,000 cells"):
+        read_cells(tmp_path / "a.ipynb")
+
+
+@pytest.mark.plain
+def test_a_file_is_no_folder_of_submissions(tmp_path):
+    (tmp_path / "in").write_text("x")
+    with pytest.raises(UserError, match="in: a file, expected a folder"):
+        run_grade(command_of(tmp_path))
+
+
+@pytest.mark.plain
+def test_an_instructors_points_count_whole_or_half(tmp_path):
+    (lesson,) = lessons(["00"])
+    source = tmp_path / "source" / lesson.name / f"{lesson.name}.ipynb"
+    for given, taken in ((2.5, 2.5), (7.0, 7), (0, 0)):
+        book = whole_book(lesson, {})
+        marks = [cell.metadata["nbgrader"] for cell in book.cells if cell.metadata.get("nbgrader", {}).get("grade")]
+        marks[0]["points"] = given
+        put(source, book)
+        points = grading._as_set(lesson, tmp_path).questions[0].points
+        assert points == taken and type(points) is type(taken)
+    for wrong in (None, "3", -1, True):
+        marks[0]["points"] = wrong
+        put(source, book)
+        with pytest.raises(UserError, match=rf"{lesson.name}\.ipynb, .*: points"):
+            grading._as_set(lesson, tmp_path)

@@ -96,7 +96,7 @@ def _plain(cell: Any, source: str | None = None) -> Any:
     return new(cell.source if source is None else source, id=cell.id)
 
 
-def _marked(cell: Any, grade_id: str, points: int = 0, **marks: bool) -> Any:
+def _marked(cell: Any, grade_id: str, points: float = 0, **marks: bool) -> Any:
     """The cell with nbgrader's marks: whether it is graded, an answer, locked."""
     chosen = {"grade": False, "solution": False, "locked": False, "task": False} | marks
     cell.metadata["nbgrader"] = chosen | {"grade_id": grade_id, "schema_version": 3} | ({"points": points} if chosen["grade"] else {})

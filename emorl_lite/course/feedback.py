@@ -43,7 +43,7 @@ def feedback_page(student: str, assignments: Sequence[tuple[str, Sequence[Mark],
         parts += ["<h2>Files that could not be graded</h2>", "<ul>", *(f"<li>{_text(note)}</li>" for note in notes), "</ul>"]
     for title, marks, opened in assignments:
         earned, possible = sum(mark.points for mark in marks), sum(mark.question.points for mark in marks)
-        parts += [f"<h2>{_text(title)}</h2>", f"<p>{earned} of {possible} points in {len(marks)} checked exercises.</p>", _table(marks)]
+        parts += [f"<h2>{_text(title)}</h2>", f"<p>{earned:g} of {possible:g} points in {len(marks)} checked exercises.</p>", _table(marks)]
         if opened:
             parts += ["<p>Read by a person, and not in these points:</p>", "<ul>", *(f"<li>{_text(name)}</li>" for name in opened), "</ul>"]
     return PAGE.format(title=_text(f"Feedback for {student}"), body="\n".join(parts))
@@ -52,7 +52,7 @@ def feedback_page(student: str, assignments: Sequence[tuple[str, Sequence[Mark],
 def _table(marks: Sequence[Mark]) -> str:
     rows = "\n".join(
         f'<tr><th scope="row">{_text(mark.question.name)} · {_text(mark.question.title)}</th>'
-        f'<td class="number">{mark.points} of {mark.question.points}</td><td>{_text(said(mark))}</td></tr>'
+        f'<td class="number">{mark.points:g} of {mark.question.points:g}</td><td>{_text(said(mark))}</td></tr>'
         for mark in marks
     )
     head = '<tr><th scope="col">Exercise</th><th scope="col" class="number">Points</th><th scope="col">Your answer</th></tr>'
@@ -64,11 +64,11 @@ def said(mark: Mark) -> str:
     return sayable("; ".join([mark.what, *mark.tried]))
 
 
-def open_page(questions: Sequence[tuple[str, int, Sequence[tuple[str, str]]]]) -> str:
+def open_page(questions: Sequence[tuple[str, float, Sequence[tuple[str, str]]]]) -> str:
     """All open questions: title, points, and what each student wrote ("" for nothing)."""
     parts = ["<p>To be graded by a person: points go into open_questions.csv.</p>"]
     for title, points, answers in questions:
-        parts.append(f"<h2>{_text(title)} ({points} points)</h2>")
+        parts.append(f"<h2>{_text(title)} ({points:g} points)</h2>")
         for student, answer in answers:
             shown = f"<pre>{_text(answer)}</pre>" if answer.strip() else "<p>Nothing.</p>"
             parts.append(f"<h3>{_text(student)}</h3>\n{shown}")

@@ -20,15 +20,16 @@ from typing import Any
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.base.files import write_atomically
 from emorl_lite.base.outputs import check_folder, check_out
 from emorl_lite.base.paths import repository_root
+from emorl_lite.base.ranges import Within, checked
 from emorl_lite.course.grading_options import Grade
 from emorl_lite.course.lessons import Lesson, Question, lessons
 from emorl_lite.course.making import RECORD
 from emorl_lite.course.submissions import LONGEST, Student, Submission, own_words, passed_over, read_students, shown
+from emorl_lite.course.written import check_ours, write_ours
 
-TABLES = ("grades.csv", "students.csv", "open_questions.csv")
+TABLES, OPEN_PAGE = ("grades.csv", "students.csv", "open_questions.csv"), "open_questions.html"
 SHOWN = 300
 """Characters of an open answer in the table; the page has all of it."""
 
@@ -50,8 +51,9 @@ def run_grade(command: Grade) -> int:
     """
     folder, out, course = Path(command.submissions), check_folder(command.out, "--out"), Path(command.course)
     try:
-        students, asked = _asked(command, folder, out, course)
-        graded = grade(students, asked, command, (str(folder), str(course), str(out)), seed_of(course, asked))
+        students, asked, seed = _asked(command, folder, out, course)
+        check_ours(out, _places(students, asked))
+        graded = grade(students, asked, command, (str(folder), str(course), str(out)), seed or 1)
     except KeyboardInterrupt as stop:
         raise type(stop)("stopped: nothing was written") from None
     try:
@@ -63,8 +65,11 @@ def run_grade(command: Grade) -> int:
     return 0
 
 
-def _asked(command: Grade, folder: Path, out: Path, course: Path) -> tuple[list[Student], list[Lesson]]:
-    """All students, and the lessons to grade. Raises UserError for folders that will not do, and where there is nothing to grade."""
+def _asked(command: Grade, folder: Path, out: Path, course: Path) -> tuple[list[Student], list[Lesson], int]:
+    """All students, the lessons to grade, and the seed of the course's hidden cases (0: no course says one).
+
+    Raises UserError for folders that will not do, and where there is nothing to grade.
+    """
     _check_places(command, folder, out, course)
     known = [_as_set(lesson, course) for lesson in lessons()]
     numbers = [lesson.number for lesson in known]
@@ -73,16 +78,24 @@ def _asked(command: Grade, folder: Path, out: Path, course: Path) -> tuple[list[
             raise UserError(f"--assignment {number}: no notebook of the course ({', '.join(numbers)})")
     students = read_students(folder, known)
     if over := passed_over(folder):
-        more = f" and {len(over) - 5} more" if len(over) > 5 else ""
-        print(f"note: no notebooks, so nobody's submissions: {', '.join(over[:5])}{more}", file=sys.stderr)
+        print(f"note: no notebooks, so nobody's submissions: {_first(over)}", file=sys.stderr)
     handed_in = {number for student in students for number in student.submissions}
     asked = [lesson for lesson in known if lesson.number in (command.assignment or handed_in)]
     if not asked:
         reasons = [reason for student in students for reason in student.unread]
         raise UserError(f"--submissions {shown(folder)}: nothing to grade: {(reasons or ['no notebook of the course in it'])[0]}")
-    if note := _note(course, asked):
+    several = [f"{student.name} ({one.note})" for student in students for one in student.submissions.values() if one.note]
+    if several:
+        print(f"note: several notebooks of one assignment: {_first(several)}", file=sys.stderr)
+    seed = seed_of(course, asked)
+    if note := _note(course, asked, seed):
         print(f"note: {note}", file=sys.stderr)
-    return students, asked
+    return students, asked, seed
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first five of some names, and how many more there are."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _check_places(command: Grade, folder: Path, out: Path, course: Path) -> None:
@@ -102,12 +115,12 @@ def _check_places(command: Grade, folder: Path, out: Path, course: Path) -> None
                 raise UserError(f"{option} {shown(place)}: {what} lies in it, and no answer may read it; name a folder of its own")
 
 
-def _note(course: Path, asked: Sequence[Lesson]) -> str:
-    """What the course's folder does not say of the lessons that are graded; "" if it says all."""
+def _note(course: Path, asked: Sequence[Lesson], seed: int) -> str:
+    """What the course's folder does not say of the lessons that are graded; "" if it says all. `seed`: as `seed_of` finds it."""
     lacking = [lesson.name for lesson in asked if not _source(lesson, course).is_file()]
     if not lacking:
         return ""
-    cases = "" if _seeds(course, asked) else ", and hidden cases that anyone could draw"
+    cases = "" if seed else ", and hidden cases that anyone could draw"
     what = (
         f"no course in {shown(course)}" if not (course / "source").is_dir() else f"{shown(course)} has no assignment {', '.join(lacking)}"
     )
@@ -215,21 +228,20 @@ def _as_set(lesson: Lesson, course: Path) -> Lesson:
     path = _source(lesson, course)
     if not path.is_file():
         return lesson
-    marks = [cell.metadata.get("nbgrader", {}) for cell in read_notebook(path).cells]
-    points = {m.get("grade_id"): m["points"] for m in marks if m.get("grade") and isinstance(m.get("points"), int)}
+    marks = [mark for cell in read_notebook(path).cells if isinstance(mark := cell.metadata.get("nbgrader"), dict) and mark.get("grade")]
+    points = {mark.get("grade_id"): _points(mark, path) for mark in marks}
     return replace(lesson, questions=tuple(replace(q, points=points.get(grade_id(q), q.points)) for q in lesson.questions))
 
 
+def _points(mark: Mapping[str, Any], path: Path) -> float:
+    """What nbgrader's mark of a cell says that it is worth: an instructor may give half points."""
+    name = f"{path}, {mark.get('grade_id')}: points {mark.get('points')!r}"
+    points = float(checked(mark.get("points"), float, [Within(0, 10**6)], name))
+    return int(points) if points.is_integer() else points
+
+
 def seed_of(course: Path, asked: Sequence[Lesson]) -> int:
-    """The seed of the course's hidden cases; 1 where no course says one. Raises UserError if the folder names several."""
-    seeds = _seeds(course, asked)
-    if len(seeds) > 1:
-        raise UserError(f"--course {course}: its assignments name several seeds ({', '.join(map(str, sorted(seeds)))}); make it anew")
-    return seeds.pop() if seeds else 1
-
-
-def _seeds(course: Path, asked: Sequence[Lesson]) -> set[int]:
-    """The seeds that a course's record and its assignments name."""
+    """The seed that a course's record and its assignments name; 0 where there is none. Raises UserError if they name several."""
     texts = [_source(lesson, course).read_text(encoding="utf-8") for lesson in asked if _source(lesson, course).is_file()]
     seeds = {int(seed) for text in texts for seed in re.findall(r"strict=True, seed=(\d+)\)", text)}
     try:
@@ -237,7 +249,10 @@ def _seeds(course: Path, asked: Sequence[Lesson]) -> set[int]:
     except (OSError, ValueError, RecursionError):
         record = None
     seed = record.get("seed") if isinstance(record, dict) else None
-    return seeds | ({seed} if isinstance(seed, int) and seed > 0 else set())
+    seeds |= {seed} if isinstance(seed, int) and seed > 0 else set()
+    if len(seeds) > 1:
+        raise UserError(f"--course {course}: its assignments name several seeds ({', '.join(map(str, sorted(seeds)))}); make it anew")
+    return seeds.pop() if seeds else 0
 
 
 # -- what is written
@@ -272,17 +287,30 @@ def write_all(graded: Sequence[Graded], out: Path, folder: Path) -> pd.DataFrame
     questions = {q.name: (f"{q.name} · {q.title}", q.points, list[tuple[str, str]]()) for _, q, _ in opened}
     for one, q, text in opened:
         questions[q.name][2].append((one.student.name, text))
-    write_atomically(out / "open_questions.html", open_page(list(questions.values())))
+    texts = {OPEN_PAGE: open_page(list(questions.values()))}
     for name in dict.fromkeys(one.student.name for one in graded):
         own = [one for one in graded if one.student.name == name]
         parts = [(one.lesson.title, one.marks, [f"{q.name} · {q.title}" for q in one.lesson.questions if q.is_open]) for one in own]
-        write_atomically(out / "feedback" / f"{name}.html", feedback_page(name, parts, own[0].student.unread))
+        texts[_feedback(name)] = feedback_page(name, parts, own[0].student.unread)
     for one in graded:
         if one.submission is not None:
-            book = whole_book(one.lesson, one.submission.answers)
-            path = out / "submitted" / one.student.name / one.lesson.name / f"{one.lesson.name}.ipynb"
-            write_atomically(path, nbformat.writes(book) + "\n")
+            texts[_submitted(one.student, one.lesson)] = nbformat.writes(whole_book(one.lesson, one.submission.answers)) + "\n"
+    write_ours(out, texts)
     return summary
+
+
+def _feedback(student: str) -> str:
+    return f"feedback/{student}.html"
+
+
+def _submitted(student: Student, lesson: Lesson) -> str:
+    return f"submitted/{student.name}/{lesson.name}/{lesson.name}.ipynb"
+
+
+def _places(students: Sequence[Student], asked: Sequence[Lesson]) -> list[str]:
+    """What will be written beside the tables, as paths in the folder."""
+    handed_in = [_submitted(student, lesson) for student in students for lesson in asked if lesson.number in student.submissions]
+    return [OPEN_PAGE, *(_feedback(student.name) for student in students), *handed_in]
 
 
 _SUMMARY = ("student", "assignment", "points", "possible", "right", "of", "to read", "note")
@@ -293,9 +321,10 @@ def _summary(one: Graded) -> dict[str, Any]:
     from emorl_lite.course.feedback import is_right
 
     written = [q for q in one.lesson.questions if q.is_open and _written(one, q)]
-    note = "" if one.submission is not None else "; ".join(["not handed in", *one.student.unread])
+    note = one.submission.note if one.submission is not None else "; ".join(["not handed in", *one.student.unread])
+    earned, possible = round(sum(m.points for m in one.marks), 6), round(sum(m.question.points for m in one.marks), 6)
     values = (
-        *(one.student.name, one.lesson.name, sum(m.points for m in one.marks), sum(m.question.points for m in one.marks)),
+        *(one.student.name, one.lesson.name, earned, possible),
         *(sum(map(is_right, one.marks)), len(one.marks), len(written), note),
     )
     return dict(zip(_SUMMARY, values, strict=True))

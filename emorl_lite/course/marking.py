@@ -27,7 +27,7 @@ class Mark:
     """What an exercise earned. `what`: in one phrase. `tried`: what the answer tried and may not; it costs nothing by itself."""
 
     question: Question
-    points: int
+    points: float
     what: str
     tried: tuple[str, ...] = ()
 

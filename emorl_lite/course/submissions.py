@@ -10,13 +10,16 @@ import json
 import os
 import re
 import stat
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import one_line
+from emorl_lite.base.outputs import sha256
 from emorl_lite.course.assignments import answer_id
 from emorl_lite.course.lessons import HEAD, Lesson, Question
 from emorl_lite.tutorial.copies import OLD
@@ -25,10 +28,14 @@ LARGEST = 64 * 2**20
 """Bytes of a notebook that is read; larger ones hold outputs that nobody meant to hand in."""
 LONGEST = 100_000
 """Characters of an answer."""
+MOST_CELLS = 10_000
+"""Cells of a notebook that is read."""
 MOST_FILES = 200
 """Notebooks of one student that are looked at."""
 MOST_TOLD = 10
 """Files of one student of which it is told why they are not graded."""
+LONGEST_NAME = 150
+"""Bytes of a student's name; of a longer one the beginning is kept, and a mark that tells it from others."""
 ARCHIVES = (".tar.gz", ".tar.bz2", ".tar.xz", ".zip", ".7z", ".rar", ".gz", ".bz2", ".xz", ".tgz", ".tar")
 """Endings of files that hold files, the longer first."""
 
@@ -44,11 +51,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Submission:
-    """A student's notebook of one lesson. `answers`: what was found, by the question's name. `path`: of the file."""
+    """A student's notebook of one lesson. `answers`: what was found, by the question's name. `path`: of the file. `note`: of which
+    several it is."""
 
     path: Path
     lesson: Lesson
     answers: dict[str, str]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class Student:
 def read_students(folder: Path, lessons: Sequence[Lesson]) -> list[Student]:
     """All students of a folder, by name. Raises UserError for a folder that is none, or holds no submissions."""
     if not folder.is_dir():
-        raise UserError(f"--submissions {folder}: no folder")
+        raise UserError(f"--submissions {shown(folder)}: {'a file, expected a folder' if folder.exists() else 'no folder'}")
     found: dict[str, _Found] = {}
     for entry in _entries(folder):
         if entry.is_dir() and not entry.is_symlink():
@@ -71,13 +80,14 @@ def read_students(folder: Path, lessons: Sequence[Lesson]) -> list[Student]:
         elif _is_handed_in(entry):
             _sort(entry, folder, found.setdefault(_student_of(entry.name), _Found()))
     if not found:
-        raise UserError(f"--submissions {folder}: no submissions in it, neither notebooks nor a folder a student")
+        raise UserError(f"--submissions {shown(folder)}: no submissions in it, neither notebooks nor a folder a student")
     students, names = list[Student](), set[str]()
     for raw, files in sorted(found.items()):
-        name, number = shown(raw), 2
-        while name in names:  # two names that differ in what cannot be shown
-            name, number = f"{shown(raw)} ({number})", number + 1
-        names.add(name)
+        name = plain = _short(shown(raw))
+        number = 2
+        while _alike(name) in names:  # two names that differ in what cannot be shown, or is one to some systems
+            name, number = f"{plain} ({number})", number + 1
+        names.add(_alike(name))
         students.append(_student(name, files, folder, lessons))
     return students
 
@@ -88,8 +98,21 @@ def passed_over(folder: Path) -> list[str]:
 
 
 def shown(path: Path | str) -> str:
-    """A path as text that can be written and printed, whatever its bytes are."""
-    return os.fsencode(path).decode("utf-8", "replace")
+    """A path as text that can be written and printed, whatever its bytes are. Control characters are none: a terminal obeys them."""
+    text = os.fsencode(path).decode("utf-8", "replace")
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+
+
+def _short(name: str) -> str:
+    """A name that files can have, with an ending."""
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    return f"{name[:30]}...{sha256(name.encode())[:8]}"
+
+
+def _alike(name: str) -> str:
+    """What two names share that are one file's to Windows or macOS."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def sayable(text: str) -> str:
@@ -159,7 +182,7 @@ def _search(place: Path, folder: Path, into: _Found) -> None:
 
 
 def _student(name: str, files: _Found, folder: Path, lessons: Sequence[Lesson]) -> Student:
-    submissions, unread = dict[str, Submission](), list(files.unread)
+    submissions, unread, counts = dict[str, Submission](), list(files.unread), Counter[str]()
     paths = sorted(files.notebooks, key=lambda path: (path.lstat().st_mtime, str(path)))
     if len(paths) > MOST_FILES:
         unread.append(f"{len(paths)} notebooks: the newest {MOST_FILES} are read")
@@ -173,9 +196,14 @@ def _student(name: str, files: _Found, folder: Path, lessons: Sequence[Lesson]) 
         if found is None:
             unread.append(f"{where}: no exercise of the course in it")
         else:
+            counts[found.lesson.number] += 1
             before = submissions.get(found.lesson.number)
             if before is None or _fullness(found) >= _fullness(before):  # of two, the fuller, then the newer
                 submissions[found.lesson.number] = found
+    for number, count in counts.items():
+        if count > 1:
+            one = submissions[number]
+            submissions[number] = replace(one, note=f"the fullest of {count}: {shown(one.path.relative_to(folder))}")
     if not submissions:
         unread += files.others
     if len(unread) > MOST_TOLD:
@@ -220,6 +248,8 @@ def read_cells(path: Path) -> list[Cell]:
         cells = [cell for sheet in sheets if isinstance(sheet, dict) for cell in _listed(sheet.get("cells"))]
     if not isinstance(cells, list):
         raise UserError("no notebook: it has no cells")
+    if len(cells) > MOST_CELLS:
+        raise UserError(f"more than {MOST_CELLS:,} cells")
     return [_cell(cell) for cell in cells if isinstance(cell, dict)]
 
 
@@ -230,12 +260,13 @@ def _listed(value: Any) -> list[Any]:
 def _cell(cell: dict[str, Any]) -> Cell:
     source = cell.get("source", cell.get("input", ""))
     text = "".join(part for part in source if isinstance(part, str)) if isinstance(source, list) else source
+    text = text[: LONGEST + 1] if isinstance(text, str) else ""  # one more: that it is cut is told
     metadata = cell.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     marks = metadata.get("nbgrader")
     ids = [marks.get("grade_id") if isinstance(marks, dict) else None, cell.get("id"), metadata.get("id")]
     kept = tuple(str(value) for value in ids if isinstance(value, (str, int)))
-    return Cell(cell.get("cell_type") == "code", sayable(text) if isinstance(text, str) else "", kept)
+    return Cell(cell.get("cell_type") == "code", sayable(text), kept)
 
 
 # -- which lesson, and which cell is which answer
