@@ -496,6 +496,25 @@ def test_the_script_tells_what_does_not_fit(tmp_path, change, said):
     assert done.returncode == 1 and said in done.stderr and done.stderr.count("\n") == 1
 
 
+NO_LINKS = pytest.mark.skipif(os.name == "nt", reason="there not everybody may make links")
+
+
+@pytest.mark.parametrize("broken", ["target", pytest.param("source", marks=NO_LINKS)])
+def test_the_script_leaves_no_half_a_copy(broken, tmp_path):
+    version = "{}.{}".format(*sys.version_info[:2])
+    text = offline.INSTALL.format(pythons=(version,), systems=(sys.platform,), clone="c", extras=("notebooks",))
+    (tmp_path / "install.py").write_text(text, encoding="utf-8")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "pyproject.toml").touch()
+    (tmp_path / "file").touch()
+    if broken == "source":
+        (tmp_path / "c" / "gone").symlink_to(tmp_path / "nothing")  # what cannot be read
+    target = tmp_path / ("file/x" if broken == "target" else "x")
+    done = subprocess.run([sys.executable, str(tmp_path / "install.py"), str(target)], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith(f"error: the tutorial was not copied to {target} (")
+    assert done.stderr.count("\n") == 1 and not target.exists()
+
+
 # -- containers: one Python, one set of pins, one set-up
 
 

@@ -58,7 +58,11 @@ if have not in PYTHONS:
 if sys.platform not in SYSTEMS:
     sys.exit("error: the wheels here are for %s, and this is %s" % (" and ".join(SYSTEMS), sys.platform))
 if not folder.exists():
-    shutil.copytree(here / "{clone}", folder)
+    try:
+        shutil.copytree(here / "{clone}", folder)
+    except (OSError, KeyboardInterrupt) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        sys.exit("error: the tutorial was not copied to %s (%s)" % (folder, getattr(error, "strerror", None) or "not all of it could be"))
 elif not (folder / "pyproject.toml").is_file():
     sys.exit("error: %s is there and is not the tutorial: name another folder" % folder)
 setup = [sys.executable, "-m", "emorl_lite", "setup", "--wheels", str(here / "wheels"), "--extras", *{extras}]
