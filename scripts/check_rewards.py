@@ -2,12 +2,14 @@
 
     python scripts/check_rewards.py                                       # the preset's own judges
     python scripts/check_rewards.py --warmth 0.4 --runs runs/warm-judge   # a reflection judge that learned warm replies, trained if missing
+    python scripts/check_rewards.py --warmth 0.4 --empathy-warmth 0.5 --runs runs/warm-judge --split validation  # to choose options by
     python scripts/check_rewards.py --second                              # the second judges, which nothing is trained on, beside them
     python scripts/check_rewards.py --base                                # what is left to win: the base beside people's own replies
     python scripts/check_rewards.py --base --without-high --warmth 0.4 --runs runs/warm-judge  # with a warm start on no good replies
 
-Figures are of PAIR's and EPITOME's test split and of warm sentences that no judge was trained on (`emorl_lite/rewards/text_gate.py`). On
-two free cores the reflection judge takes about ten minutes, the warm start four, the base's replies two.
+Figures are of PAIR's and EPITOME's test split and of warm sentences that no judge was trained on (`emorl_lite/rewards/text_gate.py`);
+whoever tries several options chooses by `--split validation`, which has its own clients and sentences, and examines once. On two free
+cores the reflection judge takes about ten minutes, the warm start four, the base's replies two.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -32,6 +34,7 @@ from emorl_lite.rewards.objectives import Guarded, RewardSet
 from emorl_lite.rewards.second_judge import SecondJudge
 from emorl_lite.rewards.text_gate import Judge, empathy_figures, gate, reflection_figures, warm_figures
 from emorl_lite.rewards.text_rewards import EPITOME, training_pairs
+from emorl_lite.rewards.warmth import WARM_HELD_OUT, WARM_VALIDATION
 
 
 @dataclass
@@ -41,12 +44,16 @@ class Options:
     preset: str = "smollm2"
     warmth: float | None = None
     """Share of warm copies that the reflection judge learned from (--rewards.reflection-warmth), if not the preset's."""
+    empathy_warmth: float | None = None
+    """Share of good reflections that the empathy judge learned from (--rewards.empathy-warmth), if not the preset's."""
+    split: Literal["test", "validation"] = "test"
+    """Clients to examine with: the test split's, with sentences kept for this; or validation's with others, to choose options by."""
     runs: str = ""
-    """Folder of the runs in which that judge lies, or is trained (default: $EMORL_RUNS or runs/)."""
+    """Folder of the runs in which what differs from the preset lies, or is trained (default: $EMORL_RUNS or runs/)."""
     second: bool = False
     """Show the second judges' figures, too. They are held to nothing."""
     base: bool = False
-    """Instead: what people's replies to test statements score, and the warm-started base's, greedy and sampled. No limits."""
+    """Instead: what people's replies to the split's statements score, and the warm-started base's, greedy and sampled. No limits."""
     without_high: bool = False
     """The base's warm start leaves out replies of high quality (trained in the folder of the runs if it is missing)."""
     samples: int = 4
@@ -57,44 +64,61 @@ class Options:
     """CSV file for the table."""
 
 
-def changed(options: Options) -> tuple[Preset, bool]:
-    """(the preset with these options, whether its reflection judge is another than the preset's own). Raises UserError for a preset whose
-    rewards do not judge real text."""
+def changed(options: Options) -> Preset:
+    """The preset with these options. Raises UserError for a preset whose rewards do not judge real text."""
     preset = get_preset(options.preset)
     if not isinstance(preset.rewards, TextRewards):
         raise UserError(f"--preset {preset.name}: its judges are of the small world; benchmarks/rewards.py examines them")
-    warmth = preset.rewards.reflection_warmth if options.warmth is None else options.warmth
-    rewards = replace(preset.rewards, reflection_warmth=warmth)
+    rewards = preset.rewards
+    if options.warmth is not None:
+        rewards = replace(rewards, reflection_warmth=options.warmth)
+    if options.empathy_warmth is not None:
+        rewards = replace(rewards, empathy_warmth=options.empathy_warmth)
     start = replace(preset.warm_start, without_high=options.without_high or preset.warm_start.without_high)
-    return replace(preset, rewards=rewards, warm_start=start), rewards != preset.rewards
+    return replace(preset, rewards=rewards, warm_start=start)
+
+
+def usual(options: Options) -> Experiment:
+    """The preset's own judges and base; in the folder of the runs only if nothing is changed, for it holds what is."""
+    preset = get_preset(options.preset)
+    return Experiment(preset, root=_root(options) if changed(options) == preset else None)
+
+
+def _root(options: Options) -> Path | None:
+    return Path(options.runs) if options.runs else None
 
 
 def judges(options: Options) -> dict[str, Judge]:
-    """The two judges. Empathy's is always the preset's own."""
-    preset, warm = changed(options)
-    root = Path(options.runs) if options.runs else None
-    own = Experiment(get_preset(options.preset), root=None if warm else root)
-    other = Experiment(replace(preset, warm_start=own.preset.warm_start), root=root, source="mine") if warm else own
-    return {"reflection": other.classifier("reflection"), "empathy": own.classifier("empathy")}
+    """The two judges; one whose options are the preset's is the preset's own."""
+    own, rewards = usual(options), changed(options).rewards
+    found: dict[str, Judge] = {}
+    for name in ("reflection", "empathy"):
+        lab = own
+        if getattr(rewards, f"{name}_warmth") != getattr(own.preset.rewards, f"{name}_warmth"):
+            lab = Experiment(replace(own.preset, rewards=rewards), root=_root(options), source="mine")
+        found[name] = lab.classifier(name)
+    return found
 
 
 def second_judges(rewards: TextRewards, data: Dataset) -> dict[str, Judge]:
     """Judges of words, fitted now."""
-    return {name: SecondJudge(training_pairs(name, data, rewards.reflection_warmth, seed=1), name) for name in ("reflection", "empathy")}
+    return {name: SecondJudge(training_pairs(name, lambda: data, rewards, seed=1), name) for name in ("reflection", "empathy")}
 
 
 def figures(by_name: dict[str, Judge], data: Dataset, options: Options) -> dict[str, float]:
     """All figures of two judges."""
-    found = reflection_figures(by_name["reflection"], data)
-    found |= warm_figures(by_name["reflection"], by_name["empathy"], data)
-    client, limit = data.prompts("test")[0], 100 if options.quick else None
-    emotional = empathy_figures(by_name["empathy"], find_file(EPITOME), client, limit)
+    sentences = WARM_HELD_OUT if options.split == "test" else WARM_VALIDATION
+    found = reflection_figures(by_name["reflection"], data, options.split)
+    found |= warm_figures(by_name["reflection"], by_name["empathy"], data, options.split, sentences)
+    client, limit = data.prompts(options.split)[0], 100 if options.quick else None
+    emotional = empathy_figures(by_name["empathy"], find_file(EPITOME), client, limit, options.split)
     return found | {f"empathy: {measure}": value for measure, value in emotional.items()}
 
 
 def examined(options: Options, rewards: TextRewards) -> pd.DataFrame:
     """The gate's table, with the second judges beside if they are asked for."""
-    data = load_dataset(replace(get_preset(options.preset).data, max_words=0, test_prompts=10 if options.quick else 10_000))
+    many = 10 if options.quick else 10_000
+    data = load_dataset(replace(get_preset(options.preset).data, max_words=0, test_prompts=many, validation_prompts=many))
     table = gate(figures(judges(options), data, options))
     if options.second:
         second = figures(second_judges(rewards, data), data, options)
@@ -104,34 +128,35 @@ def examined(options: Options, rewards: TextRewards) -> pd.DataFrame:
 
 def headroom(options: Options, preset: Preset) -> pd.DataFrame:
     """Scores of people's replies by quality, and of the base's greedy and sampled ones. Columns as `report.score` gives them, and n."""
-    same_start = preset.warm_start == get_preset(options.preset).warm_start
-    root = Path(options.runs) if options.runs and not same_start else None
-    lab = Experiment(replace(preset, rewards=get_preset(options.preset).rewards), root=root, source="" if same_start else "mine")
+    own = lab = usual(options)
+    if preset.warm_start != own.preset.warm_start:
+        lab = Experiment(replace(own.preset, warm_start=preset.warm_start), root=_root(options), source="mine")
     scored = {name: Guarded(judge.scores, name) for name, judge in judges(options).items()}
-    rewards = RewardSet({**scored, "fluency": Experiment(get_preset(options.preset)).rewards["fluency"]})
+    rewards = RewardSet({**scored, "fluency": own.rewards["fluency"]})
     second: dict[str, Guarded] = {}
     if options.second:
         data = load_dataset(replace(preset.data, max_words=0))
         assert isinstance(preset.rewards, TextRewards)
         second = {f"{name}_second": Guarded(judge.scores, name) for name, judge in second_judges(preset.rewards, data).items()}
-    prompts = lab.dataset.prompts("test")[: 5 if options.quick else None]
+    prompts = lab.dataset.prompts(options.split)[: 5 if options.quick else None]
     torch.manual_seed(0)
     rows = [report.score(rewards, 0, "base, greedy", prompts, lab.lm.reply(prompts), second) | {"n": len(prompts)}]
     many = [prompt for prompt in prompts for _ in range(options.samples)]
     sampled: dict[str, Any] = {"do_sample": True, "temperature": 1.0}
     rows.append(report.score(rewards, 0, "base, sampled", many, lab.lm.reply(many, **sampled), second) | {"n": len(many)})
-    return pd.concat([report.replies_by_quality(rewards, 0, lab.dataset, second), pd.DataFrame(rows)], ignore_index=True)
+    return pd.concat([report.replies_by_quality(rewards, 0, lab.dataset, second, options.split), pd.DataFrame(rows)], ignore_index=True)
 
 
 def main(options: Options) -> int:
     """Measure, print, write. Returns 1 if a limit is not kept."""
     torch.set_num_threads(1)
-    preset, _ = changed(options)
+    preset = changed(options)
     assert isinstance(preset.rewards, TextRewards)
     table = headroom(options, preset).drop(columns="seed") if options.base else examined(options, preset.rewards)
     print(table.astype(object).where(table.notna(), "").to_string(index=False, float_format="{:.3f}".format))
     if options.out:
-        facts = {"reflection_warmth": preset.rewards.reflection_warmth, "without_high": preset.warm_start.without_high}
+        facts = {name: getattr(preset.rewards, name) for name in ("reflection_warmth", "empathy_warmth")}
+        facts |= {"split": options.split, "without_high": preset.warm_start.without_high}
         command = "python scripts/check_rewards.py " + " ".join(sys.argv[1:])
         save_table(table.round(4), Path(options.out), command=command, preset=preset.name, **facts)
     if options.base:

@@ -66,11 +66,11 @@ def summary(
 
 
 def replies_by_quality(
-    rewards: RewardSet, seed: int, dataset: Dataset, others: Mapping[str, Guarded] = MappingProxyType({})
+    rewards: RewardSet, seed: int, dataset: Dataset, others: Mapping[str, Guarded] = MappingProxyType({}), split: str = "test"
 ) -> pd.DataFrame:
-    """Scores of the data's own test replies, a row a quality. Columns as `score` gives them, and n."""
+    """Scores of the data's own replies of a split, a row a quality. Columns as `score` gives them, and n."""
     rows = []
-    examples = dataset.examples("test")
+    examples = dataset.examples(split)
     for quality in dict.fromkeys(e.quality for e in examples):
         group = [e for e in examples if e.quality == quality]
         name = f"replies, {quality}" if quality else "replies"

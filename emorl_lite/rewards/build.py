@@ -22,6 +22,7 @@ from emorl_lite.data.datasets import load_dataset
 from emorl_lite.data.small_world import grammar
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.rewards.classifier_store import LOSSES, is_trained
+from emorl_lite.rewards.committee import Committee
 from emorl_lite.rewards.objectives import Guarded, RewardSet
 from emorl_lite.rewards.pairs import Pair, steps
 from emorl_lite.rewards.registry import PACKAGED, REWARDS, MakeReward, make_reward, require_objectives
@@ -51,7 +52,7 @@ class RewardBuilder:
         """A second copy that nobody trains: the yardstick of fluency and of the small world's classifiers."""
         return LanguageModel.load(self.preset.model)
 
-    def classifier(self, objective: str) -> CrossEncoder | TextClassifier:
+    def classifier(self, objective: str) -> CrossEncoder | TextClassifier | Committee:
         """The classifier of an objective: loaded, or trained (and saved)."""
         folder = self.workspace.place("classifiers", objective)
         config = self.preset.rewards
@@ -128,7 +129,7 @@ class RewardBuilder:
         if objective == "fluency":
             return WordFluency(example.reply for example in data.examples("train"))
         if isinstance(config, TextRewards):
-            return SecondJudge(training_pairs(objective, data, config.reflection_warmth, seed=1), objective)
+            return SecondJudge(training_pairs(objective, lambda: data, config, seed=1), objective)
         return SecondJudge(labelled(grammar(), config.classifier_examples, "train", seed=1), objective)
 
     def packaged(self) -> bool:

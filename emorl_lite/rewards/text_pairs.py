@@ -15,11 +15,11 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.data.datasets import Example, clean, split_by_hash
 from emorl_lite.data.tables import records
 from emorl_lite.rewards.pairs import Pair
-from emorl_lite.rewards.warmth import warm_copies
+from emorl_lite.rewards.warmth import REACTION, warm_copies
 
 PAIR_REFLECTION = {"high": 1.0, "medium": 0.4, "low": 0.0}
 """Labels of PAIR's quality levels."""
-EPITOME_EMPATHY = {0: 0.0, 1: 0.8, 2: 1.0}
+EPITOME_EMPATHY = {0: 0.0, 1: REACTION, 2: 1.0}
 """Labels of EPITOME's emotional reactions: none, weak, strong."""
 STOCK = (
     "You're sorry.",

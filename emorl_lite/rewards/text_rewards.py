@@ -18,10 +18,12 @@ from emorl_lite.data.datasets import Dataset
 from emorl_lite.data.downloads import find_file
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.rewards.classifier_store import is_trained
+from emorl_lite.rewards.committee import Committee
 from emorl_lite.rewards.objectives import Fluency
 from emorl_lite.rewards.pairs import Pair, steps
 from emorl_lite.rewards.text_judge import TextClassifier, train_text_classifier
 from emorl_lite.rewards.text_pairs import empathy_pairs, reflection_pairs
+from emorl_lite.rewards.warmth import kind_copies
 
 TEXT_OPTIONS = ("text_epochs", "text_batch", "text_lr", "text_lora_r", "text_tokens")
 """Options of every text classifier's training."""
@@ -29,22 +31,34 @@ EPITOME = "emotional-reactions-reddit.csv"
 """File of EPITOME's emotional reactions."""
 
 
-def training_pairs(objective: str, dataset: Dataset, warmth: float = 0.0, seed: int = 0) -> list[Pair]:
-    """Labelled pairs for the classifier of an objective; `warmth`: the share of reflection's that are warmed, too; `seed`: of made ones.
+def training_pairs(objective: str, dataset: Callable[[], Dataset], config: TextRewards, seed: int = 0) -> list[Pair]:
+    """Labelled pairs for the classifier of an objective; `seed`: of made ones.
 
-    Raises UserError if the data is missing or does not label it.
+    `dataset` is asked for only where its replies are learned from: by reflection, and by empathy with `empathy_warmth`. Raises UserError if
+    the data is missing or does not label it.
     """
     if objective == "empathy":
-        return empathy_pairs(find_file(EPITOME), "train", seed)
+        pairs = empathy_pairs(find_file(EPITOME), "train", seed)
+        if not config.empathy_warmth:
+            return pairs
+        return pairs + kind_copies(_pair(dataset(), "--rewards.empathy-warmth").examples("train"), config.empathy_warmth, seed)
+    return reflection_pairs(_pair(dataset(), "reflection classifier").examples("train"), seed, config.reflection_warmth)
+
+
+def _pair(dataset: Dataset, what: str) -> Dataset:
+    """The dataset, if its replies have PAIR's quality levels. Raises UserError if not."""
     if dataset.name != "pair":
-        raise UserError(f"reflection classifier: is trained on PAIR's quality levels; {dataset.source} has none")
-    return reflection_pairs(dataset.examples("train"), seed, warmth)
+        raise UserError(f"{what}: needs PAIR's quality levels; {dataset.source} has none")
+    return dataset
 
 
 def real_classifier(
     objective: str, config: TextRewards, dataset: Callable[[], Dataset], folder: Path, device: Device, progress: bool
-) -> TextClassifier:
-    """The classifier of an objective: a finished one from a hub, one that is there, or one trained now (and kept in `folder`)."""
+) -> TextClassifier | Committee:
+    """The classifier of an objective: a finished one from a hub, one that is there, or one trained now (and kept in `folder`).
+
+    With --rewards.reflection-members that of reflection is a committee.
+    """
     if config.ready_made(objective):
         return TextClassifier.load(config.empathy_model, max_tokens=config.text_tokens, device=device)
     encoder = config.reflection_model
@@ -52,14 +66,17 @@ def real_classifier(
         encoder, config = config.empathy_model, replace(config, text_epochs=config.empathy_epochs)
     options = {"encoder": encoder, **{name: getattr(config, name) for name in TEXT_OPTIONS}}
     known: dict[str, Any] = {"objective": objective, **options}
+    known[f"{objective}_warmth"] = getattr(config, f"{objective}_warmth")
+    members = config.reflection_members if objective == "reflection" else 1
     if objective == "reflection":
-        known["reflection_warmth"] = config.reflection_warmth
+        known["reflection_members"] = members
+    kind = TextClassifier if members == 1 else Committee
     if is_trained(folder):
-        return TextClassifier.restore(folder, device, **known)
+        return kind.restore(folder, device, **known)
     with alone(folder, "training a classifier"):
         if not is_trained(folder):  # by another process, that this one waited for
-            _train_real(objective, config, dataset, folder, device, progress, known)
-    return TextClassifier.restore(folder, device, **known)
+            _train_real(objective, config, dataset, folder, device, progress, known, members)
+    return kind.restore(folder, device, **known)
 
 
 def _train_real(
@@ -70,19 +87,27 @@ def _train_real(
     device: Device,
     progress: bool,
     known: Mapping[str, Any],
+    members: int,
 ) -> None:
-    """Train the classifier of an objective and keep it in `folder`, with what it is known by."""
-    pairs, losses = training_pairs(objective, dataset(), config.reflection_warmth), []
+    """Train the classifier of an objective (a committee: its members, of seeds 0, 1, ...) and keep it in `folder`, with what it is known
+    by."""
+    pairs, losses = training_pairs(objective, dataset, config), []
     labels = [getattr(p, objective) for p in pairs]
     tqdm_options: dict[str, Any] = {"desc": f"{objective} classifier", "file": sys.stdout, "mininterval": 5, "disable": not progress}
-    with tqdm(total=steps(len(pairs), config.text_epochs, config.text_batch), **tqdm_options) as bar:
+    trained, seconds, each = [], 0.0, steps(len(pairs), config.text_epochs, config.text_batch)
+    with tqdm(total=members * each, **tqdm_options) as bar:
+        for seed in range(members):
 
-        def on_step(step: int, loss: float) -> None:
-            losses.append({"objective": objective, "step": step, "loss": loss})
-            bar.update()
+            def on_step(step: int, loss: float, before: int = seed * each) -> None:
+                losses.append({"objective": objective, "step": before + step, "loss": loss})
+                bar.update()
 
-        classifier, seconds = train_text_classifier(known["encoder"], pairs, labels, config, device=device, on_step=on_step)
-    classifier.save(folder, pd.DataFrame(losses), pairs=len(pairs), seconds=round(seconds, 1), **known)
+            options: dict[str, Any] = {"device": device, "on_step": on_step}
+            classifier, took = train_text_classifier(known["encoder"], pairs, labels, config, seed, **options)
+            trained.append(classifier)
+            seconds += took
+    judge = trained[0] if members == 1 else Committee(trained)
+    judge.save(folder, pd.DataFrame(losses), pairs=len(pairs), seconds=round(seconds, 1), **known)
 
 
 def real_fluency(config: TextRewards, frozen: Callable[[], LanguageModel], device: Device) -> Fluency:
