@@ -18,6 +18,7 @@ import pytest
 from emorl_lite.base.errors import UserError
 from emorl_lite.methods.registry import METHODS as REGISTERED
 from emorl_lite.readings import results as made
+from emorl_lite.readings.page import NAMES
 from emorl_lite.study import real_logs
 from emorl_lite.study.comparison import BY_OWN_SEARCH, paired, representative
 from emorl_lite.study.facts import FACTS
@@ -106,7 +107,7 @@ def test_a_table_without_a_column_that_a_block_shows_is_told(tmp_path):
 
 
 def test_every_method_has_a_name_in_the_tables():
-    assert {method.removesuffix("-long") for method in REGISTERED} <= set(made.NAMES)
+    assert {method.removesuffix("-long") for method in REGISTERED} <= set(NAMES)
     assert made.name_of("emorl-long") == "EMORL, a budget for each run" and made.name_of("new") == "`new`"
 
 

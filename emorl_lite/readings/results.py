@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from emorl_lite.base.failures import one_line
 from emorl_lite.base.files import read_table
 from emorl_lite.base.outputs import read_provenance
 from emorl_lite.base.wording import counted, number, part, told
+from emorl_lite.readings.page import between, gap, name_of, score, table_of, wrapped
 from emorl_lite.readings.study import earlier_reading
 from emorl_lite.study.claims import GREEDY, SAMPLED, examined, interval_of, tally
 from emorl_lite.study.comparison import BY_GRID, BY_OWN_SEARCH, beside_every_setting, front_metrics, over, representative, with_intervals
@@ -31,36 +31,6 @@ from emorl_lite.study.measuring import KL_TARGETS
 from emorl_lite.study.paper import our_rows
 from emorl_lite.study.tables import outdated, study_tables
 
-WIDTH = 140
-"""Characters of a line of prose."""
-NAMES = {
-    "base": "base model",
-    "uniform": "uniform weighting",
-    "uniform-short": "uniform, a d-th of the budget",
-    "uniform-wide": "uniform, adapter of d times the rank",
-    "dynaopt": "DynaOpt",
-    "c-dynaopt": "C-DynaOpt",
-    "grpo": "GRPO (TRL)",
-    "gdpo": "GDPO (TRL)",
-    "emorl": "EMORL",
-    "mod-reverse": "MOD, reverse KL (EMORL's words)",
-    "mod-forward": "MOD, forward KL (harmonic mean)",
-    "linear-pool": "probabilities averaged (`linear-pool`)",
-    "exact-average": "parameters averaged exactly",
-    "rewarded-soups": "Rewarded Soups",
-    "bone-soups": "Bone Soups",
-    "personalized-soups": "Personalized Soups",
-    "genarm": "GenARM",
-    "dera": "DeRa on the uniform policy",
-    "prompted": "weights in the prompt",
-    "clp-full": "CLP, experts on every layer",
-    "clp-attention": "CLP, experts on attention",
-    "clp-logit": "CLP, experts on the head",
-    "clp-kl": "CLP over KL weights",
-    "panacea": "Panacea",
-    "panacea-tchebycheff": "Panacea, Tchebycheff",
-    "rewards-in-context": "Rewards in Context",
-}
 ELSEWHERE = {
     "gdpo": "GDPO, which normalises each reward on its own before it sums them ([2601.05242](https://arxiv.org/abs/2601.05242))",
     "hypervolume": "weights that follow the hypervolume during training ([2509.11452](https://arxiv.org/abs/2509.11452))",
@@ -71,40 +41,6 @@ ELSEWHERE = {
 }
 """Methods of the field, and what they are: told as "not compared" while the study's table has no rows of them."""
 MARK = re.compile(r"(<!-- made: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.S)
-
-
-def name_of(method: str) -> str:
-    """A method as the tables call it: "EMORL, a budget for each run" for "emorl-long"."""
-    short = method.removesuffix("-long")
-    return NAMES.get(short, f"`{short}`") + (", a budget for each run" if method.endswith("-long") else "")
-
-
-def score(value: float, digits: int = 3) -> str:
-    """.633, −.020, 1.000; nothing for nan."""
-    return re.sub(r"(?<!\d)0\.", ".", number(value, digits)) if np.isfinite(value) else ""
-
-
-def gap(found: Mapping[str, float], digits: int = 3) -> str:
-    """A difference with its interval, without leading zeros: "+.054 [+.037, +.071]"."""
-    return re.sub(r"(?<!\d)0\.", ".", told(found, digits))
-
-
-def between(low: float, high: float, digits: int = 3) -> str:
-    """An interval: "[.596, .670]"; nothing for nan."""
-    return f"[{score(low, digits)}, {score(high, digits)}]" if np.isfinite(low) else ""
-
-
-def table_of(lines: Sequence[Mapping[str, Any]]) -> str:
-    """A Markdown table."""
-    heads = list(lines[0])
-    rows = [heads, ["---"] * len(heads), *([str(line[head]) for head in heads] for line in lines)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows).replace("| --- ", "|---").replace("--- |", "---|")
-
-
-def wrapped(text: str, indent: str = "") -> str:
-    """A paragraph, or with `indent` an item of a list, in lines of the page's width."""
-    lines = textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False, subsequent_indent=indent)
-    return "\n".join(lines)
 
 
 # -- the reference run
