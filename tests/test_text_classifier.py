@@ -10,8 +10,11 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel, P
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import TextRewards
+from emorl_lite.data.datasets import Dataset, Example
+from emorl_lite.rewards.committee import Committee
 from emorl_lite.rewards.pairs import Pair
 from emorl_lite.rewards.text_judge import TextClassifier, train_text_classifier
+from emorl_lite.rewards.text_rewards import real_classifier
 
 WORDS = ["i", "you", "my", "your", "feel", "sad", "bad", "mad", "work", "home", "sorry", "what", "do", "is", "it", ".", "?"]
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64}
@@ -118,3 +121,75 @@ def test_a_model_that_is_not_there_is_one_line(monkeypatch):
     monkeypatch.setenv("EMORL_CACHE", "/nowhere")
     with pytest.raises(UserError, match="make real-models"):
         TextClassifier.fresh("all-MiniLM-L6-v2", 4, 8, 32)
+
+
+# -- committees
+
+
+@pytest.fixture(scope="module")
+def committee(encoder, trained):
+    return Committee([trained[0], *(random_member(encoder, seed) for seed in (1, 2))])
+
+
+def random_member(encoder, seed):
+    member = TextClassifier.fresh(encoder, 8, 16, 32, seed)
+    for parameter in member.trained():
+        torch.nn.init.normal_(parameter.data, std=0.3)
+        parameter.data.copy_(parameter.data.half())
+    member.model.eval()
+    return member
+
+
+PAIRS = (["i feel sad .", "my work is mad .", "i feel bad ."], ["you feel sad .", "sorry", "what is it ?"])
+
+
+def test_a_committee_scores_by_its_members_mean_logit(committee):
+    with torch.no_grad():
+        logits = torch.stack([torch.logit(member.scores(*PAIRS).double()) for member in committee.members])
+    assert torch.allclose(committee.scores(*PAIRS).double(), torch.sigmoid(logits.mean(0)), atol=1e-4)
+    assert torch.allclose(Committee(committee.members[:1]).scores(*PAIRS), committee.members[0].scores(*PAIRS))
+    assert torch.allclose(committee.scores(*PAIRS), committee.scores(*PAIRS, batch_size=1), atol=0.02)
+    assert committee.scores([], []).shape == (0,)
+
+
+def test_a_committee_is_kept_whole(committee, tmp_path):
+    committee.save(tmp_path, objective="reflection")
+    again = Committee.restore(tmp_path, objective="reflection")
+    assert torch.equal(again.scores(*PAIRS), committee.scores(*PAIRS)) and again.made_of() == committee.made_of()
+    assert again.made_of() != Committee(committee.members[::-1]).made_of() != Committee(committee.members[:2]).made_of()
+    facts = json.loads((tmp_path / "classifier.json").read_text())
+    for members in (2, 4, "3"):
+        (tmp_path / "classifier.json").write_text(json.dumps(facts | {"members": members}))
+        with pytest.raises(UserError, match=r"classifiers|damaged|tensor") as error:
+            Committee.restore(tmp_path)
+        assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_is_no_committee(encoder, trained, tmp_path):
+    with pytest.raises(UserError, match="one or more"):
+        Committee([])
+    with pytest.raises(UserError, match="trained here"):
+        Committee([TextClassifier.load(save(tmp_path / "two", labels=2))])
+    with pytest.raises(UserError, match="shapes"):
+        Committee([trained[0], TextClassifier.fresh(encoder, 4, 8, 32)])
+
+
+@pytest.mark.slow
+def test_the_option_trains_a_committee_of_different_starts(encoder, tmp_path):
+    examples = [Example(f"i feel {w} .", reply, quality, None, "t", i) for i, w in enumerate(WORDS) for quality, reply in REPLIES]
+    data = Dataset("pair", "made", {split: tuple(examples) for split in ("train", "validation", "test")})
+    config = replace(TextRewards(), reflection_model=encoder, text_epochs=1, text_lora_r=4, text_tokens=32, reflection_members=2)
+    judge = real_classifier("reflection", config, lambda: data, tmp_path / "two", "cpu", progress=False)
+    assert isinstance(judge, Committee) and len(judge.members) == 2
+    single = real_classifier("reflection", replace(config, reflection_members=1), lambda: data, tmp_path / "one", "cpu", progress=False)
+    assert isinstance(single, TextClassifier)
+    assert torch.equal(judge.members[0].scores(*PAIRS), single.scores(*PAIRS)), "the first member is the single classifier"
+    assert not torch.equal(judge.members[1].scores(*PAIRS), single.scores(*PAIRS))
+    for folder, members in (("one", 2), ("two", 1)):
+        with pytest.raises(UserError, match="reflection_members"):
+            real_classifier("reflection", replace(config, reflection_members=members), pytest.fail, tmp_path / folder, "cpu", False)
+    again = real_classifier("reflection", config, pytest.fail, tmp_path / "two", "cpu", progress=False)
+    assert torch.equal(again.scores(*PAIRS), judge.scores(*PAIRS))
+
+
+REPLIES = [("high", "you feel sad ."), ("high", "you feel it is bad ."), ("medium", "sad ."), ("low", "what do you do ?"), ("low", "sorry")]

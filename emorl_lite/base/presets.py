@@ -176,6 +176,8 @@ class TextRewards(RewardConfig):
     reflection_warmth: Annotated[float, Within(0, 1)] = 0.0
     """Share of reflection's labelled pairs that are learned with a warm sentence, too, at the same label (0: none, so that a warm reply is
     no reflection)."""
+    reflection_members: Annotated[int, Within(1, 100)] = 1
+    """Reflection classifiers of different random starts, whose mean logit gives the score."""
     empathy_warmth: Annotated[float, Within(0, 1)] = 0.0
     """Share of PAIR's replies of high quality that empathy's classifier learns from, each with a warm sentence (kind) and without (not;
     0: none, it learns from EPITOME alone)."""

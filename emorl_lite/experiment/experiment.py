@@ -51,6 +51,7 @@ from emorl_lite.methods.base import Method
 from emorl_lite.methods.bench import Bench, Cost, cost_of_finished, trained_parameters
 from emorl_lite.methods.registry import make_method
 from emorl_lite.rewards.build import RewardBuilder
+from emorl_lite.rewards.committee import Committee
 from emorl_lite.rewards.objectives import Guarded, RewardSet
 from emorl_lite.rewards.pairs import Pair
 from emorl_lite.rewards.registry import require_objectives
@@ -156,7 +157,7 @@ class Experiment:
         self._assigned = rewards
         self._benches.clear()
 
-    def classifier(self, objective: str) -> CrossEncoder | TextClassifier:
+    def classifier(self, objective: str) -> CrossEncoder | TextClassifier | Committee:
         """The classifier of an objective: loaded, or trained (and saved)."""
         return self.builder.classifier(objective)
 

@@ -24,6 +24,7 @@ from emorl_lite.lm.model import UNFINISHED, LanguageModel
 from emorl_lite.mapping.options import split_name
 from emorl_lite.rewards.build import RewardBuilder
 from emorl_lite.rewards.classifier_store import is_trained
+from emorl_lite.rewards.committee import Committee
 from emorl_lite.rewards.objectives import Guarded, RewardSet
 from emorl_lite.rewards.registry import REWARDS, make_reward
 from emorl_lite.rewards.small_world_judge import CrossEncoder
@@ -66,7 +67,7 @@ class Judges:
         """The preset's base model as nobody trained it, or the one whose replies are scored."""
         return self.builder.frozen if self.base is None else self.base
 
-    def classifier(self, objective: str) -> CrossEncoder | TextClassifier:
+    def classifier(self, objective: str) -> CrossEncoder | TextClassifier | Committee:
         """The preset's classifier of an objective. Raises UserError if there is none: a map trains nothing."""
         preset = self.workspace.preset
         if not preset.rewards.ready_made(objective) and not is_trained(self.workspace.place("classifiers", objective)):

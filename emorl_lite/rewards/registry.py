@@ -11,6 +11,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import Preset, TextRewards
 from emorl_lite.base.types import Reward
 from emorl_lite.lm.model import LanguageModel
+from emorl_lite.rewards.committee import Committee
 from emorl_lite.rewards.metrics import Specificity, diversity_2
 from emorl_lite.rewards.objectives import Brevity, Fluency
 from emorl_lite.rewards.small_world_judge import CrossEncoder
@@ -29,7 +30,7 @@ class Given(Protocol):
     def frozen(self) -> LanguageModel:
         """The base model, which nobody trains."""
 
-    def classifier(self, objective: str) -> CrossEncoder | TextClassifier:
+    def classifier(self, objective: str) -> CrossEncoder | TextClassifier | Committee:
         """The classifier of reflection or of empathy."""
 
 

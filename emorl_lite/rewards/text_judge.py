@@ -6,7 +6,7 @@ classifier from a hub is used as it is. Shapes: N pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,22 +107,27 @@ class TextClassifier:
     @torch.no_grad()
     def scores(self, prompts: Sequence[str], replies: Sequence[str], batch_size: int = 32) -> Tensor:
         """Scores [N] in [0, 1], on the CPU."""
+        logits = self.all_logits(prompts, replies, batch_size)
+        return logits.clamp(0, 1) if self.regression else torch.sigmoid(logits)
+
+    @torch.no_grad()
+    def all_logits(self, prompts: Sequence[str], replies: Sequence[str], batch_size: int = 32) -> Tensor:
+        """`logits` [N] of any number of pairs, on the CPU: in batches of similar length."""
         prompts, replies = check_pairs(prompts, replies, "classifier")
         self.model.eval()
-        scores = torch.zeros(len(replies))
+        found = torch.zeros(len(replies))
         order = sorted(range(len(replies)), key=lambda i: len(prompts[i]) + len(replies[i]))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            logits = self.logits([prompts[i] for i in rows], [replies[i] for i in rows])
-            scores[rows] = (logits.clamp(0, 1) if self.regression else torch.sigmoid(logits)).cpu()
-        return scores
+            found[rows] = self.logits([prompts[i] for i in rows], [replies[i] for i in rows]).cpu()
+        return found
 
     def trained(self) -> list[nn.Parameter]:
         """What training changes: LoRA matrices and head."""
         assert self.head is not None
         return [p for p in self.model.parameters() if p.requires_grad] + list(self.head.parameters())
 
-    def _state(self) -> dict[str, Tensor]:
+    def state(self) -> dict[str, Tensor]:
         """What was trained: LoRA matrices and head; of a finished classifier everything."""
         if self.head is None:
             return dict(self.model.state_dict())
@@ -130,14 +135,16 @@ class TextClassifier:
 
     def made_of(self) -> dict[str, Any]:
         """What tells this classifier from another."""
-        return {"encoder": self.encoder, "max_tokens": self.max_tokens, "weights": tensors_digest(self._state())}
+        return {"encoder": self.encoder, "max_tokens": self.max_tokens, "weights": tensors_digest(self.state())}
 
     def save(self, folder: Path, losses: pd.DataFrame | None = None, **facts: Any) -> None:
         """Write what was trained, in float16, and which encoder it belongs to."""
-        assert self.head is not None
+        save_classifier(folder, self.state(), self.shape() | facts, losses)
+
+    def shape(self) -> dict[str, Any]:
+        """Which encoder what was trained belongs to, and how it is built. For a classifier with a head of ours."""
         lora = self.model.peft_config["default"]
-        shape = {"encoder": self.encoder, "r": lora.r, "alpha": lora.lora_alpha, "max_tokens": self.max_tokens, "probe": self.probe()}
-        save_classifier(folder, self._state(), shape | facts, losses)
+        return {"encoder": self.encoder, "r": lora.r, "alpha": lora.lora_alpha, "max_tokens": self.max_tokens, "probe": self.probe()}
 
     def probe(self) -> list[float]:
         """A few numbers that tell one encoder from another."""
@@ -149,12 +156,17 @@ class TextClassifier:
         """Read what `save` wrote. Raises UserError if there is none, if it is damaged, if it was trained with other `options`, or if the
         encoder is another one."""
         facts, tensors = read_classifier(folder, options)
+        return cls.of_state(facts, tensors, folder, device)
+
+    @classmethod
+    def of_state(cls, facts: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path, device: str = "auto") -> TextClassifier:
+        """A classifier of the kept shape (`facts`) and tensors. Raises UserError, with the folder that they lie in, if they do not fit."""
         need(facts, {"encoder": str, "r": int, "alpha": int, "max_tokens": int, "probe": list}, folder)
         classifier = cls.fresh(facts["encoder"], facts["r"], facts["alpha"], facts["max_tokens"], device=device)
         probe = classifier.probe()
         if len(probe) != len(facts["probe"]) or any(abs(a - b) > 1e-3 for a, b in zip(probe, facts["probe"], strict=True)):
             raise UserError(f"{folder}: this classifier was trained on another encoder than {facts['encoder']!r}")
-        check_fits(classifier._state(), tensors, folder)
+        check_fits(classifier.state(), tensors, folder)
         state = {name: x.float() for name, x in tensors.items()}
         assert classifier.head is not None
         classifier.head.load_state_dict({name.removeprefix("head."): x for name, x in state.items() if name.startswith("head.")})
