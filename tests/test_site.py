@@ -121,6 +121,8 @@ def test_a_notebook_keeps_its_outputs_and_leaves_what_needs_a_kernel(pages):
     after = pages.notebook(json.loads((ROOT / name).read_text(encoding="utf-8")), name)
     assert len(after["cells"]) == len(before["cells"]) - 1 and after["cells"][0]["source"].startswith("# ")
     assert not BADGE.search(after["cells"][0]["source"])
+    run_it = after["cells"][0]["source"].split("\n")[2]
+    assert all(part in run_it for part in ("/owner/name/blob/main/" + name, f"lab/tree/my_{name})", "(../docs/using.md#where-you-sit)"))
     pictures = 0
     for cell in after["cells"]:
         for output in cell.get("outputs", []):

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from posixpath import normpath
 from typing import Any
+from urllib.parse import urlsplit
 
 OWN = "docs/site"
 """The folder of the site's own pages and settings; on the site they stand at the top."""
@@ -22,6 +23,11 @@ MAP, MAP_PAGE = "figures/map.html", f"{OWN}/map.md"
 EXTRA = "as_they_are"
 """The folder of files that the site has as they are."""
 TITLE = re.compile(r"^# @title (.+)$", re.MULTILINE)
+RUN_IT = (
+    "To run this page and do its exercises: [Colab](https://colab.research.google.com/github{owned}/blob/main/{page}) or "
+    "[Binder](https://mybinder.org/v2/gh{owned}/main?urlpath=lab/tree/my_{page}), with nothing to install, or [your own machine]({using})."
+)
+"""Below a notebook's title, where the badge was."""
 BADGE = re.compile(r"^\[!\[Open in Colab\].*\n+", re.MULTILINE)
 CODE = re.compile(r"^(?P<fence> *(?:```+|~~~+)).*?^(?P=fence)`* *$|(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?P<before>!?\[(?:[^\[\]]|!?\[[^\]]*\](?:\([^)]*\))?)*\]\()(?P<target>[^)\s]+)(?P<after>(?:\s+\"[^\"]*\")?\))")
@@ -83,7 +89,10 @@ class Pages:
         return re.sub(r"\0(\d+)\0", lambda match: kept[int(match[1])], linked)
 
     def notebook(self, book: dict[str, Any], page: str) -> dict[str, Any]:
-        """A notebook with links that are right on the site, and pictures that carry their words; without badge and Colab's cell."""
+        """A notebook with links that are right on the site, and pictures that carry their words; without badge and Colab's cell.
+
+        Below its title stands where it can be run.
+        """
         cells = [cell for cell in book["cells"] if "colab" not in cell["metadata"].get("tags", [])]
         for cell in cells:
             source = "".join(cell["source"])
@@ -100,6 +109,9 @@ class Pages:
                     data["text/markdown"] = self.text("".join(data["text/markdown"]), page)
                 if "image/png" in data:
                     settings["image"] = {"alt": output["metadata"]["image/png"]["alt"]}
+        title, _, rest = cells[0]["source"].partition("\n")
+        run_it = RUN_IT.format(owned=urlsplit(self.address).path, page=page, using=self.link("/docs/using.md#where-you-sit", page))
+        cells[0]["source"] = f"{title}\n\n{run_it}\n{rest}"
         return book | {"cells": cells}
 
     def write(self, out: Path) -> None:
