@@ -1,0 +1,457 @@
+"""What the tables of a real study say of EMORL beside the others, right whichever way the numbers come out.
+
+A method's score is a utility of its mean scores on test prompts: the geometric mean, unless another is named. Sampled replies come first,
+greedy ones second. Differences over seeds and prompts have the interval of `study.crossed`, and a verdict by Holm's procedure over the
+methods that stand beside the first one; tables that hold no prompts have intervals over seeds, widened for as many looks (Bonferroni).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.wording import by_sign, counted, judged, listing, number, part, signed, told
+from emorl_lite.readings.page import name_of
+from emorl_lite.study.claims import GREEDY, SAMPLED, holm
+from emorl_lite.study.comparison import over
+from emorl_lite.study.crossed import GEOMETRIC, MEAN, crossed, scores_by_cell, terms
+from emorl_lite.study.enough import Enough, enough
+from emorl_lite.study.measuring import GEOMETRIC_OPTIMUM
+
+FIRST = "emorl"
+OTHERS = ("uniform", "uniform-short", "exact-average", "rewarded-soups", "dera", "mod-forward", "gdpo", "base")
+"""What stands beside EMORL in the main comparison."""
+CLOSE = 0.03
+"""The half-width that intervals of the main comparison are held to; two methods no further apart than this are as good as equal."""
+ABOVE, BELOW, OPEN = "above", "below", "open"
+DECODINGS = (SAMPLED, GREEDY)
+BUDGETS = {"uniform": "uniform, equal sum of data", "uniform-short": "uniform, equal longest run"}
+"""What the two uniform policies have in common with EMORL."""
+KEYS = ("seed", "method", "choice", "decoding", "prompt")
+
+
+def called(method: str) -> str:
+    """A method's name in these tables."""
+    return BUDGETS.get(method, name_of(method))
+
+
+def objectives_of(prompts: pd.DataFrame) -> list[str]:
+    """The objectives of a study's table of prompts. Raises UserError if it is none."""
+    if missing := [key for key in KEYS if key not in prompts]:
+        raise UserError(f"the study's table of prompts has no column {missing[0]!r}; a study with these options writes methods_prompts.csv")
+    return [str(column) for column in prompts.columns if column not in KEYS]
+
+
+# -- the main comparison
+
+
+def differences(prompts: pd.DataFrame, others: Sequence[str] = OTHERS, first: str = FIRST, utility: str = GEOMETRIC) -> pd.DataFrame:
+    """`first` beside each of the others, sampled and greedy: a row a decoding and method.
+
+    `prompts`: seed, method, choice, decoding, prompt, <objectives>. Columns: first, second, decoding, utility, first_score, second_score,
+    difference, low, high, p, seeds, prompts, holm, verdict (ABOVE, BELOW, OPEN, by Holm over a decoding's rows), target, and more_seeds,
+    more_prompts, more_times: what an interval of +-target would take (`study.enough`), nan where no number is enough or there is nothing
+    to ask. Only seeds that both methods have are compared; one alone has no interval. Raises UserError for a method that the table lacks,
+    or whose scores are not complete.
+    """
+    names, rows = objectives_of(prompts), []
+    for decoding in DECODINGS:
+        found = [_beside(prompts, first, second, decoding, names, utility) for second in others]
+        measured = [row for row in found if math.isfinite(row["p"])]
+        rejected = dict(zip((row["second"] for row in measured), holm([row["p"] for row in measured]), strict=True))
+        for row in found:
+            row["holm"] = rejected.get(row["second"], False)
+            row["verdict"] = (ABOVE if row["difference"] > 0 else BELOW) if row["holm"] else OPEN
+            rows.append({key: value for key, value in row.items() if key != "values"} | _needed(row, len(measured)))
+    return pd.DataFrame(rows)
+
+
+def _beside(prompts: pd.DataFrame, first: str, second: str, decoding: str, names: Sequence[str], utility: str) -> dict[str, Any]:
+    """One difference, with its values [S, P]."""
+    of = prompts[prompts["decoding"] == decoding]
+    seeds = [set(of.loc[of["method"] == method, "seed"]) for method in (first, second)]
+    for method, have in zip((first, second), seeds, strict=True):
+        if not have:
+            raise UserError(f"comparison: the study's table of prompts has no {decoding} scores of {method}")
+    if not (common := seeds[0] & seeds[1]):
+        raise UserError(f"comparison: {first} and {second} have no seed in common")
+    a, b = (scores_by_cell(of[of["seed"].isin(common)], method, decoding, None, names) for method in (first, second))
+    if a.shape != b.shape:
+        raise UserError(f"comparison: {first} and {second} were not scored on the same prompts")
+    ours, theirs = terms(a, utility), terms(b, utility)
+    values = ours - theirs
+    row: dict[str, Any] = {"first": first, "second": second, "decoding": decoding, "utility": utility}
+    row |= {"first_score": float(ours.mean()), "second_score": float(theirs.mean()), "difference": float(values.mean())}
+    row |= {"low": math.nan, "high": math.nan, "p": math.nan}
+    if min(values.shape) > 1:
+        found = crossed(values)
+        row |= {"low": found.low, "high": found.high, "p": found.p}
+    return row | {"seeds": values.shape[0], "prompts": values.shape[1], "values": values}
+
+
+def _needed(row: Mapping[str, Any], looks: int) -> dict[str, float]:
+    """How near an open difference would have to be known, and how many seeds or prompts that takes.
+
+    One that is wider than asked for: as near as asked for. Another: as near as it is large, with an interval corrected for all looks.
+    """
+    reach, size, target, confidence = (row["high"] - row["low"]) / 2, abs(row["difference"]), math.nan, 0.95
+    if row["verdict"] == OPEN and math.isfinite(reach) and not _even(row):
+        if reach > CLOSE and not _alone(row):
+            target = CLOSE
+        elif size > 0:
+            target, confidence = size, 1 - 0.05 / looks
+    needed = enough(row["values"], target, confidence) if math.isfinite(target) else Enough(None, None, None)
+    counts = {"more_seeds": needed.seeds, "more_prompts": needed.prompts, "more_times": needed.times}
+    return {"target": target} | {key: math.nan if n is None else float(n) for key, n in counts.items()}
+
+
+def _alone(row: Mapping[str, Any]) -> bool:
+    """Whether the interval, taken alone, lies on one side of zero."""
+    return bool(row["low"] > 0 or row["high"] < 0)
+
+
+def _even(row: Mapping[str, Any]) -> bool:
+    """Whether the whole interval lies within +-CLOSE."""
+    return bool(row["low"] >= -CLOSE and row["high"] <= CLOSE)
+
+
+def _found(row: Mapping[str, Any]) -> dict[str, float]:
+    """A row's difference with its interval, as `told` takes it."""
+    return {"mean": row["difference"], "low": row["low"], "high": row["high"]}
+
+
+def comparison_table(found: pd.DataFrame) -> pd.DataFrame:
+    """`differences` to look at, a row a method, the first one on top: its scores, and the first one's difference from it with a verdict."""
+    lines: list[dict[str, Any]] = []
+    first = called(found["first"].iloc[0])
+    most = found.sort_values("seeds", ascending=False, kind="stable").drop_duplicates("decoding").set_index("decoding")["first_score"]
+    line: dict[str, Any] = {"method": first}
+    for decoding in DECODINGS:
+        line |= {decoding: float(most[decoding]), f"{first} less it, {decoding}": ""}
+    lines.append(line)
+    for method, rows in found.groupby("second", sort=False):
+        by = {row["decoding"]: row for row in _records(rows)}
+        line = {"method": called(str(method))}
+        for decoding in DECODINGS:
+            verdict = {ABOVE: ", above", BELOW: ", below"}.get(by[decoding]["verdict"], "")
+            line |= {decoding: by[decoding]["second_score"], f"{first} less it, {decoding}": told(_found(by[decoding])) + verdict}
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def comparison_reading(found: pd.DataFrame, samples: int = 0) -> str:
+    """Beside whom the first one is above, below or open, how wide the intervals are, and why what is open is open. `found`: `differences`.
+
+    `samples`: replies sampled for each prompt, if that is to be said.
+    """
+    many = f", {samples} a statement" if samples else ""
+    parts = []
+    for decoding, head in ((SAMPLED, f"**Sampled replies{many}**"), (GREEDY, "**Greedy replies**")):
+        rows = _records(found[found["decoding"] == decoding])
+        parts.append(f"{head} ({_size(rows)}; {rows[0]['utility']} of the objectives): {_verdicts(rows)} {_widths(rows)}")
+        parts += _reasons(rows)
+    return "\n\n".join(parts)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _size(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Over how many seeds and statements, and which methods have fewer."""
+    seeds = max(row["seeds"] for row in rows)
+    fewer = [f"{called(row['second'])} {row['seeds']}" for row in rows if row["seeds"] < seeds]
+    return f"{counted(seeds, 'seed')}, {counted(rows[0]['prompts'], 'statement')}" + (f"; fewer seeds: {listing(fewer)}" if fewer else "")
+
+
+def _verdicts(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One sentence: above, below, open."""
+    first, parts = called(rows[0]["first"]), []
+    for verdict, words in ((ABOVE, "**above**"), (BELOW, "**below**"), (OPEN, "**open** beside")):
+        named = [f"{called(row['second'])} ({told(_found(row))})" for row in rows if row["verdict"] == verdict]
+        if named:
+            parts.append(f"{words} {listing(named)}")
+    return f"{first} is {'; '.join(parts)}. Verdicts are by Holm's procedure over {part(len(rows), len(rows), 'difference')}."
+
+
+def _widths(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many intervals are as narrow as asked for, and the widest that is not."""
+    reaches = {called(row["second"]): (row["high"] - row["low"]) / 2 for row in rows if math.isfinite(row["low"])}
+    if not reaches:
+        return "With one seed or one statement there is no interval, and nothing to judge by."
+    narrow = sum(reach <= CLOSE for reach in reaches.values())
+    text = f"Of {counted(len(reaches), 'interval')}, {counted(narrow, 'is', 'are') if narrow else 'none is'} within ±{number(CLOSE)}"
+    if narrow == len(reaches):
+        return f"{text}." if len(reaches) > 1 else f"The interval is within ±{number(CLOSE)}."
+    widest = max(reaches, key=reaches.__getitem__)
+    return f"{text}; the widest is ±{number(reaches[widest], 3)}, beside {widest}."
+
+
+def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A paragraph on why what is open is open; none if nothing is."""
+    reasons = [f"{called(row['second'])}: {_why_open(row, len(rows))}" for row in rows if row["verdict"] == OPEN]
+    return [f"Why it is open. {' '.join(reason[0].upper() + reason[1:] + '.' for reason in reasons)}"] if reasons else []
+
+
+def _why_open(row: Mapping[str, Any], looks: int) -> str:
+    """Why one difference is open, and what would decide it."""
+    if not math.isfinite(row["low"]):
+        return f"{counted(row['seeds'], 'seed')} in common and {counted(row['prompts'], 'statement')} give no interval"
+    if _even(row):
+        return f"the whole interval lies within ±{number(CLOSE)}, so that the two are as good as equal"
+    reach = (row["high"] - row["low"]) / 2
+    if _alone(row):
+        return f"alone its interval lies on one side of zero, as one of {looks} looks it does not; that would take {_takes(row)}"
+    if reach > CLOSE:
+        return f"the interval is ±{number(reach, 3)}, and one of ±{number(CLOSE)} would take {_takes(row)}"
+    if not math.isfinite(row["target"]):
+        return f"the interval is narrow (±{number(reach, 3)}), and the difference nil"
+    return (
+        f"the interval is narrow (±{number(reach, 3)}), but the difference is small: to tell {number(row['target'], 3)} from nothing would "
+        f"take {_takes(row)}"
+    )
+
+
+def _takes(row: Mapping[str, Any]) -> str:
+    """How many seeds or statements a narrower interval takes: "about 12 seeds on these 64 statements, or about 150 statements ..."."""
+    seeds, prompts = counted(row["seeds"], "seed"), counted(row["prompts"], "statement")
+    ways = []
+    if math.isfinite(row["more_seeds"]):
+        ways.append(f"about {counted(int(row['more_seeds']), 'seed')} on these {prompts}")
+    if math.isfinite(row["more_prompts"]):
+        ways.append(f"about {counted(int(row['more_prompts']), 'statement')} with these {seeds}")
+    if ways:
+        return ", or ".join(ways)
+    if math.isfinite(row["more_times"]):
+        return f"about {int(row['more_times'])} times as many seeds and statements (no number of one alone is enough)"
+    return "more seeds and statements than anybody has"
+
+
+# -- equal distances from the base, and other statements
+
+
+def matched_table(matched: pd.DataFrame, first: str = FIRST) -> pd.DataFrame:
+    """Sampled mean scores at equal KL to the base: a row a method and target that any seed of it reaches.
+
+    `matched`: seed, method, target, reached, sampled_mean. Columns: method, target (nats a reply), seeds (that reach it), sampled_mean,
+    and difference, low, high: the first one less this one over seeds that both reach. Raises UserError for a table without the first.
+    """
+    _there(matched, first, "the study's table at equal KL")
+    reached = matched[matched["reached"].astype(bool)]
+    others = [method for method in reached["method"].unique() if method != first]
+    lines = []
+    for target in sorted(matched["target"].unique()):
+        at = reached[np.isclose(reached["target"], target)]
+        scores = at.pivot_table(index="seed", columns="method", values="sampled_mean")
+        for method in [name for name in (first, *others) if name in scores]:
+            line = {"method": method, "target": float(target), "seeds": int(scores[method].notna().sum())}
+            line |= {"sampled_mean": float(scores[method].mean())}
+            lines.append(line | _less(scores.get(first), scores[method], method != first, len(others)))
+    columns = ["method", "target", "seeds", "sampled_mean", "difference", "low", "high"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def _less(ours: pd.Series | None, theirs: pd.Series, other: bool, looks: int) -> dict[str, float]:
+    """Ours less theirs over the seeds of both; nan for the first one itself."""
+    found = over(np.zeros(0)) if ours is None or not other else over((ours - theirs).dropna().to_numpy(dtype=np.float64), looks)
+    return {"difference": found["mean"], "low": found["low"], "high": found["high"]}
+
+
+def _there(table: pd.DataFrame, method: str, what: str) -> None:
+    if "method" not in table or method not in set(table["method"]):
+        raise UserError(f"{what} has no rows of {method}")
+
+
+def matched_reading(table: pd.DataFrame, first: str = FIRST) -> str:
+    """The first one beside the others at each distance from the base. `table`: `matched_table`."""
+    name, parts = called(first), []
+    if table.empty:
+        return "No method gets as far from the base as the study compares at."
+    for target, rows in table.groupby("target"):
+        at = f"At {number(float(str(target)), 2)} nats a reply"
+        own = rows[rows["method"] == first]
+        if own.empty:
+            parts.append(f"{at} {name} is not compared: none of its seeds gets so far.")
+            continue
+        head = (
+            f"{at}, sampled, {name} scores {number(float(own['sampled_mean'].iloc[0]), 3)} ({counted(int(own['seeds'].iloc[0]), 'seed')})"
+        )
+        parts.append(f"{head}; {_sides(_records(rows[rows['method'] != first]))}.")
+    return f"{' '.join(parts)} These are means over objectives, with intervals over seeds{_looks(table)}."
+
+
+def _looks(table: pd.DataFrame) -> str:
+    others = int(table.loc[table["difference"].notna(), "method"].nunique())
+    return f" corrected for {others} looks" if others > 1 else ""
+
+
+def _sides(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Beside whom the first one is above, below or not clearly apart, by intervals over seeds: "above a (...) and below b (...)"."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        if not math.isfinite(row["difference"]):
+            key = "not compared with"
+        elif not math.isfinite(row["low"]):
+            key = "not judged on one seed beside"
+        else:
+            key = by_sign(_found(row), "above", "below", "open beside")
+        groups.setdefault(key, []).append(f"{called(row['method'])} ({told(_found(row))})")
+    order = ("above", "below", "open beside", "not judged on one seed beside", "not compared with")
+    return "; ".join(f"{key} {listing(groups[key])}" for key in order if key in groups) or "nobody else gets so far"
+
+
+def transfer_table(
+    quality: pd.DataFrame, objectives: Sequence[str], others: Sequence[str] = OTHERS, where: str = "counsel-chat", first: str = FIRST
+) -> pd.DataFrame:
+    """Scores on a test set of another source, settings as chosen at home: a row a decoding and method, the first one on top.
+
+    `quality`: seed, method, set, decoding, <objectives>. Columns: method, decoding, seeds, score (the geometric mean of a seed's mean
+    scores, over seeds), and difference, low, high: the first one less this one, paired by seed. Raises UserError for a set or a method
+    that the table lacks.
+    """
+    of = quality[quality["set"] == where]
+    if of.empty:
+        raise UserError(f"the study's table of quality has no test set {where!r}: it has {listing(sorted(set(quality['set'])))}")
+    lines = []
+    for decoding in DECODINGS:
+        rows = of[of["decoding"] == decoding]
+        scores = rows.assign(score=geometric(rows, objectives)).pivot_table(index="seed", columns="method", values="score")
+        for method in (first, *others):
+            if method not in scores:
+                raise UserError(f"the study's table of quality has no {decoding} scores of {method} on {where}")
+            line = {
+                "method": method,
+                "decoding": decoding,
+                "seeds": int(scores[method].notna().sum()),
+                "score": float(scores[method].mean()),
+            }
+            lines.append(line | _less(scores[first], scores[method], method != first, len(others)))
+    return pd.DataFrame(lines)
+
+
+def geometric(rows: pd.DataFrame, objectives: Sequence[str], prefix: str = "") -> pd.Series:
+    """The geometric mean of the columns of objectives, each at least 0, row by row."""
+    values = rows[[f"{prefix}{name}" for name in objectives]].clip(lower=0).to_numpy(dtype=np.float64)
+    return pd.Series(np.prod(values, axis=1) ** (1 / values.shape[1]), index=rows.index)
+
+
+def transfer_reading(table: pd.DataFrame, home: pd.DataFrame, where: str = "counsel-chat", first: str = FIRST) -> str:
+    """The first one on the other source's statements, and whether its differences at home point the same way there.
+
+    `table`: `transfer_table`; `home`: `differences`.
+    """
+    parts = []
+    for decoding in DECODINGS:
+        rows = table[table["decoding"] == decoding]
+        own = float(rows.loc[rows["method"] == first, "score"].iloc[0])
+        text = f"On {where}, {decoding}, {called(first)} scores {number(own, 3)}: {_sides(_records(rows[rows['method'] != first]))}."
+        there = rows.set_index("method")["difference"]
+        decided = home[(home["decoding"] == decoding) & (home["verdict"] != OPEN) & home["second"].isin(there.index)]
+        if len(decided):
+            same = int((np.sign(decided["difference"].to_numpy()) == np.sign(there[decided["second"]].to_numpy())).sum())
+            text += f" Of what is decided at home, {part(same, len(decided), 'difference')} {_points(same)} the same way there."
+        else:
+            text += " At home nothing is decided that could be found again there."
+        parts.append(text)
+    return f"{' '.join(parts)} Intervals are over seeds{_looks(table)}; prompts would widen them."
+
+
+def _points(k: int) -> str:
+    return "points" if k == 1 else "point"
+
+
+# -- what the grid missed
+
+CHOICES = {
+    "default": "uniform weights",
+    "grid": "grid, by the geometric mean",
+    "grid, mean": "grid, by the mean",
+    "published search": "published search",
+    GEOMETRIC_OPTIMUM: "exact optimum, by the geometric mean",
+    "exact optimum": "exact optimum, by the mean",
+}
+"""Ways to choose EMORL's weights on validation prompts, and how they are called here."""
+SAMPLED_OPTIMUM = "sampled optimum"
+
+
+def choices_table(
+    rows: pd.DataFrame, objectives: Sequence[str], sampled_maps: pd.DataFrame | None = None, method: str = FIRST
+) -> pd.DataFrame:
+    """One method's test scores by how its weights were chosen, means over seeds: a row a choice.
+
+    `rows`: seed, method, choice, <objectives>, mean, sampled_<objectives>, sampled_mean, kl; `sampled_maps`: sampled_maps.csv, whose
+    optimum of sampled replies is added with its sampled scores. Columns: choice, seeds, geometric mean and mean, each sampled and greedy,
+    and KL. Raises UserError for a table without the method.
+    """
+    wide = _choices(rows, objectives, sampled_maps, method)
+    lines = []
+    for choice in [name for name in (*CHOICES, SAMPLED_OPTIMUM) if name in set(wide["choice"])]:
+        of = wide[wide["choice"] == choice]
+        line: dict[str, Any] = {"choice": CHOICES.get(choice, f"{choice}, by the mean"), "seeds": int(of["seed"].nunique())}
+        lines.append(line | {column: float(of[column].mean()) for column in _MEASURES} | {"KL": float(of["kl"].mean())})
+    return pd.DataFrame(lines)
+
+
+_MEASURES = [f"{utility}, {decoding}" for utility in (GEOMETRIC, MEAN) for decoding in DECODINGS]
+
+
+def _choices(rows: pd.DataFrame, objectives: Sequence[str], sampled_maps: pd.DataFrame | None, method: str) -> pd.DataFrame:
+    """seed, choice, kl and the four measures, a line a seed and choice."""
+    _there(rows, method, "the study's table")
+    own = rows[rows["method"] == method]
+    values = {f"{GEOMETRIC}, {GREEDY}": geometric(own, objectives), f"{MEAN}, {GREEDY}": own["mean"]}
+    values |= {f"{GEOMETRIC}, {SAMPLED}": geometric(own, objectives, "sampled_"), f"{MEAN}, {SAMPLED}": own["sampled_mean"]}
+    wide = own[["seed", "choice", "kl"]].assign(**values)
+    if sampled_maps is None or sampled_maps.empty:
+        return wide
+    test = sampled_maps[(sampled_maps["policy"] == SAMPLED_OPTIMUM) & (sampled_maps["set"] == "test") & (sampled_maps["temperature"] == 1)]
+    more = {f"{GEOMETRIC}, {SAMPLED}": geometric(test, objectives), f"{MEAN}, {SAMPLED}": test["mean"]}
+    return pd.concat([wide, test[["seed"]].assign(choice=SAMPLED_OPTIMUM, **more)], ignore_index=True)
+
+
+def choices_reading(rows: pd.DataFrame, objectives: Sequence[str], sampled_maps: pd.DataFrame | None = None, method: str = FIRST) -> str:
+    """What the exact optimum of validation prompts gains over the grid's choice on test prompts, by both utilities. Tables as for
+    `choices_table`."""
+    wide = _choices(rows, objectives, sampled_maps, method)
+    parts = []
+    for utility, best, grid in ((GEOMETRIC, GEOMETRIC_OPTIMUM, "grid"), (MEAN, "exact optimum", "grid, mean")):
+        grid = grid if grid in set(wide["choice"]) else "grid"
+        gains = {decoding: _gain(wide, best, grid, f"{utility}, {decoding}") for decoding in (GREEDY, SAMPLED)}
+        if not gains[GREEDY]["n"]:
+            parts.append(f"By the {utility} no exact optimum stands beside the grid's choice.")
+            continue
+        told_gains = listing([f"{decoding} {judged(gain, 'better', 'worse')}" for decoding, gain in gains.items()])
+        parts.append(f"By the {utility} the exact optimum of greedy validation replies, less the grid's choice: {told_gains}.")
+    if SAMPLED_OPTIMUM in set(wide["choice"]):
+        best = "grid, mean" if "grid, mean" in set(wide["choice"]) else "grid"
+        gains = {
+            utility: _gain(wide, SAMPLED_OPTIMUM, best if utility == MEAN else "grid", f"{utility}, {SAMPLED}")
+            for utility in (MEAN, GEOMETRIC)
+        }
+        found = listing([f"by the {utility} {judged(gain, 'better', 'worse')}" for utility, gain in gains.items()])
+        parts.append(f"The optimum of sampled validation replies, chosen by the mean, less the grid's choice, sampled: {found}.")
+    seeds = counted(int(wide["seed"].nunique()), "seed")
+    return f"{' '.join(parts)} Test statements, 95 % intervals over {seeds}, each alone{_best_of(wide)}."
+
+
+def _gain(wide: pd.DataFrame, one: str, other: str, column: str) -> dict[str, float]:
+    """One choice less another in a column, over the seeds that have both."""
+    values = wide.pivot_table(index="seed", columns="choice", values=column)
+    if one not in values or other not in values:
+        return over(np.zeros(0))
+    return over((values[one] - values[other]).dropna().to_numpy(dtype=np.float64))
+
+
+def _best_of(wide: pd.DataFrame) -> str:
+    """Where the highest of all choices lies by the main measure, if it is not the grid's."""
+    means = wide.groupby("choice", sort=False)[f"{GEOMETRIC}, {SAMPLED}"].mean().dropna()
+    if "grid" not in means or means.idxmax() == "grid":
+        return "; none of the other choices is above the grid's by the geometric mean of sampled replies" if len(means) > 1 else ""
+    best = str(means.idxmax())
+    gap = signed(float(means[best] - means["grid"]))
+    return f"; the highest geometric mean of sampled replies is that of the {CHOICES.get(best, best)} ({gap} beside the grid's choice)"
