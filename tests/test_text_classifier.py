@@ -150,12 +150,17 @@ def test_a_committee_scores_by_its_members_mean_logit(committee):
     assert torch.allclose(Committee(committee.members[:1]).scores(*PAIRS), committee.members[0].scores(*PAIRS))
     assert torch.allclose(committee.scores(*PAIRS), committee.scores(*PAIRS, batch_size=1), atol=0.02)
     assert committee.scores([], []).shape == (0,)
+    shifted = torch.logit(Committee(committee.members, 1.5).scores(*PAIRS).double())
+    assert torch.allclose(shifted, torch.logit(committee.scores(*PAIRS).double()) + 1.5, atol=1e-3)
 
 
 def test_a_committee_is_kept_whole(committee, tmp_path):
     committee.save(tmp_path, objective="reflection")
     again = Committee.restore(tmp_path, objective="reflection")
     assert torch.equal(again.scores(*PAIRS), committee.scores(*PAIRS)) and again.made_of() == committee.made_of()
+    Committee(committee.members, -0.5).save(tmp_path / "shifted")
+    assert torch.equal(Committee.restore(tmp_path / "shifted").scores(*PAIRS), Committee(committee.members, -0.5).scores(*PAIRS))
+    assert again.made_of() != Committee(committee.members, -0.5).made_of()
     assert again.made_of() != Committee(committee.members[::-1]).made_of() != Committee(committee.members[:2]).made_of()
     facts = json.loads((tmp_path / "classifier.json").read_text())
     for members in (2, 4, "3"):
@@ -185,9 +190,10 @@ def test_the_option_trains_a_committee_of_different_starts(encoder, tmp_path):
     assert isinstance(single, TextClassifier)
     assert torch.equal(judge.members[0].scores(*PAIRS), single.scores(*PAIRS)), "the first member is the single classifier"
     assert not torch.equal(judge.members[1].scores(*PAIRS), single.scores(*PAIRS))
-    for folder, members in (("one", 2), ("two", 1)):
-        with pytest.raises(UserError, match="reflection_members"):
-            real_classifier("reflection", replace(config, reflection_members=members), pytest.fail, tmp_path / folder, "cpu", False)
+    for folder, other in (("one", {"reflection_members": 2}), ("two", {"reflection_members": 1}), ("two", {"reflection_offset": 1.0})):
+        ours = {"reflection_members": 2 if folder == "two" else 1} | other
+        with pytest.raises(UserError, match=next(iter(other))):
+            real_classifier("reflection", replace(config, **ours), pytest.fail, tmp_path / folder, "cpu", False)
     again = real_classifier("reflection", config, pytest.fail, tmp_path / "two", "cpu", progress=False)
     assert torch.equal(again.scores(*PAIRS), judge.scores(*PAIRS))
 

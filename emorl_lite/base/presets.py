@@ -178,6 +178,8 @@ class TextRewards(RewardConfig):
     no reflection)."""
     reflection_members: Annotated[int, Within(1, 100)] = 1
     """Reflection classifiers of different random starts, whose mean logit gives the score."""
+    reflection_offset: Annotated[float, Within(-20, 20)] = 0.0
+    """Added to that logit: of the training pairs a fifth is good, and what a policy says is judged at better odds."""
     empathy_warmth: Annotated[float, Within(0, 1)] = 0.0
     """Share of PAIR's replies of high quality that empathy's classifier learns from, each with a warm sentence (kind) and without (not;
     0: none, it learns from EPITOME alone)."""

@@ -21,13 +21,15 @@ from emorl_lite.rewards.text_judge import TextClassifier
 
 
 class Committee:
-    """score(prompts, replies) -> [N] in [0, 1]: the sigmoid of its members' mean logit.
+    """score(prompts, replies) -> [N] in [0, 1]: the sigmoid of its members' mean logit and an offset.
 
-    Raises UserError for no member, a finished classifier (nothing of it was trained here), or members of different shapes.
+    An offset c judges at odds e^c times those of the training pairs, of which few are good (Saerens, Latinne and Decaestecker 2002): the
+    order of replies stays, and .5 is elsewhere. Raises UserError for no member, a finished classifier (nothing of it was trained here), or
+    members of different shapes.
     """
 
-    def __init__(self, members: Sequence[TextClassifier]):
-        self.members = list(members)
+    def __init__(self, members: Sequence[TextClassifier], offset: float = 0.0):
+        self.members, self.offset = list(members), offset
         if not self.members or any(member.head is None for member in self.members):
             raise UserError("committee: needs one or more classifiers that were trained here")
         if any(member.shape() != self.members[0].shape() for member in self.members):
@@ -37,26 +39,27 @@ class Committee:
     def scores(self, prompts: Sequence[str], replies: Sequence[str], batch_size: int = 32) -> Tensor:
         """Scores [N] in [0, 1], on the CPU."""
         prompts, replies = check_pairs(prompts, replies, "committee")
-        return torch.sigmoid(torch.stack([member.all_logits(prompts, replies, batch_size) for member in self.members]).mean(0))
+        logits = torch.stack([member.all_logits(prompts, replies, batch_size) for member in self.members])
+        return torch.sigmoid(logits.mean(0) + self.offset)
 
     def made_of(self) -> dict[str, Any]:
         """What tells this committee from another."""
-        return {"members": [member.made_of() for member in self.members]}
+        return {"members": [member.made_of() for member in self.members], "offset": self.offset}
 
     def save(self, folder: Path, losses: pd.DataFrame | None = None, **facts: Any) -> None:
         """Write what was trained, in float16, and which encoder it belongs to."""
         tensors = {f"member{i}.{name}": x for i, member in enumerate(self.members) for name, x in member.state().items()}
-        save_classifier(folder, tensors, self.members[0].shape() | {"members": len(self.members)} | facts, losses)
+        save_classifier(folder, tensors, self.members[0].shape() | {"members": len(self.members), "offset": self.offset} | facts, losses)
 
     @classmethod
     def restore(cls, folder: Path, device: str = "auto", **options: Any) -> Committee:
         """Read what `save` wrote. Raises UserError as `TextClassifier.restore` does."""
         facts, tensors = read_classifier(folder, options)
-        need(facts, {"members": int}, folder)
+        need(facts, {"members": int, "offset": float}, folder)
         parts = [
             {name.removeprefix(start): x for name, x in tensors.items() if name.startswith(start)}
             for start in (f"member{i}." for i in range(facts["members"]))
         ]
         if not parts or sum(map(len, parts)) != len(tensors):
             raise UserError(f"{folder}: does not hold the tensors of {facts['members']} classifiers")
-        return cls([TextClassifier.of_state(facts, part, folder, device) for part in parts])
+        return cls([TextClassifier.of_state(facts, part, folder, device) for part in parts], facts["offset"])

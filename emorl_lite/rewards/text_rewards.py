@@ -57,7 +57,7 @@ def real_classifier(
 ) -> TextClassifier | Committee:
     """The classifier of an objective: a finished one from a hub, one that is there, or one trained now (and kept in `folder`).
 
-    With --rewards.reflection-members that of reflection is a committee.
+    With --rewards.reflection-members or -offset that of reflection is a committee.
     """
     if config.ready_made(objective):
         return TextClassifier.load(config.empathy_model, max_tokens=config.text_tokens, device=device)
@@ -67,15 +67,16 @@ def real_classifier(
     options = {"encoder": encoder, **{name: getattr(config, name) for name in TEXT_OPTIONS}}
     known: dict[str, Any] = {"objective": objective, **options}
     known[f"{objective}_warmth"] = getattr(config, f"{objective}_warmth")
-    members = config.reflection_members if objective == "reflection" else 1
+    kind: type[TextClassifier] | type[Committee] = TextClassifier
     if objective == "reflection":
-        known["reflection_members"] = members
-    kind = TextClassifier if members == 1 else Committee
+        known |= {"reflection_members": config.reflection_members, "reflection_offset": config.reflection_offset}
+        if config.reflection_members > 1 or config.reflection_offset:
+            kind = Committee
     if is_trained(folder):
         return kind.restore(folder, device, **known)
     with alone(folder, "training a classifier"):
         if not is_trained(folder):  # by another process, that this one waited for
-            _train_real(objective, config, dataset, folder, device, progress, known, members)
+            _train_real(objective, config, dataset, folder, device, progress, known)
     return kind.restore(folder, device, **known)
 
 
@@ -87,13 +88,13 @@ def _train_real(
     device: Device,
     progress: bool,
     known: Mapping[str, Any],
-    members: int,
 ) -> None:
     """Train the classifier of an objective (a committee: its members, of seeds 0, 1, ...) and keep it in `folder`, with what it is known
     by."""
     pairs, losses = training_pairs(objective, dataset, config), []
     labels = [getattr(p, objective) for p in pairs]
     tqdm_options: dict[str, Any] = {"desc": f"{objective} classifier", "file": sys.stdout, "mininterval": 5, "disable": not progress}
+    members, offset = known.get("reflection_members", 1), known.get("reflection_offset", 0.0)
     trained, seconds, each = [], 0.0, steps(len(pairs), config.text_epochs, config.text_batch)
     with tqdm(total=members * each, **tqdm_options) as bar:
         for seed in range(members):
@@ -106,7 +107,7 @@ def _train_real(
             classifier, took = train_text_classifier(known["encoder"], pairs, labels, config, seed, **options)
             trained.append(classifier)
             seconds += took
-    judge = trained[0] if members == 1 else Committee(trained)
+    judge = Committee(trained, offset) if members > 1 or offset else trained[0]
     judge.save(folder, pd.DataFrame(losses), pairs=len(pairs), seconds=round(seconds, 1), **known)
 
 
