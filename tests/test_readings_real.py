@@ -49,7 +49,7 @@ def test_above_below_and_open():
     assert text.startswith("**Sampled replies, 4 a statement** (5 seeds, 40 statements; geometric mean of the objectives): EMORL is")
     above = text.split("**above**")[1].split(";")[0]
     below = text.split("**below**")[1].split(";")[0]
-    assert "base model (+0.1" in above and "GDPO" in above and "uniform, equal sum of data (−0.1" in below
+    assert "the base (+0.1" in above and "GDPO" in above and "uniform with an equal sum (−0.1" in below
     assert "Of 8 intervals, 8 are within ±0.03." in text and "Verdicts are by Holm's procedure over all 8 differences" in text
     assert "**Greedy replies** (5 seeds" in text and text.index("Sampled") < text.index("Greedy")
 
@@ -80,12 +80,15 @@ def test_where_all_objectives_are_equal_both_utilities_are_one():
 def test_why_it_is_open():
     pair = {"emorl": 0.1, "base": 0.1}
     even = real.differences(prompts(pair, noise=0.02), others=("base",))
-    assert "lies within ±0.03, so that the two are as good as equal" in real.comparison_reading(even) and even["target"].isna().all()
+    assert "As good as equal, the whole interval within ±0.03: the base." in real.comparison_reading(even) and even["target"].isna().all()
     wide = real.differences(prompts(pair, of_seeds=0.1, noise=0.05), others=("base",))
     text = real.comparison_reading(wide)
     row = wide.iloc[0]
     assert row["verdict"] == "open" and row["target"] == real.CLOSE and row["more_seeds"] > 5
-    assert f"one of ±0.03 would take about {int(row['more_seeds'])} seeds on these 40 statements" in text
+    assert (
+        f"Wider than ±0.03: the base (±{(row['high'] - row['low']) / 2:.3f}; {int(row['more_seeds'])} seeds" in text
+        and "from 5 seeds" in text
+    )
     assert "Of 1 interval, none is within ±0.03; the widest is" in text
     by_client = real.differences(prompts(pair, seeds=2, clients=12, noise=0.12), others=("base",))
     assert by_client["more_prompts"].dropna().ge(12).all()
@@ -101,14 +104,20 @@ def of_intervals(difference: float, low: float, high: float, verdict: str = "ope
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (of_intervals(0.02, -0.02, 0.06, more_seeds=9.0), "the interval is ±0.040, and one of ±0.03 would take about 9 seeds on these 64"),
-        (of_intervals(0.02, -0.02, 0.06, more_prompts=200.0), "would take about 200 statements with these 5 seeds."),
-        (of_intervals(0.02, -0.02, 0.06, more_times=3.0), "about 3 times as many seeds and statements (no number of one alone"),
-        (of_intervals(0.02, -0.02, 0.06), "more seeds and statements than anybody has"),
-        (of_intervals(0.015, -0.01, 0.04, target=0.015, more_seeds=20.0), "to tell 0.015 from nothing would take about 20 seeds"),
-        (of_intervals(0.0, -0.0301, 0.0295, target=math.nan), "narrow (±0.030), and the difference nil"),
-        (of_intervals(0.06, 0.01, 0.11, target=0.06, more_seeds=7.0), "as one of 1 looks it does not; that would take about 7 seeds"),
-        (of_intervals(0.02, math.nan, math.nan), "give no interval"),
+        (of_intervals(0.02, -0.02, 0.06, more_seeds=9.0), "Wider than ±0.03: GDPO (±0.040; 9 seeds)."),
+        (of_intervals(0.02, -0.02, 0.06, more_prompts=200.0), "GDPO (±0.040; 200 statements)."),
+        (of_intervals(0.02, -0.02, 0.06, more_times=3.0), "GDPO (±0.040; 3 times as many of both)."),
+        (of_intervals(0.02, -0.02, 0.06), "more of both than anybody has"),
+        (
+            of_intervals(0.015, -0.01, 0.04, target=0.015, more_seeds=20.0),
+            "Narrow, but the difference too small to tell from nothing: GDPO (±0.025; 20 seeds).",
+        ),
+        (of_intervals(0.0, -0.0301, 0.0295, target=math.nan), "Narrow, and the difference nil: GDPO (±0.030)."),
+        (
+            of_intervals(0.06, 0.01, 0.11, target=0.06, more_seeds=7.0),
+            "On one side of zero alone, but not as one of 1 look: GDPO (7 seeds).",
+        ),
+        (of_intervals(0.02, math.nan, math.nan), "Too few in common for an interval: GDPO (5 seeds, 64 statements)."),
     ],
 )
 def test_every_reason_has_its_sentence(row, said):
@@ -129,12 +138,12 @@ def test_a_seed_that_lacks_a_method_is_left_out_of_that_difference_alone():
     found = real.differences(table[(table["method"] != "gdpo") | (table["seed"] != 3)])
     seeds = found.drop_duplicates("second").set_index("second")["seeds"]
     assert seeds["gdpo"] == 4 and (seeds.drop("gdpo") == 5).all()
-    assert "fewer seeds: GDPO (TRL) 4)" in real.comparison_reading(found).replace("; geometric", "); geometric")
+    assert "fewer seeds: GDPO 4)" in real.comparison_reading(found).replace("; geometric", "); geometric")
     one = real.differences(table[(table["method"] != "gdpo") | (table["seed"] == 3)])
     row = one[one["second"] == "gdpo"].iloc[0]
     assert row["verdict"] == "open" and math.isnan(row["low"])
     text = real.comparison_reading(one)
-    assert "GDPO (TRL): 1 seed in common and 40 statements give no interval" in text and "nan" not in text
+    assert "Too few in common for an interval: GDPO (1 seed, 40 statements)" in text and "nan" not in text
 
 
 def test_one_seed_judges_nothing():
@@ -169,7 +178,7 @@ def test_the_table_to_look_at():
     shown = real.comparison_table(real.differences(prompts(noise=0.03)))
     assert list(shown.columns) == ["method", "sampled", "EMORL less it, sampled", "greedy", "EMORL less it, greedy"]
     assert shown["method"].tolist()[0] == "EMORL" and len(shown) == 9 and shown.iloc[0, 2] == ""
-    base = shown.set_index("method").loc["base model"]
+    base = shown.set_index("method").loc["the base"]
     assert base["EMORL less it, sampled"].startswith("+0.1") and base["EMORL less it, sampled"].endswith("above")
     assert shown["sampled"].iloc[0] == pytest.approx(0.5, abs=0.01)
 
@@ -190,7 +199,7 @@ def test_at_equal_kl():
     table = real.matched_table(matched())
     assert table["method"].tolist() == ["emorl", "uniform"] * 2 and table["seeds"].eq(4).all()
     text = real.matched_reading(table)
-    assert "At 0.50 nats a reply, sampled, EMORL scores 0.500 (4 seeds); above uniform, equal sum of data (+0.098" in text
+    assert "At 0.50 nats a reply, sampled, EMORL scores 0.500 (4 seeds); above uniform with an equal sum (+0.098" in text
     assert "; below uniform" in real.matched_reading(real.matched_table(matched(-0.1)))
     assert "; open beside uniform" in real.matched_reading(real.matched_table(matched(0.001)))
     far = real.matched_reading(real.matched_table(matched(reached=lambda method, seed, target: target < 1 or method != "emorl")))
@@ -227,7 +236,7 @@ def test_on_another_source():
     table, home = real.transfer_table(quality(), NAMES), real.differences(prompts(noise=0.02))
     assert table["method"].tolist()[0] == "emorl" and len(table) == 18 and table["seeds"].eq(5).all()
     text = real.transfer_reading(table, home)
-    assert "On counsel-chat, sampled, EMORL scores 0.50" in text and "above " in text and "below uniform, equal sum of data" in text
+    assert "On counsel-chat, sampled, EMORL scores 0.50" in text and "above " in text and "below uniform with an equal sum" in text
     decided = int((home[home["decoding"] == "sampled"]["verdict"] != "open").sum())
     assert f"all {decided} differences point the same way there" in text
     turned = real.transfer_reading(real.transfer_table(quality(EFFECTS | {"emorl": -0.2}), NAMES), home)

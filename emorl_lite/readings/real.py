@@ -30,14 +30,22 @@ CLOSE = 0.03
 """The half-width that intervals of the main comparison are held to; two methods no further apart than this are as good as equal."""
 ABOVE, BELOW, OPEN = "above", "below", "open"
 DECODINGS = (SAMPLED, GREEDY)
-BUDGETS = {"uniform": "uniform, equal sum of data", "uniform-short": "uniform, equal longest run"}
-"""What the two uniform policies have in common with EMORL."""
+CALLED = {
+    "uniform": "uniform with an equal sum",
+    "uniform-short": "uniform with an equal longest run",
+    "exact-average": "exact averages",
+    "dera": "DeRa",
+    "mod-forward": "MOD with forward KL",
+    "gdpo": "GDPO",
+    "base": "the base",
+}
+"""Short names, with what the uniform policies' data have in common with EMORL's."""
 KEYS = ("seed", "method", "choice", "decoding", "prompt")
 
 
 def called(method: str) -> str:
     """A method's name in these tables."""
-    return BUDGETS.get(method, name_of(method))
+    return CALLED.get(method, name_of(method))
 
 
 def objectives_of(prompts: pd.DataFrame) -> list[str]:
@@ -193,43 +201,44 @@ def _widths(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A paragraph on why what is open is open; none if nothing is."""
-    reasons = [f"{called(row['second'])}: {_why_open(row, len(rows))}" for row in rows if row["verdict"] == OPEN]
-    return [f"Why it is open. {' '.join(reason[0].upper() + reason[1:] + '.' for reason in reasons)}"] if reasons else []
+    """A paragraph on why what is open is open, by kinds of reason; none if nothing is."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        if row["verdict"] == OPEN:
+            why, detail = _why_open(row, len(rows))
+            groups.setdefault(why, []).append(called(row["second"]) + (f" ({detail})" if detail else ""))
+    if not groups:
+        return []
+    text = " ".join(f"{why}: {listing(named)}." for why, named in groups.items())
+    if any(math.isfinite(row["target"]) for row in rows):
+        seeds = max(row["seeds"] for row in rows)
+        text += " So many seeds with the statements at hand, or statements with the seeds at hand, would do: a forecast from "
+        text += f"{counted(seeds, 'seed')}."
+    return [f"Why it is open. {text}"]
 
 
-def _why_open(row: Mapping[str, Any], looks: int) -> str:
-    """Why one difference is open, and what would decide it."""
+def _why_open(row: Mapping[str, Any], looks: int) -> tuple[str, str]:
+    """Why one difference is open, and of this one, what would decide it."""
     if not math.isfinite(row["low"]):
-        return f"{counted(row['seeds'], 'seed')} in common and {counted(row['prompts'], 'statement')} give no interval"
+        return "Too few in common for an interval", f"{counted(row['seeds'], 'seed')}, {counted(row['prompts'], 'statement')}"
     if _even(row):
-        return f"the whole interval lies within ±{number(CLOSE)}, so that the two are as good as equal"
-    reach = (row["high"] - row["low"]) / 2
+        return f"As good as equal, the whole interval within ±{number(CLOSE)}", ""
+    reach = f"±{number((row['high'] - row['low']) / 2, 3)}"
     if _alone(row):
-        return f"alone its interval lies on one side of zero, as one of {looks} looks it does not; that would take {_takes(row)}"
-    if reach > CLOSE:
-        return f"the interval is ±{number(reach, 3)}, and one of ±{number(CLOSE)} would take {_takes(row)}"
+        return f"On one side of zero alone, but not as one of {counted(looks, 'look')}", _takes(row)
+    if row["target"] == CLOSE:
+        return f"Wider than ±{number(CLOSE)}", f"{reach}; {_takes(row)}"
     if not math.isfinite(row["target"]):
-        return f"the interval is narrow (±{number(reach, 3)}), and the difference nil"
-    return (
-        f"the interval is narrow (±{number(reach, 3)}), but the difference is small: to tell {number(row['target'], 3)} from nothing would "
-        f"take {_takes(row)}"
-    )
+        return "Narrow, and the difference nil", reach
+    return "Narrow, but the difference too small to tell from nothing", f"{reach}; {_takes(row)}"
 
 
 def _takes(row: Mapping[str, Any]) -> str:
-    """How many seeds or statements a narrower interval takes: "about 12 seeds on these 64 statements, or about 150 statements ..."."""
-    seeds, prompts = counted(row["seeds"], "seed"), counted(row["prompts"], "statement")
-    ways = []
-    if math.isfinite(row["more_seeds"]):
-        ways.append(f"about {counted(int(row['more_seeds']), 'seed')} on these {prompts}")
-    if math.isfinite(row["more_prompts"]):
-        ways.append(f"about {counted(int(row['more_prompts']), 'statement')} with these {seeds}")
+    """How many seeds or statements would decide it: "12 seeds or 150 statements"."""
+    ways = [f"{counted(int(row[key]), what)}" for key, what in (("more_seeds", "seed"), ("more_prompts", "statement")) if row[key] > 0]
     if ways:
-        return ", or ".join(ways)
-    if math.isfinite(row["more_times"]):
-        return f"about {int(row['more_times'])} times as many seeds and statements (no number of one alone is enough)"
-    return "more seeds and statements than anybody has"
+        return " or ".join(ways)
+    return f"{int(row['more_times'])} times as many of both" if row["more_times"] > 0 else "more of both than anybody has"
 
 
 # -- equal distances from the base, and other statements
