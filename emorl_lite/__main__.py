@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import sys
 from dataclasses import dataclass, field, fields, replace
@@ -21,7 +20,7 @@ import tyro
 from emorl_lite.base.entry import ended, in_one_line
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.outputs import check_folder, check_out
-from emorl_lite.base.paths import runs_root
+from emorl_lite.base.paths import from_here, runs_root
 from emorl_lite.base.presets import (
     FIGURE_2,
     DataConfig,
@@ -290,7 +289,7 @@ def run_house(command: Lab | Setup | Test | Offline) -> int:
         return run_tests(command)
     if isinstance(command, Offline):
         return run_offline(command)
-    print(f"ready: {os.path.relpath(set_up(command))}")
+    print(f"ready: {from_here(set_up(command))}")
     return 0
 
 
@@ -344,7 +343,7 @@ def run_train(command: Train, experiment: Experiment) -> int:
         log = experiment.train(name, resume=not command.restart)
         reward = f"{log.reward.iloc[0]:.3f} -> {log.reward.iloc[-1]:.3f}"
         if not rank:
-            print(f"{name}: reward {reward} in {len(log)} steps; {os.path.relpath(experiment.run_folder(name))}")
+            print(f"{name}: reward {reward} in {len(log)} steps; {from_here(experiment.run_folder(name))}")
     leave()
     return 0
 
@@ -418,7 +417,7 @@ def run_study(command: StudyRun, arguments: list[str]) -> int:
     rows = tables["rows"]
     folder = Path(command.out) if command.out else study.folder
     for path in study.save(folder, " ".join(["python -m emorl_lite", *arguments])):
-        print(os.path.relpath(path))
+        print(from_here(path))
     means = rows.groupby(["method", "choice"], sort=False)[["data_points", "calls_per_token", "mean", "sampled_mean"]].mean()
     print(means.to_string(float_format="%.3f"))
     if set(FIGURE_2) <= set(study.methods) and preset.ppo.early_stop:

@@ -391,6 +391,28 @@ def test_an_open_answer_may_begin_with_a_heading(tmp_path):
 
 
 @pytest.mark.plain
+@pytest.mark.parametrize("answer", ["", "Thirty with high rewards."])
+def test_an_open_answer_in_otters_notebook_is_what_was_written(answer, tmp_path):
+    """Otter puts the task and the answer into cells of its own, and its export below them."""
+    (lesson,) = lessons(["00"])
+    book = json.loads(json.dumps(lesson.book))
+    at = next(i for i, cell in enumerate(book["cells"]) if cell["id"] == "00-e7t")
+    task = next(q.task for q in lesson.questions if q.name == "00.7")
+    stub = "_Type your answer here, replacing this text._"
+    sources = (
+        f"<!-- BEGIN QUESTION -->\n\n{task.source.split('<details>')[0].rstrip()}",
+        answer or stub,
+        "<!-- END QUESTION -->\n\n",
+        "## Submission",
+    )
+    book["cells"][at:] = [{"cell_type": "markdown", "source": source, "metadata": {}} for source in sources]
+    book["cells"][at]["id"] = "00-e7t"
+    put(tmp_path / "a.ipynb", book)
+    (student,) = read_students(tmp_path, [lesson])
+    assert own_words(student.submissions["00"].answers["00.7"]) == answer
+
+
+@pytest.mark.plain
 def test_whatever_was_handed_in_has_a_row_or_a_reason(tmp_path):
     (lesson,) = lessons(["00"])
     put(tmp_path / "ann.IPYNB", whole_book(lesson, {"00.1": "label = 0.1"}))
@@ -434,7 +456,7 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path, monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.ipynb")
-    with pytest.raises(UserError, match="no regular file"):
+    with pytest.raises(UserError, match=r"^no regular file$"):
         read_cells(tmp_path / "a.ipynb")
 
 
@@ -489,6 +511,10 @@ def test_the_course_says_its_seed_and_what_it_lacks_is_told(tmp_path):
     asked = lessons(["00", "01"])
     assert seed_of(tmp_path, asked) == 0
     assert "no course in" in grading._note(tmp_path, asked, 0) and "anyone could draw" in grading._note(tmp_path, asked, 0)
+    for text in ("", "[" * 5000, "[]"):
+        (tmp_path / "course.json").write_text(text)
+        with pytest.raises(UserError, match=r"course\.json: cannot be read as the course's record.*make the course anew"):
+            seed_of(tmp_path, asked)
     (tmp_path / "course.json").write_text('{"seed": 5}')
     put(tmp_path / "source" / asked[0].name / f"{asked[0].name}.ipynb", {})
     assert seed_of(tmp_path, asked) == 5
@@ -629,6 +655,25 @@ def test_a_huge_notebook_is_read_as_far_as_anybody_would(tmp_path):
     put(tmp_path / "a.ipynb", {"cells": [{}] * 10_001})
     with pytest.raises(UserError, match="more than 10,000 cells"):
         read_cells(tmp_path / "a.ipynb")
+
+
+@pytest.mark.plain
+def test_a_file_that_is_too_large_is_told_as_that(tmp_path, monkeypatch):
+    monkeypatch.setattr("emorl_lite.course.submissions.LARGEST", 2**20)
+    (tmp_path / "a.ipynb").write_bytes(b" " * (2**20 + 1))
+    with pytest.raises(UserError, match=r"^larger than 1 MB$"):
+        read_cells(tmp_path / "a.ipynb")
+
+
+@pytest.mark.plain
+@pytest.mark.skipif(sys.platform == "win32", reason="there not everybody may make links")
+def test_a_link_among_the_results_leads_into_no_submission(tmp_path, ungraded):
+    put(tmp_path / "in" / "ann" / "a.ipynb", whole_book(lessons(["00"])[0], {}))
+    (tmp_path / "out" / "submitted").mkdir(parents=True)
+    (tmp_path / "out" / "submitted" / "ann").symlink_to(tmp_path / "in" / "ann")
+    with pytest.raises(UserError, match=r"leads into .* by a link"):
+        run_grade(command_of(tmp_path))
+    assert [path.name for path in (tmp_path / "in").rglob("*")] == ["ann", "a.ipynb"]
 
 
 @pytest.mark.plain

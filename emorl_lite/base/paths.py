@@ -56,6 +56,14 @@ def cache_root() -> Path:
         raise UserError("this user has no home folder: set EMORL_CACHE to a folder for pretrained models and data") from error
 
 
+def from_here(path: Path | str) -> str:
+    """A path as one types it in the working directory; as it is, where Windows cannot say that: on another drive."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:
+        return str(path)
+
+
 def resolve(path: str) -> str:
     """A local folder (as it is, of the package, relative to the repository, or made by `make real-models`), else the name as a hub id."""
     repository = repository_root()

@@ -8,7 +8,6 @@ takes over where a person grades: `submitted/` has every submission as a whole n
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -20,8 +19,9 @@ from typing import Any
 import pandas as pd
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import read_json
 from emorl_lite.base.outputs import check_folder, check_out
-from emorl_lite.base.paths import repository_root
+from emorl_lite.base.paths import from_here, repository_root
 from emorl_lite.base.ranges import Within, checked
 from emorl_lite.course.grading_options import Grade
 from emorl_lite.course.lessons import Lesson, Question, lessons
@@ -52,7 +52,7 @@ def run_grade(command: Grade) -> int:
     folder, out, course = Path(command.submissions), check_folder(command.out, "--out"), Path(command.course)
     try:
         students, asked, seed = _asked(command, folder, out, course)
-        check_ours(out, _places(students, asked))
+        check_ours(out, _places(students, asked), folder)
         graded = grade(students, asked, command, (str(folder), str(course), str(out)), seed or 1)
     except KeyboardInterrupt as stop:
         raise type(stop)("stopped: nothing was written") from None
@@ -61,7 +61,7 @@ def run_grade(command: Grade) -> int:
     except KeyboardInterrupt as stop:
         raise type(stop)(f"stopped: each file in {shown(out)} is whole, but not all are new; give the command again") from None
     _print(table.to_string(index=False))
-    _print(f"{os.path.relpath(out / 'grades.csv')}; pages of feedback in {os.path.relpath(out / 'feedback')}")
+    _print(f"{from_here(out / 'grades.csv')}; pages of feedback in {from_here(out / 'feedback')}")
     return 0
 
 
@@ -241,15 +241,13 @@ def _points(mark: Mapping[str, Any], path: Path) -> float:
 
 
 def seed_of(course: Path, asked: Sequence[Lesson]) -> int:
-    """The seed that a course's record and its assignments name; 0 where there is none. Raises UserError if they name several."""
+    """The seed that a course's record and its assignments name; 0 where there is none. Raises UserError if they name several, or the record
+    cannot be read: other cases than the course's would be asked."""
     texts = [_source(lesson, course).read_text(encoding="utf-8") for lesson in asked if _source(lesson, course).is_file()]
     seeds = {int(seed) for text in texts for seed in re.findall(r"strict=True, seed=(\d+)\)", text)}
-    try:
-        record = json.loads((course / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        record = None
-    seed = record.get("seed") if isinstance(record, dict) else None
-    seeds |= {seed} if isinstance(seed, int) and seed > 0 else set()
+    if os.path.lexists(course / RECORD):
+        seed = read_json(course / RECORD, "the course's record", "make the course anew").get("seed")
+        seeds |= {seed} if isinstance(seed, int) and 0 < seed < 2**31 else set()
     if len(seeds) > 1:
         raise UserError(f"--course {course}: its assignments name several seeds ({', '.join(map(str, sorted(seeds)))}); make it anew")
     return seeds.pop() if seeds else 0

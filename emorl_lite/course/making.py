@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.outputs import MAKER, check_folder, sha256
+from emorl_lite.base.paths import from_here
 from emorl_lite.base.ranges import Options, Within
 from emorl_lite.course.lessons import Lesson, lessons, notebooks_folder
 
@@ -72,7 +73,7 @@ def run_course(command: Course) -> int:
         checked = [q for q in one.questions if q.kind == "checked"]
         points = sum(q.points for q in checked), sum(q.points for q in one.questions if q.kind == "open")
         print(f"{one.name:<{width}}  {len(checked)} exercises, {points[0]} points; to be read by a person: {points[1]} points")
-    out = os.path.relpath(command.out)
+    out = from_here(command.out)
     print(f"to hand out: {os.path.join(out, 'notebooks')} (solutions {command.solutions or 'withheld'}), {os.path.join(out, 'release')}")
     return 0
 

@@ -20,7 +20,7 @@ from typing import Any
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import one_line
 from emorl_lite.base.outputs import sha256
-from emorl_lite.course.assignments import answer_id
+from emorl_lite.course.assignments import answer_id, asked
 from emorl_lite.course.lessons import HEAD, Lesson, Question
 from emorl_lite.tutorial.copies import OLD
 
@@ -221,10 +221,14 @@ def _fullness(submission: Submission) -> int:
     )
 
 
+HANDED_OUT = ("", "Youranswerinsteadofthisline", "Typeyouranswerherereplacingthistext")
+"""What stands in the place of an answer that nobody wrote, of nbgrader's and of Otter's assignments; without all but letters."""
+
+
 def own_words(text: str) -> str:
     """What a student wrote to an open question; nothing where the line that was handed out still stands there."""
     cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}\n\n(cut here: more than {LONGEST} characters)"
-    return "" if re.sub(r"\W", "", text[:LONGEST]) in ("", "Youranswerinsteadofthisline") else cut.strip()
+    return "" if re.sub(r"[\W_]", "", text[:LONGEST]) in HANDED_OUT else cut.strip()
 
 
 def read_cells(path: Path) -> list[Cell]:
@@ -236,6 +240,8 @@ def read_cells(path: Path) -> list[Cell]:
         if status.st_size > LARGEST:
             raise UserError(f"larger than {LARGEST // 2**20} MB")
         book = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except UserError:  # a ValueError, too
+        raise
     except UnicodeDecodeError as error:
         raise UserError("no notebook: not UTF-8") from error
     except OSError as error:
@@ -283,8 +289,10 @@ def _submission(path: Path, cells: Sequence[Cell], lessons: Sequence[Lesson]) ->
 def _marks(cells: Sequence[Cell], lesson: Lesson) -> tuple[int, int]:
     ids = {q.stub.id for q in lesson.questions if not q.is_open} | {q.task.id for q in lesson.questions}
     sure = sum(bool(ids & set(cell.ids)) or bool(re.search(rf'check\(\s*["\']{lesson.number}\.\d', cell.source)) for cell in cells)
+    if sure:
+        return sure, 0
     named = [q for q in lesson.questions if not q.is_open and any(cell.code and defines(cell.source, q.called) for cell in cells)]
-    return sure, 0 if sure else len(named)
+    return 0, len(named)
 
 
 def defines(source: str, name: str) -> bool:
@@ -321,13 +329,23 @@ def _open_answer(cells: Sequence[Cell], question: Question, lesson: Lesson) -> s
     if task is None:
         return None
     handed_out, of_lesson = {cell.get("id") for cell in lesson.book.cells}, {_bare(cell.source) for cell in lesson.book.cells}
-    written = [re.split(r"</details>|\*The solution comes later\.\*", cells[task].source)[-1] if "details>" in question.task.source else ""]
+    written = [_below_task(cells[task].source, question)]
     for cell in cells[task + 1 :]:
+        if "<!-- END QUESTION -->" in cell.source:  # Otter's: what comes then is its own
+            break
         heads = cell.source.startswith("#") and not cell.code  # a student's own heading is a part of the answer
         if handed_out & set(cell.ids) or (heads and (_bare(cell.source) in of_lesson or HEAD.match(cell.source))):
             break
         written.append(f"```python\n{cell.source}\n```" if cell.code else cell.source)
     return "\n\n".join(text.strip() for text in written if text.strip())
+
+
+def _below_task(source: str, question: Question) -> str:
+    """What a student wrote into the cell of an open question's task, below it."""
+    if "details>" not in question.task.source:
+        return ""
+    parts = re.split(r"</details>|\*The solution comes later\.\*", source)
+    return parts[-1] if len(parts) > 1 else source.replace("<!-- BEGIN QUESTION -->", "").replace(asked(question), "")
 
 
 def _bare(source: str) -> str:

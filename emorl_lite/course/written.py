@@ -15,11 +15,14 @@ RECORD = "written.json"
 """In the folder: `files`, their digests by their paths; of a file that was being written when the command was stopped, both digests."""
 
 
-def check_ours(out: Path, names: Iterable[str]) -> None:
-    """Raise UserError unless each of these places in a folder is free, or holds what was written there. `names`: paths in the folder."""
+def check_ours(out: Path, names: Iterable[str], apart: Path) -> None:
+    """Raise UserError unless each of these places in a folder is free, or holds what was written there. `names`: paths in the folder.
+    `apart`: a folder into which none of them may lead."""
     known = _record(out)
     for name in names:
         path = out / name
+        if path.resolve().is_relative_to(apart.resolve()):
+            raise UserError(f"--out {out}: {name} leads into {apart} by a link; name another folder")
         check_folder(path.parent, "--out")
         if os.path.lexists(path) and not (path.is_file() and sha256(path.read_bytes()) in known.get(name, [])):
             raise UserError(f"--out {out}: {name} is not this command's, or was changed since; move it away, or name another folder")

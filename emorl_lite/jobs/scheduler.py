@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Literal
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import one_line, termination_told
+from emorl_lite.base.paths import from_here
 from emorl_lite.jobs.engine import Engine
 from emorl_lite.jobs.job import Job, Outcome
 
@@ -126,5 +126,5 @@ def require_done(board: Mapping[str, Status]) -> None:
 
 def _failure(status: Status) -> str:
     tries = f", {status.attempts} attempts" if status.attempts > 1 else ""
-    log = f" (log: {os.path.relpath(status.job.work.log)})" if status.job.work.log else ""
+    log = f" (log: {from_here(status.job.work.log)})" if status.job.work.log else ""
     return f"{status.job.name}: {one_line(status.reason, 150)}{tries}{log}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas as pd
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import digest
 from emorl_lite.base.outputs import check_folder
-from emorl_lite.base.paths import runs_root
+from emorl_lite.base.paths import from_here, runs_root
 from emorl_lite.base.presets import get_preset
 from emorl_lite.base.sizes import shown_bytes
 from emorl_lite.ensemble.prefix_tree import PrefixTree
@@ -66,7 +65,7 @@ def _run(command: Map, arguments: Sequence[str]) -> int:
     files = results.write(tables, record, save_page, asked.made_of, **facts)
     _tell(scored, asked, found)
     for path in files:
-        print(f"{os.path.relpath(path)} ({shown_bytes(path.stat().st_size)})")
+        print(f"{from_here(path)} ({shown_bytes(path.stat().st_size)})")
     return 0
 
 
