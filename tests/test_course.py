@@ -17,7 +17,7 @@ from course_cells import ROOT, asked, tags, verdict
 
 from emorl_lite.__main__ import main
 from emorl_lite.base.errors import UserError
-from emorl_lite.course import making
+from emorl_lite.course import assignments, making
 from emorl_lite.course.assignments import assignment, commands_found, grade_id, nbgrader_of, write_nbgrader
 from emorl_lite.course.handouts import LATER, handout, update
 from emorl_lite.course.lessons import Lesson, lessons, read_lesson
@@ -508,6 +508,31 @@ def test_each_notebook_is_read_once(room, monkeypatch):
     assert reads == {"notebooks": 1, "my_notebooks": 2}, "once by each command"
 
 
+def test_half_a_character_in_a_copy_is_told_and_a_whole_one_is_none(room, capsys):
+    root, lesson = room
+    path = root / "my_notebooks" / f"{lesson.name}.ipynb"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("f = ...", r"half \ud83d"), encoding="utf-8")
+    before = path.read_bytes()
+    assert main(["course", "--update", str(path.parent), "--notebooks", "00"]) == 2
+    error = capsys.readouterr().err
+    assert f"{path}: not a notebook" in error and error.count("\n") == 1 and path.read_bytes() == before
+    path.write_text(text.replace("f = ...", r"whole \ud83d\ude00"), encoding="utf-8")
+    assert main(["course", "--update", str(path.parent), "--notebooks", "00"]) == 0
+    assert "whole \U0001f600" in path.read_text(encoding="utf-8")
+
+
+def test_ids_that_are_there_twice_are_no_news(room, capfd, recwarn):
+    root, lesson = room
+    path = root / "my_notebooks" / f"{lesson.name}.ipynb"
+    book = json.loads(path.read_text(encoding="utf-8"))
+    book["cells"] += book["cells"][:2]
+    path.write_text(json.dumps(book), encoding="utf-8")
+    assert update(path.parent, [lesson])
+    assert not recwarn and not capfd.readouterr().err
+    assert sources(nbformat.read(path, as_version=4)).count("text") == 1
+
+
 @pytest.mark.skipif(os.name == "nt", reason="there not everybody may make links")
 def test_a_link_among_the_copies_changes_nothing_that_it_leads_to(room):
     root, lesson = room
@@ -588,6 +613,28 @@ def test_a_record_that_was_changed_is_told(wrong, tmp_path):
     with pytest.raises(UserError, match=r"course\.json was changed"):
         make_course(tmp_path, lessons(("00",)), "withheld")
     assert [path.name for path in tmp_path.iterdir()] == ["course.json"] and (tmp_path / "course.json").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("log", "error", "said"),
+    [
+        ("[ERROR] x\nsqlite3.DatabaseError: file is not a database\n", "Traceback\nNbGraderException: Please see the the above traceback",
+         "sqlite3.DatabaseError: file is not a database"),
+        ("[INFO] y", "Traceback\nNbGraderException: There was an error accessing the nbgrader database.\n",
+         "NbGraderException: There was an error accessing the nbgrader database."),
+        ("[WARNING] z\n", None, "[WARNING] z"),
+        (None, "", "it gave no reason"),
+    ],
+)  # fmt: skip
+def test_what_nbgrader_could_not_is_told_with_its_cause(log, error, said, tmp_path, monkeypatch):
+    class Failing:
+        def generate_assignment(self, name, force):
+            return {"success": False, "log": log, "error": error}
+
+    monkeypatch.setattr(assignments, "nbgrader_of", lambda folder: Failing())
+    with pytest.raises(UserError) as told:
+        assignments.release_assignments(tmp_path, ["00"])
+    assert str(told.value) == f"nbgrader could not make the assignment 00: {said}"
 
 
 def test_a_command_that_failed_can_be_given_again(tmp_path, monkeypatch):

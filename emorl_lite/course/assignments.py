@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,12 @@ def release_assignments(folder: Path, names: Sequence[str]) -> list[Path]:
         for name in names:
             done = api.generate_assignment(name, force=True)
             if not done["success"]:
-                said = (done.get("error") or done.get("log") or "it gave no reason").strip().splitlines()[-1]
-                raise UserError(f"nbgrader could not make the assignment {name}: {one_line(said, 300)}")
+                raise UserError(f"nbgrader could not make the assignment {name}: {_reason(done)}")
     return [folder / "release" / name / f"{name}.ipynb" for name in names]
+
+
+def _reason(done: Mapping[str, Any]) -> str:
+    """What nbgrader says in the end that names a cause: its last line may only say that one stands above."""
+    lines = [line.strip() for part in ("log", "error") for line in (done.get(part) or "").splitlines() if line.strip()]
+    causes = [line for line in lines if re.search(r"\b\w*(Error|Exception): ", line) and "above traceback" not in line]
+    return one_line((causes or lines or ["it gave no reason"])[-1], 300)

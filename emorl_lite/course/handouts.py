@@ -58,8 +58,8 @@ def update(folder: Path, lessons: Sequence[Lesson], solutions: Solutions | Liter
     solutions the whole notebook would give away.
     """
     there, unread = read_copies(folder, [f"{lesson.name}.ipynb" for lesson in lessons])
-    if unread:
-        raise UserError(f"{folder / unread[0]}: not a notebook; move it away, or choose others by --notebooks")
+    for reason in unread.values():
+        raise UserError(f"{reason}; move it away, or choose others by --notebooks")
     books = {}
     beside = {path.name for path in folder.glob("*.ipynb")}
     for lesson in lessons:

@@ -153,17 +153,17 @@ def _distinct(cells: Sequence[Any]) -> None:
 # -- files
 
 
-def read_copies(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
-    """(The notebooks of these names that are in a folder, names of those that are there and cannot be read)."""
+def read_copies(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """(The notebooks of these names that are in a folder, what is wrong with those that are there and cannot be read), by name."""
     from emorl_lite.tutorial.execution import read_notebook
 
-    there, unread = {}, list[str]()
+    there, unread = {}, dict[str, str]()
     for name in names:
         try:
             if os.path.lexists(folder / name):
                 there[name] = read_notebook(folder / name)
-        except UserError:
-            unread.append(name)
+        except UserError as error:
+            unread[name] = str(error)
     return there, unread
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,12 @@ def read_notebook(path: Path) -> Any:
     import nbformat
 
     try:
-        book = nbformat.reads(path.read_text(encoding="utf-8-sig"), as_version=4)
+        text = path.read_text(encoding="utf-8-sig")
+        with warnings.catch_warnings():  # of ids that are there twice, or missing: nbformat mends them
+            warnings.simplefilter("ignore")
+            book = nbformat.reads(text, as_version=4)
+        if re.search(r"\\u[dD][89a-fA-F]", text):  # halves of characters could not be written again
+            nbformat.writes(book).encode("utf-8")
     except Exception as error:
         raise UserError(f"{path}: not a notebook ({one_line(error, 200)})") from error
     cells = book.get("cells")  # nbformat only logs what is not as it should be
