@@ -4,6 +4,7 @@ from emorl_lite.base.wording import counted, listing, number, part, percent, sig
 from emorl_lite.readings import (
     exact_fronts,
     guidance,
+    judges,
     maps,
     mixing,
     paper,
@@ -37,6 +38,7 @@ __all__ = [
     "counted",
     "exact_fronts",
     "guidance",
+    "judges",
     "listing",
     "maps",
     "mixing",

@@ -143,7 +143,7 @@ def comparison_table(found: pd.DataFrame) -> pd.DataFrame:
         line |= {decoding: float(most[decoding]), f"{first} less it, {decoding}": ""}
     lines.append(line)
     for method, rows in found.groupby("second", sort=False):
-        by = {row["decoding"]: row for row in _records(rows)}
+        by = {row["decoding"]: row for row in records(rows)}
         line = {"method": called(str(method))}
         for decoding in DECODINGS:
             verdict = {ABOVE: ", above", BELOW: ", below"}.get(by[decoding]["verdict"], "")
@@ -160,13 +160,14 @@ def comparison_reading(found: pd.DataFrame, samples: int = 0) -> str:
     many = f", {samples} a statement" if samples else ""
     parts = []
     for decoding, head in ((SAMPLED, f"**Sampled replies{many}**"), (GREEDY, "**Greedy replies**")):
-        rows = _records(found[found["decoding"] == decoding])
+        rows = records(found[found["decoding"] == decoding])
         parts.append(f"{head} ({_size(rows)}; {rows[0]['utility']} of the objectives): {_verdicts(rows)} {_widths(rows)}")
         parts += _reasons(rows)
     return "\n\n".join(parts)
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table."""
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
@@ -290,7 +291,7 @@ def matched_reading(table: pd.DataFrame, first: str = FIRST) -> str:
         head = (
             f"{at}, sampled, {name} scores {number(float(own['sampled_mean'].iloc[0]), 3)} ({counted(int(own['seeds'].iloc[0]), 'seed')})"
         )
-        parts.append(f"{head}; {_sides(_records(rows[rows['method'] != first]))}.")
+        parts.append(f"{head}; {_sides(records(rows[rows['method'] != first]))}.")
     return f"{' '.join(parts)} These are means over objectives, with intervals over seeds{_looks(table)}."
 
 
@@ -358,7 +359,7 @@ def transfer_reading(table: pd.DataFrame, home: pd.DataFrame, where: str = "coun
     for decoding in DECODINGS:
         rows = table[table["decoding"] == decoding]
         own = float(rows.loc[rows["method"] == first, "score"].iloc[0])
-        text = f"On {where}, {decoding}, {called(first)} scores {number(own, 3)}: {_sides(_records(rows[rows['method'] != first]))}."
+        text = f"On {where}, {decoding}, {called(first)} scores {number(own, 3)}: {_sides(records(rows[rows['method'] != first]))}."
         there = rows.set_index("method")["difference"]
         decided = home[(home["decoding"] == decoding) & (home["verdict"] != OPEN) & home["second"].isin(there.index)]
         if len(decided):
