@@ -19,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.lm.adapters import check_unmerged, examine_loaded, examine_neighbours, is_linear
+from emorl_lite.lm.devices import half_precision
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.lm.swapping import swapped_forward
 
@@ -143,16 +144,37 @@ def one_product(lm: LanguageModel) -> Iterator[None]:
     """Inside, a layer with one plain adapter is one product with W + s B A, in training too: gradients go to A and B alone.
 
     PEFT computes x W^T + s (x A^T) B^T, two narrow products and a sum more, and as many again for the gradient of x. Under autocast the
-    adapter stays beside the weight, whose coarse numbers would swallow its change; what is saved there is turning the weights into bfloat16
-    at every pass. Other layers (weights of 16 bits, dropout, several adapters, variants) stay as they are. The weights must not change
-    meanwhile.
+    adapter stays beside the weight, whose coarse numbers would swallow its change; what is saved there is turning the weights (the head's,
+    too) into bfloat16 at every pass. Other layers (weights of 16 bits, dropout, several adapters, variants) stay as they are. The weights
+    must not change meanwhile.
     """
     half = torch.bfloat16 if lm.mixed and lm.base.dtype == torch.float32 else None
     with ExitStack() as swaps:
+        if half is not None and type(lm.head) is nn.Linear and not lm.head.weight.requires_grad:
+            swaps.enter_context(swapped_forward(lm.head, _as_half(lm.head, half)))
         for layer in lora_layers(lm):
             if _has_one_adapter(layer):
                 swaps.enter_context(swapped_forward(layer, _as_one(layer, layer.active_adapters[0], half)))
         yield
+
+
+@contextmanager
+def sampled_from(lm: LanguageModel) -> Iterator[None]:
+    """Inside, tokens are sampled from the active adapter's policy as fast as may be: folded into the weights; or, where given replies are
+    read under autocast on a CPU, by the same products in bfloat16 that they are read by (a third of the time of a token)."""
+    if lm.mixed and lm.base.dtype == torch.float32:
+        with one_product(lm), half_precision(lm.device, lm.config.autocast):
+            yield
+    else:
+        with folded(lm):
+            yield
+
+
+def _as_half(layer: nn.Linear, half: torch.dtype) -> Callable[..., Tensor]:
+    """A forward of a frozen layer by weights that are turned into numbers of 16 bits once."""
+    weight = layer.weight.detach().to(half)
+    bias = None if layer.bias is None else layer.bias.detach().to(half)
+    return lambda x: linear(x.to(half), weight, bias)
 
 
 def _has_one_adapter(layer: Any) -> bool:

@@ -16,7 +16,7 @@ from emorl_lite.base.scores import scores_of
 from emorl_lite.base.types import Reward
 from emorl_lite.lm.adapters import examine_loaded
 from emorl_lite.lm.examination import PROBE_REPLY, adapted_layers, check_equal, examine, given, once, probe_prompts, probing
-from emorl_lite.lm.forward import folded, lora_layers
+from emorl_lite.lm.forward import folded, lora_layers, sampled_from
 from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.lm.trunk import Trunk, trunk_depth
 from emorl_lite.training.randomness import OwnRandomness
@@ -211,7 +211,7 @@ def collect(
     inputs = trim(inputs)
     alike = policy is None and reference is None
     depth = trunk_depth(lm.base, lm.model.active_adapters) if alike and lm.adapters else 0
-    with folded(lm) if policy is None else nullcontext():
+    with sampled_from(lm) if policy is None else nullcontext():
         tokens, measured = sample_tokens(lm, inputs, k, temperature, policy, limit, depth)
     mask = lm.reply_mask(tokens)
     tokens = tokens.masked_fill(mask == 0, lm.tokenizer.pad_token_id)
