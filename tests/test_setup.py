@@ -442,10 +442,11 @@ def test_offline_keeps_work_that_git_status_does_not_show(work, source, capsys):
     assert (clone / "a.txt").read_text() == "as it was"
 
 
-def test_offline_replaces_a_clone_that_holds_nothing_new(source):
+def test_offline_replaces_a_clone_that_holds_nothing_new(source, monkeypatch):
     root, clone, git = source
     (root / "a.txt").write_text("newer")
     git(root, "commit", "-qam", "second")
+    monkeypatch.setenv("GIT_DIR", str(root / "nothing"))  # as in a hook
     offline._copy_repository(root, clone)
     assert [path.name for path in clone.parent.iterdir()] == [offline.CLONE] and (clone / "a.txt").read_text() == "newer"
 

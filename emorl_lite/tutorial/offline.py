@@ -41,6 +41,8 @@ MARKERS: dict[System, dict[str, str]] = {
 """How requirements tell those systems apart."""
 CLONE, SCRIPT, TOLD = "emorl_lite", "install.py", "README.txt"
 """In the folder: the repository, what installs it, and a page that says so."""
+OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_NAMESPACE")
+"""Variables with which git runs a hook: they name another repository, whatever folder is asked about."""
 LEFT_OUT = (".venv", "runs", "my_notebooks", "build", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", ".ipynb_checkpoints")
 """What a copy of the repository leaves behind, where git cannot make one."""
 INSTALL = '''"""Install the tutorial from this folder, without a network: python install.py [FOLDER, if not ~/emorl_lite]"""
@@ -222,7 +224,7 @@ def _begins(file: Path, text: str) -> bool:
 
 def _git(folder: Path, *words: str) -> list[str]:
     """What git says of a repository, in lines. Raises OSError where it cannot."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's, which name another repository
+    own = {name: value for name, value in os.environ.items() if name not in OF_A_HOOK}
     done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, errors="replace", check=False, env=own)
     if done.returncode:
         raise OSError(done.stderr.strip())
