@@ -185,6 +185,7 @@ def axe_source() -> str:
             with tarfile.open(next(Path(folder).glob("*.tgz"))) as archive:
                 script = archive.extractfile("package/axe.min.js")
                 assert script is not None
+                AXE_FILE.parent.mkdir(parents=True, exist_ok=True)  # --built needs no environment of the site's
                 AXE_FILE.write_bytes(script.read())
     return AXE_FILE.read_text(encoding="utf-8")
 
