@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from emorl_lite.base.entry import run_script
 from emorl_lite.base.presets import Preset, get_preset
 from emorl_lite.base.provenance import save_table
 from emorl_lite.ensemble.ensemble import EnsembleLM
@@ -90,9 +92,9 @@ def main() -> None:
             print(pd.DataFrame(rows[-len(preset.objectives) - 1 :]).to_string(index=False, float_format="%.3f"), flush=True)
     table = pd.DataFrame(rows)
     if args.out:
-        save_table(table.round(6), args.out, command="benchmarks/layers.py", preset=preset.name)
+        save_table(table.round(6), args.out, command="python benchmarks/layers.py " + " ".join(sys.argv[1:]), preset=preset.name)
     print(json.dumps(differences(table)))
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)
