@@ -19,6 +19,7 @@ from test_exact_fronts import LINE, made_map
 from test_exact_fronts import of_study as of_sweeps
 from test_plots import DRAWINGS as OF_TRAINING
 from test_plots import search_table
+from test_readings_real import prompts as of_prompts
 from test_scored_map import made
 from test_study import made_up
 
@@ -27,6 +28,7 @@ from emorl_lite.base.presets import OBJECTIVES
 from emorl_lite.exact.optimum import best_weights
 from emorl_lite.exact.overlay import overlay
 from emorl_lite.plots.style import DPI, READ, SEEN, contrast, describe
+from emorl_lite.readings.real import differences
 from emorl_lite.study.claims import examined
 from emorl_lite.study.comparison import representative
 from emorl_lite.study.consumed import SPENT, paper_spending
@@ -183,6 +185,7 @@ DRAWINGS: dict[str, Callable[[], Figure]] = OF_TRAINING | {
     "forest": of_study(lambda tables, rows: plots.forest(rows, "mean", "mean score")),
     "fronts": of_study(lambda tables, rows: plots.fronts(tables["sweep"], ["clp-full", "panacea", "prompted", "uniform"], tables["front"])),
     "line_scores": lambda: plots.line_scores(made_map(LINE, regions=6), [0.0, 1.0, 2.0], 1.2),
+    "differences_forest": lambda: plots.differences_forest(differences(of_prompts(noise=0.1, seeds=3, clients=10))),
     "exact_beside_sweep": lambda: plots.exact_beside_sweep(of_sweeps()),
     "decoding_cost": of_study(lambda tables, rows: plots.decoding_cost(rows)),
     "aggregation_levels": of_study(lambda tables, rows: plots.aggregation_levels(tables["levels"])),

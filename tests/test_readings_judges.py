@@ -125,3 +125,5 @@ def test_guards():
     assert "It is lower than that of the base, not clearly: sampled, EMORL" in judges.guards_reading(
         unclear.where(unclear["method"] == "emorl").dropna()
     )
+    with pytest.raises(UserError, match="no column 'most_frequent'"):
+        judges.guards_table(quality().drop(columns="most_frequent"))

@@ -50,8 +50,17 @@ def test_above_below_and_open():
     above = text.split("**above**")[1].split(";")[0]
     below = text.split("**below**")[1].split(";")[0]
     assert "the base (+0.1" in above and "GDPO" in above and "uniform with an equal sum (−0.1" in below
-    assert "Of 8 intervals, 8 are within ±0.03." in text and "Verdicts are by Holm's procedure over all 8 differences" in text
+    assert "Each interval is within ±0.03." in text and "Verdicts are by Holm's procedure over all 8 differences" in text
     assert "**Greedy replies** (5 seeds" in text and text.index("Sampled") < text.index("Greedy")
+
+
+def test_which_intervals_are_narrow():
+    rows = [of_intervals(0.1, 0.1 - half, 0.1 + half, "above") | {"second": name} for name, half in (("gdpo", 0.02), ("dera", 0.05))]
+    greedy = of_intervals(0.1, 0.05, 0.15, "above") | {"decoding": "greedy"}
+    text = real.comparison_reading(pd.DataFrame([*rows, greedy]))
+    assert "Within ±0.03 is 1 of 2 intervals, that beside GDPO; the widest is ±0.050, beside DeRa." in text
+    more = [*rows, rows[0] | {"second": "base"}, greedy]
+    assert "Within ±0.03 are 2 of 3 intervals, those beside GDPO and the base" in real.comparison_reading(pd.DataFrame(more))
 
 
 def test_the_other_way_round():
@@ -89,7 +98,7 @@ def test_why_it_is_open():
         f"Wider than ±0.03: the base (±{(row['high'] - row['low']) / 2:.3f}; {int(row['more_seeds'])} seeds" in text
         and "from 5 seeds" in text
     )
-    assert "Of 1 interval, none is within ±0.03; the widest is" in text
+    assert "Within ±0.03 is not the one interval; the widest is ±0." in text
     by_client = real.differences(prompts(pair, seeds=2, clients=12, noise=0.12), others=("base",))
     assert by_client["more_prompts"].dropna().ge(12).all()
 
@@ -209,7 +218,7 @@ def test_at_equal_kl():
     few = real.matched_reading(real.matched_table(matched(reached=lambda method, seed, target: method == "emorl" or seed == 1)))
     assert "not judged on one seed beside uniform" in few
     nobody = real.matched_table(matched(reached=lambda method, seed, target: False))
-    assert nobody.empty and real.matched_reading(nobody).startswith("No method gets as far")
+    assert nobody.empty and real.matched_shown(nobody).empty and real.matched_reading(nobody).startswith("No method gets as far")
     with pytest.raises(UserError, match="equal KL has no rows of emorl"):
         real.matched_table(matched().query("method != 'emorl'"))
 
@@ -267,12 +276,14 @@ def test_what_the_grid_missed():
     assert table["geometric mean, greedy"].tolist() == pytest.approx(table["mean, greedy"].tolist())
     better = real.choices_reading(choices(), NAMES)
     assert "By the geometric mean the exact optimum of greedy validation replies, less the grid's choice: greedy +0.022" in better
-    assert better.count("better") == 4 and "highest geometric mean of sampled replies is that of the exact optimum" in better
+    assert better.count("better") == 4 and "The highest geometric mean of sampled replies is that of the exact optimum" in better
     worse = real.choices_reading(choices(-0.02, -0.02), NAMES)
-    assert worse.count("worse") == 4 and "none of the other choices is above the grid's" in worse
+    assert worse.count("worse") == 4 and "No other choice is above the grid's" in worse
     assert "no clear difference" in real.choices_reading(choices(-0.002, 0.002), NAMES)
     without = choices().query("not choice.str.startswith('exact')")
     assert "no exact optimum stands beside" in real.choices_reading(without, NAMES)
+    with pytest.raises(UserError, match="no column 'sampled_empathy'; studies made now have it"):
+        real.choices_reading(choices().drop(columns="sampled_empathy"), NAMES)
     with pytest.raises(UserError, match="no rows of emorl"):
         real.choices_table(choices().assign(method="uniform"), NAMES)
 

@@ -1,6 +1,7 @@
 """Every figure of the notebooks, the widgets, and `show`, which keeps a figure and shows it with its alternative text."""
 
 from emorl_lite.plots.diagram import framework
+from emorl_lite.plots.differences import differences_forest, differences_forest_alt
 from emorl_lite.plots.exact_fronts import exact_beside_sweep, exact_beside_sweep_alt, line_scores, line_scores_alt
 from emorl_lite.plots.map_explorer import explore, map_explorer
 from emorl_lite.plots.map_page import map_page, save_map_page
@@ -137,6 +138,8 @@ __all__ = [
     "decoding_step",
     "decoding_step_alt",
     "decoding_steps",
+    "differences_forest",
+    "differences_forest_alt",
     "enough_prompts",
     "enough_prompts_alt",
     "exact_beside_sweep",

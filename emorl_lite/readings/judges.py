@@ -16,7 +16,7 @@ import pandas as pd
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import counted, listing, number, part, percent, signed, told
-from emorl_lite.readings.real import CLOSE, DECODINGS, FIRST, called, geometric, records
+from emorl_lite.readings.real import CLOSE, DECODINGS, FIRST, called, check_columns, geometric, records
 from emorl_lite.study.comparison import over
 from emorl_lite.study.crossed import GEOMETRIC
 
@@ -116,8 +116,7 @@ def judged_gains(
 
 def _of_set(quality: pd.DataFrame, where: str | None) -> pd.DataFrame:
     """The rows of a test set, the first by default."""
-    if missing := [name for name in ("seed", "method", "set", "decoding") if name not in quality]:
-        raise UserError(f"the study's table of quality has no column {missing[0]!r}; a study with these options writes methods_quality.csv")
+    check_columns(quality, ["seed", "method", "set", "decoding"], "the study's table of quality")
     if quality.empty:
         raise UserError("the study's table of quality is empty")
     where = where or str(quality["set"].iloc[0])
@@ -241,6 +240,7 @@ def guards_table(quality: pd.DataFrame, methods: Sequence[str] | None = None, wh
     most_frequent_worst (of a seed), coherence, and difference, low, high: its coherence less the base's, paired by seed. Raises UserError
     as `judged_gains` does.
     """
+    check_columns(quality, ["most_frequent", "coherence"], "the study's table of quality")
     of, lines = _of_set(quality, where), []
     for method in (BASE, *_methods(of, methods)):
         for decoding in DECODINGS:

@@ -50,8 +50,7 @@ def called(method: str) -> str:
 
 def objectives_of(prompts: pd.DataFrame) -> list[str]:
     """The objectives of a study's table of prompts. Raises UserError if it is none."""
-    if missing := [key for key in KEYS if key not in prompts]:
-        raise UserError(f"the study's table of prompts has no column {missing[0]!r}; a study with these options writes methods_prompts.csv")
+    check_columns(prompts, KEYS, "the study's table of prompts")
     return [str(column) for column in prompts.columns if column not in KEYS]
 
 
@@ -189,16 +188,20 @@ def _verdicts(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _widths(rows: Sequence[Mapping[str, Any]]) -> str:
-    """How many intervals are as narrow as asked for, and the widest that is not."""
+    """Which intervals are as narrow as asked for, and the widest of the others."""
     reaches = {called(row["second"]): (row["high"] - row["low"]) / 2 for row in rows if math.isfinite(row["low"])}
     if not reaches:
         return "With one seed or one statement there is no interval, and nothing to judge by."
-    narrow = sum(reach <= CLOSE for reach in reaches.values())
-    text = f"Of {counted(len(reaches), 'interval')}, {counted(narrow, 'is', 'are') if narrow else 'none is'} within ±{number(CLOSE)}"
-    if narrow == len(reaches):
-        return f"{text}." if len(reaches) > 1 else f"The interval is within ±{number(CLOSE)}."
+    narrow = [name for name, reach in reaches.items() if reach <= CLOSE]
+    if len(narrow) == len(reaches):
+        return f"{'Each' if len(narrow) > 1 else 'The'} interval is within ±{number(CLOSE)}."
+    beside = f", those beside {listing(narrow)}" if len(narrow) > 1 else f", that beside {narrow[0]}" if narrow else ""
     widest = max(reaches, key=reaches.__getitem__)
-    return f"{text}; the widest is ±{number(reaches[widest], 3)}, beside {widest}."
+    size = part(len(narrow), len(reaches), "interval")
+    return (
+        f"Within ±{number(CLOSE)} {'is' if len(narrow) < 2 else 'are'} {size}{beside}; the widest is ±{number(reaches[widest], 3)}, "
+        f"beside {widest}."
+    )
 
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -251,7 +254,7 @@ def matched_table(matched: pd.DataFrame, first: str = FIRST) -> pd.DataFrame:
     `matched`: seed, method, target, reached, sampled_mean. Columns: method, target (nats a reply), seeds (that reach it), sampled_mean,
     and difference, low, high: the first one less this one over seeds that both reach. Raises UserError for a table without the first.
     """
-    _there(matched, first, "the study's table at equal KL")
+    _there(matched, first, ["seed", "method", "target", "reached", "sampled_mean"], "the study's table at equal KL")
     reached = matched[matched["reached"].astype(bool)]
     others = [method for method in reached["method"].unique() if method != first]
     lines = []
@@ -266,14 +269,40 @@ def matched_table(matched: pd.DataFrame, first: str = FIRST) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns)
 
 
+def matched_shown(table: pd.DataFrame) -> pd.DataFrame:
+    """`matched_table` to look at: a row a method, at each distance its score and the first one's difference from it."""
+    return _shown(table.assign(at=[f"KL {target:g}" for target in table["target"]]), "sampled_mean")
+
+
+def _shown(table: pd.DataFrame, score: str) -> pd.DataFrame:
+    """A row a method, and of each `at` a column of scores and one of differences with their intervals."""
+    columns, lines = list(dict.fromkeys(table["at"])), []
+    for method, rows in table.groupby("method", sort=False):
+        by = {row["at"]: row for row in records(rows)}
+        line: dict[str, Any] = {"method": called(str(method))}
+        for at in columns:
+            row = by.get(at)
+            line[at] = float(row[score]) if row else math.nan
+            line[f"EMORL less it, {at}"] = told(_found(row)) if row and math.isfinite(row["difference"]) else ""
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
 def _less(ours: pd.Series | None, theirs: pd.Series, other: bool, looks: int) -> dict[str, float]:
     """Ours less theirs over the seeds of both; nan for the first one itself."""
     found = over(np.zeros(0)) if ours is None or not other else over((ours - theirs).dropna().to_numpy(dtype=np.float64), looks)
     return {"difference": found["mean"], "low": found["low"], "high": found["high"]}
 
 
-def _there(table: pd.DataFrame, method: str, what: str) -> None:
-    if "method" not in table or method not in set(table["method"]):
+def check_columns(table: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+    """Raise UserError if a table lacks a column, as those of studies made before do."""
+    if missing := [name for name in columns if name not in table]:
+        raise UserError(f"{what} has no column {missing[0]!r}; studies made now have it")
+
+
+def _there(table: pd.DataFrame, method: str, columns: Sequence[str], what: str) -> None:
+    check_columns(table, columns, what)
+    if method not in set(table["method"]):
         raise UserError(f"{what} has no rows of {method}")
 
 
@@ -324,6 +353,7 @@ def transfer_table(
     scores, over seeds), and difference, low, high: the first one less this one, paired by seed. Raises UserError for a set or a method
     that the table lacks.
     """
+    check_columns(quality, ["seed", "method", "set", "decoding", *objectives], "the study's table of quality")
     of = quality[quality["set"] == where]
     if of.empty:
         raise UserError(f"the study's table of quality has no test set {where!r}: it has {listing(sorted(set(quality['set'])))}")
@@ -342,6 +372,11 @@ def transfer_table(
             }
             lines.append(line | _less(scores[first], scores[method], method != first, len(others)))
     return pd.DataFrame(lines)
+
+
+def transfer_shown(table: pd.DataFrame) -> pd.DataFrame:
+    """`transfer_table` to look at: a row a method, by each decoding its score and the first one's difference from it."""
+    return _shown(table.assign(at=table["decoding"]), "score")
 
 
 def geometric(rows: pd.DataFrame, objectives: Sequence[str], prefix: str = "") -> pd.Series:
@@ -412,7 +447,8 @@ _MEASURES = [f"{utility}, {decoding}" for utility in (GEOMETRIC, MEAN) for decod
 
 def _choices(rows: pd.DataFrame, objectives: Sequence[str], sampled_maps: pd.DataFrame | None, method: str) -> pd.DataFrame:
     """seed, choice, kl and the four measures, a line a seed and choice."""
-    _there(rows, method, "the study's table")
+    sampled = [f"sampled_{name}" for name in (*objectives, MEAN)]
+    _there(rows, method, ["seed", "method", "choice", "kl", *objectives, MEAN, *sampled], "the study's table")
     own = rows[rows["method"] == method]
     values = {f"{GEOMETRIC}, {GREEDY}": geometric(own, objectives), f"{MEAN}, {GREEDY}": own["mean"]}
     values |= {f"{GEOMETRIC}, {SAMPLED}": geometric(own, objectives, "sampled_"), f"{MEAN}, {SAMPLED}": own["sampled_mean"]}
@@ -435,7 +471,7 @@ def choices_reading(rows: pd.DataFrame, objectives: Sequence[str], sampled_maps:
         if not gains[GREEDY]["n"]:
             parts.append(f"By the {utility} no exact optimum stands beside the grid's choice.")
             continue
-        told_gains = listing([f"{decoding} {judged(gain, 'better', 'worse')}" for decoding, gain in gains.items()])
+        told_gains = "; ".join(f"{decoding} {judged(gain, 'better', 'worse')}" for decoding, gain in gains.items())
         parts.append(f"By the {utility} the exact optimum of greedy validation replies, less the grid's choice: {told_gains}.")
     if SAMPLED_OPTIMUM in set(wide["choice"]):
         best = "grid, mean" if "grid, mean" in set(wide["choice"]) else "grid"
@@ -443,10 +479,10 @@ def choices_reading(rows: pd.DataFrame, objectives: Sequence[str], sampled_maps:
             utility: _gain(wide, SAMPLED_OPTIMUM, best if utility == MEAN else "grid", f"{utility}, {SAMPLED}")
             for utility in (MEAN, GEOMETRIC)
         }
-        found = listing([f"by the {utility} {judged(gain, 'better', 'worse')}" for utility, gain in gains.items()])
+        found = "; ".join(f"by the {utility} {judged(gain, 'better', 'worse')}" for utility, gain in gains.items())
         parts.append(f"The optimum of sampled validation replies, chosen by the mean, less the grid's choice, sampled: {found}.")
     seeds = counted(int(wide["seed"].nunique()), "seed")
-    return f"{' '.join(parts)} Test statements, 95 % intervals over {seeds}, each alone{_best_of(wide)}."
+    return f"{' '.join(parts)} Test statements, 95 % intervals over {seeds}, each alone.{_best_of(wide)}"
 
 
 def _gain(wide: pd.DataFrame, one: str, other: str, column: str) -> dict[str, float]:
@@ -458,10 +494,13 @@ def _gain(wide: pd.DataFrame, one: str, other: str, column: str) -> dict[str, fl
 
 
 def _best_of(wide: pd.DataFrame) -> str:
-    """Where the highest of all choices lies by the main measure, if it is not the grid's."""
+    """Which choice is highest by the main measure."""
     means = wide.groupby("choice", sort=False)[f"{GEOMETRIC}, {SAMPLED}"].mean().dropna()
-    if "grid" not in means or means.idxmax() == "grid":
-        return "; none of the other choices is above the grid's by the geometric mean of sampled replies" if len(means) > 1 else ""
+    if "grid" not in means or len(means) < 2:
+        return ""
     best = str(means.idxmax())
+    if best == "grid":
+        return " No other choice is above the grid's by the geometric mean of sampled replies."
     gap = signed(float(means[best] - means["grid"]))
-    return f"; the highest geometric mean of sampled replies is that of the {CHOICES.get(best, best)} ({gap} beside the grid's choice)"
+    where = CHOICES.get(best, f"{best}, by the mean")
+    return f" The highest geometric mean of sampled replies is that of the {where} ({gap} beside the grid's choice)."

@@ -1,0 +1,99 @@
+"""Blocks of docs/results.md on the real study, each a line of `readings.results.BLOCKS`: `main_table` in place of `real_table`,
+`main_sentence` of `real_sentence`, `choices` of `real_sampled`; the others are new.
+
+All take the folder of tables (`data/results`); the real study's lie beside it, in `smollm2`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.files import read_table
+from emorl_lite.base.outputs import read_provenance
+from emorl_lite.readings import judges, real
+from emorl_lite.readings.page import markdown, paragraphs
+from emorl_lite.study.tables import table_path
+
+HEADROOM = "headroom.csv"
+"""What `python scripts/check_rewards.py --base --second --out data/smollm2/headroom.csv` writes."""
+SAMPLED_MAPS = "sampled_maps.csv"
+
+
+def _folder(results: Path) -> Path:
+    return results.parent / "smollm2"
+
+
+def _table(results: Path, name: str) -> pd.DataFrame:
+    """A table of the real study."""
+    return read_table(table_path(_folder(results), name), "a table of the real study")
+
+
+def _objectives(results: Path) -> list[str]:
+    return real.objectives_of(_table(results, "prompts"))
+
+
+def _compared(results: Path) -> pd.DataFrame:
+    """The main comparison, with those of its methods that the study has; EMORL and one other are needed."""
+    prompts = _table(results, "prompts")
+    return real.differences(prompts, _others(prompts))
+
+
+def _others(table: pd.DataFrame) -> list[str]:
+    """The methods beside EMORL that a table has, in the comparison's order. Raises UserError if it has none of them."""
+    there = [method for method in real.OTHERS if method in set(table["method"])]
+    if not there:
+        raise UserError("the real study's table has none of the methods that EMORL is compared with")
+    return there
+
+
+def main_table(results: Path) -> str:
+    """EMORL beside the others, sampled and greedy, with intervals over seeds and prompts."""
+    return markdown(real.comparison_table(_compared(results)))
+
+
+def main_sentence(results: Path) -> str:
+    """The same in words, and which of the comparison's methods were not trained."""
+    prompts, study = _table(results, "prompts"), read_provenance(table_path(_folder(results), "prompts")).get("study")
+    text = real.comparison_reading(_compared(results), int(study.get("samples", 0)) if isinstance(study, dict) else 0)
+    absent = [real.called(method) for method in real.OTHERS if method not in set(prompts["method"])]
+    return paragraphs(text + (f"\n\nNot in this study: {', '.join(absent)}." if absent else ""))
+
+
+def headroom(results: Path) -> str:
+    """People's replies by quality beside the base's, and in what there is room."""
+    scores = read_table(_folder(results) / HEADROOM, "people's replies and the base by the judges")
+    names = _objectives(results)
+    return f"{markdown(judges.headroom_table(scores, names))}\n\n{paragraphs(judges.headroom_reading(scores, names))}"
+
+
+def two_judges(results: Path) -> str:
+    """EMORL's gains by the judges that trained it and by the others, and the guards, in a table and in words."""
+    quality = _table(results, "quality")
+    gains = judges.judged_gains(quality, _objectives(results))
+    own = judges.judges_table(gains[gains["method"] == real.FIRST])
+    told = [judges.judges_reading(gains), judges.guards_reading(judges.guards_table(quality))]
+    return f"{markdown(own)}\n\n" + "\n\n".join(map(paragraphs, told))
+
+
+def matched(results: Path) -> str:
+    """Sampled scores at equal KL to the base."""
+    table = real.matched_table(_table(results, "matched"))
+    shown = real.matched_shown(table)
+    return (f"{markdown(shown)}\n\n" if len(shown) else "") + paragraphs(real.matched_reading(table))
+
+
+def transfer(results: Path) -> str:
+    """Scores on the second source's statements."""
+    quality = _table(results, "quality")
+    table = real.transfer_table(quality, _objectives(results), _others(quality))
+    return f"{markdown(real.transfer_shown(table))}\n\n{paragraphs(real.transfer_reading(table, _compared(results)))}"
+
+
+def choices(results: Path) -> str:
+    """EMORL's scores by how its weights were chosen, with the optimum of sampled replies where there is a table of it."""
+    rows, names, path = _table(results, "rows"), _objectives(results), _folder(results) / SAMPLED_MAPS
+    maps = read_table(path, "the real study's sampled maps") if path.is_file() else None
+    return f"{markdown(real.choices_table(rows, names, maps))}\n\n{paragraphs(real.choices_reading(rows, names, maps))}"
