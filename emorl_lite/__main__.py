@@ -1,4 +1,7 @@
-"""The command line, `python -m emorl_lite train|search|evaluate|map|study|data|models|tutorial|lab|setup|test|offline`: dataclasses."""
+"""The command line, `python -m emorl_lite COMMAND`: every command as a dataclass of its options.
+
+Commands: train, search, evaluate, map, study, data, models, tutorial, lab, setup, test, offline, course, grade, site, slides.
+"""
 
 from __future__ import annotations
 
