@@ -41,7 +41,8 @@ def repetition_guard(replies: Sequence[str], n: int = 4) -> Tensor:
 
 def perplexity(lm: LanguageModel, prompts: Sequence[str], replies: Sequence[str]) -> Tensor:
     """Perplexity [N] of each reply (its end included) under the adapter-free model; an empty prompt scores the reply on its own."""
-    if len(prompts) == len(replies) and not any(prompts):
+    prompts, replies = check_pairs(prompts, replies, "perplexity")
+    if not any(prompts):
         logp, mask = alone(lm, replies)
     else:
         with lm.without_adapters():
