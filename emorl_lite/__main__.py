@@ -1,4 +1,4 @@
-"""The command line, `python -m emorl_lite COMMAND`: every command as a dataclass of its options.
+"""The command line, `python -m emorl_lite`: every command as a dataclass of its options.
 
 Commands: train, search, evaluate, map, study, data, models, tutorial, lab, setup, test, offline, course, grade, site, slides.
 """

@@ -18,6 +18,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.failures import one_line
 from emorl_lite.base.files import read_table
 from emorl_lite.base.outputs import read_provenance
+from emorl_lite.base.presets import ALL_LAYERS
 from emorl_lite.base.wording import counted, number, part, told
 from emorl_lite.readings.page import between, gap, name_of, score, table_of, wrapped
 from emorl_lite.readings.study import earlier_reading
@@ -372,6 +373,32 @@ def ppo_table(results: Path) -> str:
     )
 
 
+def layers_table(results: Path) -> str:
+    """What adapters on the upper layers alone lose and save: means over seeds and objectives, and whether any loss is beyond chance."""
+    table = read_table(results / "layers.csv", "the table of layers").set_index(["seed", "objective"])
+    whole = table[table["layers"] == "all"]
+    alone, lines, worse = whole["sampled"].notna(), [], []
+    for layers, rows in table.groupby("layers", sort=False):
+        changes = {column: (rows[column] - whole[column]).dropna() for column in ("greedy", "sampled")}
+        line = {"adapters on": {"all": "all layers", "upper-half": "the upper half", "1": "the last layer"}.get(str(layers), str(layers))}
+        line |= {f"{column}, an objective alone": score(float(rows.loc[alone, column].mean())) for column in ("greedy", "sampled")}
+        line |= {"KL": f"{rows.loc[alone, 'kl'].mean():.2f}", "three at equal weights": score(float(rows.loc[~alone, "greedy"].mean()))}
+        line |= {"CPU time": f"{rows.loc[alone, 'cpu_seconds'].sum() / whole.loc[alone, 'cpu_seconds'].sum():.2f}"}
+        lines.append(line)
+        if layers != "all":
+            found = over(changes["sampled"].to_numpy(dtype=np.float64))
+            worse.append(f"{line['adapters on']} {gap(found)}")
+    seeds = table.index.get_level_values("seed").nunique()
+    return (
+        table_of(lines)
+        + "\n\n"
+        + wrapped(
+            f"Sampled scores less those of all layers, over {counted(seeds, 'seed')} of {counted(int(alone.sum()) // seeds, 'objective')}: "
+            f"{'; '.join(worse)}. A share becomes the default if it loses nothing; the default is `{ALL_LAYERS}`."
+        )
+    )
+
+
 def precision_table(results: Path) -> str:
     """What half precision changes, and what the map says of it."""
 
@@ -524,6 +551,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "real-sampled": real_sampled,
     "paper": paper_table,
     "ppo-speed": ppo_table,
+    "layers": layers_table,
     "precision": precision_table,
     "gpu": gpu_table,
 }
