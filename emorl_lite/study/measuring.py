@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
+from torch import Tensor
 
 from emorl_lite.base.presets import Preset, StudyConfig
 from emorl_lite.exact.scored_map import ScoredMap
@@ -54,11 +55,14 @@ def measure(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[s
     chosen, asked = choices(method, sweep, settings, scored, preset)
     own = next(choice for choice in (BY_OWN_SEARCH if study.utility == "mean" else BY_GRID) if choice in chosen)
     rows, by_prompt = [], []
+    drawn_at: dict[Setting, tuple[list[str], Tensor]] = {}
     many = [prompt for prompt in test_prompts for _ in range(study.samples)]
     for (choice, setting), answers in zip(chosen.items(), method.replies_at(test_prompts, list(chosen.values())), strict=True):
         row = {"method": method.name, "family": method.family, "knob": method.knob, "choice": choice, **columns(method, setting)}
         row |= asdict(cost) | {"searched": asked[choice], "calls_per_token": method.calls, "n": len(test_prompts)}
-        texts, kl = sampled_replies(method, many, setting or None, seed=bench.seed)
+        if setting not in drawn_at:  # several choices are often the same setting
+            drawn_at[setting] = sampled_replies(method, many, setting or None, seed=bench.seed)
+        texts, kl = drawn_at[setting]
         drawn = {f"sampled_{name}": value for name, value in bench.objectives.means(many, texts).items()} | {"kl": float(kl.mean())}
         rows.append(row | bench.objectives.means(test_prompts, answers) | drawn)
         if choice in (own, "default"):
