@@ -117,3 +117,18 @@ def test_an_incomplete_table_is_told():
         compared(table.iloc[:-1], "emorl", ["uniform"], ["a", "b"], "sampled" if table.iloc[-1]["decoding"] == "sampled" else "greedy")
     with pytest.raises(UserError, match="same seeds and prompts"):
         compared(table[~((table["method"] == "uniform") & (table["seed"] == 2))], "emorl", ["uniform"], ["a", "b"], "greedy")
+
+
+@pytest.mark.parametrize(("column", "changed"), [("seed", {2: 7}), ("prompt", {5: 6})])
+def test_as_many_seeds_and_prompts_are_not_the_same_ones(column, changed):
+    table = made_table()
+    rows = table["method"] == "uniform"
+    table.loc[rows, column] = table.loc[rows, column].replace(changed)
+    with pytest.raises(UserError, match="same seeds and prompts"):
+        compared(table, "emorl", ["uniform"], ["a", "b"], "greedy")
+
+
+def test_a_line_that_stands_twice_makes_up_for_none():
+    rows = made_table().query("method == 'uniform' and decoding == 'greedy'").sort_values(["seed", "prompt"])
+    with pytest.raises(UserError, match="no complete scores of uniform"):
+        scores_by_cell(pd.concat([rows.iloc[1:], rows.iloc[[1]]]), "uniform", "greedy", None, ["a", "b"])

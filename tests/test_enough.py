@@ -7,7 +7,7 @@ import pytest
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.study.crossed import crossed
-from emorl_lite.study.enough import Scatter, enough, half_width, scatter
+from emorl_lite.study.enough import MOST, Scatter, enough, half_width, scatter
 
 pytestmark = pytest.mark.plain
 
@@ -46,6 +46,9 @@ def test_what_no_number_mends():
     assert by_prompts.seeds is None and by_prompts.prompts and by_seeds.prompts is None and by_seeds.seeds
     neither = enough(layout(4, 10, 0.3, 0.3, 0), 0.02)
     assert neither.seeds is None and neither.prompts is None and neither.times
+    values = layout(4, 10, 0, 0.3, 0)
+    reach = half_width(scatter(values), 4, MOST)
+    assert enough(values, 1.01 * reach).prompts <= MOST and enough(values, 0.99 * reach).prompts is None, "beyond that nobody looks"
 
 
 def test_nothing_varies():

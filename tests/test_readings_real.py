@@ -138,6 +138,7 @@ def test_every_reason_has_its_sentence(row, said):
 def test_what_holm_leaves_open_needs_more_than_there_is():
     table = real.differences(prompts(EFFECTS, seeds=3, noise=0.12, of_seeds=0.03))
     alone = table[(table["verdict"] == "open") & ((table["low"] > 0) | (table["high"] < 0)) & ~table["high"].between(-0.03, 0.03)]
+    assert len(alone)
     for _, row in alone.iterrows():
         assert not row["more_seeds"] <= 3
 
@@ -153,12 +154,13 @@ def test_a_seed_that_lacks_a_method_is_left_out_of_that_difference_alone():
     assert row["verdict"] == "open" and math.isnan(row["low"])
     text = real.comparison_reading(one)
     assert "Too few in common for an interval: GDPO (1 seed, 40 statements)" in text and "nan" not in text
+    assert "over all 7 differences" in text and "8 differences" not in text, "one without an interval was not tested"
 
 
 def test_one_seed_judges_nothing():
     found = real.differences(prompts(seeds=1))
     text = real.comparison_reading(found)
-    assert set(found["verdict"]) == {"open"} and "nothing to judge by" in text and "nan" not in text
+    assert set(found["verdict"]) == {"open"} and "nothing to judge by" in text and "nan" not in text and "Holm" not in text
 
 
 @pytest.mark.parametrize("method", ["emorl", "gdpo"])
@@ -179,6 +181,9 @@ def test_what_does_not_fit_together_is_told():
         )
     with pytest.raises(UserError, match="same prompts"):
         real.differences(table[(table["method"] != "base") | (table["prompt"] < 2)])
+    others = table["method"] == "base"
+    with pytest.raises(UserError, match="same prompts"):
+        real.differences(table.assign(prompt=table["prompt"] + others))
     with pytest.raises(UserError, match="no column 'decoding'"):
         real.differences(table.drop(columns="decoding"))
 
@@ -280,6 +285,8 @@ def test_what_the_grid_missed():
     worse = real.choices_reading(choices(-0.02, -0.02), NAMES)
     assert worse.count("worse") == 4 and "No other choice is above the grid's" in worse
     assert "no clear difference" in real.choices_reading(choices(-0.002, 0.002), NAMES)
+    by_mean = real.choices_table(choices().query("choice != 'grid, mean'"), NAMES)
+    assert by_mean["choice"].tolist()[1] == "grid, by the mean", "a study that knows no other utility"
     without = choices().query("not choice.str.startswith('exact')")
     assert "no exact optimum stands beside" in real.choices_reading(without, NAMES)
     with pytest.raises(UserError, match="no column 'sampled_empathy'; studies made now have it"):
@@ -295,5 +302,8 @@ def test_the_optimum_of_sampled_replies_stands_beside_the_grid():
     maps = maps.assign(**{name: maps["mean"] for name in NAMES})
     table = real.choices_table(choices(), NAMES, maps)
     assert table["choice"].iloc[-1] == "sampled optimum, by the mean" and math.isnan(table["mean, greedy"].iloc[-1])
+    best = maps.assign(**{name: 0.45 if name in ("mean", *NAMES) else maps[name] for name in ("mean", *NAMES)}).iloc[:1]
+    uneven = choices().assign(**{f"sampled_{name}": choices()["sampled_mean"] + 0.3 * (choices()["seed"] == 0) for name in NAMES})
+    assert "of the sampled optimum" not in real.choices_reading(uneven, NAMES, best), "a good seed is no better choice"
     text = real.choices_reading(choices(), NAMES, maps)
     assert "The optimum of sampled validation replies, chosen by the mean, less the grid's choice, sampled: by the mean +0.102" in text

@@ -83,8 +83,8 @@ class ModelConfig(Options):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Weights' type; auto is float32 on a CPU, and bfloat16 on a GPU that has it."""
     autocast: bool = False
-    """On a CPU with bfloat16 products: read prompts and given replies in bfloat16 (three times as fast); weights and decoding stay
-    float32."""
+    """On a CPU with bfloat16 products: read prompts and given replies, and sample an episode's, in bfloat16 (three times as fast); weights
+    and other decoding stay float32."""
     store: Literal["float32", "float16"] = "float32"
     """Type in which trained adapters are rounded and kept: half the size, and the same replies before and after."""
     warm_start: str = ""

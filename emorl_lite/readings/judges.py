@@ -175,7 +175,8 @@ def judges_reading(gains: pd.DataFrame, method: str = FIRST) -> str:
     if method not in set(gains["method"]):
         raise UserError(f"the table of gains has no rows of {method}")
     parts = [_of_method(gains[(gains["method"] == method) & (gains["decoding"] == decoding)], decoding) for decoding in DECODINGS]
-    others = [name for name in gains["method"].unique() if name != method]
+    judged = gains.loc[gains["verdict"] != UNJUDGED, "method"]
+    others = [name for name in judged.unique() if name != method]
     hacked = [f"{called(str(name))} ({where})" for name in others if (where := _hacked(gains[gains["method"] == name]))]
     if hacked:
         parts.append(f"Of the others, the own judge rises without the other for {listing(hacked)}.")
@@ -193,7 +194,8 @@ def _of_method(rows: pd.DataFrame, decoding: str) -> str:
     raised = [row for row in found if row["verdict"] in (CONFIRMED, ALONE, TURNED)]
     if not raised:
         none = part(0, len(rows), "objective")
-        return f"{decoding.capitalize()}: by the judges that it was trained on {name} gains clearly in {none}."
+        lost = _fell([row["objective"] for row in found if row["verdict"] == LOST])
+        return f"{decoding.capitalize()}: by the judges that it was trained on {name} gains clearly in {none}{lost}."
     confirmed = [row for row in raised if row["verdict"] == CONFIRMED]
     text = f"{decoding.capitalize()}, {name} gains by its own judges in {part(len(raised), len(found), 'objective')}"
     if confirmed:
@@ -202,10 +204,16 @@ def _of_method(rows: pd.DataFrame, decoding: str) -> str:
         text += f"; it does not confirm {listing([_both(row) for row in alone])}: that gain may be the own judge's alone"
     if turned := [row for row in raised if row["verdict"] == TURNED]:
         text += f"; by it {listing([_both(row) for row in turned])} falls: there the own judge was hacked"
-    lost = [row["objective"] for row in found if row["verdict"] == LOST]
+    lost = _fell([row["objective"] for row in found if row["verdict"] == LOST])
     own, other = (float(np.mean([row[whose] for row in found])) for whose in ("own", "other"))
-    text += f". {listing(lost)[0].upper() + listing(lost)[1:]} fell by the own judge" if lost else ""
-    return f"{text}. On average over objectives {signed(own)} by the own judges and {signed(other)} by the others{_share(own, other)}."
+    return (
+        f"{text}{lost}. On average over objectives {signed(own)} by the own judges and {signed(other)} by the others{_share(own, other)}."
+    )
+
+
+def _fell(objectives: Sequence[str]) -> str:
+    """In which objectives a method is below the base by its own judge."""
+    return f". {listing(objectives)[0].upper() + listing(objectives)[1:]} fell by the own judge" if objectives else ""
 
 
 def _both(row: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from emorl_lite.base.wording import by_sign, counted, judged, listing, number, p
 from emorl_lite.readings.page import name_of
 from emorl_lite.study.claims import GREEDY, SAMPLED, holm
 from emorl_lite.study.comparison import over
-from emorl_lite.study.crossed import GEOMETRIC, MEAN, crossed, scores_by_cell, terms
+from emorl_lite.study.crossed import GEOMETRIC, MEAN, crossed, same_cells, scores_by_cell, terms
 from emorl_lite.study.enough import Enough, enough
 from emorl_lite.study.measuring import GEOMETRIC_OPTIMUM
 
@@ -87,8 +87,9 @@ def _beside(prompts: pd.DataFrame, first: str, second: str, decoding: str, names
             raise UserError(f"comparison: the study's table of prompts has no {decoding} scores of {method}")
     if not (common := seeds[0] & seeds[1]):
         raise UserError(f"comparison: {first} and {second} have no seed in common")
-    a, b = (scores_by_cell(of[of["seed"].isin(common)], method, decoding, None, names) for method in (first, second))
-    if a.shape != b.shape:
+    of = of[of["seed"].isin(common)]
+    a, b = (scores_by_cell(of, method, decoding, None, names) for method in (first, second))
+    if a.shape != b.shape or not same_cells(of, first, second, decoding):
         raise UserError(f"comparison: {first} and {second} were not scored on the same prompts")
     ours, theirs = terms(a, utility), terms(b, utility)
     values = ours - theirs
@@ -184,7 +185,14 @@ def _verdicts(rows: Sequence[Mapping[str, Any]]) -> str:
         named = [f"{called(row['second'])} ({told(_found(row))})" for row in rows if row["verdict"] == verdict]
         if named:
             parts.append(f"{words} {listing(named)}")
-    return f"{first} is {'; '.join(parts)}. Verdicts are by Holm's procedure over {part(len(rows), len(rows), 'difference')}."
+    n = _judged(rows)
+    holm_over = f" Verdicts are by Holm's procedure over {part(n, n, 'difference')}." if n else ""
+    return f"{first} is {'; '.join(parts)}.{holm_over}"
+
+
+def _judged(rows: Sequence[Mapping[str, Any]]) -> int:
+    """How many differences have an interval: over these Holm's procedure goes."""
+    return sum(math.isfinite(row["low"]) for row in rows)
 
 
 def _widths(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -209,7 +217,7 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for row in rows:
         if row["verdict"] == OPEN:
-            why, detail = _why_open(row, len(rows))
+            why, detail = _why_open(row, _judged(rows))
             groups.setdefault(why, []).append(called(row["second"]) + (f" ({detail})" if detail else ""))
     if not groups:
         return []
@@ -437,9 +445,16 @@ def choices_table(
     lines = []
     for choice in [name for name in (*CHOICES, SAMPLED_OPTIMUM) if name in set(wide["choice"])]:
         of = wide[wide["choice"] == choice]
-        line: dict[str, Any] = {"choice": CHOICES.get(choice, f"{choice}, by the mean"), "seeds": int(of["seed"].nunique())}
+        line: dict[str, Any] = {"choice": _said_of(choice, wide), "seeds": int(of["seed"].nunique())}
         lines.append(line | {column: float(of[column].mean()) for column in _MEASURES} | {"KL": float(of["kl"].mean())})
     return pd.DataFrame(lines)
+
+
+def _said_of(choice: str, wide: pd.DataFrame) -> str:
+    """What a choice is called: without a second grid it is the mean that the only one is chosen by."""
+    if choice == "grid" and "grid, mean" not in set(wide["choice"]):
+        choice = "grid, mean"
+    return CHOICES.get(choice, f"{choice}, by the mean")
 
 
 _MEASURES = [f"{utility}, {decoding}" for utility in (GEOMETRIC, MEAN) for decoding in DECODINGS]
@@ -494,13 +509,14 @@ def _gain(wide: pd.DataFrame, one: str, other: str, column: str) -> dict[str, fl
 
 
 def _best_of(wide: pd.DataFrame) -> str:
-    """Which choice is highest by the main measure."""
-    means = wide.groupby("choice", sort=False)[f"{GEOMETRIC}, {SAMPLED}"].mean().dropna()
-    if "grid" not in means or len(means) < 2:
+    """Which choice is highest by the main measure, each beside the grid's on the seeds of both."""
+    others = [str(choice) for choice in wide["choice"].unique() if choice != "grid"]
+    gains = {choice: _gain(wide, choice, "grid", f"{GEOMETRIC}, {SAMPLED}")["mean"] for choice in others}
+    gains = {choice: gain for choice, gain in gains.items() if math.isfinite(gain)}
+    if not gains:
         return ""
-    best = str(means.idxmax())
-    if best == "grid":
+    best = max(gains, key=gains.__getitem__)
+    if gains[best] <= 0:
         return " No other choice is above the grid's by the geometric mean of sampled replies."
-    gap = signed(float(means[best] - means["grid"]))
-    where = CHOICES.get(best, f"{best}, by the mean")
-    return f" The highest geometric mean of sampled replies is that of the {where} ({gap} beside the grid's choice)."
+    where = _said_of(best, wide)
+    return f" The highest geometric mean of sampled replies is that of the {where} ({signed(gains[best])} beside the grid's choice)."

@@ -92,9 +92,16 @@ def scores_by_cell(table: pd.DataFrame, method: str, decoding: str, choice: str 
         choice = chosen[0] if chosen else "default"
     rows = rows[rows["choice"] == choice].sort_values(["seed", "prompt"])
     seeds, prompts = rows["seed"].nunique(), rows["prompt"].nunique()
-    if not len(rows) or len(rows) != seeds * prompts:
+    if not len(rows) or len(rows) != seeds * prompts or rows.duplicated(["seed", "prompt"]).any():
         raise UserError(f"comparison: the study's table of prompts has no complete scores of {method} ({choice}, {decoding})")
     return rows[list(objectives)].to_numpy(dtype=np.float64).reshape(seeds, prompts, len(objectives))
+
+
+def same_cells(table: pd.DataFrame, first: str, second: str, decoding: str) -> bool:
+    """Whether two methods were scored on the same seeds and prompts: not only on as many."""
+    rows = table[table["decoding"] == decoding]
+    a, b = (rows.loc[rows["method"] == name, ["seed", "prompt"]].drop_duplicates() for name in (first, second))
+    return len(a) == len(b) == len(a.merge(b))
 
 
 def compared(
@@ -108,7 +115,7 @@ def compared(
     rows = []
     for other in others:
         a, b = (scores_by_cell(table, name, decoding, None, objectives) for name in (first, other))
-        if a.shape != b.shape:
+        if a.shape != b.shape or not same_cells(table, first, other, decoding):
             raise UserError(f"comparison: {first} and {other} were not scored on the same seeds and prompts")
         found = crossed(terms(a, utility) - terms(b, utility))
         row = {"first": first, "second": other, "decoding": decoding, "utility": utility, "difference": found.mean}

@@ -89,4 +89,4 @@ def _fewest(fits: Callable[[int], bool], first: int) -> int | None:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle, high)
-    return high
+    return high if high <= MOST else None
