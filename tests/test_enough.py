@@ -1,4 +1,4 @@
-"""How many seeds and prompts are enough: the interval at hand is met, more is never worse, and what no number mends is said."""
+"""How many seeds and prompts are enough: the interval at hand is met, more seeds are never worse, and what no number mends is said."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_variances_are_found_again():
     assert (found.seeds, found.prompts, found.rest) == pytest.approx((0.04, 0.09, 0.01), rel=0.2)
 
 
-def test_more_of_either_is_never_worse_and_the_fewest_just_fits():
+def test_more_seeds_are_never_worse_and_the_fewest_prompts_just_fit():
     values, found = layout(5, 30, 0.1, 0.3, 0.2), scatter(layout(5, 30, 0.1, 0.3, 0.2))
     widths = [half_width(found, seeds, 30) for seeds in range(2, 40)]
     assert widths == sorted(widths, reverse=True)
@@ -39,6 +39,13 @@ def test_more_of_either_is_never_worse_and_the_fewest_just_fits():
     needed = enough(values, target)
     assert needed.prompts and half_width(found, 5, needed.prompts) <= target < half_width(found, 5, needed.prompts - 1)
     assert needed.times and half_width(found, 5 * needed.times, 30 * needed.times) <= target
+
+
+def test_with_ever_more_prompts_it_comes_down_to_the_seeds():
+    """An interval over few seeds is wide: it is narrower with fewer prompts, whose scatter has more degrees of freedom."""
+    found = Scatter(0.0025, 0.25, 0.01)
+    alone = half_width(Scatter(0.0025, 0, 0), 3, 10)
+    assert half_width(found, 3, 10**6) == pytest.approx(alone, rel=0.01) and half_width(found, 3, 600) < 0.8 * alone
 
 
 def test_what_no_number_mends():

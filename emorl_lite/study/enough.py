@@ -62,7 +62,9 @@ def half_width(found: Scatter, seeds: int, prompts: int, confidence: float = 0.9
 def enough(values: np.ndarray, target: float, confidence: float = 0.95) -> Enough:
     """What it would take for an interval of at most +- target, from differences [S, P] of at least two seeds and two prompts.
 
-    Raises UserError for a target that is not positive.
+    Far beyond that many prompts alone an interval can widen again: what is left is the scatter of few seeds, with few degrees of freedom.
+    Of a target as large as the difference itself, a study so large decides it one time in two. Raises UserError for a target that is not
+    positive.
     """
     target = checked(target, float, [Within(0, math.inf, above=True)], f"half-width {shown(target)}")
     found, (seeds, prompts) = scatter(values), values.shape
@@ -78,7 +80,8 @@ def enough(values: np.ndarray, target: float, confidence: float = 0.95) -> Enoug
 
 
 def _fewest(fits: Callable[[int], bool], first: int) -> int | None:
-    """The smallest number from `first` on that fits, if all larger ones do; None if none up to `MOST` does."""
+    """A number from `first` on that fits where the one before it does not, by doubling and halving: the smallest, unless some number fits
+    between ones that do not. None if none is found up to `MOST`."""
     if fits(first):
         return first
     low, high = first, 2 * first
