@@ -36,6 +36,12 @@ from emorl_lite.rewards.text_gate import Judge, empathy_figures, gate, reflectio
 from emorl_lite.rewards.text_rewards import EPITOME, training_pairs
 from emorl_lite.rewards.warmth import WARM_HELD_OUT, WARM_VALIDATION
 
+JUDGES = {
+    "reflection": ("reflection_warmth", "reflection_members", "reflection_offset", "text_epochs"),
+    "empathy": ("empathy_warmth",),
+}
+"""What this script can change of each judge."""
+
 
 @dataclass
 class Options:
@@ -46,6 +52,12 @@ class Options:
     """Share of warm copies that the reflection judge learned from (--rewards.reflection-warmth), if not the preset's."""
     empathy_warmth: float | None = None
     """Share of good reflections that the empathy judge learned from (--rewards.empathy-warmth), if not the preset's."""
+    members: int | None = None
+    """Reflection classifiers that judge as one (--rewards.reflection-members), if not the preset's."""
+    offset: float | None = None
+    """Added to their mean logit (--rewards.reflection-offset), if not the preset's."""
+    epochs: int | None = None
+    """Passes that the reflection judge was trained for (--rewards.text-epochs), if not the preset's."""
     split: Literal["test", "validation"] = "test"
     """Clients to examine with: the test split's, with sentences kept for this; or validation's with others, to choose options by."""
     runs: str = ""
@@ -72,6 +84,12 @@ def changed(options: Options) -> Preset:
     rewards = preset.rewards
     if options.warmth is not None:
         rewards = replace(rewards, reflection_warmth=options.warmth)
+    if options.members is not None:
+        rewards = replace(rewards, reflection_members=options.members)
+    if options.offset is not None:
+        rewards = replace(rewards, reflection_offset=options.offset)
+    if options.epochs is not None:
+        rewards = replace(rewards, text_epochs=options.epochs)
     if options.empathy_warmth is not None:
         rewards = replace(rewards, empathy_warmth=options.empathy_warmth)
     start = replace(preset.warm_start, without_high=options.without_high or preset.warm_start.without_high)
@@ -92,9 +110,9 @@ def judges(options: Options) -> dict[str, Judge]:
     """The two judges; one whose options are the preset's is the preset's own."""
     own, rewards = usual(options), changed(options).rewards
     found: dict[str, Judge] = {}
-    for name in ("reflection", "empathy"):
+    for name, options_of in JUDGES.items():
         lab = own
-        if getattr(rewards, f"{name}_warmth") != getattr(own.preset.rewards, f"{name}_warmth"):
+        if any(getattr(rewards, option) != getattr(own.preset.rewards, option) for option in options_of):
             lab = Experiment(replace(own.preset, rewards=rewards), root=_root(options), source="mine")
         found[name] = lab.classifier(name)
     return found
@@ -155,7 +173,7 @@ def main(options: Options) -> int:
     table = headroom(options, preset).drop(columns="seed") if options.base else examined(options, preset.rewards)
     print(table.astype(object).where(table.notna(), "").to_string(index=False, float_format="{:.3f}".format))
     if options.out:
-        facts = {name: getattr(preset.rewards, name) for name in ("reflection_warmth", "empathy_warmth")}
+        facts = {name: getattr(preset.rewards, name) for names in JUDGES.values() for name in names}
         facts |= {"split": options.split, "without_high": preset.warm_start.without_high}
         command = "python scripts/check_rewards.py " + " ".join(sys.argv[1:])
         save_table(table.round(4), Path(options.out), command=command, preset=preset.name, **facts)

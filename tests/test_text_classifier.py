@@ -159,7 +159,8 @@ def test_a_committee_is_kept_whole(committee, tmp_path):
     again = Committee.restore(tmp_path, objective="reflection")
     assert torch.equal(again.scores(*PAIRS), committee.scores(*PAIRS)) and again.made_of() == committee.made_of()
     Committee(committee.members, -0.5).save(tmp_path / "shifted")
-    assert torch.equal(Committee.restore(tmp_path / "shifted").scores(*PAIRS), Committee(committee.members, -0.5).scores(*PAIRS))
+    shifted = Committee.restore(tmp_path / "shifted", offset=-0.5)
+    assert torch.equal(shifted.scores(*PAIRS), Committee(committee.members, -0.5).scores(*PAIRS))
     assert again.made_of() != Committee(committee.members, -0.5).made_of()
     assert again.made_of() != Committee(committee.members[::-1]).made_of() != Committee(committee.members[:2]).made_of()
     facts = json.loads((tmp_path / "classifier.json").read_text())
@@ -190,7 +191,12 @@ def test_the_option_trains_a_committee_of_different_starts(encoder, tmp_path):
     assert isinstance(single, TextClassifier)
     assert torch.equal(judge.members[0].scores(*PAIRS), single.scores(*PAIRS)), "the first member is the single classifier"
     assert not torch.equal(judge.members[1].scores(*PAIRS), single.scores(*PAIRS))
-    for folder, other in (("one", {"reflection_members": 2}), ("two", {"reflection_members": 1}), ("two", {"reflection_offset": 1.0})):
+    for folder, made in (("one", single), ("two", judge)):  # an offset is no training: what is there judges with any
+        moved = replace(config, reflection_members=1 if folder == "one" else 2, reflection_offset=1.0)
+        other = real_classifier("reflection", moved, pytest.fail, tmp_path / folder, "cpu", progress=False)
+        assert torch.allclose(torch.logit(other.scores(*PAIRS)), torch.logit(made.scores(*PAIRS)) + 1.0, atol=1e-3)
+        assert other.made_of() != made.made_of()
+    for folder, other in (("one", {"reflection_members": 2}), ("two", {"reflection_members": 1})):
         ours = {"reflection_members": 2 if folder == "two" else 1} | other
         with pytest.raises(UserError, match=next(iter(other))):
             real_classifier("reflection", replace(config, **ours), pytest.fail, tmp_path / folder, "cpu", False)

@@ -47,19 +47,19 @@ class Committee:
         return {"members": [member.made_of() for member in self.members], "offset": self.offset}
 
     def save(self, folder: Path, losses: pd.DataFrame | None = None, **facts: Any) -> None:
-        """Write what was trained, in float16, and which encoder it belongs to."""
+        """Write what was trained, in float16, and which encoder it belongs to. An offset is trained by nobody, and is not kept."""
         tensors = {f"member{i}.{name}": x for i, member in enumerate(self.members) for name, x in member.state().items()}
-        save_classifier(folder, tensors, self.members[0].shape() | {"members": len(self.members), "offset": self.offset} | facts, losses)
+        save_classifier(folder, tensors, self.members[0].shape() | {"members": len(self.members)} | facts, losses)
 
     @classmethod
-    def restore(cls, folder: Path, device: str = "auto", **options: Any) -> Committee:
-        """Read what `save` wrote. Raises UserError as `TextClassifier.restore` does."""
+    def restore(cls, folder: Path, device: str = "auto", offset: float = 0.0, **options: Any) -> Committee:
+        """Read what `save` wrote, to judge with this offset. Raises UserError as `TextClassifier.restore` does."""
         facts, tensors = read_classifier(folder, options)
-        need(facts, {"members": int, "offset": float}, folder)
+        need(facts, {"members": int}, folder)
         parts = [
             {name.removeprefix(start): x for name, x in tensors.items() if name.startswith(start)}
             for start in (f"member{i}." for i in range(facts["members"]))
         ]
         if not parts or sum(map(len, parts)) != len(tensors):
             raise UserError(f"{folder}: does not hold the tensors of {facts['members']} classifiers")
-        return cls([TextClassifier.of_state(facts, part, folder, device) for part in parts], facts["offset"])
+        return cls([TextClassifier.of_state(facts, part, folder, device) for part in parts], offset)

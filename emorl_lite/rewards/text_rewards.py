@@ -67,17 +67,23 @@ def real_classifier(
     options = {"encoder": encoder, **{name: getattr(config, name) for name in TEXT_OPTIONS}}
     known: dict[str, Any] = {"objective": objective, **options}
     known[f"{objective}_warmth"] = getattr(config, f"{objective}_warmth")
-    kind: type[TextClassifier] | type[Committee] = TextClassifier
+    offset = 0.0
     if objective == "reflection":
-        known |= {"reflection_members": config.reflection_members, "reflection_offset": config.reflection_offset}
-        if config.reflection_members > 1 or config.reflection_offset:
-            kind = Committee
+        known["reflection_members"], offset = config.reflection_members, config.reflection_offset
     if is_trained(folder):
-        return kind.restore(folder, device, **known)
+        return _restored(folder, device, known, offset)
     with alone(folder, "training a classifier"):
         if not is_trained(folder):  # by another process, that this one waited for
             _train_real(objective, config, dataset, folder, device, progress, known)
-    return kind.restore(folder, device, **known)
+    return _restored(folder, device, known, offset)
+
+
+def _restored(folder: Path, device: Device, known: Mapping[str, Any], offset: float) -> TextClassifier | Committee:
+    """What was trained, to judge with an offset, which is no part of the training."""
+    if known.get("reflection_members", 1) > 1:
+        return Committee.restore(folder, device, offset, **known)
+    single = TextClassifier.restore(folder, device, **known)
+    return Committee([single], offset) if offset else single
 
 
 def _train_real(
@@ -94,7 +100,7 @@ def _train_real(
     pairs, losses = training_pairs(objective, dataset, config), []
     labels = [getattr(p, objective) for p in pairs]
     tqdm_options: dict[str, Any] = {"desc": f"{objective} classifier", "file": sys.stdout, "mininterval": 5, "disable": not progress}
-    members, offset = known.get("reflection_members", 1), known.get("reflection_offset", 0.0)
+    members = known.get("reflection_members", 1)
     trained, seconds, each = [], 0.0, steps(len(pairs), config.text_epochs, config.text_batch)
     with tqdm(total=members * each, **tqdm_options) as bar:
         for seed in range(members):
@@ -107,7 +113,7 @@ def _train_real(
             classifier, took = train_text_classifier(known["encoder"], pairs, labels, config, seed, **options)
             trained.append(classifier)
             seconds += took
-    judge = Committee(trained, offset) if members > 1 or offset else trained[0]
+    judge = Committee(trained) if members > 1 else trained[0]
     judge.save(folder, pd.DataFrame(losses), pairs=len(pairs), seconds=round(seconds, 1), **known)
 
 

@@ -15,7 +15,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import digest
 from emorl_lite.base.presets import PPOConfig
 from emorl_lite.lm.adapters import check_unmerged, examine_loaded, examine_neighbours
-from emorl_lite.lm.forward import folded, one_product
+from emorl_lite.lm.forward import folded, one_product, sampled_from
 from emorl_lite.lm.model import Encoded, LanguageModel
 from emorl_lite.training.rollout import Rollout, collect, sample_tokens, trim
 
@@ -77,7 +77,7 @@ class AdapterPolicy:
     def sampled(self, prompts: Sequence[str], inputs: Encoded, k: int, temperature: float) -> list[str]:
         """k sampled replies to each prompt, those of a prompt adjacent."""
         texts: list[str] = []
-        with folded(self.lm):
+        with sampled_from(self.lm):
             for rows in torch.arange(len(inputs)).split(PROMPTS_AT_ONCE):
                 texts += self.lm.decode(sample_tokens(self.lm, trim(inputs[rows]), k, temperature)[0])
         return texts
