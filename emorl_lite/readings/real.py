@@ -224,8 +224,8 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     text = " ".join(f"{why}: {listing(named)}." for why, named in groups.items())
     if any(math.isfinite(row["target"]) for row in rows):
         seeds = max(row["seeds"] for row in rows)
-        text += " So many seeds with the statements at hand, or statements with the seeds at hand, would decide a difference of this size one "
-        text += f"time in two: a forecast from {counted(seeds, 'seed')}."
+        text += " So many seeds with the statements at hand, or statements with the seeds at hand, would decide a difference of this "
+        text += f"size one time in two: a forecast from {counted(seeds, 'seed')}."
     return [f"Why it is open. {text}"]
 
 
