@@ -61,7 +61,9 @@ def test_the_baseline_is_the_mean_of_all_k(k):
 @tiny.kinds("llama", "t5")
 def test_the_first_gradient_is_that_of_the_papers_loss(kind):
     """-(1 / N) sum_j A_j sum_t log pi(y_t): a batch's replies count alike, however long they are."""
-    t = trainer(tiny.language_model(kind, adapters=1), config=replace(PAPER, max_grad_norm=1e9))
+    lm = tiny.language_model(kind, adapters=1)
+    lm.model.double()  # of single precision the order of sums alone changes the fifth digit
+    t = trainer(lm, config=replace(PAPER, max_grad_norm=1e9))
     kept: list[torch.Tensor] = []
     t.optimizer.step = lambda: kept.extend(p.grad.clone() for p in t.parameters)  # type: ignore[method-assign, assignment]
     sampled, take = [], t._sample
@@ -75,7 +77,7 @@ def test_the_first_gradient_is_that_of_the_papers_loss(kind):
     assert advantage.abs().max() > 0
     loss = -(advantage * t.lm.logprobs(rollout.inputs, rollout.tokens, rollout.mask).sum(1)).sum() / len(rollout)
     for mine, p, expected in zip(kept, t.parameters, torch.autograd.grad(loss, t.parameters), strict=True):
-        assert_close(mine, expected, atol=1e-4 * float(expected.abs().max()) + 1e-6, rtol=0, msg=str(p.shape))
+        assert_close(mine, expected, atol=1e-6 * float(expected.abs().max()) + 1e-9, rtol=0, msg=str(p.shape))
     assert row["reward"] == pytest.approx(float(scores.mean())) and row[ppo.ENTERED] == pytest.approx(float(entered.mean()))
     assert row["penalised_reward"] == row[ppo.ENTERED] and math.isnan(row["value_loss"])
 

@@ -208,7 +208,7 @@ def test_a_new_method_needs_its_file_and_its_name(small, monkeypatch):
 @pytest.mark.slow
 def test_tables_come_back_with_their_provenance(small, tmp_path):
     written = small.save(tmp_path, "python -m emorl_lite study")
-    others = ("sweep", "matched", "front", "samples", "levels", "convergence", "curves")
+    others = ("sweep", "matched", "prompts", "front", "samples", "levels", "convergence", "curves")
     assert {p.name for p in written} == {"methods.csv", *(f"methods_{x}.csv" for x in others)}
     facts = json.loads((tmp_path / "methods.csv.provenance.json").read_text())
     assert facts["command"] == "python -m emorl_lite study" and facts["study"]["budget"] == 48 and facts["seeds"] == 2
