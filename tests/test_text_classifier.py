@@ -200,6 +200,8 @@ def test_the_option_trains_a_committee_of_different_starts(encoder, tmp_path):
         ours = {"reflection_members": 2 if folder == "two" else 1} | other
         with pytest.raises(UserError, match=next(iter(other))):
             real_classifier("reflection", replace(config, **ours), pytest.fail, tmp_path / folder, "cpu", False)
+    with pytest.raises(UserError, match="made with validation_from_train = 0, now 7"):  # it has learned from what weights are chosen on
+        real_classifier("reflection", config, pytest.fail, tmp_path / "two", "cpu", False, held_back=7)
     again = real_classifier("reflection", config, pytest.fail, tmp_path / "two", "cpu", progress=False)
     assert torch.equal(again.scores(*PAIRS), judge.scores(*PAIRS))
 

@@ -60,7 +60,8 @@ class RewardBuilder:
             self.workspace.refuse_to_train(folder)
         if isinstance(config, TextRewards):
             load_data = partial(load_dataset, replace(self.preset.data, max_words=0))
-            return real_classifier(objective, config, load_data, folder, self.preset.model.device, self.progress)
+            held_back = self.preset.data.validation_from_train
+            return real_classifier(objective, config, load_data, folder, self.preset.model.device, self.progress, held_back)
         options = {name: getattr(config, name) for name in SMALL_WORLD_OPTIONS} | {"objective": objective}
         if not is_trained(folder):
             with alone(folder, "training a classifier"):

@@ -25,7 +25,7 @@ from emorl_lite.base.provenance import made_at
 FACTS = "classifier.json"
 WEIGHTS = "classifier.safetensors"
 LOSSES = "losses.csv"
-BEFORE = {"reflection_warmth": 0.0, "empathy_warmth": 0.0, "reflection_members": 1}
+BEFORE = {"reflection_warmth": 0.0, "empathy_warmth": 0.0, "reflection_members": 1, "validation_from_train": 0}
 """How classifiers were trained before there was such an option."""
 ADVICE = "delete the folder to train the classifier again"
 

@@ -53,11 +53,18 @@ def _pair(dataset: Dataset, what: str) -> Dataset:
 
 
 def real_classifier(
-    objective: str, config: TextRewards, dataset: Callable[[], Dataset], folder: Path, device: Device, progress: bool
+    objective: str,
+    config: TextRewards,
+    dataset: Callable[[], Dataset],
+    folder: Path,
+    device: Device,
+    progress: bool,
+    held_back: int = 0,
 ) -> TextClassifier | Committee:
     """The classifier of an objective: a finished one from a hub, one that is there, or one trained now (and kept in `folder`).
 
-    With --rewards.reflection-members or -offset that of reflection is a committee.
+    With --rewards.reflection-members or -offset that of reflection is a committee. `held_back`: training statements that validation has
+    (--data.validation-from-train); a judge that has learned from others is refused, for weights are chosen on them.
     """
     if config.ready_made(objective):
         return TextClassifier.load(config.empathy_model, max_tokens=config.text_tokens, device=device)
@@ -67,6 +74,8 @@ def real_classifier(
     options = {"encoder": encoder, **{name: getattr(config, name) for name in TEXT_OPTIONS}}
     known: dict[str, Any] = {"objective": objective, **options}
     known[f"{objective}_warmth"] = getattr(config, f"{objective}_warmth")
+    if objective == "reflection" or config.empathy_warmth:
+        known["validation_from_train"] = held_back
     offset = 0.0
     if objective == "reflection":
         known["reflection_members"], offset = config.reflection_members, config.reflection_offset
