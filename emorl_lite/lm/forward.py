@@ -161,7 +161,7 @@ def one_product(lm: LanguageModel) -> Iterator[None]:
 @contextmanager
 def sampled_from(lm: LanguageModel) -> Iterator[None]:
     """Inside, tokens are sampled from the active adapter's policy as fast as may be: folded into the weights; or, where given replies are
-    read under autocast on a CPU, by the same products in bfloat16 that they are read by (a third of the time of a token)."""
+    read under autocast on a CPU, by the same products in bfloat16 that they are read by."""
     if lm.mixed and lm.base.dtype == torch.float32:
         with one_product(lm), half_precision(lm.device, lm.config.autocast):
             yield

@@ -19,9 +19,9 @@ from emorl_lite.base.wording import by_sign, counted, judged, listing, number, p
 from emorl_lite.readings.page import name_of
 from emorl_lite.study.claims import GREEDY, SAMPLED, holm
 from emorl_lite.study.comparison import over
-from emorl_lite.study.crossed import GEOMETRIC, MEAN, crossed, same_cells, scores_by_cell, terms
+from emorl_lite.study.crossed import GEOMETRIC, MEAN, crossed, paired
 from emorl_lite.study.enough import Enough, enough
-from emorl_lite.study.measuring import GEOMETRIC_OPTIMUM
+from emorl_lite.study.measuring import GEOMETRIC_OPTIMUM, geometric_mean
 
 FIRST = "emorl"
 OTHERS = ("uniform", "uniform-short", "exact-average", "rewarded-soups", "dera", "mod-forward", "gdpo", "base")
@@ -88,10 +88,7 @@ def _beside(prompts: pd.DataFrame, first: str, second: str, decoding: str, names
     if not (common := seeds[0] & seeds[1]):
         raise UserError(f"comparison: {first} and {second} have no seed in common")
     of = of[of["seed"].isin(common)]
-    a, b = (scores_by_cell(of, method, decoding, None, names) for method in (first, second))
-    if a.shape != b.shape or not same_cells(of, first, second, decoding):
-        raise UserError(f"comparison: {first} and {second} were not scored on the same prompts")
-    ours, theirs = terms(a, utility), terms(b, utility)
+    ours, theirs = paired(of, first, second, names, decoding, utility)
     values = ours - theirs
     row: dict[str, Any] = {"first": first, "second": second, "decoding": decoding, "utility": utility}
     row |= {"first_score": float(ours.mean()), "second_score": float(theirs.mean()), "difference": float(values.mean())}
@@ -389,8 +386,8 @@ def transfer_shown(table: pd.DataFrame) -> pd.DataFrame:
 
 def geometric(rows: pd.DataFrame, objectives: Sequence[str], prefix: str = "") -> pd.Series:
     """The geometric mean of the columns of objectives, each at least 0, row by row."""
-    values = rows[[f"{prefix}{name}" for name in objectives]].clip(lower=0).to_numpy(dtype=np.float64)
-    return pd.Series(np.prod(values, axis=1) ** (1 / values.shape[1]), index=rows.index)
+    values = rows[[f"{prefix}{name}" for name in objectives]].to_numpy(dtype=np.float64)
+    return pd.Series(geometric_mean(values), index=rows.index)
 
 
 def transfer_reading(table: pd.DataFrame, home: pd.DataFrame, where: str = "counsel-chat", first: str = FIRST) -> str:

@@ -18,6 +18,7 @@ from scipy import stats
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.ranges import Within, checked, shown
 from emorl_lite.study.claims import holm
+from emorl_lite.study.measuring import geometric_mean
 
 GEOMETRIC, MEAN = "geometric mean", "mean"
 """Utilities of a policy's mean scores."""
@@ -75,7 +76,7 @@ def terms(scores: np.ndarray, utility: str = GEOMETRIC) -> np.ndarray:
     if utility != GEOMETRIC:
         raise UserError(f"utility {shown(utility)}: expected {GEOMETRIC!r} or {MEAN!r}")
     means = scores.mean(1, keepdims=True)
-    best = np.prod(means, axis=-1) ** (1 / scores.shape[-1])
+    best = geometric_mean(means)
     shares = np.divide(scores, means, out=np.zeros_like(scores, dtype=np.float64), where=means > 0)
     return np.asarray(best * shares.mean(-1))
 
@@ -97,11 +98,21 @@ def scores_by_cell(table: pd.DataFrame, method: str, decoding: str, choice: str 
     return rows[list(objectives)].to_numpy(dtype=np.float64).reshape(seeds, prompts, len(objectives))
 
 
-def same_cells(table: pd.DataFrame, first: str, second: str, decoding: str) -> bool:
-    """Whether two methods were scored on the same seeds and prompts: not only on as many."""
+def paired(
+    table: pd.DataFrame, first: str, second: str, objectives: Sequence[str], decoding: str, utility: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The terms [S, P] of two methods, each at its own setting, on the same seeds and prompts: not only on as many.
+
+    Raises UserError if the table lacks any of it, or has others of one than of the other.
+    """
+    a, b = (terms(scores_by_cell(table, name, decoding, None, objectives), utility) for name in (first, second))
     rows = table[table["decoding"] == decoding]
-    a, b = (rows.loc[rows["method"] == name, ["seed", "prompt"]].drop_duplicates() for name in (first, second))
-    return len(a) == len(b) == len(a.merge(b))
+    ours, theirs = (rows.loc[rows["method"] == name, ["seed", "prompt"]].drop_duplicates() for name in (first, second))
+    if a.shape != b.shape or not len(ours) == len(theirs) == len(ours.merge(theirs)):
+        raise UserError(
+            f"comparison: {first} and {second} were not scored on the same seeds and prompts; a difference is of the same prompts"
+        )
+    return a, b
 
 
 def compared(
@@ -114,10 +125,8 @@ def compared(
     """
     rows = []
     for other in others:
-        a, b = (scores_by_cell(table, name, decoding, None, objectives) for name in (first, other))
-        if a.shape != b.shape or not same_cells(table, first, other, decoding):
-            raise UserError(f"comparison: {first} and {other} were not scored on the same seeds and prompts")
-        found = crossed(terms(a, utility) - terms(b, utility))
+        a, b = paired(table, first, other, objectives, decoding, utility)
+        found = crossed(a - b)
         row = {"first": first, "second": other, "decoding": decoding, "utility": utility, "difference": found.mean}
         rows.append(row | {"low": found.low, "high": found.high, "p": found.p, "seeds": a.shape[0], "prompts": a.shape[1]})
     made = pd.DataFrame(rows)

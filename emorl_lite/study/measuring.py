@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
+from scipy.stats import gmean
 from torch import Tensor
 
 from emorl_lite.base.presets import Preset, StudyConfig
@@ -62,9 +63,8 @@ def measure(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[s
         row |= asdict(cost) | {"searched": asked[choice], "calls_per_token": method.calls, "n": len(test_prompts)}
         if setting not in drawn_at:  # several choices are often the same setting
             drawn_at[setting] = sampled_replies(method, many, setting or None, seed=bench.seed)
-        texts, kl = drawn_at[setting]
-        drawn = {f"sampled_{name}": value for name, value in bench.objectives.means(many, texts).items()} | {"kl": float(kl.mean())}
-        rows.append(row | bench.objectives.means(test_prompts, answers) | drawn)
+        texts = drawn_at[setting][0]
+        rows.append(row | bench.objectives.means(test_prompts, answers) | sampled_columns(method, many, *drawn_at[setting]))
         if choice in (own, "default"):
             said = {"greedy": scores_of(method, test_prompts, answers, 1), "sampled": scores_of(method, many, texts, study.samples)}
             by_prompt += [frame.assign(method=method.name, choice=choice, decoding=decoding) for decoding, frame in said.items()]
@@ -127,8 +127,8 @@ def choices(
 
 
 def geometric_mean(scores: np.ndarray) -> np.ndarray:
-    """The d-th root of the product of mean scores [n, d], each at least 0: [n]."""
-    return np.prod(np.clip(scores, 0.0, None), axis=1) ** (1 / scores.shape[1])
+    """The d-th root of the product of mean scores [.., d], each at least 0: [..]."""
+    return np.asarray(gmean(np.clip(scores, 0.0, None), axis=-1))
 
 
 def validated_front(method: Method, scored: ScoredMap, prompts: Sequence[str]) -> pd.DataFrame:
@@ -154,7 +154,11 @@ def columns(method: Method, setting: Sequence[float]) -> dict[str, float]:
 
 def sampled(method: Method, setting: Sequence[float], prompts: Sequence[str]) -> dict[str, float]:
     """Scores of replies sampled at temperature 1 (sampled_<objective>, sampled_mean), and their KL to the base in nats a reply."""
-    replies, divergence = sampled_replies(method, prompts, setting or None, seed=method.bench.seed)
+    return sampled_columns(method, prompts, *sampled_replies(method, prompts, setting or None, seed=method.bench.seed))
+
+
+def sampled_columns(method: Method, prompts: Sequence[str], replies: Sequence[str], divergence: Tensor) -> dict[str, float]:
+    """The same of replies that were sampled already, and of their KL [B]."""
     means = method.bench.objectives.means(prompts, replies)
     return {f"sampled_{name}": value for name, value in means.items()} | {"kl": float(divergence.mean())}
 
