@@ -38,7 +38,7 @@ from emorl_lite.methods.scores import Objectives
 from emorl_lite.methods.steerable import Steerable
 from emorl_lite.rewards.objectives import RewardSet
 from emorl_lite.search.pareto import non_dominated
-from emorl_lite.study.divergence import sampled_replies
+from emorl_lite.study.divergence import drawn_from, sampled_replies
 from emorl_lite.study.exact_fronts import CONVEX, EXACT, beside_sweep, exact_front
 from emorl_lite.study.places import places, scores_by_place
 from emorl_lite.training.ppo import PPOTrainer
@@ -700,20 +700,50 @@ def test_divergence_from_the_base_is_zero_for_the_base_and_exact_for_one_token()
     assert_close(sampled_replies(emorl, tiny.PROMPTS, [0.5, 0.3, 0.2])[1], (logp.exp() * (logp - base)).sum(-1), atol=1e-4, rtol=1e-3)
 
 
-def test_divergence_is_summed_up_to_the_end_of_each_reply(monkeypatch):
+@pytest.mark.parametrize("name", ["emorl", "exact-average"])
+def test_divergence_is_summed_up_to_the_end_of_each_reply(name):
     """Whatever stands behind the end, and however long the others are."""
     made = bench(trained=3)
-    emorl, end = make_method("emorl", made), made.lm.end_ids[0]
-    lines = [[7, 8, end, 9, 9], [10, 11, 12, 13, 14], [end, 7, 7, 7, 7], [20, 21, 22, end, 8]]
-    monkeypatch.setattr(EnsembleLM, "generate", lambda *_, **__: torch.tensor(lines))
-    found = sampled_replies(emorl, tiny.PROMPTS)[1].tolist()
-    for prompt, line, kl in zip(tiny.PROMPTS, lines, found, strict=True):
-        ids = torch.tensor([line[: line.index(end) + 1] if end in line else line])
+    made.lm.end_ids[:] = range(8, 16)  # so that replies end early and late
+    emorl = make_method(name, made)
+    found = sampled_replies(emorl, tiny.PROMPTS, seed=1, each=3)[1].tolist()
+    with emorl.policy() as policy:
+        torch.manual_seed(1)
+        drawn = drawn_from(policy, made.lm, emorl.encode(tiny.PROMPTS), 3)
+    lengths = drawn.mask.sum(1).tolist()
+    assert len(set(lengths)) > 2 and len(drawn.logp) == sum(lengths)
+    many = [prompt for prompt in tiny.PROMPTS for _ in range(3)]
+    for prompt, line, length, kl in zip(many, drawn.tokens, lengths, found, strict=True):
+        ids = line[None, :length]
         with torch.no_grad(), emorl.policy() as policy:
             logp = policy.forward_reply(made.lm.encode([prompt]), ids, torch.ones_like(ids))[0].log_softmax(-1)
         with torch.no_grad(), made.lm.without_adapters():
             base = made.lm.forward_reply(made.lm.encode([prompt]), ids, torch.ones_like(ids))[0].log_softmax(-1)
         assert kl == pytest.approx(float((logp.exp() * (logp - base)).sum()), abs=1e-4)
+
+
+def test_each_prompts_replies_are_those_to_the_prompt_repeated():
+    made = bench(trained=3)
+    emorl, many = make_method("emorl", made), [prompt for prompt in tiny.PROMPTS for _ in range(3)]
+    once, repeated = sampled_replies(emorl, tiny.PROMPTS, each=3), sampled_replies(emorl, many)
+    assert once[0] == repeated[0] and len(set(once[0][:3])) > 1, "one noise, another for each reply"
+    assert_close(once[1], repeated[1], atol=1e-4, rtol=1e-4)
+    batches = sampled_replies(emorl, tiny.PROMPTS, each=3, batch_size=7)[0]
+    assert len(batches) == 12 and batches[:6] == once[0][:6], "two prompts at once"
+
+
+def test_an_adapter_alone_draws_what_it_draws_in_an_ensemble():
+    made = bench(trained=3)
+    with make_method("emorl", made).policy([0.0, 1.0, 0.0]) as ensemble:
+        torch.manual_seed(2)
+        mixed = drawn_from(ensemble, made.lm, made.lm.encode(tiny.PROMPTS), 2)
+    made.lm.use(made.adapters("shared")[1])
+    torch.manual_seed(2)
+    alone = drawn_from(made.lm, made.lm, made.lm.encode(tiny.PROMPTS), 2)
+    assert torch.equal(mixed.tokens, alone.tokens) and torch.equal(mixed.mask, alone.mask)
+    assert_close(mixed.logp, alone.logp, atol=1e-4, rtol=1e-4)
+    with pytest.raises(UserError, match="one vector of weights"):
+        EnsembleLM(made.lm, made.adapters("shared"), torch.eye(3)).draw(made.lm.encode(tiny.PROMPTS[:3]))
 
 
 def test_sampling_leaves_the_random_state():

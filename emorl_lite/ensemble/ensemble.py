@@ -23,8 +23,9 @@ from emorl_lite.base.ranges import check_batch
 from emorl_lite.base.texts import check_texts
 from emorl_lite.base.weights import check_weights
 from emorl_lite.lm.examination import adapted_layers, check_equal, check_mixable, decoded, given, once, probe_prompts, probing
-from emorl_lite.lm.forward import adapters_in_rows, check_adapters
+from emorl_lite.lm.forward import adapters_in_rows, check_adapters, half_products
 from emorl_lite.lm.model import Encoded, LanguageModel
+from emorl_lite.lm.sampling import Drawn, draw_replies
 from emorl_lite.lm.swapping import swapped_forward
 from emorl_lite.lm.trunk import repeated_above, trunk_depth
 
@@ -139,6 +140,19 @@ class EnsembleLM:
         """Reply tokens [B * num_return_sequences, T], as `LanguageModel.generate`."""
         with self._mixing(self._rows_of_weights(weights, len(inputs))):
             return self.lm.generate(inputs, **options)
+
+    @torch.no_grad()
+    def draw(self, inputs: Encoded, k: int = 1) -> Drawn:
+        """k sampled replies a prompt at the ensemble's weights, with its log-probabilities of all words (`draw_replies`).
+
+        They are read as given replies are, under autocast where that is on. Raises UserError for weights that differ from prompt to prompt:
+        a reply that has ended leaves the batch.
+        """
+        if self.weights.dim() > 1:
+            raise UserError("draw: expected one vector of weights for all prompts")
+        w = self._rows_of_weights(None, 1)
+        with half_products(self.lm), self._mixing(w):
+            return draw_replies(self.lm, inputs, k, self._reorder_cache)
 
     # -- logits of given replies
 

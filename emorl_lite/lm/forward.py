@@ -170,6 +170,21 @@ def sampled_from(lm: LanguageModel) -> Iterator[None]:
             yield
 
 
+@contextmanager
+def half_products(lm: LanguageModel) -> Iterator[None]:
+    """Inside, whatever is read is read as given replies are: under autocast, by frozen weights that are turned into bfloat16 once, not at
+    every pass. A model that reads otherwise stays as it is."""
+    if not (lm.mixed and lm.base.dtype == torch.float32):
+        yield
+        return
+    with ExitStack() as swaps:
+        for layer in (lm.head, *(layer.get_base_layer() for layer in lora_layers(lm))):
+            if type(layer) is nn.Linear and not layer.weight.requires_grad and "forward" not in vars(layer):
+                swaps.enter_context(swapped_forward(layer, _as_half(layer, torch.bfloat16)))
+        swaps.enter_context(half_precision(lm.device, lm.config.autocast))
+        yield
+
+
 def _as_half(layer: nn.Linear, half: torch.dtype) -> Callable[..., Tensor]:
     """A forward of a frozen layer by weights that are turned into numbers of 16 bits once."""
     weight = layer.weight.detach().to(half)

@@ -62,7 +62,7 @@ def measure(method: Method, test: Sequence[str], preset: Preset) -> tuple[dict[s
         row = {"method": method.name, "family": method.family, "knob": method.knob, "choice": choice, **columns(method, setting)}
         row |= asdict(cost) | {"searched": asked[choice], "calls_per_token": method.calls, "n": len(test_prompts)}
         if setting not in drawn_at:  # several choices are often the same setting
-            drawn_at[setting] = sampled_replies(method, many, setting or None, seed=bench.seed)
+            drawn_at[setting] = sampled_replies(method, test_prompts, setting or None, seed=bench.seed, each=study.samples)
         texts = drawn_at[setting][0]
         rows.append(row | bench.objectives.means(test_prompts, answers) | sampled_columns(method, many, *drawn_at[setting]))
         if choice in (own, "default"):
@@ -170,11 +170,11 @@ def matched(method: Method, choice: str, setting: Setting, prompts: Sequence[str
     method's own KL lies below the target, or the method has nothing to shrink.
     """
     bench, lines = method.bench, []
-    validation = [prompt for prompt in bench.validation_prompts for _ in range(KL_SAMPLES)]
 
     @cache
     def divergence(scale: float) -> float:
-        return float(sampled_replies(method, validation, setting or None, seed=bench.seed, scale=scale)[1].mean())
+        replies = sampled_replies(method, bench.validation_prompts, setting or None, seed=bench.seed, scale=scale, each=KL_SAMPLES)
+        return float(replies[1].mean())
 
     for target in targets:
         line: dict[str, Any] = {"method": method.name, "choice": choice, "target": target, "reached": False}

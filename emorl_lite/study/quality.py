@@ -24,7 +24,7 @@ def reply_quality(
     for name, prompts in sets.items():
         (greedy,) = method.replies_at(prompts, [setting])
         many = [prompt for prompt in prompts for _ in range(each)]
-        drawn = sampled_replies(method, many, tuple(setting) or None, seed=method.bench.seed)[0]
+        drawn = sampled_replies(method, prompts, tuple(setting) or None, seed=method.bench.seed, each=each)[0]
         for decoding, asked, replies in (("greedy", list(prompts), list(greedy)), ("sampled", many, drawn)):
             row: dict[str, Any] = {"method": method.name, "set": name, "decoding": decoding, "n": len(prompts)}
             row |= method.bench.objectives.means(asked, replies)

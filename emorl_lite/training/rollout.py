@@ -18,6 +18,7 @@ from emorl_lite.lm.adapters import examine_loaded
 from emorl_lite.lm.examination import PROBE_REPLY, adapted_layers, check_equal, examine, given, once, probe_prompts, probing
 from emorl_lite.lm.forward import folded, lora_layers, sampled_from
 from emorl_lite.lm.model import Encoded, LanguageModel
+from emorl_lite.lm.sampling import pick
 from emorl_lite.lm.trunk import Trunk, trunk_depth
 from emorl_lite.training.randomness import OwnRandomness
 
@@ -100,10 +101,7 @@ class Measured:
 
 def draw(logp: Tensor) -> Tensor:
     """One token a row from log-probabilities, by inverting the cumulative distribution: [N, V] -> [N]."""
-    cumulative = logp.exp().cumsum(-1)
-    u = torch.rand(len(logp), 1, device=logp.device) * cumulative[:, -1:]
-    # the first word whose cumulative exceeds u: right=True, so that one of probability 0 never comes
-    return torch.searchsorted(cumulative, u, right=True).squeeze(-1).clamp(max=logp.shape[-1] - 1)
+    return pick(logp, torch.rand(len(logp), device=logp.device))
 
 
 @torch.no_grad()
