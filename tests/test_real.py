@@ -15,12 +15,15 @@ from emorl_lite.base import workspace
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import PRESETS, DataConfig, ModelConfig, PPOConfig, WarmStartConfig, get_preset
 from emorl_lite.data.datasets import load_dataset, read_counsel_chat, read_psych8k, without_html
+from emorl_lite.ensemble.ensemble import EnsembleLM
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.lm import devices
 from emorl_lite.lm import model as models
 from emorl_lite.lm import packaged as real_models
 from emorl_lite.lm.devices import half_precision
+from emorl_lite.lm.forward import half_products
 from emorl_lite.lm.model import LanguageModel
+from emorl_lite.lm.sampling import draw_replies
 from emorl_lite.search.evaluation import AverageEvaluation
 from emorl_lite.study import paper
 from emorl_lite.study.tables import real_logs, real_tables
@@ -166,6 +169,26 @@ def test_autocast_changes_log_probabilities_a_little_and_replies_not_at_all(monk
     assert lm.reply(tiny.PROMPTS) == mixed.reply(tiny.PROMPTS)
     with half_precision(torch.device("cpu"), wanted=False):
         assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize("has", [False, True])
+def test_what_is_drawn_is_drawn_by_the_products_that_it_is_read_by(monkeypatch, has):
+    monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: has)
+    monkeypatch.setattr(models, "cpu_has_bfloat16", lambda: has)
+    lm = tiny.language_model("llama", adapters=3)
+    lm = LanguageModel(lm.model, lm.tokenizer, replace(lm.config, autocast=True))
+    prompts, before = lm.encode(tiny.PROMPTS), [module for module in lm.base.modules() if "forward" in vars(module)]
+    lm.use(tiny.ADAPTERS[0])
+    with half_products(lm):
+        assert torch.is_autocast_enabled("cpu") == has
+        alone = draw_replies(lm, prompts, 2)
+    mixed = EnsembleLM(lm, tiny.ADAPTERS, [0.2, 0.3, 0.5]).draw(prompts, 2)
+    assert [module for module in lm.base.modules() if "forward" in vars(module)] == before and not torch.is_autocast_enabled("cpu")
+    rows = torch.arange(len(prompts)).repeat_interleave(2)
+    for drawn, policy in ((alone, lm), (mixed, EnsembleLM(lm, tiny.ADAPTERS, [0.2, 0.3, 0.5]))):
+        read = policy.forward_reply(prompts[rows], drawn.tokens, drawn.mask)[0][drawn.mask.bool()].float().log_softmax(-1)
+        assert (read - drawn.logp).abs().max() < (0.1 if has else 1e-4)
+        assert drawn.logp.dtype == torch.float32 and len(drawn.logp) == int(drawn.mask.sum())
 
 
 def test_a_run_stops_when_its_kl_runs_away():
