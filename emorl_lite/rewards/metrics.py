@@ -109,18 +109,21 @@ class Specificity:
     @torch.no_grad()
     def embed(self, texts: list[str]) -> Tensor:
         """Mean of the last hidden states over a text's own tokens (no template, no EOS), [N, d]; zeros for an empty text."""
-        texts, pooled = check_texts(texts, "text"), []
-        for start in range(0, len(texts), self.batch_size):
-            # an unfinished reply is read as if it had ended: an encoder sees the EOS from everywhere
-            ids, mask = self.lm.encode_replies([t.removesuffix(UNFINISHED) for t in texts[start : start + self.batch_size]])
+        # an unfinished reply is read as if it had ended: an encoder sees the EOS from everywhere
+        texts, pooled = [text.removesuffix(UNFINISHED) for text in check_texts(texts, "text")], []
+        read = sorted(dict.fromkeys(texts), key=len)  # each text once, beside others of its length
+        for start in range(0, len(read), self.batch_size):
+            ids, mask = self.lm.encode_replies(read[start : start + self.batch_size])
             ids, mask = ids[:, : self.lm.context], mask[:, : self.lm.context]
             if self.lm.seq2seq:
                 states = self.lm.base.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
             else:
-                states = self.lm.base(input_ids=ids, attention_mask=mask, output_hidden_states=True, use_cache=False).hidden_states[-1]
+                options = {"output_hidden_states": True, "use_cache": False, "logits_to_keep": 1}
+                states = self.lm.base(input_ids=ids, attention_mask=mask, **options).hidden_states[-1]
             token_mask = (mask * (ids != self.lm.end_ids[0]))[..., None]
             pooled.append((states.float() * token_mask).sum(1) / token_mask.sum(1).clamp(min=1))
-        return torch.cat(pooled).cpu()
+        place = {text: row for row, text in enumerate(read)}
+        return torch.cat(pooled)[[place[text] for text in texts]].cpu()
 
 
 def evaluation_metrics(lm: LanguageModel) -> dict[str, Metric]:
