@@ -28,7 +28,7 @@ from emorl_lite.base.failures import is_of_memory
 from emorl_lite.base.workers import end_with_parent, keep_locks_here
 from emorl_lite.course.carried import packed
 from emorl_lite.course.fence import Fence, put_up, without_closed
-from emorl_lite.course.needs import Part, needed, plain_python, whole
+from emorl_lite.course.needs import Part, needed, parts_of, plain_python, whole
 from emorl_lite.exercises.calling import call, is_stub, steady, takes
 
 BEGUN = "begun"
@@ -46,14 +46,14 @@ class Asked:
     """An answer and what it is asked.
 
     `called`: the answer's name. `source`: its cell. `before`: the notebook's statements before it. `earlier`: the same student's answers to
-    earlier exercises. `cases`: arguments of each call; None where a value is asked.
+    earlier exercises, and own cells, each with whether it is one. `cases`: arguments of each call; None where a value is asked.
     """
 
     name: str
     called: str
     source: str
     before: tuple[Part, ...] = ()
-    earlier: tuple[str, ...] = ()
+    earlier: tuple[tuple[str, bool], ...] = ()
     cases: tuple[tuple[Any, ...], ...] | None = None
 
 
@@ -117,7 +117,8 @@ def _outcome(asked: Asked) -> dict[str, Any]:
     torch.manual_seed(0)
     space: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
     try:
-        for part in needed(asked.source, [*asked.before, *map(whole, asked.earlier)]):
+        earlier = [part for source, own in asked.earlier for part in (parts_of(source) if own else [whole(source)])]
+        for part in needed(asked.source, [*asked.before, *earlier]):
             _run_before(part.source, space)
         _run(asked.source, space)
         if asked.called not in space:

@@ -194,11 +194,19 @@ def _before(lesson: Lesson) -> dict[str, tuple[Any, ...]]:
 def _asked_of(submission: Submission, question: Question, key: Any, before: dict[str, tuple[Any, ...]]) -> Any:
     from emorl_lite.course.answering import Asked
 
-    found = [q.name for q in _found(submission)]
-    earlier = found[: found.index(question.name)]
-    sources = tuple(submission.answers[name][:LONGEST] for name in earlier)
     cases = None if key.exercise.cases is None else tuple(case.arguments for case in key.cases)
-    return Asked(question.name, question.called, submission.answers[question.name][:LONGEST], before[question.name], sources, cases)
+    answer = submission.answers[question.name][:LONGEST]
+    return Asked(question.name, question.called, answer, before[question.name], earlier_code(submission, question), cases)
+
+
+def earlier_code(submission: Submission, question: Question) -> tuple[tuple[str, bool], ...]:
+    """A student's answers to earlier exercises and own cells (True), in the notebook's order; first what stands behind this answer, which
+    was run before it all the same."""
+    found, places = [q.name for q in _found(submission)], submission.places
+    cells = [(places.get(name, -1), submission.answers[name][:LONGEST], False) for name in found[: found.index(question.name)]]
+    cells += [(at, source, True) for at, source in submission.own]
+    here = places.get(question.name, 0)
+    return tuple((source, own) for _, source, own in sorted(cells, key=lambda cell: (cell[0] < here, cell[0])))
 
 
 def _secret() -> list[str]:
