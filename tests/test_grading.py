@@ -132,6 +132,14 @@ def test_a_process_is_ended_with_all_that_it_started():
     assert gone("name", "left behind")
 
 
+def test_what_fails_below_an_answer_takes_nothing_from_it():
+    sources = ("def f(x):\n    return 2 * x\nf(client)", "f(client)\ndef f(x):\n    return 2 * x", "f = ...\nf + 1", "f = f + 1")
+    earlier = (("def f(x):\n    return 3 * x", True),)
+    outcomes = run_batches([Batch("a", tuple(asked(source, earlier=earlier) for source in sources))], Limits(30, 2**31), 1)["a"]
+    assert [outcome["state"] for outcome in outcomes] == ["called", "raised", "stub", "raised"]
+    assert [call["result"] for call in outcomes[0]["calls"]] == [2, 4]
+
+
 def test_what_matplotlib_asks_for_by_itself_is_nothing_that_an_answer_tried():
     """It looks for fonts when it is imported. Refused it is all the same."""
     sources = [f"import subprocess\ndef f(x):\n    subprocess.check_output(['{name}'])" for name in ("fc-list", "ls")]

@@ -120,7 +120,7 @@ def _outcome(asked: Asked) -> dict[str, Any]:
         earlier = [part for source, own in asked.earlier for part in (parts_of(source) if own else [whole(source)])]
         for part in needed(asked.source, [*asked.before, *earlier]):
             _run_before(part.source, space)
-        _run(asked.source, space)
+        _run_answer(asked, space)
         if asked.called not in space:
             return {"state": "nameless"}
         return _asked_of(space[asked.called], asked)
@@ -134,6 +134,17 @@ def _run_before(source: str, space: dict[str, Any]) -> None:
         _run(source, space)
     except Exception:
         return
+
+
+def _run_answer(asked: Asked, space: dict[str, Any]) -> None:
+    """Run an answer's cell. What fails below the answer, such as a trial of it on what other cells had made, takes nothing from it: in a
+    notebook the check asks the answer all the same."""
+    before = space.get(asked.called)
+    try:
+        _run(asked.source, space)
+    except Exception as problem:
+        if is_of_memory(problem) or space.get(asked.called) is before:
+            raise
 
 
 def _run(source: str, space: dict[str, Any]) -> None:
