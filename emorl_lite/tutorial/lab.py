@@ -68,7 +68,7 @@ def _withheld(book: Any) -> bool:
 
 def server_command(root: Path, wanted: Lab) -> list[str]:
     """JupyterLab of this interpreter, rooted at the repository, open at the first copy."""
-    first = min((root / COPIES).glob("*.ipynb")).name
+    first = min((root / "notebooks").glob("[0-9][0-9]_*.ipynb")).name  # a reader's own may have names that no address can
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}", f"--LabApp.default_url=/lab/tree/{COPIES}/{first}"]
     command += [f"--ServerApp.port={wanted.port}"]
     command += [] if wanted.browser else ["--no-browser"]
