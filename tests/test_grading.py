@@ -133,7 +133,12 @@ def test_a_process_is_ended_with_all_that_it_started():
 
 
 def test_what_fails_below_an_answer_takes_nothing_from_it():
-    sources = ("def f(x):\n    return 2 * x\nf(client)", "f(client)\ndef f(x):\n    return 2 * x", "f = ...\nf + 1", "f = f + 1")
+    sources = (
+        "def f(x):\n    display(x)\n    return 2 * x\nf(client)",
+        "f(client)\ndef f(x):\n    return 2 * x",
+        "f = ...\nf + 1",
+        "f = f + 1",
+    )
     earlier = (("def f(x):\n    return 3 * x", True),)
     outcomes = run_batches([Batch("a", tuple(asked(source, earlier=earlier) for source in sources))], Limits(30, 2**31), 1)["a"]
     assert [outcome["state"] for outcome in outcomes] == ["called", "raised", "stub", "raised"]

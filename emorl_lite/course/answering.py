@@ -111,11 +111,11 @@ def _hide_exercises() -> None:
 
 
 def _outcome(asked: Asked) -> dict[str, Any]:
-    """What comes of an answer: its `state`, and what belongs to it."""
+    """What comes of an answer: its `state`, and what belongs to it. `display`, which notebooks have without an import, shows nothing."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
-    space: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
+    space: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "display": lambda *shown, **how: None}
     try:
         earlier = [part for source, own in asked.earlier for part in (parts_of(source) if own else [whole(source)])]
         for part in needed(asked.source, [*asked.before, *earlier]):
