@@ -323,6 +323,15 @@ def test_windows_ends_of_lines_are_none_of_an_answer(tmp_path):
     assert answers["00.1"] == "label = (\n    0.1\n)" and not own_words(answers["00.7"])
 
 
+def test_what_is_nobodys_submission_is_not_graded(tmp_path):
+    (tmp_path / "course" / "source").mkdir(parents=True)
+    (tmp_path / "course" / "course.json").write_text("{}")
+    for folder, told in ((tmp_path / "course", "a course's own folder"), (ROOT / "notebooks", "the repository's own notebooks")):
+        with pytest.raises(UserError, match=told):
+            run_grade(Grade(str(folder), out=str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("out", ["{}", "{}/grades", "{}/.."])
 def test_nothing_is_written_among_the_submissions(out, tmp_path):
     folder = tmp_path / "submitted"

@@ -24,7 +24,7 @@ from emorl_lite.base.outputs import check_folder, check_out
 from emorl_lite.base.paths import from_here, repository_root
 from emorl_lite.base.ranges import Within, checked
 from emorl_lite.course.grading_options import Grade
-from emorl_lite.course.lessons import Lesson, Question, lessons
+from emorl_lite.course.lessons import Lesson, Question, lessons, notebooks_folder
 from emorl_lite.course.making import RECORD
 from emorl_lite.course.submissions import LONGEST, Student, Submission, own_words, passed_over, read_students, shown
 from emorl_lite.course.written import check_ours, write_ours
@@ -103,6 +103,12 @@ def _check_places(command: Grade, folder: Path, out: Path, course: Path) -> None
     for name in TABLES:
         check_out(out / name)
     originals = folder.resolve()
+    if (folder / RECORD).is_file() and (folder / "source").is_dir():
+        raise UserError(
+            f"--submissions {shown(folder)}: a course's own folder; name the one that students' notebooks are in"
+        )
+    if originals == notebooks_folder().resolve():
+        raise UserError(f"--submissions {shown(folder)}: the repository's own notebooks; name the folder that students' notebooks are in")
     for written in (out, out / "submitted", out / "feedback"):
         if written.resolve().is_relative_to(originals) or (written != out and originals.is_relative_to(written.resolve())):
             raise UserError(f"--out {command.out}: what is written there would lie among the submissions in {folder}; name another folder")
