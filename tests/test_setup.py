@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -312,6 +313,15 @@ def test_links_work_from_a_copy_and_stay_under_the_servers_root(path):
 
 def test_copies_are_ignored_by_git():
     assert f"{lab.COPIES}/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_what_stands_in_the_copies_place_is_told(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(NOTEBOOKS[0], tmp_path / "notebooks")
+    (tmp_path / lab.COPIES).write_text("mine")
+    with pytest.raises(UserError, match="my_notebooks: expected a folder"):
+        lab.copy_notebooks(tmp_path)
+    assert (tmp_path / lab.COPIES).read_text() == "mine"
 
 
 def test_the_server_opens_at_the_first_notebook_of_the_course_whatever_lies_beside_it(tmp_path):

@@ -104,9 +104,7 @@ def _check_places(command: Grade, folder: Path, out: Path, course: Path) -> None
         check_out(out / name)
     originals = folder.resolve()
     if (folder / RECORD).is_file() and (folder / "source").is_dir():
-        raise UserError(
-            f"--submissions {shown(folder)}: a course's own folder; name the one that students' notebooks are in"
-        )
+        raise UserError(f"--submissions {shown(folder)}: a course's own folder; name the one that students' notebooks are in")
     if originals == notebooks_folder().resolve():
         raise UserError(f"--submissions {shown(folder)}: the repository's own notebooks; name the folder that students' notebooks are in")
     for written in (out, out / "submitted", out / "feedback"):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.outputs import check_folder
 from emorl_lite.base.ranges import Options, Within
 from emorl_lite.tutorial.setting_up import repository, run
 
@@ -36,14 +37,15 @@ class Lab(Options):
 
 def copy_notebooks(root: Path) -> list[str]:
     """Copy the notebooks that have no copy yet, and bring the others up to date, all that a reader wrote kept. Returns what happened, in
-    lines; a copy that cannot be read is left as it is, and stops none of the others. Raises UserError where there are no notebooks."""
+    lines; a copy that cannot be read is left as it is, and stops none of the others. Raises UserError where there are no notebooks, or
+    no folder can be."""
     from emorl_lite.tutorial.copies import given, read_copies, refresh
     from emorl_lite.tutorial.execution import read_notebook
 
     paths = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if not paths:
         raise UserError(f"{root / 'notebooks'}: no notebooks there: `git restore notebooks` brings them back")
-    copies = root / COPIES
+    copies = check_folder(str(root / COPIES), "copies in")
     books = {path.name: given(read_notebook(path), solutions="released", made_for="a reader") for path in paths}
     there, unread = read_copies(copies, books)
     fresh = [name for name in books if name not in {*there, *unread}]
