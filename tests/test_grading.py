@@ -23,7 +23,7 @@ from emorl_lite.course import grading, written
 from emorl_lite.course.answering import Asked
 from emorl_lite.course.carried import OTHER, packed, unpacked
 from emorl_lite.course.feedback import open_page
-from emorl_lite.course.grading import earlier_code, grade, run_grade, seed_of, whole_book
+from emorl_lite.course.grading import beside, grade, run_grade, seed_of, whole_book
 from emorl_lite.course.grading_options import Grade
 from emorl_lite.course.landlock import open_paths, version
 from emorl_lite.course.lessons import lessons
@@ -281,6 +281,8 @@ def test_an_answer_gets_what_it_names_of_the_cells_before_it():
     before = [*parts_of("import math\nimport torch\nscores = train()\nlimit = 3"), whole("def own(x):\n    return math.sqrt(x)\nlimit = 4")]
     found = [part.source for part in needed("%time y = 1\ndef f(scores):\n    return own(scores) + limit", before)]
     assert found == ["import math", "def own(x):\n    return math.sqrt(x)\nlimit = 4"]
+    late = [*parts_of("def one():\n    return two()"), *parts_of("def two():\n    return limit"), *before]
+    assert [part.source for part in needed("x = one()", late)][:2] == ["def one():\n    return two()", "def two():\n    return limit"]
     assert needed("def f(x:", before) == [] and parts_of("def f(x:") == []
     assert [part.source for part in needed("%%time\nlimit = math.pi", before)] == ["import math"]
     assert [part.source for part in parts_of("%%capture out\nx = 1\n!ls\ny = 2") if part.makes] == ["x = 1", "y = 2"]
@@ -289,7 +291,7 @@ def test_an_answer_gets_what_it_names_of_the_cells_before_it():
 
 @pytest.mark.plain
 def test_cells_of_a_students_own_stand_beside_the_answers(tmp_path):
-    """In the notebook's order; those behind an answer come first, because a student may have run them before it."""
+    """In the notebook's order, and those behind an answer apart: a student may have run them before it."""
     (lesson,) = lessons(["00"])
     book = whole_book(lesson, {"00.1": "label = 0.1", "00.2": "def reflection_label(right, wrong):\n    return twice(label)"})
     at = {cell.id: i for i, cell in enumerate(book.cells)}
@@ -298,9 +300,9 @@ def test_cells_of_a_students_own_stand_beside_the_answers(tmp_path):
     put(tmp_path / "a.ipynb", book)
     (student,) = read_students(tmp_path, [lesson])
     submission, question = student.submissions["00"], lesson.questions[1]
-    earlier = [(source, own) for source, own in earlier_code(submission, question) if "check(" not in source]
-    assert earlier[0] == ("label = 5", True)
-    assert earlier[1:] == [("import math", True), ("label = 0.1", False), ("def twice(x):\n    return 2 * x", True)]
+    earlier, behind = ([each for each in cells if "check(" not in each[0]] for cells in beside(submission, question))
+    assert behind == [("label = 5", True)]
+    assert earlier == [("import math", True), ("label = 0.1", False), ("def twice(x):\n    return 2 * x", True)]
 
 
 def test_what_an_answer_names_of_cells_beside_it_is_there():

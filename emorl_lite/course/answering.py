@@ -15,7 +15,7 @@ import random
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -46,7 +46,8 @@ class Asked:
     """An answer and what it is asked.
 
     `called`: the answer's name. `source`: its cell. `before`: the notebook's statements before it. `earlier`: the same student's answers to
-    earlier exercises, and own cells, each with whether it is one. `cases`: arguments of each call; None where a value is asked.
+    earlier exercises, and own cells, each with whether it is one; `behind`: those that stand behind the answer, and were run before it all
+    the same. `cases`: arguments of each call; None where a value is asked.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Asked:
     source: str
     before: tuple[Part, ...] = ()
     earlier: tuple[tuple[str, bool], ...] = ()
+    behind: tuple[tuple[str, bool], ...] = ()
     cases: tuple[tuple[Any, ...], ...] | None = None
 
 
@@ -117,8 +119,7 @@ def _outcome(asked: Asked) -> dict[str, Any]:
     torch.manual_seed(0)
     space: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "display": lambda *shown, **how: None}
     try:
-        earlier = [part for source, own in asked.earlier for part in (parts_of(source) if own else [whole(source)])]
-        for part in needed(asked.source, [*asked.before, *earlier]):
+        for part in needed(asked.source, [*_parts(asked.behind), *asked.before, *_parts(asked.earlier)]):
             _run_before(part.source, space)
         _run_answer(asked, space)
         if asked.called not in space:
@@ -126,6 +127,10 @@ def _outcome(asked: Asked) -> dict[str, Any]:
         return _asked_of(space[asked.called], asked)
     except BaseException as problem:
         return {"state": "raised", "raised": in_short(problem, asked.source)}
+
+
+def _parts(cells: Sequence[tuple[str, bool]]) -> list[Part]:
+    return [part for source, own in cells for part in (parts_of(source) if own else [whole(source)])]
 
 
 def _run_before(source: str, space: dict[str, Any]) -> None:

@@ -200,17 +200,18 @@ def _asked_of(submission: Submission, question: Question, key: Any, before: dict
 
     cases = None if key.exercise.cases is None else tuple(case.arguments for case in key.cases)
     answer = submission.answers[question.name][:LONGEST]
-    return Asked(question.name, question.called, answer, before[question.name], earlier_code(submission, question), cases)
+    earlier, behind = beside(submission, question)
+    return Asked(question.name, question.called, answer, before[question.name], earlier, behind, cases)
 
 
-def earlier_code(submission: Submission, question: Question) -> tuple[tuple[str, bool], ...]:
-    """A student's answers to earlier exercises and own cells (True), in the notebook's order; first what stands behind this answer, which
-    was run before it all the same."""
+def beside(submission: Submission, question: Question) -> tuple[tuple[tuple[str, bool], ...], ...]:
+    """A student's answers to earlier exercises and own cells (True), in the notebook's order: before this answer, and behind it."""
     found, places = [q.name for q in _found(submission)], submission.places
     cells = [(places.get(name, -1), submission.answers[name][:LONGEST], False) for name in found[: found.index(question.name)]]
     cells += [(at, source, True) for at, source in submission.own]
     here = places.get(question.name, 0)
-    return tuple((source, own) for _, source, own in sorted(cells, key=lambda cell: (cell[0] < here, cell[0])))
+    ordered = sorted(cells, key=lambda cell: cell[0])
+    return tuple(tuple((source, own) for at, source, own in ordered if (at > here) is behind) for behind in (False, True))
 
 
 def _secret() -> list[str]:

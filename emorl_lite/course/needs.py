@@ -55,12 +55,14 @@ def whole(source: str) -> Part:
 
 
 def needed(source: str, before: Sequence[Part]) -> list[Part]:
-    """The parts, of those before it, that a cell needs, in their order; for each name the last that makes it."""
+    """The parts, of those before it, that a cell needs, in their order; for each name the last that makes it before it is asked for, else
+    the last there is: what a function calls may be made after the function."""
     chosen = set[int]()
     wanted = [(name, len(before)) for name in sorted(_missing(source))]
     while wanted:
         name, end = wanted.pop()
-        at = next((i for i in reversed(range(end)) if name in before[i].makes), None)
+        places = [i for i, part in enumerate(before) if name in part.makes]
+        at = max((i for i in places if i < end), default=max(places, default=None))
         if at is not None and at not in chosen:
             chosen.add(at)
             wanted += [(other, at) for other in sorted(_missing(before[at].source))]
