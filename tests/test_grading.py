@@ -747,6 +747,20 @@ def test_a_link_among_the_results_leads_into_no_submission(tmp_path, ungraded):
     assert [path.name for path in (tmp_path / "in").rglob("*")] == ["ann", "a.ipynb"]
 
 
+def test_a_folder_that_refuses_files_is_told_before_anything_is_graded(tmp_path, monkeypatch):
+    """A network's folder may be refused although its rights allow it."""
+
+    def refused(dir):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refused)
+    monkeypatch.setattr(grading, "grade", lambda *given: pytest.fail("graded"))
+    put(tmp_path / "in" / "ann.ipynb", whole_book(lessons(["00"])[0], {}))
+    with pytest.raises(UserError, match=r"--out .*cannot write in .*\(Read-only file system\)"):
+        run_grade(command_of(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
 @pytest.mark.plain
 def test_a_file_is_no_folder_of_submissions(tmp_path):
     (tmp_path / "in").write_text("x")
