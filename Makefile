@@ -6,7 +6,7 @@ ARGS ?=
 WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
-# Where there is no make, `python -m emorl_lite setup`, `tutorial`, `test`, `lab` and `offline` are the same.
+# Where there is no make, `python -m emorl_lite` has `setup`, `tutorial`, `test`, `lab`, `offline`, `course`, `grade`, `slides` and `site`: the same.
 EMORL := $(BIN)/python -m emorl_lite
 TEST := $(EMORL) test --workers $(WORKERS)
 
@@ -29,7 +29,7 @@ help:
 	@echo "make offline    one folder, offline/, that installs all of it without a network: for a classroom"
 	@echo "make course     handouts, an nbgrader course and Otter assignments of the notebooks, into course-build/"
 	@echo "make grade      a folder of submissions, graded: ARGS=\"--submissions FOLDER\""
-	@echo "make clean      remove .venv and caches (keeps runs/)"
+	@echo "make clean      remove .venv, build/ and caches (keeps runs/, course-build/, grades/)"
 	@echo "For maintainers:"
 	@echo "make test-machines  the numeric tests and every notebook on three instruction sets (MACHINES=\"avx2 native\" chooses)"
 	@echo "make test-pages     what the notebooks' pages say, compared with their tables, on other runs than the committed one"

@@ -9,11 +9,16 @@ from __future__ import annotations
 import argparse
 import copy
 import random
-from pathlib import Path
 
 import nbformat
 
+from emorl_lite.base.entry import run_script
+from emorl_lite.base.errors import UserError
+from emorl_lite.base.outputs import check_folder
 from emorl_lite.course.lessons import Lesson, lessons
+
+MARK = ".made-up"
+"""A file in the folder: what lies there is nobody's."""
 
 
 def submission(lesson: Lesson, share: float, draw: random.Random) -> tuple[nbformat.NotebookNode, int]:
@@ -34,10 +39,17 @@ def main() -> None:
     asked.add_argument("--students", type=int, default=30)
     asked.add_argument("--notebooks", nargs="+", default=["00"])
     given = asked.parse_args()
-    folder, draw = Path(given.folder), random.Random(0)
+    folder, draw = check_folder(given.folder, "folder"), random.Random(0)
+    chosen = lessons(given.notebooks)
+    if given.students < 1:
+        raise UserError(f"--students {given.students}: must be positive")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():
+        raise UserError(f"folder {folder}: there are files that were not made up; name another")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
     for n in range(given.students):
         share, total = {0: 1.0, 1: 0.0}.get(n, draw.random()), 0
-        for lesson in lessons(given.notebooks):
+        for lesson in chosen:
             book, earned = submission(lesson, share, draw)
             place = folder / f"student{n + 1:02}"
             place.mkdir(parents=True, exist_ok=True)
@@ -47,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

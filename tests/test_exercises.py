@@ -287,6 +287,7 @@ def test_an_answer_must_not_take_the_name_of_what_a_later_cell_calls(source, fau
         ({"words": 2_000}, "the first cell says read 3 min"),
         ({"first": "no table"}, "the first cell says nothing"),
         ({"first": FIRST.replace("practise 10", "practise 1")}, "practise 1 min"),
+        ({"first": FIRST.replace("practise 10", "practise 40")}, "practise 40 min"),
     ],
 )
 def test_a_broken_frame_is_found(broken, told):

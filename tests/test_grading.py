@@ -23,7 +23,7 @@ from emorl_lite.course import grading, written
 from emorl_lite.course.answering import Asked
 from emorl_lite.course.carried import OTHER, packed, unpacked
 from emorl_lite.course.feedback import open_page
-from emorl_lite.course.grading import grade, run_grade, seed_of, whole_book
+from emorl_lite.course.grading import beside, grade, run_grade, seed_of, whole_book
 from emorl_lite.course.grading_options import Grade
 from emorl_lite.course.landlock import open_paths, version
 from emorl_lite.course.lessons import lessons
@@ -130,6 +130,27 @@ def test_a_process_is_ended_with_all_that_it_started():
     outcome = run_batches([Batch("a", (asked(source),))], Limits(0.5, 2**31), 1)["a"][0]
     assert outcome["state"] == "late"
     assert gone("name", "left behind")
+
+
+def test_what_fails_below_an_answer_takes_nothing_from_it():
+    sources = (
+        "def f(x):\n    display(x)\n    return 2 * x\nf(client)",
+        "f(client)\ndef f(x):\n    return 2 * x",
+        "f = ...\nf + 1",
+        "f = f + 1",
+    )
+    earlier = (("def f(x):\n    return 3 * x", True),)
+    outcomes = run_batches([Batch("a", tuple(asked(source, earlier=earlier) for source in sources))], Limits(30, 2**31), 1)["a"]
+    assert [outcome["state"] for outcome in outcomes] == ["called", "raised", "stub", "raised"]
+    assert [call["result"] for call in outcomes[0]["calls"]] == [2, 4]
+
+
+def test_what_matplotlib_asks_for_by_itself_is_nothing_that_an_answer_tried():
+    """It looks for fonts when it is imported. Refused it is all the same."""
+    sources = [f"import subprocess\ndef f(x):\n    subprocess.check_output(['{name}'])" for name in ("fc-list", "ls")]
+    outcomes = run_batches([Batch("a", tuple(map(asked, sources)))], Limits(30, 2**31), 1)["a"]
+    assert [call["raised"][0] for outcome in outcomes for call in outcome["calls"]] == ["PermissionError"] * 4
+    assert [outcome["tried"] for outcome in outcomes] == [[], ["tried to start a process"]]
 
 
 def gone(what: str, words: str, seconds: float = 60) -> bool:
@@ -260,7 +281,57 @@ def test_an_answer_gets_what_it_names_of_the_cells_before_it():
     before = [*parts_of("import math\nimport torch\nscores = train()\nlimit = 3"), whole("def own(x):\n    return math.sqrt(x)\nlimit = 4")]
     found = [part.source for part in needed("%time y = 1\ndef f(scores):\n    return own(scores) + limit", before)]
     assert found == ["import math", "def own(x):\n    return math.sqrt(x)\nlimit = 4"]
+    late = [*parts_of("def one():\n    return two()"), *parts_of("def two():\n    return limit"), *before]
+    assert [part.source for part in needed("x = one()", late)][:2] == ["def one():\n    return two()", "def two():\n    return limit"]
     assert needed("def f(x:", before) == [] and parts_of("def f(x:") == []
+    assert [part.source for part in needed("%%time\nlimit = math.pi", before)] == ["import math"]
+    assert [part.source for part in parts_of("%%capture out\nx = 1\n!ls\ny = 2") if part.makes] == ["x = 1", "y = 2"]
+    assert parts_of("-" * 100_000 + "x") == [] == parts_of("(" * 10_000)
+
+
+@pytest.mark.plain
+def test_cells_of_a_students_own_stand_beside_the_answers(tmp_path):
+    """In the notebook's order, and those behind an answer apart: a student may have run them before it."""
+    (lesson,) = lessons(["00"])
+    book = whole_book(lesson, {"00.1": "label = 0.1", "00.2": "def reflection_label(right, wrong):\n    return twice(label)"})
+    at = {cell.id: i for i, cell in enumerate(book.cells)}
+    for place, source in ((at["00-e3x"], "label = 5"), (at["00-e2x"], "def twice(x):\n    return 2 * x"), (at["00-e1x"], "import math")):
+        book.cells.insert(place, code(source))
+    put(tmp_path / "a.ipynb", book)
+    (student,) = read_students(tmp_path, [lesson])
+    submission, question = student.submissions["00"], lesson.questions[1]
+    earlier, behind = ([each for each in cells if "check(" not in each[0]] for cells in beside(submission, question))
+    assert behind == [("label = 5", True)]
+    assert earlier == [("import math", True), ("label = 0.1", False), ("def twice(x):\n    return 2 * x", True)]
+
+
+def test_what_an_answer_names_of_cells_beside_it_is_there():
+    (lesson,) = lessons(["00"])
+    (question,) = [q for q in lesson.questions if q.name == "00.3"]
+    own = "import numpy as own\n!nothing\nraise ValueError\ndef share(weights):\n    return own.array(weights) / own.sum(weights)"
+    answer = "%%time\ndef utility(scores, weights):\n    return own.dot(scores, share(weights))"
+    one = Submission(Path("x"), lesson, {question.name: answer}, places={question.name: 1}, own=((0, own),))
+    (graded,) = grade([Student("ada", {"00": one})], [lesson], Grade("x", memory=2, quiet=True), (), 1)
+    (found,) = [mark for mark in graded.marks if mark.question.name == question.name]
+    assert (found.what, found.tried) == ("right", ())
+
+
+def test_windows_ends_of_lines_are_none_of_an_answer(tmp_path):
+    (lesson,) = lessons(["00"])
+    book = json.dumps(whole_book(lesson, {"00.1": "label = (\n    0.1\n)"}))
+    (tmp_path / "a.ipynb").write_text(book.replace("\\n", "\\r\\n"))
+    (student,) = read_students(tmp_path, [lesson])
+    answers = student.submissions["00"].answers
+    assert answers["00.1"] == "label = (\n    0.1\n)" and not own_words(answers["00.7"])
+
+
+def test_what_is_nobodys_submission_is_not_graded(tmp_path):
+    (tmp_path / "course" / "source").mkdir(parents=True)
+    (tmp_path / "course" / "course.json").write_text("{}")
+    for folder, told in ((tmp_path / "course", "a course's own folder"), (ROOT / "notebooks", "the repository's own notebooks")):
+        with pytest.raises(UserError, match=told):
+            run_grade(Grade(str(folder), out=str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("out", ["{}", "{}/grades", "{}/.."])
@@ -674,6 +745,20 @@ def test_a_link_among_the_results_leads_into_no_submission(tmp_path, ungraded):
     with pytest.raises(UserError, match=r"leads into .* by a link"):
         run_grade(command_of(tmp_path))
     assert [path.name for path in (tmp_path / "in").rglob("*")] == ["ann", "a.ipynb"]
+
+
+def test_a_folder_that_refuses_files_is_told_before_anything_is_graded(tmp_path, monkeypatch):
+    """A network's folder may be refused although its rights allow it."""
+
+    def refused(dir):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refused)
+    monkeypatch.setattr(grading, "grade", lambda *given: pytest.fail("graded"))
+    put(tmp_path / "in" / "ann.ipynb", whole_book(lessons(["00"])[0], {}))
+    with pytest.raises(UserError, match=r"--out .*cannot write in .*\(Read-only file system\)"):
+        run_grade(command_of(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 @pytest.mark.plain

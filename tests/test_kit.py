@@ -223,7 +223,7 @@ def test_commands_can_be_typed(path):
 
 def test_the_readme_has_commands():
     found = commands(text_of("README.md"))
-    assert ["grade", "--submissions", "build/practice"] in found and ["course"] in found
+    assert ["grade", "--submissions", "build/practice", "--out", "build/graded"] in found and ["course"] in found
 
 
 def test_made_up_students_solve_what_they_should(monkeypatch, tmp_path, capsys):
@@ -236,6 +236,10 @@ def test_made_up_students_solve_what_they_should(monkeypatch, tmp_path, capsys):
     said = [int(points) for points in re.findall(r"student\d\d: (\d+) points", capsys.readouterr().out)]
     everything = sum(question.points for lesson in lessons(["00", "04"]) for question in lesson.questions if not question.is_open)
     assert said[0] == everything and said[1] == 0 and len(list(tmp_path.glob("student0[123]/*.ipynb"))) == 6
+    rehearse.main()  # over its own, and over nobody else's
+    (tmp_path / rehearse.MARK).unlink()
+    with pytest.raises(UserError, match="not made up"):
+        rehearse.main()
     solved = nbformat.read(tmp_path / "student01" / "00_task_and_tour.ipynb", 4)
     assert not [
         cell for cell in solved.cells if "exercise" in cell.metadata.get("tags", []) and cell.source.endswith(("= ...", "return ..."))

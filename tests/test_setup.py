@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -314,6 +315,22 @@ def test_copies_are_ignored_by_git():
     assert f"{lab.COPIES}/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 
+def test_what_stands_in_the_copies_place_is_told(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(NOTEBOOKS[0], tmp_path / "notebooks")
+    (tmp_path / lab.COPIES).write_text("mine")
+    with pytest.raises(UserError, match="my_notebooks: expected a folder"):
+        lab.copy_notebooks(tmp_path)
+    assert (tmp_path / lab.COPIES).read_text() == "mine"
+
+
+def test_the_server_opens_at_the_first_notebook_of_the_course_whatever_lies_beside_it(tmp_path):
+    for name in ("notebooks/00_a.ipynb", "notebooks/01_b.ipynb", "my_notebooks/00_a copy.ipynb", "my_notebooks/#1.ipynb"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    assert "--LabApp.default_url=/lab/tree/my_notebooks/00_a.ipynb" in lab.server_command(tmp_path, lab.Lab())
+
+
 # -- a room without a network
 
 
@@ -561,5 +578,6 @@ def test_the_image_runs_as_a_user_and_opens_jupyterlab():
 
 def test_nothing_private_or_large_goes_into_the_image():
     left_out = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    assert {".venv", "runs", "my_notebooks"} <= {line.rstrip("/").removeprefix("**/") for line in left_out}
+    ignored = {line.rstrip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()}
+    assert {"runs", "my_notebooks", "grades*"} <= ignored <= {line.rstrip("/").removeprefix("**/") for line in left_out}
     assert not {"notebooks", "emorl_lite", "constraints.txt", "data"} & set(left_out)

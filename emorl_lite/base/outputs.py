@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,9 +54,20 @@ def check_folder(folder: Any, where: str, write: bool = True) -> Path:
             existing = existing.parent
         if not existing.is_dir():
             raise UserError(f"{name}: {existing} is a file, expected a folder")
-        if write and not os.access(existing, os.W_OK | os.X_OK):
-            raise UserError(f"{name}: cannot write in {existing}")
+        if write:
+            _check_writing(existing, name)
     return path
+
+
+def _check_writing(folder: Path, name: str) -> None:
+    """Rights are asked, and then tried by a file that is gone at once: what is shared by a network or a system may refuse all the same."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{name}: cannot write in {folder}")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{name}: cannot write in {folder} ({error.strerror or error})") from error
 
 
 def check_out(path: Any, where: str = "--out", inputs: Iterable[Path | str] = ()) -> Path:

@@ -15,7 +15,7 @@ import random
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +28,7 @@ from emorl_lite.base.failures import is_of_memory
 from emorl_lite.base.workers import end_with_parent, keep_locks_here
 from emorl_lite.course.carried import packed
 from emorl_lite.course.fence import Fence, put_up, without_closed
-from emorl_lite.course.needs import Part, needed, plain_python, whole
+from emorl_lite.course.needs import Part, needed, parts_of, plain_python, whole
 from emorl_lite.exercises.calling import call, is_stub, steady, takes
 
 BEGUN = "begun"
@@ -46,14 +46,16 @@ class Asked:
     """An answer and what it is asked.
 
     `called`: the answer's name. `source`: its cell. `before`: the notebook's statements before it. `earlier`: the same student's answers to
-    earlier exercises. `cases`: arguments of each call; None where a value is asked.
+    earlier exercises, and own cells, each with whether it is one; `behind`: those that stand behind the answer, and were run before it all
+    the same. `cases`: arguments of each call; None where a value is asked.
     """
 
     name: str
     called: str
     source: str
     before: tuple[Part, ...] = ()
-    earlier: tuple[str, ...] = ()
+    earlier: tuple[tuple[str, bool], ...] = ()
+    behind: tuple[tuple[str, bool], ...] = ()
     cases: tuple[tuple[Any, ...], ...] | None = None
 
 
@@ -111,20 +113,24 @@ def _hide_exercises() -> None:
 
 
 def _outcome(asked: Asked) -> dict[str, Any]:
-    """What comes of an answer: its `state`, and what belongs to it."""
+    """What comes of an answer: its `state`, and what belongs to it. `display`, which notebooks have without an import, shows nothing."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
-    space: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
+    space: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "display": lambda *shown, **how: None}
     try:
-        for part in needed(asked.source, [*asked.before, *map(whole, asked.earlier)]):
+        for part in needed(asked.source, [*_parts(asked.behind), *asked.before, *_parts(asked.earlier)]):
             _run_before(part.source, space)
-        _run(asked.source, space)
+        _run_answer(asked, space)
         if asked.called not in space:
             return {"state": "nameless"}
         return _asked_of(space[asked.called], asked)
     except BaseException as problem:
         return {"state": "raised", "raised": in_short(problem, asked.source)}
+
+
+def _parts(cells: Sequence[tuple[str, bool]]) -> list[Part]:
+    return [part for source, own in cells for part in (parts_of(source) if own else [whole(source)])]
 
 
 def _run_before(source: str, space: dict[str, Any]) -> None:
@@ -133,6 +139,17 @@ def _run_before(source: str, space: dict[str, Any]) -> None:
         _run(source, space)
     except Exception:
         return
+
+
+def _run_answer(asked: Asked, space: dict[str, Any]) -> None:
+    """Run an answer's cell. What fails below the answer, such as a trial of it on what other cells had made, takes nothing from it: in a
+    notebook the check asks the answer all the same."""
+    before = space.get(asked.called)
+    try:
+        _run(asked.source, space)
+    except Exception as problem:
+        if is_of_memory(problem) or space.get(asked.called) is before:
+            raise
 
 
 def _run(source: str, space: dict[str, Any]) -> None:

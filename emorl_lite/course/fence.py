@@ -41,6 +41,8 @@ _OTHERS = {
     **dict.fromkeys(("os.kill", "os.killpg"), SIGNALS),
     "builtins.input": INPUT,
 }
+_FONTS = ("fc-list", "system_profiler")
+"""Commands that matplotlib asks for fonts as it is imported, and does without: refused, and nothing that an answer tried."""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -88,6 +90,8 @@ def _hook(fence: Fence, tried: Callable[[str], None]) -> Callable[[str, tuple[An
         raise EOFError if what == INPUT else PermissionError(what)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "subprocess.Popen" and arguments[0] in _FONTS:
+            raise PermissionError(PROCESSES)
         if event in _OTHERS:
             refuse(_OTHERS[event])
         for value, writes in _files(event, arguments):

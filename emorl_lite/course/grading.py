@@ -24,7 +24,7 @@ from emorl_lite.base.outputs import check_folder, check_out
 from emorl_lite.base.paths import from_here, repository_root
 from emorl_lite.base.ranges import Within, checked
 from emorl_lite.course.grading_options import Grade
-from emorl_lite.course.lessons import Lesson, Question, lessons
+from emorl_lite.course.lessons import Lesson, Question, lessons, notebooks_folder
 from emorl_lite.course.making import RECORD
 from emorl_lite.course.submissions import LONGEST, Student, Submission, own_words, passed_over, read_students, shown
 from emorl_lite.course.written import check_ours, write_ours
@@ -103,6 +103,10 @@ def _check_places(command: Grade, folder: Path, out: Path, course: Path) -> None
     for name in TABLES:
         check_out(out / name)
     originals = folder.resolve()
+    if (folder / RECORD).is_file() and (folder / "source").is_dir():
+        raise UserError(f"--submissions {shown(folder)}: a course's own folder; name the one that students' notebooks are in")
+    if originals == notebooks_folder().resolve():
+        raise UserError(f"--submissions {shown(folder)}: the repository's own notebooks; name the folder that students' notebooks are in")
     for written in (out, out / "submitted", out / "feedback"):
         if written.resolve().is_relative_to(originals) or (written != out and originals.is_relative_to(written.resolve())):
             raise UserError(f"--out {command.out}: what is written there would lie among the submissions in {folder}; name another folder")
@@ -194,11 +198,20 @@ def _before(lesson: Lesson) -> dict[str, tuple[Any, ...]]:
 def _asked_of(submission: Submission, question: Question, key: Any, before: dict[str, tuple[Any, ...]]) -> Any:
     from emorl_lite.course.answering import Asked
 
-    found = [q.name for q in _found(submission)]
-    earlier = found[: found.index(question.name)]
-    sources = tuple(submission.answers[name][:LONGEST] for name in earlier)
     cases = None if key.exercise.cases is None else tuple(case.arguments for case in key.cases)
-    return Asked(question.name, question.called, submission.answers[question.name][:LONGEST], before[question.name], sources, cases)
+    answer = submission.answers[question.name][:LONGEST]
+    earlier, behind = beside(submission, question)
+    return Asked(question.name, question.called, answer, before[question.name], earlier, behind, cases)
+
+
+def beside(submission: Submission, question: Question) -> tuple[tuple[tuple[str, bool], ...], ...]:
+    """A student's answers to earlier exercises and own cells (True), in the notebook's order: before this answer, and behind it."""
+    found, places = [q.name for q in _found(submission)], submission.places
+    cells = [(places.get(name, -1), submission.answers[name][:LONGEST], False) for name in found[: found.index(question.name)]]
+    cells += [(at, source, True) for at, source in submission.own]
+    here = places.get(question.name, 0)
+    ordered = sorted(cells, key=lambda cell: cell[0])
+    return tuple(tuple((source, own) for at, source, own in ordered if (at > here) is behind) for behind in (False, True))
 
 
 def _secret() -> list[str]:

@@ -28,6 +28,8 @@ LARGEST = 64 * 2**20
 """Bytes of a notebook that is read; larger ones hold outputs that nobody meant to hand in."""
 LONGEST = 100_000
 """Characters of an answer."""
+MOST_OWN = 1_000_000
+"""Characters of the cells that a student added or changed, as far as answers find them."""
 MOST_CELLS = 10_000
 """Cells of a notebook that is read."""
 MOST_FILES = 200
@@ -52,12 +54,15 @@ class Cell:
 @dataclass(frozen=True)
 class Submission:
     """A student's notebook of one lesson. `answers`: what was found, by the question's name. `path`: of the file. `note`: of which
-    several it is."""
+    several it is. `places`: where in the notebook the answers to exercises stand. `own`: code that the student added or changed beside
+    them, with its places."""
 
     path: Path
     lesson: Lesson
     answers: dict[str, str]
     note: str = ""
+    places: dict[str, int] = field(default_factory=dict)
+    own: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -266,7 +271,7 @@ def _listed(value: Any) -> list[Any]:
 def _cell(cell: dict[str, Any]) -> Cell:
     source = cell.get("source", cell.get("input", ""))
     text = "".join(part for part in source if isinstance(part, str)) if isinstance(source, list) else source
-    text = text[: LONGEST + 1] if isinstance(text, str) else ""  # one more: that it is cut is told
+    text = text.replace("\r\n", "\n")[: LONGEST + 1] if isinstance(text, str) else ""  # one more: that it is cut is told
     metadata = cell.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     marks = metadata.get("nbgrader")
@@ -283,7 +288,10 @@ def _submission(path: Path, cells: Sequence[Cell], lessons: Sequence[Lesson]) ->
     best = max(lessons, key=lambda lesson: _marks(cells, lesson))
     if _marks(cells, best) == (0, 0):
         return None
-    return Submission(path, best, {q.name: answer for q in best.questions if (answer := answer_in(cells, q, best)) is not None})
+    places = {q.name: at for q in best.questions if not q.is_open and (at := _place(cells, q, best)) is not None}
+    written = {q.name: text for q in best.questions if q.is_open and (text := _open_answer(cells, q, best)) is not None}
+    answers = {name: cells[at].source for name, at in places.items()} | written
+    return Submission(path, best, answers, places=places, own=_own(cells, best, set(places.values())))
 
 
 def _marks(cells: Sequence[Cell], lesson: Lesson) -> tuple[int, int]:
@@ -300,14 +308,26 @@ def defines(source: str, name: str) -> bool:
     return re.search(rf"^(?:(?:async )?def|class) {name}\b|^{name}\b[^=\n(]*=(?!=)", source, re.M) is not None
 
 
-def answer_in(cells: Sequence[Cell], question: Question, lesson: Lesson) -> str | None:
-    """A student's answer to a question: the source of its cell. None where the cell is not there any more."""
-    return _open_answer(cells, question, lesson) if question.is_open else _code_answer(cells, question, lesson)
+def _own(cells: Sequence[Cell], lesson: Lesson, taken: set[int]) -> tuple[tuple[int, str], ...]:
+    """Code that is neither an answer nor the lesson's, with its places."""
+    of_lesson, found, size = _sources(lesson), [], 0
+    for at, cell in enumerate(cells):
+        if cell.code and at not in taken and _bare(cell.source) not in of_lesson:
+            size += len(cell.source)
+            if size > MOST_OWN:
+                break
+            found.append((at, cell.source))
+    return tuple(found)
 
 
-def _code_answer(cells: Sequence[Cell], question: Question, lesson: Lesson) -> str | None:
-    """The last cell before the check that defines the answer, as the check sees it; else the cell that has the stub's mark."""
-    of_lesson = {_bare(cell.source) for cell in lesson.book.cells}
+def _sources(lesson: Lesson) -> set[str]:
+    return {_bare(cell.source) for cell in lesson.book.cells}
+
+
+def _place(cells: Sequence[Cell], question: Question, lesson: Lesson) -> int | None:
+    """Where an exercise's answer is: the last cell before the check that defines it, as the check sees it; else the cell with the stub's
+    mark. None where that is not there."""
+    of_lesson = _sources(lesson)
     own = [i for i, cell in enumerate(cells) if cell.code and question.stub.id in cell.ids]
     checks = [i for i, cell in enumerate(cells) if re.search(rf'check\(\s*["\']{re.escape(question.name)}["\']', cell.source)]
     defining = [i for i, cell in enumerate(cells) if cell.code and defines(cell.source, question.called)]
@@ -317,18 +337,18 @@ def _code_answer(cells: Sequence[Cell], question: Question, lesson: Lesson) -> s
     if checks and not any(i > checks[-1] for i in marked):  # names that later cells use otherwise are no answers
         seen = sorted(i for i in {*marked, *written} if i <= checks[-1])  # a check's own cell may hold the answer
     chosen = seen[-1:] or marked[-1:] or written[-1:] or own[-1:]
-    return cells[chosen[0]].source if chosen else None
+    return chosen[0] if chosen else None
 
 
 def _open_answer(cells: Sequence[Cell], question: Question, lesson: Lesson) -> str | None:
-    """What stands in the answer's own cell; else what the student wrote below the task, in its cell or in new ones."""
+    """What stands in the answer's own cell; else what the student wrote below the task, in its cell or in new ones. None without a task."""
     own = [cell.source for cell in cells if answer_id(question) in cell.ids]
     if own:
         return own[-1]
     task = next((i for i, cell in enumerate(cells) if question.task.id in cell.ids), None)
     if task is None:
         return None
-    handed_out, of_lesson = {cell.get("id") for cell in lesson.book.cells}, {_bare(cell.source) for cell in lesson.book.cells}
+    handed_out, of_lesson = {cell.get("id") for cell in lesson.book.cells}, _sources(lesson)
     written = [_below_task(cells[task].source, question)]
     for cell in cells[task + 1 :]:
         if "<!-- END QUESTION -->" in cell.source:  # Otter's: what comes then is its own

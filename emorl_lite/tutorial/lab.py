@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.base.outputs import check_folder
 from emorl_lite.base.ranges import Options, Within
 from emorl_lite.tutorial.setting_up import repository, run
 
@@ -36,14 +37,15 @@ class Lab(Options):
 
 def copy_notebooks(root: Path) -> list[str]:
     """Copy the notebooks that have no copy yet, and bring the others up to date, all that a reader wrote kept. Returns what happened, in
-    lines; a copy that cannot be read is left as it is, and stops none of the others. Raises UserError where there are no notebooks."""
+    lines; a copy that cannot be read is left as it is, and stops none of the others. Raises UserError where there are no notebooks, or
+    no folder can be."""
     from emorl_lite.tutorial.copies import given, read_copies, refresh
     from emorl_lite.tutorial.execution import read_notebook
 
     paths = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if not paths:
         raise UserError(f"{root / 'notebooks'}: no notebooks there: `git restore notebooks` brings them back")
-    copies = root / COPIES
+    copies = check_folder(str(root / COPIES), "copies in")
     books = {path.name: given(read_notebook(path), solutions="released", made_for="a reader") for path in paths}
     there, unread = read_copies(copies, books)
     fresh = [name for name in books if name not in {*there, *unread}]
@@ -68,7 +70,7 @@ def _withheld(book: Any) -> bool:
 
 def server_command(root: Path, wanted: Lab) -> list[str]:
     """JupyterLab of this interpreter, rooted at the repository, open at the first copy."""
-    first = min((root / COPIES).glob("*.ipynb")).name
+    first = min((root / "notebooks").glob("[0-9][0-9]_*.ipynb")).name  # a reader's own may have names that no address can
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}", f"--LabApp.default_url=/lab/tree/{COPIES}/{first}"]
     command += [f"--ServerApp.port={wanted.port}"]
     command += [] if wanted.browser else ["--no-browser"]
