@@ -6,9 +6,10 @@ Shapes: B examples, N adapters, T tokens, r rank, d width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from peft.tuners.lora import Linear, LoraLayer
@@ -21,7 +22,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.lm.adapters import check_unmerged, examine_loaded, examine_neighbours, is_linear
 from emorl_lite.lm.devices import half_precision
 from emorl_lite.lm.model import LanguageModel
-from emorl_lite.lm.swapping import swapped_forward
+from emorl_lite.lm.swapping import TokenWise, swapped_forward
 
 
 def check_adapters(lm: LanguageModel, adapters: Sequence[str]) -> None:
@@ -148,33 +149,84 @@ def one_product(lm: LanguageModel) -> Iterator[None]:
     too) into bfloat16 at every pass. Other layers (weights of 16 bits, dropout, several adapters, variants) stay as they are. The weights
     must not change meanwhile.
     """
-    half = torch.bfloat16 if lm.mixed and lm.base.dtype == torch.float32 else None
+    half = _half_beside(lm)
     with ExitStack() as swaps:
-        if half is not None and type(lm.head) is nn.Linear and not lm.head.weight.requires_grad:
-            swaps.enter_context(swapped_forward(lm.head, _as_half(lm.head, half)))
+        if half is not None:
+            swaps.enter_context(_head_in_half(lm, half))
         for layer in lora_layers(lm):
             if _has_one_adapter(layer):
                 swaps.enter_context(swapped_forward(layer, _as_one(layer, layer.active_adapters[0], half)))
         yield
 
 
+def _half_beside(lm: LanguageModel) -> torch.dtype | None:
+    """The type in which products are made beside float32 weights, if they are."""
+    return torch.bfloat16 if lm.mixed and lm.base.dtype == torch.float32 else None
+
+
 @contextmanager
 def sampled_from(lm: LanguageModel) -> Iterator[None]:
     """Inside, tokens are sampled from the active adapter's policy as fast as may be: folded into the weights; or, where given replies are
     read under autocast on a CPU, by the same products in bfloat16 that they are read by."""
-    if lm.mixed and lm.base.dtype == torch.float32:
-        with one_product(lm), half_precision(lm.device, lm.config.autocast):
-            yield
-    else:
+    half = _half_beside(lm)
+    if half is None:
         with folded(lm):
             yield
+        return
+    with ExitStack() as swaps:
+        swaps.enter_context(_head_in_half(lm, half))
+        for layer in lora_layers(lm):
+            if _has_one_adapter(layer):
+                swaps.enter_context(swapped_forward(layer, _at_rest(layer, layer.active_adapters[0], half)))
+        swaps.enter_context(half_precision(lm.device, lm.config.autocast))
+        yield
 
 
-def _as_half(layer: nn.Linear, half: torch.dtype) -> Callable[..., Tensor]:
-    """A forward of a frozen layer by weights that are turned into numbers of 16 bits once."""
-    weight = layer.weight.detach().to(half)
-    bias = None if layer.bias is None else layer.bias.detach().to(half)
-    return lambda x: linear(x.to(half), weight, bias)
+_HALVES: WeakKeyDictionary[nn.Module, tuple[Hashable, Tensor]] = WeakKeyDictionary()
+"""Of a frozen layer: what tells its weights from others, and the weights in 16 bits."""
+
+
+def in_half(layer: Any, half: torch.dtype) -> Tensor:
+    """A frozen layer's weights [out, in] in numbers of 16 bits: turned into them once, and again if they have changed since."""
+    weight = _weight(layer)
+    some = weight[:: max(1, len(weight) // 8), :: max(1, weight.shape[1] // 8)]  # what is merged into weights changes all of them
+    state = (half, weight.data_ptr(), layer.weight._version, float(some.sum()))
+    known = _HALVES.get(layer)
+    if known is None or known[0] != state:
+        known = _HALVES[layer] = (state, weight.to(half))
+    return known[1]
+
+
+def _weight(layer: Any) -> Tensor:
+    """A linear layer's weights, [out, in]."""
+    weight: Tensor = layer.weight.detach()
+    return weight.T if isinstance(layer, Conv1D) else weight
+
+
+def _head_in_half(lm: LanguageModel, half: torch.dtype) -> AbstractContextManager[None]:
+    """Inside, a frozen head reads by weights in 16 bits."""
+    head = lm.head
+    if type(head) is not nn.Linear or head.weight.requires_grad:
+        return nullcontext()
+    weight = in_half(head, half)
+    bias = None if head.bias is None else head.bias.detach().to(half)
+    return swapped_forward(head, TokenWise(lambda x: linear(x.to(half), weight, bias)))
+
+
+@torch.no_grad()
+def _at_rest(layer: Any, name: str, half: torch.dtype) -> Callable[..., Tensor]:
+    """A forward of one layer in 16 bits whose adapter does not change meanwhile, without gradients: what `_OneProduct` computes."""
+    base = layer.get_base_layer()
+    W, bias = in_half(base, half), None if base.bias is None else base.bias.to(half)
+    A, B = layer.lora_A[name].weight.to(half), (layer.lora_B[name].weight * layer.scaling[name]).to(half)
+    return lambda x: _beside(x.to(half), A, B, W, bias)[0]
+
+
+def _beside(x: Tensor, A: Tensor, B: Tensor, W: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """x W^T + b + (x A^T) B^T [.., out], and x A^T of all rows [rows, r]."""
+    out, low = linear(x, W, bias), x.flatten(0, -2) @ A.T
+    out.view(-1, out.shape[-1]).addmm_(low, B.T)
+    return out, low
 
 
 def _has_one_adapter(layer: Any) -> bool:
@@ -191,14 +243,12 @@ def _has_one_adapter(layer: Any) -> bool:
 def _as_one(layer: Any, name: str, half: torch.dtype | None) -> Callable[..., Tensor]:
     """A forward of one layer by `_OneProduct`."""
     plain, base, scale = layer.forward, layer.get_base_layer(), layer.scaling[name]
-    W = base.weight.detach().T if isinstance(base, Conv1D) else base.weight.detach()  # [out, in]
-    if half is not None:
-        W = W.to(half)
+    W = _weight(base) if half is None else in_half(base, half)
     bias = None if base.bias is None else base.bias.detach().to(W.dtype)
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if layer.disable_adapters:
-            return plain(x, *args, **kwargs)
+            return plain(x, *args, **kwargs) if half is None else linear(x.to(half), W, bias)
         A, B = layer.lora_A[name].weight, layer.lora_B[name].weight
         out: Tensor = _OneProduct.apply(x, A, B, W, bias, scale, half is None)
         return out
@@ -213,24 +263,25 @@ class _OneProduct(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, A: Tensor, B: Tensor, W: Tensor, bias: Tensor | None, scale: float, fold: bool) -> Tensor:
         types = A.dtype, B.dtype
         x, A, B = (tensor.to(W.dtype) for tensor in (x, A, B * scale))
-        W = torch.addmm(W, B, A) if fold else W
-        out = linear(x, W, bias)
-        if not fold:
-            out.view(-1, out.shape[-1]).addmm_(x.flatten(0, -2) @ A.T, B.T)
-        ctx.save_for_backward(x, A, B, W)
+        if fold:
+            W, low = torch.addmm(W, B, A), None
+            out = linear(x, W, bias)
+        else:
+            out, low = _beside(x, A, B, W, bias)
+        ctx.save_for_backward(x, A, B, W, low)
         ctx.scale, ctx.fold, ctx.types = scale, fold, types
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        x, A, B, W = ctx.saved_tensors
+        x, A, B, W, low = ctx.saved_tensors
         grad, flat = grads[0].flatten(0, -2), x.flatten(0, -2)
-        low = grad @ B  # s B is saved: what comes to x A^T
-        of_A, of_B = low.T @ flat, grad.T @ (flat @ A.T)
+        of_low = grad @ B  # s B is saved: what comes to x A^T
+        of_A, of_B = of_low.T @ flat, grad.T @ (flat @ A.T if low is None else low)
         of_x = None
         if ctx.needs_input_grad[0]:
             of_x = grad @ W
-            of_x = (of_x if ctx.fold else of_x.addmm_(low, A)).view_as(x)
+            of_x = (of_x if ctx.fold else of_x.addmm_(of_low, A)).view_as(x)
         return of_x, of_A.to(ctx.types[0]), of_B.to(ctx.types[1]) * ctx.scale, None, None, None, None
 
 

@@ -18,6 +18,8 @@ from transformers import DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from emorl_lite.lm.swapping import TokenWise
+
 KINDS = {"llama": "model.layers", "gpt2": "transformer.h"}
 """Models that are read so, and where their layers are: these look back on all of a text, by transformers' own attention functions."""
 NAME = "emorl_lite_packed"
@@ -108,9 +110,41 @@ def _attention(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Ten
     packing = _READING.get()
     if packing is None:
         raise RuntimeError("a model is read while another thread reads packed texts with it: one thread at a time")
-    options["is_causal"] = True
-    out, _ = sdpa_attention_forward(module, packing.apart(query), packing.apart(key), packing.apart(value), None, **options)
+    query, key, value = (packing.apart(x) for x in (query, key, value))
+    if query.device.type == "cpu" and not options.get("dropout"):
+        out = _LookBack.apply(query, key, value, options["scaling"]).transpose(1, 2)
+    else:
+        out = sdpa_attention_forward(module, query, key, value, None, **options | {"is_causal": True})[0]
     return packing.together(out), None
+
+
+class _LookBack(torch.autograd.Function):
+    """softmax(scale Q K^T) V, no token seeing what is behind it: queries [B, H, L, D], keys and values [B, G, L, D] -> [B, H, L, D].
+
+    By hand: on a CPU PyTorch's own takes several times as long for the gradients. The H / G heads that share keys stand one below the
+    other, as queries of one head. Scores are float32; the other products are made in the values' type.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        (B, H, L, D), G = query.shape, key.shape[1]
+        q, k, v = query.reshape(B * G, -1, D), key.reshape(B * G, L, D), value.reshape(B * G, L, D)
+        behind = torch.full((L, L), -torch.inf).triu(1).repeat(H // G, 1)
+        with torch.autocast("cpu", enabled=False):
+            p = torch.baddbmm(behind, q.float(), k.float().mT, alpha=scale).softmax(-1).to(v.dtype)
+        ctx.save_for_backward(q.to(v.dtype), k.to(v.dtype), v, p)
+        ctx.scale, ctx.types = scale, (query.dtype, key.dtype)
+        return (p @ v).view(B, H, L, D)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        q, k, v, p = ctx.saved_tensors
+        B, _, L, D = grads[0].shape
+        grad = grads[0].reshape(q.shape)
+        of_p = grad @ v.mT
+        of_scores = p * (of_p - (of_p * p).sum(-1, keepdim=True)) * ctx.scale
+        of_q, of_k, of_v = of_scores @ k, of_scores.mT @ q, p.mT @ grad
+        return of_q.view(B, -1, L, D).to(ctx.types[0]), of_k.view(B, -1, L, D).to(ctx.types[1]), of_v.view(B, -1, L, D), None
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, _attention)
@@ -122,7 +156,8 @@ def can_pack(base: Any) -> bool:
     With gradient checkpointing it cannot: layers are read again for the gradients, when nobody says any more how the row is packed.
     """
     of_kind = base.config.model_type in KINDS and base.config._attn_implementation == "sdpa"
-    if not of_kind or any("forward" in vars(part) for part in (base, base.get_output_embeddings())):
+    swapped = [vars(part)["forward"] for part in (base, base.get_output_embeddings()) if "forward" in vars(part)]
+    if not of_kind or not all(isinstance(forward, TokenWise) for forward in swapped):
         return False
     return not any(getattr(layer, "gradient_checkpointing", False) for layer in base.get_submodule(KINDS[base.config.model_type]))
 
