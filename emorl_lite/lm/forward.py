@@ -223,9 +223,9 @@ def _at_rest(layer: Any, name: str, half: torch.dtype) -> Callable[..., Tensor]:
 
 
 def _beside(x: Tensor, A: Tensor, B: Tensor, W: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """x W^T + b + (x A^T) B^T [.., out], and x A^T of all rows [rows, r]."""
-    out, low = linear(x, W, bias), x.flatten(0, -2) @ A.T
-    out.view(-1, out.shape[-1]).addmm_(low, B.T)
+    """x W^T + b + (x A^T) B^T [.., out], and A x^T of all rows [r, rows]: on a CPU few rows times many columns is the faster product."""
+    out, low = linear(x, W, bias), A @ x.flatten(0, -2).T
+    out.view(-1, out.shape[-1]).addmm_(low.T, B.T)
     return out, low
 
 
@@ -277,7 +277,7 @@ class _OneProduct(torch.autograd.Function):
         x, A, B, W, low = ctx.saved_tensors
         grad, flat = grads[0].flatten(0, -2), x.flatten(0, -2)
         of_low = grad @ B  # s B is saved: what comes to x A^T
-        of_A, of_B = of_low.T @ flat, grad.T @ (flat @ A.T if low is None else low)
+        of_A, of_B = of_low.T @ flat, ((A @ flat.T if low is None else low) @ grad).T
         of_x = None
         if ctx.needs_input_grad[0]:
             of_x = grad @ W

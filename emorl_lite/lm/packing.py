@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -26,6 +27,10 @@ NAME = "emorl_lite_packed"
 """What the attention function below is called by while a packed row is read."""
 
 
+LONG = 32
+"""Tokens of a text, on average, from which each attends on its own: of shorter ones many at a time are faster, padded."""
+
+
 class Packing:
     """Where the tokens of B texts stand, by their mask [B, L'] with 1 at a token: one after the other, or each text in a row of its own."""
 
@@ -38,6 +43,8 @@ class Packing:
         starts = torch.arange(self.B, device=mask.device)[:, None] * self.L
         self.slots = (starts + places)[self.mask]
         """Of each token in rows of L, [N]."""
+        self.lengths = self.mask.sum(1).tolist()
+        self.long = sum(self.lengths) >= LONG * self.B
 
     def pack(self, x: Tensor) -> Tensor:
         """What stands at the tokens of x [B, L'], as one row [1, N]."""
@@ -110,12 +117,27 @@ def _attention(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Ten
     packing = _READING.get()
     if packing is None:
         raise RuntimeError("a model is read while another thread reads packed texts with it: one thread at a time")
+    by_hand = query.device.type == "cpu" and not options.get("dropout")
+    if by_hand and packing.long:
+        texts = zip(*(x.split(packing.lengths, 2) for x in (query, key, value)), strict=True)
+        return torch.cat([_LookBack.apply(*text, options["scaling"]) for text in texts], 2).transpose(1, 2), None
     query, key, value = (packing.apart(x) for x in (query, key, value))
-    if query.device.type == "cpu" and not options.get("dropout"):
+    if by_hand:
         out = _LookBack.apply(query, key, value, options["scaling"]).transpose(1, 2)
     else:
         out = sdpa_attention_forward(module, query, key, value, None, **options | {"is_causal": True})[0]
     return packing.together(out), None
+
+
+@lru_cache(64)
+def _behind(L: int, n: int) -> Tensor:
+    """What is added to scores [n L, L] of n heads: nothing at what stands before a token or is it, minus infinity at what is behind it."""
+    return torch.full((L, L), -torch.inf).triu(1).repeat(n, 1)
+
+
+def finely(x: Tensor) -> Tensor:
+    """In float32, or finer."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class _LookBack(torch.autograd.Function):
@@ -129,9 +151,9 @@ class _LookBack(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         (B, H, L, D), G = query.shape, key.shape[1]
         q, k, v = query.reshape(B * G, -1, D), key.reshape(B * G, L, D), value.reshape(B * G, L, D)
-        behind = torch.full((L, L), -torch.inf).triu(1).repeat(H // G, 1)
         with torch.autocast("cpu", enabled=False):
-            p = torch.baddbmm(behind, q.float(), k.float().mT, alpha=scale).softmax(-1).to(v.dtype)
+            scores = torch.baddbmm(_behind(L, H // G).to(finely(q).dtype), finely(q), finely(k).mT, alpha=scale)
+        p = scores.softmax(-1).to(v.dtype)
         ctx.save_for_backward(q.to(v.dtype), k.to(v.dtype), v, p)
         ctx.scale, ctx.types = scale, (query.dtype, key.dtype)
         return (p @ v).view(B, H, L, D)
