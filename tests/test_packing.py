@@ -9,13 +9,13 @@ import pytest
 import tiny
 import torch
 from peft.tuners.lora import LoraLayer
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 from torch.testing import assert_close
 
 from emorl_lite.lm import model as language_models
 from emorl_lite.lm import packing
 from emorl_lite.lm.devices import cpu_has_bfloat16
-from emorl_lite.lm.forward import in_half, lora_layers, one_product, sampled_from
+from emorl_lite.lm.forward import Halves, in_half, lora_layers, one_product, sampled_from
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.lm.packing import Packing, can_pack, reading
 from emorl_lite.lm.room import make_room
@@ -95,15 +95,24 @@ def test_attention_by_hand_is_as_exact_as_its_numbers():
         assert_close(ours, theirs)
 
 
+def test_products_of_weights_in_16_bits_are_plain_ones_with_their_gradients():
+    W, x, bias = torch.randn(30, 20).bfloat16(), torch.randn(2, 3, 20).bfloat16().requires_grad_(), torch.randn(30).bfloat16()
+    expected = linear(x, W, bias)
+    with torch.no_grad():
+        assert_close(Halves(W).product(x, bias), expected)
+    ours, theirs = (torch.autograd.grad(out.float().sum(), x) for out in (Halves(W).product(x, bias), expected))
+    assert_close(ours, theirs)
+
+
 def test_weights_in_16_bits_are_turned_once_and_again_when_they_have_changed():
     layer = torch.nn.Linear(20, 30)
     first = in_half(layer, torch.bfloat16)
-    assert in_half(layer, torch.bfloat16) is first and torch.equal(first, layer.weight.to(torch.bfloat16))
+    assert in_half(layer, torch.bfloat16) is first and torch.equal(first.W, layer.weight.to(torch.bfloat16))
     for change in (lambda: layer.weight.data.mul_(2), lambda: setattr(layer.weight, "data", layer.weight.data + 1)):
         change()  # as PEFT merges an adapter: nothing counts it
-        assert torch.equal(in_half(layer, torch.bfloat16), layer.weight.to(torch.bfloat16))
+        assert torch.equal(in_half(layer, torch.bfloat16).W, layer.weight.to(torch.bfloat16))
     layer.weight = torch.nn.Parameter(torch.randn(30, 20))
-    assert torch.equal(in_half(layer, torch.bfloat16), layer.weight.to(torch.bfloat16))
+    assert torch.equal(in_half(layer, torch.bfloat16).W, layer.weight.to(torch.bfloat16))
 
 
 @tiny.kinds("llama", "gpt2", "qwen2")

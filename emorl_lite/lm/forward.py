@@ -182,18 +182,39 @@ def sampled_from(lm: LanguageModel) -> Iterator[None]:
         yield
 
 
-_HALVES: WeakKeyDictionary[nn.Module, tuple[Hashable, Tensor]] = WeakKeyDictionary()
+class Halves:
+    """Weights W [out, in] in numbers of 16 bits that only products with many different x are made of.
+
+    oneDNN, which multiplies on CPUs, lays W out anew in every product, a fifth of the work where x is a few rows. Where PyTorch offers its
+    operation for doing so once (private, but what `torch.compile` uses), a second copy is kept; the products are the same to the bit.
+    """
+
+    def __init__(self, W: Tensor):
+        self.W = W
+        self._laid_out: Tensor | None = None
+        if W.device.type == "cpu" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+            self._laid_out = torch.ops.mkldnn._reorder_linear_weight(W)
+
+    def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """x W^T + b."""
+        if self._laid_out is None or (x.requires_grad and torch.is_grad_enabled()):  # which has no gradients
+            return linear(x, self.W, bias)
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._laid_out, bias, "none", [], "")
+        return out
+
+
+_HALVES: WeakKeyDictionary[nn.Module, tuple[Hashable, Halves]] = WeakKeyDictionary()
 """Of a frozen layer: what tells its weights from others, and the weights in 16 bits."""
 
 
-def in_half(layer: Any, half: torch.dtype) -> Tensor:
+def in_half(layer: Any, half: torch.dtype) -> Halves:
     """A frozen layer's weights [out, in] in numbers of 16 bits: turned into them once, and again if they have changed since."""
     weight = _weight(layer)
     some = weight[:: max(1, len(weight) // 8), :: max(1, weight.shape[1] // 8)]  # what is merged into weights changes all of them
     state = (half, weight.data_ptr(), layer.weight._version, float(some.sum()))
     known = _HALVES.get(layer)
     if known is None or known[0] != state:
-        known = _HALVES[layer] = (state, weight.to(half))
+        known = _HALVES[layer] = (state, Halves(weight.to(half).contiguous()))
     return known[1]
 
 
@@ -208,9 +229,9 @@ def _head_in_half(lm: LanguageModel, half: torch.dtype) -> AbstractContextManage
     head = lm.head
     if type(head) is not nn.Linear or head.weight.requires_grad:
         return nullcontext()
-    weight = in_half(head, half)
+    weights = in_half(head, half)
     bias = None if head.bias is None else head.bias.detach().to(half)
-    return swapped_forward(head, TokenWise(lambda x: linear(x.to(half), weight, bias)))
+    return swapped_forward(head, TokenWise(lambda x: weights.product(x.to(half), bias)))
 
 
 @torch.no_grad()
@@ -222,9 +243,9 @@ def _at_rest(layer: Any, name: str, half: torch.dtype) -> Callable[..., Tensor]:
     return lambda x: _beside(x.to(half), A, B, W, bias)[0]
 
 
-def _beside(x: Tensor, A: Tensor, B: Tensor, W: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+def _beside(x: Tensor, A: Tensor, B: Tensor, W: Halves, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """x W^T + b + (x A^T) B^T [.., out], and A x^T of all rows [r, rows]: on a CPU few rows times many columns is the faster product."""
-    out, low = linear(x, W, bias), A @ x.flatten(0, -2).T
+    out, low = W.product(x, bias), A @ x.flatten(0, -2).T
     out.view(-1, out.shape[-1]).addmm_(low.T, B.T)
     return out, low
 
@@ -244,32 +265,33 @@ def _as_one(layer: Any, name: str, half: torch.dtype | None) -> Callable[..., Te
     """A forward of one layer by `_OneProduct`."""
     plain, base, scale = layer.forward, layer.get_base_layer(), layer.scaling[name]
     W = _weight(base) if half is None else in_half(base, half)
-    bias = None if base.bias is None else base.bias.detach().to(W.dtype)
+    bias = None if base.bias is None else base.bias.detach().to(half or base.bias.dtype)
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if layer.disable_adapters:
-            return plain(x, *args, **kwargs) if half is None else linear(x.to(half), W, bias)
+            return W.product(x.to(half), bias) if isinstance(W, Halves) else plain(x, *args, **kwargs)
         A, B = layer.lora_A[name].weight, layer.lora_B[name].weight
-        out: Tensor = _OneProduct.apply(x, A, B, W, bias, scale, half is None)
+        out: Tensor = _OneProduct.apply(x, A, B, W, bias, scale)
         return out
 
     return forward
 
 
 class _OneProduct(torch.autograd.Function):
-    """x (W + s B A)^T + b, x [.., in], differentiable in x, A [r, in] and B [out, r]. `fold`: the sum is made first."""
+    """x (W + s B A)^T + b, x [.., in], differentiable in x, A [r, in] and B [out, r]. The sum is made first, but not in 16 bits."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, A: Tensor, B: Tensor, W: Tensor, bias: Tensor | None, scale: float, fold: bool) -> Tensor:
-        types = A.dtype, B.dtype
-        x, A, B = (tensor.to(W.dtype) for tensor in (x, A, B * scale))
-        if fold:
-            W, low = torch.addmm(W, B, A), None
-            out = linear(x, W, bias)
-        else:
+    def forward(ctx: Any, x: Tensor, A: Tensor, B: Tensor, W: Tensor | Halves, bias: Tensor | None, scale: float) -> Tensor:
+        ctx.scale, ctx.fold, ctx.types = scale, isinstance(W, Tensor), (A.dtype, B.dtype)
+        dtype = W.dtype if isinstance(W, Tensor) else W.W.dtype
+        x, A, B = (tensor.to(dtype) for tensor in (x, A, B * scale))
+        if isinstance(W, Halves):
             out, low = _beside(x, A, B, W, bias)
-        ctx.save_for_backward(x, A, B, W, low)
-        ctx.scale, ctx.fold, ctx.types = scale, fold, types
+            ctx.save_for_backward(x, A, B, W.W, low)
+        else:
+            W = torch.addmm(W, B, A)
+            out = linear(x, W, bias)
+            ctx.save_for_backward(x, A, B, W, None)
         return out
 
     @staticmethod
@@ -282,7 +304,7 @@ class _OneProduct(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_x = grad @ W
             of_x = (of_x if ctx.fold else of_x.addmm_(of_low, A)).view_as(x)
-        return of_x, of_A.to(ctx.types[0]), of_B.to(ctx.types[1]) * ctx.scale, None, None, None, None
+        return of_x, of_A.to(ctx.types[0]), of_B.to(ctx.types[1]) * ctx.scale, None, None, None
 
 
 @contextmanager
