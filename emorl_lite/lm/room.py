@@ -23,14 +23,14 @@ class RoomyLayer(DynamicLayer):
         self._use(layer.keys.shape[2])
 
     def _use(self, L: int) -> None:
-        self.keys, self.values = (room[:, :, :L] for room in self.rooms)
+        self.keys, self.values = (room.narrow(2, 0, L) for room in self.rooms)
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Keep what new tokens add, and give all there is."""
         start = self.get_seq_length()
         end = start + key_states.shape[2]
         for room, states in zip(self.rooms, (key_states, value_states), strict=True):
-            room[:, :, start:end] = states
+            room.narrow(2, start, end - start).copy_(states)
         self._use(end)
         return self.keys, self.values
 

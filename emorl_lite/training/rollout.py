@@ -142,7 +142,8 @@ def sample(
     if k > 1:
         cache.reorder_cache(rows // k)  # every kind of layer has it, also those that keep a state instead of keys and values
         logits, hidden, mask = (x.repeat_interleave(k, 0) for x in (logits, hidden, mask))
-    make_room(cache, limit)
+    if lm.mixed:  # where attention reads other numbers than float32, which the whole past would be turned into at every token
+        make_room(cache, limit)
     for t in range(limit):
         logp = all_logprobs(logits, temperature)
         p = logp.exp()
@@ -255,7 +256,9 @@ def collect(
     ref_logp, trunk = torch.zeros_like(measured.logp), measured.trunk
     again = _Given(lm, tokens, mask, packed=policy is None, trunk=trunk)
     batches = by_length(repeated, mask).split(batch_size)
-    with one_product(lm) if policy is None else nullcontext():  # for the weights that it has in 16 bits, where products are made in them
+    with (
+        one_product(lm) if policy is None and lm.mixed else nullcontext()
+    ):  # for the weights that it has in 16 bits, where products are made in them
         for rows in batches if remeasure else ():
             if policy is not None:
                 policy.use(rows)
