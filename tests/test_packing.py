@@ -9,13 +9,16 @@ import pytest
 import tiny
 import torch
 from peft.tuners.lora import LoraLayer
+from torch.nn.functional import linear, scaled_dot_product_attention
 from torch.testing import assert_close
 
 from emorl_lite.lm import model as language_models
+from emorl_lite.lm import packing
 from emorl_lite.lm.devices import cpu_has_bfloat16
-from emorl_lite.lm.forward import lora_layers, one_product, sampled_from
+from emorl_lite.lm.forward import Halves, in_half, lora_layers, one_product, sampled_from
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.lm.packing import Packing, can_pack, reading
+from emorl_lite.lm.room import make_room
 from emorl_lite.lm.swapping import swapped_forward
 from emorl_lite.training.rollout import by_length, collect, ratio_limit, trim
 
@@ -60,6 +63,75 @@ def test_in_half_precision_they_are_as_near_to_the_truth_as_the_plain_way(kind):
         assert ours < 2 * theirs + 1e-3
 
 
+@pytest.mark.skipif(not cpu_has_bfloat16(), reason="this processor has no bfloat16 products")
+@pytest.mark.parametrize("inside", [one_product, sampled_from])
+def test_a_head_that_reads_in_16_bits_keeps_nobody_from_packing(inside):
+    lm = tiny.language_model("llama", 1, autocast=True)
+    with inside(lm):
+        assert "forward" in vars(lm.head) and can_pack(lm.base)
+
+
+@pytest.mark.parametrize("long", [1, 10**6])
+@tiny.kinds("llama", "gpt2")
+def test_long_texts_attend_alone_and_short_ones_together_with_the_same_numbers(kind, long, monkeypatch):
+    lm = tiny.language_model(kind, 1)
+    expected = read(lm, "plain")
+    monkeypatch.setattr(packing, "LONG", long)
+    assert Packing(lm.encode(tiny.PROMPTS).mask).long == (long == 1)
+    assert max(difference(read(lm, "packed"), expected)) < 1e-4
+
+
+def test_attention_by_hand_is_as_exact_as_its_numbers():
+    """Two heads a key, gradients among them, in double precision: what PyTorch's own gives."""
+    query, key, value = (torch.randn(3, heads, 7, 4, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2))
+    weights = torch.randn(3, 4, 7, 4, dtype=torch.float64)
+    found = []
+    for out in (
+        packing._LookBack.apply(query, key, value, 0.3),
+        scaled_dot_product_attention(query, key.repeat_interleave(2, 1), value.repeat_interleave(2, 1), is_causal=True, scale=0.3),
+    ):
+        found.append([out, *torch.autograd.grad((out * weights).sum(), (query, key, value))])
+    for ours, theirs in zip(*found, strict=True):
+        assert_close(ours, theirs)
+
+
+def test_products_of_weights_in_16_bits_are_plain_ones_with_their_gradients():
+    W, x, bias = torch.randn(30, 20).bfloat16(), torch.randn(2, 3, 20).bfloat16().requires_grad_(), torch.randn(30).bfloat16()
+    expected = linear(x, W, bias)
+    with torch.no_grad():
+        assert_close(Halves(W).product(x, bias), expected)
+    ours, theirs = (torch.autograd.grad(out.float().sum(), x) for out in (Halves(W).product(x, bias), expected))
+    assert_close(ours, theirs)
+
+
+def test_weights_in_16_bits_are_turned_once_and_again_when_they_have_changed():
+    layer = torch.nn.Linear(20, 30)
+    first = in_half(layer, torch.bfloat16)
+    assert in_half(layer, torch.bfloat16) is first and torch.equal(first.W, layer.weight.to(torch.bfloat16))
+    for change in (lambda: layer.weight.data.mul_(2), lambda: setattr(layer.weight, "data", layer.weight.data + 1)):
+        change()  # as PEFT merges an adapter: nothing counts it
+        assert torch.equal(in_half(layer, torch.bfloat16).W, layer.weight.to(torch.bfloat16))
+    layer.weight = torch.nn.Parameter(torch.randn(30, 20))
+    assert torch.equal(in_half(layer, torch.bfloat16).W, layer.weight.to(torch.bfloat16))
+
+
+@tiny.kinds("llama", "gpt2", "qwen2")
+def test_a_cache_with_room_gives_what_one_that_grows_gives(kind):
+    lm = tiny.language_model(kind)
+    inputs = lm.encode(tiny.PROMPTS)
+    caches = [lm.read_prompts(inputs).cache for _ in range(2)]
+    make_room(caches[0], 3)
+    mask = inputs.mask
+    for step, rows in enumerate((torch.arange(4), torch.tensor([3, 1, 2]), torch.tensor([0, 2]))):  # replies end, and others move up
+        mask = torch.cat([mask[rows], torch.ones(len(rows), 1).long()], 1)
+        read = []
+        for cache in caches:
+            cache.reorder_cache(rows)
+            given = {"attention_mask": mask, "position_ids": mask.sum(1, keepdim=True) - 1}
+            read.append(lm.base(input_ids=torch.full((len(rows), 1), 5 + step), past_key_values=cache, **given).logits)
+        assert_close(*read, atol=1e-4, rtol=1e-4)
+
+
 def test_a_packed_text_sees_no_other():
     lm = tiny.language_model("llama", 1)
     alone, *_ = read(lm, "packed", REPLIES[:1])
@@ -69,13 +141,13 @@ def test_a_packed_text_sees_no_other():
 
 def test_packing_puts_every_token_where_it_came_from():
     mask = torch.tensor([[0, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 1]])
-    packing = Packing(mask)
-    assert packing.pack(torch.arange(12).view(3, 4)).tolist() == [[1, 2, 3, 4, 5, 11]]
-    assert packing.positions.tolist() == [0, 1, 2, 0, 1, 0]
+    packed = Packing(mask)
+    assert packed.pack(torch.arange(12).view(3, 4)).tolist() == [[1, 2, 3, 4, 5, 11]]
+    assert packed.positions.tolist() == [0, 1, 2, 0, 1, 0]
     heads = torch.randn(1, 2, 6, 5)
-    apart = packing.apart(heads)
+    apart = packed.apart(heads)
     assert apart.shape == (3, 2, 3, 5) and not apart[1, :, 2:].any() and not apart[2, :, 1:].any()
-    assert torch.equal(packing.together(apart.transpose(1, 2)), heads.transpose(1, 2))
+    assert torch.equal(packed.together(apart.transpose(1, 2)), heads.transpose(1, 2))
 
 
 def test_what_cannot_be_read_as_one_row_is_read_in_rows(monkeypatch):

@@ -6,9 +6,10 @@ Shapes: B examples, N adapters, T tokens, r rank, d width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from peft.tuners.lora import Linear, LoraLayer
@@ -21,7 +22,7 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.lm.adapters import check_unmerged, examine_loaded, examine_neighbours, is_linear
 from emorl_lite.lm.devices import half_precision
 from emorl_lite.lm.model import LanguageModel
-from emorl_lite.lm.swapping import swapped_forward
+from emorl_lite.lm.swapping import TokenWise, swapped_forward
 
 
 def check_adapters(lm: LanguageModel, adapters: Sequence[str]) -> None:
@@ -148,48 +149,142 @@ def one_product(lm: LanguageModel) -> Iterator[None]:
     too) into bfloat16 at every pass. Other layers (weights of 16 bits, dropout, several adapters, variants) stay as they are. The weights
     must not change meanwhile.
     """
-    half = torch.bfloat16 if lm.mixed and lm.base.dtype == torch.float32 else None
+    half = _half_beside(lm)
     with ExitStack() as swaps:
-        if half is not None and type(lm.head) is nn.Linear and not lm.head.weight.requires_grad:
-            swaps.enter_context(swapped_forward(lm.head, _as_half(lm.head, half)))
+        if half is not None:
+            swaps.enter_context(_head_in_half(lm, half))
         for layer in lora_layers(lm):
             if _has_one_adapter(layer):
                 swaps.enter_context(swapped_forward(layer, _as_one(layer, layer.active_adapters[0], half)))
         yield
 
 
+def _half_beside(lm: LanguageModel) -> torch.dtype | None:
+    """The type in which products are made beside float32 weights, if they are."""
+    return torch.bfloat16 if lm.mixed and lm.base.dtype == torch.float32 else None
+
+
 @contextmanager
 def sampled_from(lm: LanguageModel) -> Iterator[None]:
     """Inside, tokens are sampled from the active adapter's policy as fast as may be: folded into the weights; or, where given replies are
     read under autocast on a CPU, by the same products in bfloat16 that they are read by."""
-    if lm.mixed and lm.base.dtype == torch.float32:
-        with one_product(lm), half_precision(lm.device, lm.config.autocast):
-            yield
-    else:
+    half = _half_beside(lm)
+    if half is None:
         with folded(lm):
             yield
+        return
+    with ExitStack() as swaps:
+        swaps.enter_context(_head_in_half(lm, half))
+        for layer in lora_layers(lm):
+            if _has_one_adapter(layer):
+                swaps.enter_context(swapped_forward(layer, _at_rest(layer, layer.active_adapters[0], half)))
+        swaps.enter_context(half_precision(lm.device, lm.config.autocast))
+        yield
 
 
 @contextmanager
 def half_products(lm: LanguageModel) -> Iterator[None]:
     """Inside, whatever is read is read as given replies are: under autocast, by frozen weights that are turned into bfloat16 once, not at
-    every pass. A model that reads otherwise stays as it is."""
-    if not (lm.mixed and lm.base.dtype == torch.float32):
+    every pass. A model that reads otherwise stays as it is. Nothing is trained inside."""
+    half = _half_beside(lm)
+    if half is None:
         yield
         return
     with ExitStack() as swaps:
-        for layer in (lm.head, *(layer.get_base_layer() for layer in lora_layers(lm))):
-            if type(layer) is nn.Linear and not layer.weight.requires_grad and "forward" not in vars(layer):
-                swaps.enter_context(swapped_forward(layer, _as_half(layer, torch.bfloat16)))
+        swaps.enter_context(_head_in_half(lm, half))
+        for layer in lora_layers(lm):
+            base = layer.get_base_layer()
+            if type(base) is nn.Linear and not base.weight.requires_grad and "forward" not in vars(base):
+                swaps.enter_context(swapped_forward(base, _reading_in_half(base, half)))
         swaps.enter_context(half_precision(lm.device, lm.config.autocast))
         yield
 
 
-def _as_half(layer: nn.Linear, half: torch.dtype) -> Callable[..., Tensor]:
-    """A forward of a frozen layer by weights that are turned into numbers of 16 bits once."""
-    weight = layer.weight.detach().to(half)
+class Halves:
+    """Weights W [out, in] in numbers of 16 bits that only products with many different x are made of.
+
+    oneDNN, which multiplies on CPUs, lays W out anew in every product, a fifth of the work where x is a few rows. Where PyTorch offers its
+    operation for doing so once (private, but what `torch.compile` uses), a second copy is kept; the products are the same to the bit.
+    """
+
+    def __init__(self, W: Tensor):
+        self.W, self._laid_out = W, _laid_out(W)
+
+    def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """x W^T + b."""
+        if self._laid_out is None or (x.requires_grad and torch.is_grad_enabled()):  # which has no gradients
+            return linear(x, self.W, bias)
+        return _product(x, self._laid_out, bias)
+
+
+def _laid_out(W: Tensor) -> Tensor | None:
+    """W as oneDNN reads it; None unless this PyTorch offers that, and a product by it is what it is by W."""
+    if W.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return None
+    try:
+        laid_out: Tensor = torch.ops.mkldnn._reorder_linear_weight(W)
+        probe = W[:2].contiguous()
+        return laid_out if torch.equal(_product(probe, laid_out, None), linear(probe, W)) else None
+    except (AttributeError, RuntimeError, TypeError):  # another PyTorch's own affair
+        return None
+
+
+def _product(x: Tensor, laid_out: Tensor, bias: Tensor | None) -> Tensor:
+    """x W^T + b by laid-out weights."""
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, laid_out, bias, "none", [], "")
+    return out
+
+
+_HALVES: WeakKeyDictionary[nn.Module, tuple[Hashable, Halves]] = WeakKeyDictionary()
+"""Of a frozen layer: what tells its weights from others, and the weights in 16 bits."""
+
+
+def in_half(layer: Any, half: torch.dtype) -> Halves:
+    """A frozen layer's weights [out, in] in numbers of 16 bits: turned into them once, and again if they have changed since."""
+    weight = _weight(layer)
+    some = weight[:: max(1, len(weight) // 8), :: max(1, weight.shape[1] // 8)]  # what is merged into weights changes all of them
+    state = (half, weight.data_ptr(), layer.weight._version, float(some.sum()))
+    known = _HALVES.get(layer)
+    if known is None or known[0] != state:
+        known = _HALVES[layer] = (state, Halves(weight.to(half).contiguous()))
+    return known[1]
+
+
+def _weight(layer: Any) -> Tensor:
+    """A linear layer's weights, [out, in]."""
+    weight: Tensor = layer.weight.detach()
+    return weight.T if isinstance(layer, Conv1D) else weight
+
+
+def _head_in_half(lm: LanguageModel, half: torch.dtype) -> AbstractContextManager[None]:
+    """Inside, a frozen head reads by weights in 16 bits."""
+    head = lm.head
+    if type(head) is not nn.Linear or head.weight.requires_grad:
+        return nullcontext()
+    return swapped_forward(head, TokenWise(_reading_in_half(head, half)))
+
+
+def _reading_in_half(layer: nn.Linear, half: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """A forward of a frozen layer by its weights in 16 bits."""
+    weights = in_half(layer, half)
     bias = None if layer.bias is None else layer.bias.detach().to(half)
-    return lambda x: linear(x.to(half), weight, bias)
+    return lambda x: weights.product(x.to(half), bias)
+
+
+@torch.no_grad()
+def _at_rest(layer: Any, name: str, half: torch.dtype) -> Callable[..., Tensor]:
+    """A forward of one layer in 16 bits whose adapter does not change meanwhile, without gradients: what `_OneProduct` computes."""
+    base = layer.get_base_layer()
+    W, bias = in_half(base, half), None if base.bias is None else base.bias.to(half)
+    A, B = layer.lora_A[name].weight.to(half), (layer.lora_B[name].weight * layer.scaling[name]).to(half)
+    return lambda x: _beside(x.to(half), A, B, W, bias)[0]
+
+
+def _beside(x: Tensor, A: Tensor, B: Tensor, W: Halves, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """x W^T + b + (x A^T) B^T [.., out], and A x^T of all rows [r, rows]: on a CPU few rows times many columns is the faster product."""
+    out, low = W.product(x, bias), A @ x.flatten(0, -2).T
+    out.view(-1, out.shape[-1]).addmm_(low.T, B.T)
+    return out, low
 
 
 def _has_one_adapter(layer: Any) -> bool:
@@ -206,47 +301,47 @@ def _has_one_adapter(layer: Any) -> bool:
 def _as_one(layer: Any, name: str, half: torch.dtype | None) -> Callable[..., Tensor]:
     """A forward of one layer by `_OneProduct`."""
     plain, base, scale = layer.forward, layer.get_base_layer(), layer.scaling[name]
-    W = base.weight.detach().T if isinstance(base, Conv1D) else base.weight.detach()  # [out, in]
-    if half is not None:
-        W = W.to(half)
-    bias = None if base.bias is None else base.bias.detach().to(W.dtype)
+    W = _weight(base) if half is None else in_half(base, half)
+    bias = None if base.bias is None else base.bias.detach().to(half or base.bias.dtype)
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if layer.disable_adapters:
-            return plain(x, *args, **kwargs)
+            return W.product(x.to(half), bias) if isinstance(W, Halves) else plain(x, *args, **kwargs)
         A, B = layer.lora_A[name].weight, layer.lora_B[name].weight
-        out: Tensor = _OneProduct.apply(x, A, B, W, bias, scale, half is None)
+        out: Tensor = _OneProduct.apply(x, A, B, W, bias, scale)
         return out
 
     return forward
 
 
 class _OneProduct(torch.autograd.Function):
-    """x (W + s B A)^T + b, x [.., in], differentiable in x, A [r, in] and B [out, r]. `fold`: the sum is made first."""
+    """x (W + s B A)^T + b, x [.., in], differentiable in x, A [r, in] and B [out, r]. The sum is made first, but not in 16 bits."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, A: Tensor, B: Tensor, W: Tensor, bias: Tensor | None, scale: float, fold: bool) -> Tensor:
-        types = A.dtype, B.dtype
-        x, A, B = (tensor.to(W.dtype) for tensor in (x, A, B * scale))
-        W = torch.addmm(W, B, A) if fold else W
-        out = linear(x, W, bias)
-        if not fold:
-            out.view(-1, out.shape[-1]).addmm_(x.flatten(0, -2) @ A.T, B.T)
-        ctx.save_for_backward(x, A, B, W)
-        ctx.scale, ctx.fold, ctx.types = scale, fold, types
+    def forward(ctx: Any, x: Tensor, A: Tensor, B: Tensor, W: Tensor | Halves, bias: Tensor | None, scale: float) -> Tensor:
+        ctx.scale, ctx.fold, ctx.types = scale, isinstance(W, Tensor), (A.dtype, B.dtype)
+        dtype = W.dtype if isinstance(W, Tensor) else W.W.dtype
+        x, A, B = (tensor.to(dtype) for tensor in (x, A, B * scale))
+        if isinstance(W, Halves):
+            out, low = _beside(x, A, B, W, bias)
+            ctx.save_for_backward(x, A, B, W.W, low)
+        else:
+            W = torch.addmm(W, B, A)
+            out = linear(x, W, bias)
+            ctx.save_for_backward(x, A, B, W, None)
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        x, A, B, W = ctx.saved_tensors
+        x, A, B, W, low = ctx.saved_tensors
         grad, flat = grads[0].flatten(0, -2), x.flatten(0, -2)
-        low = grad @ B  # s B is saved: what comes to x A^T
-        of_A, of_B = low.T @ flat, grad.T @ (flat @ A.T)
+        of_low = grad @ B  # s B is saved: what comes to x A^T
+        of_A, of_B = of_low.T @ flat, ((A @ flat.T if low is None else low) @ grad).T
         of_x = None
         if ctx.needs_input_grad[0]:
             of_x = grad @ W
-            of_x = (of_x if ctx.fold else of_x.addmm_(low, A)).view_as(x)
-        return of_x, of_A.to(ctx.types[0]), of_B.to(ctx.types[1]) * ctx.scale, None, None, None, None
+            of_x = (of_x if ctx.fold else of_x.addmm_(of_low, A)).view_as(x)
+        return of_x, of_A.to(ctx.types[0]), of_B.to(ctx.types[1]) * ctx.scale, None, None, None
 
 
 @contextmanager

@@ -8,8 +8,9 @@ Shapes: B texts, L tokens of the longest, N tokens of all of them, H heads, D wi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -18,10 +19,16 @@ from transformers import DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from emorl_lite.lm.swapping import TokenWise
+
 KINDS = {"llama": "model.layers", "gpt2": "transformer.h"}
 """Models that are read so, and where their layers are: these look back on all of a text, by transformers' own attention functions."""
 NAME = "emorl_lite_packed"
 """What the attention function below is called by while a packed row is read."""
+
+
+LONG = 32
+"""Tokens of a text, on average, from which each attends on its own: of shorter ones many at a time are faster, padded."""
 
 
 class Packing:
@@ -36,6 +43,8 @@ class Packing:
         starts = torch.arange(self.B, device=mask.device)[:, None] * self.L
         self.slots = (starts + places)[self.mask]
         """Of each token in rows of L, [N]."""
+        self.lengths = self.mask.sum(1).tolist()
+        self.long = sum(self.lengths) >= LONG * self.B
 
     def pack(self, x: Tensor) -> Tensor:
         """What stands at the tokens of x [B, L'], as one row [1, N]."""
@@ -108,9 +117,57 @@ def _attention(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Ten
     packing = _READING.get()
     if packing is None:
         raise RuntimeError("a model is read while another thread reads packed texts with it: one thread at a time")
-    options["is_causal"] = True
-    out, _ = sdpa_attention_forward(module, packing.apart(query), packing.apart(key), packing.apart(value), None, **options)
+    by_hand = query.device.type == "cpu" and not options.get("dropout")
+    if by_hand and packing.long:
+        texts = zip(*(x.split(packing.lengths, 2) for x in (query, key, value)), strict=True)
+        return torch.cat([_LookBack.apply(*text, options["scaling"]) for text in texts], 2).transpose(1, 2), None
+    query, key, value = (packing.apart(x) for x in (query, key, value))
+    if by_hand:
+        out = _LookBack.apply(query, key, value, options["scaling"]).transpose(1, 2)
+    else:
+        out = sdpa_attention_forward(module, query, key, value, None, **options | {"is_causal": True})[0]
     return packing.together(out), None
+
+
+@lru_cache(64)
+def _behind(L: int, n: int) -> Tensor:
+    """What is added to scores [n L, L] of n heads: nothing at what stands before a token or is it, minus infinity at what is behind it."""
+    return torch.full((L, L), -torch.inf).triu(1).repeat(n, 1)
+
+
+def finely(x: Tensor) -> Tensor:
+    """In float32, or finer."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class _LookBack(torch.autograd.Function):
+    """softmax(scale Q K^T) V, no token seeing what is behind it: queries [B, H, L, D], keys and values [B, G, L, D] -> [B, H, L, D].
+
+    By hand: on a CPU PyTorch's own takes several times as long for the gradients. The H / G heads that share keys stand one below the
+    other, as queries of one head. Scores are float32; the other products are made in the values' type.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        (B, H, L, D), G = query.shape, key.shape[1]
+        q, k, v = query.reshape(B * G, -1, D), key.reshape(B * G, L, D), value.reshape(B * G, L, D)
+        fine, behind = finely(q), _behind(L, H // G)
+        with torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext():
+            scores = torch.baddbmm(behind.to(fine.dtype), fine, finely(k).mT, alpha=scale)
+        p = scores.softmax(-1).to(v.dtype)
+        ctx.save_for_backward(q.to(v.dtype), k.to(v.dtype), v, p)
+        ctx.scale, ctx.types = scale, (query.dtype, key.dtype)
+        return (p @ v).view(B, H, L, D)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        q, k, v, p = ctx.saved_tensors
+        B, _, L, D = grads[0].shape
+        grad = grads[0].reshape(q.shape)
+        of_p = grad @ v.mT
+        of_scores = p * (of_p - (of_p * p).sum(-1, keepdim=True)) * ctx.scale
+        of_q, of_k, of_v = of_scores @ k, of_scores.mT @ q, p.mT @ grad
+        return of_q.view(B, -1, L, D).to(ctx.types[0]), of_k.view(B, -1, L, D).to(ctx.types[1]), of_v.view(B, -1, L, D), None
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, _attention)
@@ -122,7 +179,8 @@ def can_pack(base: Any) -> bool:
     With gradient checkpointing it cannot: layers are read again for the gradients, when nobody says any more how the row is packed.
     """
     of_kind = base.config.model_type in KINDS and base.config._attn_implementation == "sdpa"
-    if not of_kind or any("forward" in vars(part) for part in (base, base.get_output_embeddings())):
+    swapped = [vars(part)["forward"] for part in (base, base.get_output_embeddings()) if "forward" in vars(part)]
+    if not of_kind or not all(isinstance(forward, TokenWise) for forward in swapped):
         return False
     return not any(getattr(layer, "gradient_checkpointing", False) for layer in base.get_submodule(KINDS[base.config.model_type]))
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emorl_lite.lm.model import Encoded, LanguageModel
+from emorl_lite.lm.room import make_room
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,12 @@ class Drawn:
     """Log-probabilities of all words at the tokens of the replies, those of the first reply first, [n, V]."""
 
 
-def pick(logp: Tensor, u: Tensor) -> Tensor:
-    """One token a row from log-probabilities [N, V] and uniform numbers [N] in [0, 1), by inverting the cumulative distribution: [N]."""
-    cumulative = logp.exp().cumsum(-1)
+def pick(p: Tensor, u: Tensor) -> Tensor:
+    """One token a row from the probabilities of all words [N, V] and uniform numbers [N] in [0, 1), by inverting the cumulative distribution:
+    [N]."""
+    cumulative = p.cumsum(-1)
     # the first word whose cumulative exceeds u: right=True, so that one of probability 0 never comes
-    return torch.searchsorted(cumulative, u[:, None] * cumulative[:, -1:], right=True).squeeze(-1).clamp(max=logp.shape[-1] - 1)
+    return torch.searchsorted(cumulative, u[:, None] * cumulative[:, -1:], right=True).squeeze(-1).clamp(max=p.shape[-1] - 1)
 
 
 @torch.no_grad()
@@ -52,10 +54,12 @@ def draw_replies(lm: LanguageModel, inputs: Encoded, k: int = 1, reorder: Callab
     if k > 1:
         keep(cache, rows // k)
         logits, mask = (x.repeat_interleave(k, 0) for x in (logits, mask))
+    if lm.mixed:
+        make_room(cache, limit)
     said, places = [], []
     for t in range(limit):
         logp = torch.log_softmax(logits.float(), -1)
-        tokens[rows, t] = next_tokens = pick(logp, noise[rows, t])
+        tokens[rows, t] = next_tokens = pick(logp.exp(), noise[rows, t])
         said.append(logp)
         places.append(rows * limit + t)
         active = (~lm.is_end(next_tokens)).nonzero().squeeze(-1)

@@ -21,8 +21,8 @@ from emorl_lite.training.rollout import Rollout, collect, sample_tokens, trim
 
 ROWS_READ = 16
 """Replies that are read at a time where no gradient is asked for, if the minibatch is smaller..."""
-LOGITS_READ = 2**24
-"""...and if their logits, [replies, tokens, words], are no more numbers than this: 64 MB in float32."""
+LOGITS_READ = 2**22
+"""...and if their logits, [replies, tokens, words], are no more numbers than this: 16 MB in float32, which memory is kept for."""
 PROMPTS_AT_ONCE = 64
 """Prompts answered at a time in a validation."""
 

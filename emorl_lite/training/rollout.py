@@ -16,8 +16,9 @@ from emorl_lite.base.scores import scores_of
 from emorl_lite.base.types import Reward
 from emorl_lite.lm.adapters import examine_loaded
 from emorl_lite.lm.examination import PROBE_REPLY, adapted_layers, check_equal, examine, given, once, probe_prompts, probing
-from emorl_lite.lm.forward import folded, lora_layers, sampled_from
+from emorl_lite.lm.forward import folded, lora_layers, one_product, sampled_from
 from emorl_lite.lm.model import Encoded, LanguageModel
+from emorl_lite.lm.room import make_room
 from emorl_lite.lm.sampling import pick
 from emorl_lite.lm.trunk import Trunk, trunk_depth
 from emorl_lite.training.randomness import OwnRandomness
@@ -66,10 +67,18 @@ def by_length(inputs: Encoded, mask: Tensor) -> Tensor:
     return (inputs.mask.sum(1) + mask.sum(1)).argsort()
 
 
+def _tempered(logits: Tensor, temperature: float) -> Tensor:
+    return logits.float() if temperature == 1.0 else logits.float() / temperature
+
+
+def all_logprobs(logits: Tensor, temperature: float) -> Tensor:
+    """log softmax(logits / temperature) of all words, [.., V] -> [.., V]."""
+    return torch.log_softmax(_tempered(logits, temperature), -1)
+
+
 def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
     """log softmax(logits / temperature) at the given tokens; logits [.., V], tokens [..] -> [..]."""
-    flat = logits.float().flatten(0, -2)
-    flat = flat if temperature == 1.0 else flat / temperature
+    flat = _tempered(logits, temperature).flatten(0, -2)
     return -F.cross_entropy(flat, tokens.flatten(), reduction="none").view(tokens.shape)
 
 
@@ -92,16 +101,16 @@ class Measured:
         logp, entropy = torch.zeros(N, T, device=lm.device), torch.zeros(N, T, device=lm.device)
         return cls(logp, entropy, torch.zeros(N, T, lm.width, device=lm.device))
 
-    def write(self, at: Any, logp: Tensor, hidden: Tensor, tokens: Tensor) -> None:
-        """Fill in the positions `at` from the log-probabilities of all words [..., V], last hidden states [..., d] and tokens [...]."""
-        self.logp[at] = logp.gather(-1, tokens[..., None]).squeeze(-1)
-        self.entropy[at] = -(logp.exp() * logp).sum(-1)
+    def write(self, at: Any, logp: Tensor, p: Tensor, hidden: Tensor, tokens: Tensor) -> None:
+        """Fill in n positions from all words' log-probabilities and probabilities [n, V], last hidden states [n, d] and tokens [n]."""
+        self.logp[at] = logp.gather(-1, tokens[:, None]).squeeze(-1)
+        self.entropy[at] = -(p * logp).sum(-1)
         self.features[at] = value_features(hidden)
 
 
-def draw(logp: Tensor) -> Tensor:
-    """One token a row from log-probabilities, by inverting the cumulative distribution: [N, V] -> [N]."""
-    return pick(logp, torch.rand(len(logp), device=logp.device))
+def draw(p: Tensor) -> Tensor:
+    """One token a row from the probabilities of all words [N, V]: [N]."""
+    return pick(p, torch.rand(len(p), device=p.device))
 
 
 @torch.no_grad()
@@ -131,11 +140,14 @@ def sample(
     if k > 1:
         cache.reorder_cache(rows // k)  # every kind of layer has it, also those that keep a state instead of keys and values
         logits, hidden, mask = (x.repeat_interleave(k, 0) for x in (logits, hidden, mask))
+    if lm.mixed:  # where attention reads other numbers than float32, which the whole past would be turned into at every token
+        make_room(cache, limit)
     for t in range(limit):
-        logp = torch.log_softmax(logits.float() / temperature, -1)
-        next_tokens = draw(logp)
+        logp = all_logprobs(logits, temperature)
+        p = logp.exp()
+        next_tokens = draw(p)
         tokens[rows, t] = next_tokens
-        measured.write((rows, t), logp, hidden, next_tokens)
+        measured.write((rows, t), logp, p, hidden, next_tokens)
         active = (~lm.is_end(next_tokens)).nonzero().squeeze(-1)
         if not len(active) or t + 1 == limit:
             break
@@ -188,6 +200,26 @@ def sample_tokens(
     return lm.generate(inputs, **sampling(k, temperature), **length), None
 
 
+@dataclass
+class _Given:
+    """Sampled replies [N, T], to be read again, some rows at a time."""
+
+    lm: LanguageModel
+    tokens: Tensor
+    mask: Tensor
+    packed: bool
+    trunk: Trunk | None
+
+    def read(self, prompts: Encoded, rows: Tensor, hidden: bool = False) -> tuple[Any, Tensor, Tensor, Tensor | None]:
+        """(where they stand in [N, T], tokens [n], logits [n, V], hidden states [n, d]) of these rows' n tokens, one after the other."""
+        T = int(self.mask[rows].sum(1).max())
+        reply, mask = self.tokens[rows, :T], self.mask[rows, :T]
+        row, t = mask.nonzero(as_tuple=True)
+        trunk = None if self.trunk is None else self.trunk[rows]
+        logits, states = self.lm.forward_tokens(trim(prompts[rows]), reply, mask, hidden, self.packed, trunk)
+        return (rows[row], t), reply[row, t], logits, states
+
+
 @torch.no_grad()
 def collect(
     lm: LanguageModel,
@@ -219,24 +251,23 @@ def collect(
     remeasure = measured is None or next(lm.base.parameters()).dtype != torch.float32
     if measured is None:
         measured = Measured.empty(len(tokens), tokens.shape[1], lm)
-    ref_logp = torch.zeros_like(measured.logp)
-    trunk = measured.trunk
-    for rows in by_length(repeated, mask).split(batch_size):
-        T = int(mask[rows].sum(1).max())
-        batch, reply, reply_mask = trim(repeated[rows]), tokens[rows, :T], mask[rows, :T]
-        row, t = reply_mask.nonzero(as_tuple=True)
-        index, read = (rows[row], t), reply[row, t]  # the replies' tokens, one after the other
-        how: Any = {"packed": policy is None, "trunk": None if trunk is None else trunk[rows]}
-        if remeasure:
+    ref_logp, trunk = torch.zeros_like(measured.logp), measured.trunk
+    again = _Given(lm, tokens, mask, packed=policy is None, trunk=trunk)
+    batches = by_length(repeated, mask).split(batch_size)
+    with (
+        one_product(lm) if policy is None and lm.mixed else nullcontext()
+    ):  # for the weights that it has in 16 bits, where products are made in them
+        for rows in batches if remeasure else ():
             if policy is not None:
                 policy.use(rows)
-            logits, hidden = lm.forward_tokens(batch, reply, reply_mask, hidden=True, **how)
+            at, read, logits, hidden = again.read(repeated, rows, hidden=True)
             assert hidden is not None
-            measured.write(index, torch.log_softmax(logits.float() / temperature, -1), hidden, read)
+            logp = all_logprobs(logits, temperature)
+            measured.write(at, logp, logp.exp(), hidden, read)
         with lm.without_adapters():
-            base_batch = batch if reference is None else trim(ref_prompts[rows])
-            logits, _ = lm.forward_tokens(base_batch, reply, reply_mask, **how)
-        ref_logp[index] = token_logprobs(logits, read, temperature)
+            for rows in batches:
+                at, read, logits, _ = again.read(ref_prompts, rows)
+                ref_logp[at] = token_logprobs(logits, read, temperature)
     keep = mask.float()
     logp, entropy, features = measured.logp * keep, measured.entropy * keep, measured.features * keep[..., None]
     replies = lm.decode(tokens)
