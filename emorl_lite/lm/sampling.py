@@ -30,8 +30,7 @@ class Drawn:
 
 
 def pick(p: Tensor, u: Tensor) -> Tensor:
-    """One token a row from the probabilities of all words [N, V] and uniform numbers [N] in [0, 1), by inverting the cumulative distribution:
-    [N]."""
+    """One token a row from the probabilities of all words [N, V], by inverting the cumulative distribution at uniform numbers [N]: [N]."""
     cumulative = p.cumsum(-1)
     # the first word whose cumulative exceeds u: right=True, so that one of probability 0 never comes
     return torch.searchsorted(cumulative, u[:, None] * cumulative[:, -1:], right=True).squeeze(-1).clamp(max=p.shape[-1] - 1)
