@@ -177,7 +177,7 @@ OPEN = (
     "### Open question 2.{number} · Why\n*difficulty ●●● · 9 min*\n\nWhy?\n\n"
     "<details><summary>What a good answer says</summary>\n\nThat.\n\n</details>"
 )
-FIRST = "| **Time** | read 3 min · run under 1 min · practise 10 min |"
+FIRST = "| **Time** | read 3 min · run under 1 min · practise 5 min |"
 THINK = "**Think first.** What will happen?"
 SUMMARY = "## Summary\n\n" + "\n".join(f"- Line {i}." for i in range(5))
 
@@ -286,8 +286,8 @@ def test_an_answer_must_not_take_the_name_of_what_a_later_cell_calls(source, fau
         ({"words": 10_000}, "more than 45"),
         ({"words": 2_000}, "the first cell says read 3 min"),
         ({"first": "no table"}, "the first cell says nothing"),
-        ({"first": FIRST.replace("practise 10", "practise 1")}, "practise 1 min"),
-        ({"first": FIRST.replace("practise 10", "practise 40")}, "practise 40 min"),
+        ({"first": FIRST.replace("practise 5", "practise 1")}, "practise 1 min"),
+        ({"first": FIRST.replace("practise 5", "practise 40")}, "practise 40 min"),
     ],
 )
 def test_a_broken_frame_is_found(broken, told):

@@ -117,7 +117,8 @@ def _attention(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Ten
     packing = _READING.get()
     if packing is None:
         raise RuntimeError("a model is read while another thread reads packed texts with it: one thread at a time")
-    by_hand = query.device.type == "cpu" and not options.get("dropout")
+    # elsewhere PyTorch's own is as fast, and rounds as it does wherever else a model is read
+    by_hand = query.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not options.get("dropout")
     if by_hand and packing.long:
         texts = zip(*(x.split(packing.lengths, 2) for x in (query, key, value)), strict=True)
         return torch.cat([_LookBack.apply(*text, options["scaling"]) for text in texts], 2).transpose(1, 2), None
@@ -143,7 +144,7 @@ def finely(x: Tensor) -> Tensor:
 class _LookBack(torch.autograd.Function):
     """softmax(scale Q K^T) V, no token seeing what is behind it: queries [B, H, L, D], keys and values [B, G, L, D] -> [B, H, L, D].
 
-    By hand: on a CPU PyTorch's own takes several times as long for the gradients. The H / G heads that share keys stand one below the
+    By hand: on a CPU, under autocast, PyTorch's own takes several times as long for the gradients. The H / G heads that share keys stand one below the
     other, as queries of one head. Scores are float32; the other products are made in the values' type.
     """
 
