@@ -144,8 +144,8 @@ def finely(x: Tensor) -> Tensor:
 class _LookBack(torch.autograd.Function):
     """softmax(scale Q K^T) V, no token seeing what is behind it: queries [B, H, L, D], keys and values [B, G, L, D] -> [B, H, L, D].
 
-    By hand: on a CPU, under autocast, PyTorch's own takes several times as long for the gradients. The H / G heads that share keys stand one below the
-    other, as queries of one head. Scores are float32; the other products are made in the values' type.
+    By hand: on a CPU, under autocast, PyTorch's own takes several times as long for the gradients. The H / G heads that share keys stand
+    one below the other, as queries of one head. Scores are float32; the other products are made in the values' type.
     """
 
     @staticmethod
