@@ -187,7 +187,8 @@ def test_what_is_drawn_is_drawn_by_the_products_that_it_is_read_by(monkeypatch, 
     rows = torch.arange(len(prompts)).repeat_interleave(2)
     for drawn, policy in ((alone, lm), (mixed, EnsembleLM(lm, tiny.ADAPTERS, [0.2, 0.3, 0.5]))):
         read = policy.forward_reply(prompts[rows], drawn.tokens, drawn.mask)[0][drawn.mask.bool()].float().log_softmax(-1)
-        assert (read - drawn.logp).abs().max() < (0.1 if has else 1e-4)
+        difference = (read - drawn.logp).abs()  # in bfloat16 another batch's products may be rounded otherwise
+        assert difference.max() < (0.5 if has else 1e-4) and difference.mean() < 0.05
         assert drawn.logp.dtype == torch.float32 and len(drawn.logp) == int(drawn.mask.sum())
 
 
