@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import re
 
 import pandas as pd
@@ -11,10 +13,17 @@ from test_readings_judges import headroom
 from test_readings_real import NAMES, choices, matched, prompts, quality
 
 from emorl_lite.base.errors import UserError
-from emorl_lite.readings import page, real_blocks, results
+from emorl_lite.readings import page, real, real_blocks, real_runs, results
+from emorl_lite.rewards.text_gate import gate
 from emorl_lite.study.tables import table_path
 
-BLOCKS = ("main_table", "main_sentence", "headroom", "two_judges", "matched", "transfer", "choices")
+BLOCKS = ("gate", "runs", "main_table", "main_sentence", "short", "headroom", "two_judges", "matched", "transfer", "choices")
+
+
+def log(first, validation):
+    """A run of three steps whose sampled reward begins at `first`."""
+    rows = [{"step": i + 1, "episodes": 32 * (i + 1), "reward": first + i / 10, "kl": i / 2} for i in range(3)]
+    return pd.DataFrame(rows).assign(validation=[0.5, math.nan, validation])
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +36,11 @@ def made(tmp_path_factory):
     for name, table in tables.items():
         table.to_csv(table_path(folder, name), index=False)
     headroom().to_csv(folder / real_blocks.HEADROOM, index=False)
+    gate({"auc high/low": 0.97, "mean low": 0.2, "mean high": 0.8}).to_csv(folder / real_blocks.JUDGES, index=False)
+    for seed, name in itertools.product(range(2), NAMES):
+        run = folder / f"seed{seed}" / name
+        run.mkdir(parents=True)
+        log(0.1 + seed / 10, 0.5 if name == "fluency" else 0.7).to_csv(run / "log.csv", index=False)
     return root / "results"
 
 
@@ -46,6 +60,35 @@ def test_they_say_what_the_tables_hold(made):
     assert "have room in reflection (+.40)" in " ".join(real_blocks.headroom(made).split())
     assert "| EMORL less it, KL 0.5 |" in real_blocks.matched(made)
     assert "On counsel-chat, sampled" in real_blocks.transfer(made) and "By the geometric mean the exact" in real_blocks.choices(made)
+
+
+def test_judges_are_held_to_their_limits_alone(made):
+    text = real_blocks.gate(made)
+    rows = [row for row in text.splitlines() if row.startswith("| ") and "measure" not in row]
+    assert "| auc high/low | .970 | at least .95 | yes |" in rows and "| mean low | .200 | below .15 | no |" in rows
+    assert not any("mean high |" in row for row in rows), "no limit, no row"
+    missed = {row.split(" | ")[0].removeprefix("| ") for row in rows if row.endswith("| no |")}
+    said = " ".join(text.split("\n\n")[1].split())
+    assert said.startswith(f"The judges keep {len(rows) - len(missed)} of {len(rows)} limits") and all(name in said for name in missed)
+
+
+def test_runs_are_told_from_their_first_step_to_their_last(made):
+    text = " ".join(real_blocks.runs(made).split())
+    assert "| empathy | 2 | 96 | .150 | .350 | .500 | .700 | 1.000 |" in text
+    assert "empathy .15 → .35" in text and "(2 seeds)" in text and "reflection and empathy rise and fluency does not." in text
+    table = real_runs.runs_table(pd.concat([log(0.1, 0.5).assign(objective=name, seed=0) for name in NAMES]), NAMES)
+    assert real_runs.runs_reading(table).endswith("; greedily reflection, empathy and fluency do not.")
+    with pytest.raises(UserError, match="none of warmth"):
+        real_runs.runs_table(log(0.1, 0.5).assign(objective="empathy", seed=0), ["empathy", "warmth"])
+
+
+def test_the_readme_tells_three_of_the_differences(made):
+    text = " ".join(real_blocks.short(made).split())
+    assert text.startswith("EMORL, sampled, by the geometric mean of the objectives (") and text.endswith(").")
+    found = real_blocks._compared(made).query("decoding == 'sampled'").set_index("second")
+    for method in real_blocks.SHORT:
+        row = found.loc[method]
+        assert f"{row['verdict']}{' beside' if row['verdict'] == real.OPEN else ''} {real.called(method)} (" in text
 
 
 def test_methods_that_were_not_trained_are_named(made, tmp_path):

@@ -28,6 +28,31 @@ SECOND = "_second"
 OFTEN = 0.2
 """A reply that is given to so many clients says the same to all."""
 
+# -- the gate, before anything is trained on a judge
+
+
+def gate_table(figures: pd.DataFrame) -> pd.DataFrame:
+    """The judges' figures that have a limit, a row each: measure, value, limit, kept.
+
+    `figures`: measure, value, limit, passes, as `scripts/check_rewards.py --out` writes them; without a limit the last two are empty.
+    Raises UserError for a table that holds no limit.
+    """
+    check_columns(figures, ["measure", "value", "limit", "passes"], "the table of the judges")
+    held = figures[figures["limit"].notna()]
+    if held.empty:
+        raise UserError("the table of the judges has no limit in it; python scripts/check_rewards.py --out FILE makes it")
+    kept = ["yes" if str(passes) == "True" else "no" for passes in held["passes"]]
+    return held[["measure", "value", "limit"]].assign(kept=kept).reset_index(drop=True)
+
+
+def gate_reading(figures: pd.DataFrame) -> str:
+    """Whether every limit is kept, and which are not. `figures` as for `gate_table`."""
+    table = gate_table(figures)
+    missed = [str(measure) for measure in table.loc[table["kept"] == "no", "measure"]]
+    kept = f"The judges keep {part(len(table) - len(missed), len(table), 'limit')}"
+    return f"{kept}." if not missed else f"{kept}; not kept: {listing(missed)}."
+
+
 # -- headroom
 
 

@@ -54,6 +54,14 @@ def objectives_of(prompts: pd.DataFrame) -> list[str]:
     return [str(column) for column in prompts.columns if column not in KEYS]
 
 
+def others_in(table: pd.DataFrame) -> list[str]:
+    """The methods beside EMORL that a study's table has, in the comparison's order. Raises UserError if it has none of them."""
+    there = [method for method in OTHERS if method in set(table["method"])]
+    if not there:
+        raise UserError("the real study's table has none of the methods that EMORL is compared with")
+    return there
+
+
 # -- the main comparison
 
 
@@ -161,6 +169,17 @@ def comparison_reading(found: pd.DataFrame, samples: int = 0) -> str:
         parts.append(f"{head} ({_size(rows)}; {rows[0]['utility']} of the objectives): {_verdicts(rows)} {_widths(rows)}")
         parts += _reasons(rows)
     return "\n\n".join(parts)
+
+
+def short_reading(found: pd.DataFrame, others: Sequence[str], decoding: str = SAMPLED) -> str:
+    """The first one beside a few of the others, in one sentence. `found`: `differences`; verdicts are of all its rows."""
+    of = found[found["decoding"] == decoding].set_index("second")
+    parts = []
+    for method in others:
+        row = {str(key): value for key, value in of.loc[method].items()}
+        parts.append(f"{row['verdict']}{' beside' if row['verdict'] == OPEN else ''} {called(method)} ({told(_found(row))})")
+    size = f"{counted(int(of['seeds'].max()), 'seed')}, {counted(int(of['prompts'].max()), 'statement')}"
+    return f"{called(found['first'].iloc[0])}, {decoding}, by the {found['utility'].iloc[0]} of the objectives ({size}): {listing(parts)}."
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

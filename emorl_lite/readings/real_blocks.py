@@ -1,5 +1,4 @@
-"""Blocks of docs/results.md on the real study, each a line of `readings.results.BLOCKS`: `main_table` in place of `real_table`,
-`main_sentence` of `real_sentence`, `choices` of `real_sampled`; the others are new.
+"""Blocks of docs/results.md on a real study that has a table of prompts, to be named in `readings.results.BLOCKS`.
 
 All take the folder of tables (`data/results`); the real study's lie beside it, in `smollm2`.
 """
@@ -10,15 +9,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from emorl_lite.base.errors import UserError
 from emorl_lite.base.files import read_table
 from emorl_lite.base.outputs import read_provenance
 from emorl_lite.readings import judges, real
 from emorl_lite.readings.page import markdown, paragraphs
-from emorl_lite.study.tables import table_path
+from emorl_lite.readings.real_runs import runs_reading, runs_table
+from emorl_lite.study.tables import logs_of, table_path
 
 HEADROOM = "headroom.csv"
 """What `python scripts/check_rewards.py --base --second --out data/smollm2/headroom.csv` writes."""
+JUDGES = "judges.csv"
+"""What `python scripts/check_rewards.py --out data/smollm2/judges.csv` writes."""
+SHORT = ("base", "uniform", "exact-average")
+"""Beside whom the README tells EMORL's score: its start, one policy in as much data, and the same adapters averaged."""
 SAMPLED_MAPS = "sampled_maps.csv"
 
 
@@ -38,15 +41,7 @@ def _objectives(results: Path) -> list[str]:
 def _compared(results: Path) -> pd.DataFrame:
     """The main comparison, with those of its methods that the study has; EMORL and one other are needed."""
     prompts = _table(results, "prompts")
-    return real.differences(prompts, _others(prompts))
-
-
-def _others(table: pd.DataFrame) -> list[str]:
-    """The methods beside EMORL that a table has, in the comparison's order. Raises UserError if it has none of them."""
-    there = [method for method in real.OTHERS if method in set(table["method"])]
-    if not there:
-        raise UserError("the real study's table has none of the methods that EMORL is compared with")
-    return there
+    return real.differences(prompts, real.others_in(prompts))
 
 
 def main_table(results: Path) -> str:
@@ -60,6 +55,25 @@ def main_sentence(results: Path) -> str:
     text = real.comparison_reading(_compared(results), int(study.get("samples", 0)) if isinstance(study, dict) else 0)
     absent = [real.called(method) for method in real.OTHERS if method not in set(prompts["method"])]
     return paragraphs(text + (f"\n\nNot in this study: {', '.join(absent)}." if absent else ""))
+
+
+def gate(results: Path) -> str:
+    """What the judges were held to before anything was trained on them."""
+    figures = read_table(_folder(results) / JUDGES, "the figures of the real study's judges")
+    return f"{markdown(judges.gate_table(figures))}\n\n{paragraphs(judges.gate_reading(figures))}"
+
+
+def runs(results: Path) -> str:
+    """What each adapter's own reward was before and after its training."""
+    names = _objectives(results)
+    table = runs_table(logs_of(_folder(results), names), names)
+    return f"{markdown(table)}\n\n{paragraphs(runs_reading(table))}"
+
+
+def short(results: Path) -> str:
+    """The main comparison's answer in a few lines: EMORL, sampled, beside three of the others."""
+    compared = _compared(results)
+    return paragraphs(real.short_reading(compared, [name for name in SHORT if name in set(compared["second"])]))
 
 
 def headroom(results: Path) -> str:
@@ -88,7 +102,7 @@ def matched(results: Path) -> str:
 def transfer(results: Path) -> str:
     """Scores on the second source's statements."""
     quality = _table(results, "quality")
-    table = real.transfer_table(quality, _objectives(results), _others(quality))
+    table = real.transfer_table(quality, _objectives(results), real.others_in(quality))
     return f"{markdown(real.transfer_shown(table))}\n\n{paragraphs(real.transfer_reading(table, _compared(results)))}"
 
 

@@ -119,14 +119,18 @@ def accountings(
     )
 
 
+def theirs(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a study in which one policy alone is called "uniform": that with a whole budget, or where there is none, the shorter one."""
+    return one_uniform(rows).replace({"method": {"uniform-short": "uniform"}})
+
+
 def our_rows(tiny: pd.DataFrame, real: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Our rows of the paper's five methods, by source: smollm2, tiny, and tiny with a whole budget for each run of EMORL and the soups.
 
-    `tiny`, `real`: rows of the two studies, as `study_tables` and `real_tables` give them. On smollm2 uniform weighting had the data of
-    EMORL's longest run, a third of their sum. The paper's soups are our exact average: where a study has Rewarded Soups alone, its soups
-    were not measured.
+    `tiny`, `real`: rows of the two studies, as `study_tables` and `real_tables` give them. The paper's soups are our exact average: where a
+    study has Rewarded Soups alone, its soups were not measured.
     """
-    chosen = representative(one_uniform(real).replace({"method": {"uniform-short": "uniform"}}), BY_OWN_SEARCH)
+    chosen = representative(theirs(real), BY_OWN_SEARCH)
     own = {"smollm2": chosen[chosen["method"].isin(METHODS)]}
     chosen = representative(tiny, BY_OWN_SEARCH)
     for source, longer in (("tiny", ""), ("tiny, a budget a run", "-long")):

@@ -55,6 +55,11 @@ def cube_table(preset: str = "tiny") -> pd.DataFrame:
     return _if_there(_published(preset) / "paper_cubes.csv")
 
 
+def sampled_maps_table(preset: str = "tiny") -> pd.DataFrame:
+    """Policies by the exact maps of sampled replies (`scripts/sampled_maps.py`); without rows and columns if nobody has made them."""
+    return _if_there(_published(preset) / "sampled_maps.csv")
+
+
 def _published(preset: str) -> Path:
     """Where the tables of a preset's published study lie."""
     return data_root() / "results" if preset == "tiny" else shipped(preset)
@@ -87,13 +92,18 @@ def real_tables(preset: str, names: Sequence[str] = ("rows", "sweep", "quality",
 
 def real_logs(preset: str, objectives: Sequence[str]) -> pd.DataFrame:
     """The training logs that come with a preset: one below the other, with `objective` and `seed`."""
-    parts = []
-    for file in sorted(shipped(preset).glob("seed*/*/log.csv")):
-        objective = Path(file).parent.name
-        if objective in objectives:
-            parts.append(read_log(file).assign(objective=objective, seed=int(file.parent.parent.name.removeprefix("seed"))))
-    if not parts and repository_root() is None:
+    logs = logs_of(shipped(preset), objectives)
+    if logs.empty and repository_root() is None:
         raise UserError(f"{shipped(preset)}: not here; {in_repository('the training logs of real runs')}")
-    if not parts:
+    if logs.empty:
         raise UserError(f"{shipped(preset)}: no training logs; python -m emorl_lite study --preset {preset}, then scripts/publish_study.py")
-    return pd.concat(parts, ignore_index=True)
+    return logs
+
+
+def logs_of(folder: Path, objectives: Sequence[str]) -> pd.DataFrame:
+    """The training logs of these objectives in the folders seed<k> of a run, with `objective` and `seed`; an empty table without any."""
+    parts = []
+    for file in sorted(folder.glob("seed*/*/log.csv")):
+        if (objective := file.parent.name) in objectives:
+            parts.append(read_log(file).assign(objective=objective, seed=int(file.parent.parent.name.removeprefix("seed"))))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
