@@ -8,7 +8,7 @@ Shapes: B texts, L tokens of the longest, N tokens of all of them, H heads, D wi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
@@ -153,7 +153,7 @@ class _LookBack(torch.autograd.Function):
         (B, H, L, D), G = query.shape, key.shape[1]
         q, k, v = query.reshape(B * G, -1, D), key.reshape(B * G, L, D), value.reshape(B * G, L, D)
         fine, behind = finely(q), _behind(L, H // G)
-        with torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext():
+        with torch.autocast("cpu", enabled=False):
             scores = torch.baddbmm(behind.to(fine.dtype), fine, finely(k).mT, alpha=scale)
         p = scores.softmax(-1).to(v.dtype)
         ctx.save_for_backward(q.to(v.dtype), k.to(v.dtype), v, p)

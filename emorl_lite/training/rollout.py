@@ -254,9 +254,8 @@ def collect(
     ref_logp, trunk = torch.zeros_like(measured.logp), measured.trunk
     again = _Given(lm, tokens, mask, packed=policy is None, trunk=trunk)
     batches = by_length(repeated, mask).split(batch_size)
-    with (
-        one_product(lm) if policy is None and lm.mixed else nullcontext()
-    ):  # for the weights that it has in 16 bits, where products are made in them
+    # for the weights that it has in 16 bits, where products are made in them
+    with one_product(lm) if policy is None and lm.mixed else nullcontext():
         for rows in batches if remeasure else ():
             if policy is not None:
                 policy.use(rows)
