@@ -1,11 +1,11 @@
 """Examine the real judges before a policy is trained on them: one table of figures and limits; exit status 1 if a limit is not kept.
 
     python scripts/check_rewards.py                                       # the preset's own judges
-    python scripts/check_rewards.py --warmth 0.4 --runs runs/warm-judge   # a reflection judge that learned warm replies, trained if missing
-    python scripts/check_rewards.py --warmth 0.4 --empathy-warmth 0.5 --runs runs/warm-judge --split validation  # to choose options by
+    python scripts/check_rewards.py --warmth 0.4 --runs runs/other-judge  # a judge that learned fewer warm replies, trained if missing
+    python scripts/check_rewards.py --warmth 0.4 --empathy-warmth 0 --runs runs/other-judge --split validation  # to choose options by
     python scripts/check_rewards.py --second                              # the second judges, which nothing is trained on, beside them
     python scripts/check_rewards.py --base                                # what is left to win: the base beside people's own replies
-    python scripts/check_rewards.py --base --without-high --warmth 0.4 --runs runs/warm-judge  # with a warm start on no good replies
+    python scripts/check_rewards.py --base --no-without-high --runs runs/other-start  # with a warm start on good replies, too
 
 Figures are of PAIR's and EPITOME's test split and of warm sentences that no judge was trained on (`emorl_lite/rewards/text_gate.py`);
 whoever tries several options chooses by `--split validation`, which has its own clients and sentences, and examines once. On two free
@@ -66,8 +66,9 @@ class Options:
     """Show the second judges' figures, too. They are held to nothing."""
     base: bool = False
     """Instead: what people's replies to the split's statements score, and the warm-started base's, greedy and sampled. No limits."""
-    without_high: bool = False
-    """The base's warm start leaves out replies of high quality (trained in the folder of the runs if it is missing)."""
+    without_high: bool | None = None
+    """Whether the base's warm start leaves out replies of high quality, if not as the preset has it (trained in the folder of the runs if
+    it is missing)."""
     samples: int = 4
     """Replies that the base samples for each prompt."""
     quick: bool = False
@@ -92,7 +93,9 @@ def changed(options: Options) -> Preset:
         rewards = replace(rewards, text_epochs=options.epochs)
     if options.empathy_warmth is not None:
         rewards = replace(rewards, empathy_warmth=options.empathy_warmth)
-    start = replace(preset.warm_start, without_high=options.without_high or preset.warm_start.without_high)
+    start = preset.warm_start
+    if options.without_high is not None:
+        start = replace(start, without_high=options.without_high)
     return replace(preset, rewards=rewards, warm_start=start)
 
 

@@ -1,8 +1,11 @@
-"""Copy what a real study trained into the repository: adapters, logs, classifiers, warm start, and its tables.
+"""Copy what a real study trained into the repository: adapters, logs, classifiers, warm start, its tables, and each method's own results.
 
-python scripts/publish_study.py --preset smollm2 --seeds 2
+    python scripts/publish_study.py --preset smollm2 --seeds 3             # a study that is complete
+    python scripts/publish_study.py --preset smollm2 --seeds 3 --partly    # what is finished of one that goes on
+    python scripts/publish_study.py --preset smollm2 --seeds 3 --resume    # the other way: back among the runs, so that it goes on there
 
-Texts of third parties stay behind: logs hold numbers alone, sample tables hold the project's own client statements.
+After `--resume` the study's own command (`python -m emorl_lite study --preset smollm2`) trains and measures what is missing, and nothing
+else. Texts of third parties stay behind: logs hold numbers alone, sample tables hold the project's own client statements.
 """
 
 from __future__ import annotations
@@ -15,15 +18,19 @@ from pathlib import Path
 from emorl_lite.base.entry import run_script, typed
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.paths import data_root, shipped
-from emorl_lite.base.presets import get_preset
+from emorl_lite.base.presets import Preset, get_preset
 from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.lm.adapter_files import adapter_digest
 from emorl_lite.study.run import Study
 from emorl_lite.training.run_folder import seal
 
-ADAPTER = ("adapter_model.safetensors", "adapter_config.json", "base.json", "done.json", "log.csv")
+ADAPTER = ("adapter_model.safetensors", "adapter_config.json", "base.json", "done.json")
+LOG = "log.csv"
 CLASSIFIER = ("classifier.safetensors", "classifier.json")
 IF_THERE = ("losses.csv",)
+RECORD = "result.json"
+RESULTS = "results"
+"""Folder of the methods' own results: results/seed<k>/<method>."""
 
 
 @dataclass
@@ -31,11 +38,17 @@ class Options:
     """Options."""
 
     preset: str = "smollm2"
-    seeds: int = 2
+    seeds: int = 3
+    methods: tuple[str, ...] = ()
+    """Methods whose tables are written (default: all of the preset's)."""
     command: str = ""
     """The command that made the tables, as typed; it stands in their provenance."""
     runs: str = ""
     """Folder of the runs (default: $EMORL_RUNS or runs/ in the repository)."""
+    partly: bool = False
+    """Publish what is finished of a study that goes on."""
+    resume: bool = False
+    """Copy what was published back to where it is missing among the runs."""
 
 
 def copy(source: Path, target: Path, names: tuple[str, ...]) -> None:
@@ -43,41 +56,92 @@ def copy(source: Path, target: Path, names: tuple[str, ...]) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for name in (*names, *(name for name in IF_THERE if (source / name).is_file())):
         if not (source / name).is_file():
-            raise UserError(f"{source / name}: missing; finish the study first")
+            raise UserError(f"{source / name}: missing; finish the study first, or publish what is finished with --partly")
         shutil.copyfile(source / name, target / name)
     if "adapter_config.json" in names:
         file = target / "adapter_config.json"
         adapter_config = json.loads(file.read_text(encoding="utf-8")) | {"base_model_name_or_path": None}
         file.write_text(json.dumps(adapter_config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    if "log.csv" in names:
+    if LOG in names:
         seal(target)
+
+
+def copy_results(source: Path, target: Path) -> None:
+    """Copy every finished job's tables and record, in the place of those that are there; the record goes last."""
+    for record in sorted(source.glob(f"*/{RECORD}")):
+        place = target / record.parent.name
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        for file in (*sorted(record.parent.glob("*.csv")), record):
+            shutil.copyfile(file, place / file.name)
+
+
+def _parts(preset: Preset) -> list[tuple[str, tuple[str, ...]]]:
+    """What all seeds have in common, and its files."""
+    parts = [("warmstart", ADAPTER)] if preset.warm_start.steps else []
+    return parts + [(f"classifiers/{objective}", CLASSIFIER) for objective in ("reflection", "empathy")]
 
 
 def publish(options: Options) -> Path:
     """Copy everything to data/<preset>. Returns that folder. Raises UserError for a preset whose run is read from elsewhere."""
-    preset = get_preset(options.preset)
-    root = Path(options.runs) if options.runs else None
-    target = data_root() / preset.name
-    if shipped(preset.name) != target:
-        raise UserError(f"--preset {preset.name}: its run comes with the package; scripts/make_reference.py makes it")
+    preset, root, target = _asked(options)
     home = Experiment(preset, 0, root).home
-    parts = [("warmstart", tuple(name for name in ADAPTER if name != "log.csv"))] if preset.warm_start.steps else []
-    parts += [(f"classifiers/{objective}", CLASSIFIER) for objective in ("reflection", "empathy")]
-    for part, files in parts:
+    for part, files in _parts(preset):
         if (home / part).is_dir() or not (target / part).is_dir():  # what the study took from here is here already
             copy(home / part, target / part, files)
     for seed in range(options.seeds):
         experiment = Experiment(preset, seed, root)
         for run in preset.objectives:
-            copy(experiment.study_folder / run, target / experiment.folder.name / run, ADAPTER)
+            if options.partly and not (experiment.study_folder / run / "done.json").is_file():
+                continue
+            place = target / experiment.folder.name / run
+            copy(experiment.study_folder / run, place, (*ADAPTER, LOG))
             if preset.warm_start.steps:
-                file = target / experiment.folder.name / run / "base.json"
+                file = place / "base.json"
                 probe = json.loads(file.read_text(encoding="utf-8")) | {"warm_start": adapter_digest(str(target / "warmstart"))}
                 file.write_text(json.dumps(probe), encoding="utf-8")
-    command = options.command or f"python -m emorl_lite study --preset {preset.name} --seeds {options.seeds}"
-    Study(preset, options.seeds, root=root, progress=False).save(target, command)
+        copy_results(experiment.study_folder / RESULTS, target / RESULTS / experiment.folder.name)
+    methods = f" --methods {' '.join(options.methods)}" if options.methods else ""
+    command = options.command or f"python -m emorl_lite study --preset {preset.name} --seeds {options.seeds}{methods}"
+    Study(preset, options.seeds, options.methods, root=root, progress=False).save(target, command)
     return target
 
 
+def resume(options: Options) -> Path:
+    """Copy what data/<preset> has to where the runs lack it. Returns the folder of the runs; what is there stays as it is."""
+    preset, root, source = _asked(options)
+    home = Experiment(preset, 0, root).home
+    for part, files in _parts(preset):
+        if (source / part).is_dir() and not (home / part).is_dir():
+            copy(source / part, home / part, files)
+    for seed in range(options.seeds):
+        experiment = Experiment(preset, seed, root)
+        for run in preset.objectives:
+            published = source / experiment.folder.name / run
+            if (published / "done.json").is_file() and not (experiment.study_folder / run).is_dir():
+                copy(published, experiment.study_folder / run, (*ADAPTER, LOG))
+        for record in sorted((source / RESULTS / experiment.folder.name).glob(f"*/{RECORD}")):
+            place = experiment.study_folder / RESULTS / record.parent.name
+            if not (place / RECORD).is_file():
+                shutil.copytree(record.parent, place, dirs_exist_ok=True)
+    return home
+
+
+def _asked(options: Options) -> tuple[Preset, Path | None, Path]:
+    """Preset, folder of the runs, and where its study is published."""
+    preset = get_preset(options.preset)
+    target = data_root() / preset.name
+    if shipped(preset.name) != target:
+        raise UserError(f"--preset {preset.name}: its run comes with the package; scripts/make_reference.py makes it")
+    if options.partly and options.resume:
+        raise UserError("--partly and --resume: one publishes, the other brings back; choose one")
+    return preset, Path(options.runs) if options.runs else None, target
+
+
+def main(options: Options) -> Path:
+    """Publish, or bring back."""
+    return resume(options) if options.resume else publish(options)
+
+
 if __name__ == "__main__":
-    run_script(lambda: print(publish(typed(Options))))
+    run_script(lambda: print(main(typed(Options))))

@@ -130,7 +130,7 @@ def decoding_reading(rows: pd.DataFrame, policies: Sequence[str] = ("emorl", "un
         f"Read the base: **greedy** decoding of the warm-started model scores {number(greedy)}, its **sampled** replies {number(sampled)}. "
     )
     if greedy - sampled > 0.05:
-        text += "The likeliest reply can be a short, safe one where samples wander: a model that has seen good and bad replies holds both. "
+        text += "The likeliest reply can be a short, safe one where samples wander: a model that has seen many kinds of replies has all. "
     gains = means.loc[[name for name in policies if name in means.index]] - means.loc["base"]
     if gains.empty:
         return text.strip()

@@ -20,10 +20,11 @@ from emorl_lite.base.files import read_table
 from emorl_lite.base.outputs import read_provenance
 from emorl_lite.base.presets import ALL_LAYERS
 from emorl_lite.base.wording import counted, number, part, told
+from emorl_lite.readings import real_blocks
 from emorl_lite.readings.page import between, gap, name_of, score, table_of, wrapped
 from emorl_lite.readings.study import earlier_reading
 from emorl_lite.study.claims import GREEDY, SAMPLED, examined, interval_of, tally
-from emorl_lite.study.comparison import BY_GRID, BY_OWN_SEARCH, beside_every_setting, front_metrics, over, representative, with_intervals
+from emorl_lite.study.comparison import BY_GRID, beside_every_setting, front_metrics, over, representative, with_intervals
 from emorl_lite.study.evidence import FEWEST
 from emorl_lite.study.facts import METHODS as IN_THE_PAPER
 from emorl_lite.study.facts import SOURCES
@@ -450,64 +451,6 @@ def _smollm2(results: Path) -> pd.DataFrame:
     return read_table(results.parent / "smollm2" / "methods.csv", "the real run's table")
 
 
-def real_table(results: Path) -> str:
-    """The real run's methods, seed by seed."""
-    rows = representative(_smollm2(results), BY_OWN_SEARCH)
-    seeds = sorted(rows["seed"].unique())
-    lines = []
-    for method, group in rows.groupby("method", sort=False):
-        by_seed = group.set_index("seed").loc[seeds]
-        first = by_seed.iloc[0]
-        choice = {"published search": ", by the published search", "grid": ", best of a grid"}.get(str(first["choice"]), "")
-        line = {"method": name_of(str(method)) + choice}
-        line["data points, sum / longest run"] = f"{first['data_points']:,} / {first['parallel']:,}"
-        for column in ("reflection", "empathy", "fluency", "mean", "sampled_mean"):
-            head = {"mean": "mean, greedy", "sampled_mean": "mean, sampled"}.get(column, column)
-            line[head] = " / ".join(score(float(value), 2) for value in by_seed[column])
-        lines.append(line)
-    return table_of(lines)
-
-
-def real_sentence(results: Path) -> str:
-    """EMORL and uniform weighting beside the greedy base on real statements, and beside its sampled replies."""
-    rows = representative(_smollm2(results), BY_OWN_SEARCH)
-    gaps = {}
-    for method in ("emorl", "uniform-short"):
-        for column in ("mean", "sampled_mean"):
-            pivot = rows.pivot(index="seed", columns="method", values=column)
-            gaps[method, column] = over((pivot[method] - pivot["base"]).to_numpy(dtype=np.float64))
-    n = rows["seed"].nunique()
-    beats, few = gaps["emorl", "mean"]["low"] > 0, ", which are next to none" if n < 3 else ""
-    optimum = _smollm2(results).query("method == 'emorl' and choice == 'exact optimum'").sort_values("seed")["mean"]
-    return wrapped(
-        f"Seeds {' / '.join(str(seed) for seed in sorted(rows['seed'].unique()))}, {int(rows['n'].iloc[0])} held-out PAIR statements. "
-        f"**EMORL {'beats' if beats else 'does not beat'} its greedy base here**: {gap(gaps['emorl', 'mean'])}; uniform weighting "
-        f"{gap(gaps['uniform-short', 'mean'])}. In sampled replies the differences are {gap(gaps['emorl', 'sampled_mean'])} and "
-        f"{gap(gaps['uniform-short', 'sampled_mean'])} (95 % intervals over {counted(n, 'seed')}{few}). The exact "
-        f"optimum's weights score {' / '.join(score(float(value), 2) for value in optimum)}, greedily."
-    )
-
-
-def real_sampled(results: Path) -> str:
-    """The real run's sampled maps: base, single adapters, the optimum and what it is worth."""
-    table = read_table(results.parent / "smollm2" / "sampled_maps.csv", "the real run's sampled maps")
-    cells: Any = table.set_index(["set", "decoding", "policy"]).sort_index()
-    test, greedy = cells.loc["test", "sampled"], cells.loc["test", "greedy"]
-    single = test.loc[["reflection", "empathy", "fluency"], "mean"] - test.loc["base", "mean"]
-    best, fresh = test.loc["sampled optimum"], cells.loc["validation", "sampled", "sampled optimum"]
-    samples = int(fresh["samples"])
-    likeliest, drawn = float(greedy.loc["base", "mean"]), float(test.loc["base", "mean"])
-    turn = "falls" if drawn < likeliest else "rises" if drawn > likeliest else "stays"
-    return wrapped(
-        f"On the {int(best['n'])} test statements the base {turn} from {score(likeliest)} greedily to {score(drawn)} in samples, and each "
-        f"adapter scores {score(single.min())} to {score(single.max())} more than that. The exact optimum of the sampled mean of {samples} "
-        f"samples promised {score(float(fresh['promised']))}, and scores {score(float(fresh['mean']))} on the same statements with fresh "
-        f"noise and {score(float(best['mean']))} on test statements, "
-        f"{gap({'mean': best['difference'], 'low': best['low'], 'high': best['high']})} beside uniform weights; the weights that are best "
-        f"greedily score {score(float(test.loc['greedy optimum', 'mean']))} there."
-    )
-
-
 def paper_table(results: Path) -> str:
     """Each row of the paper beside the function of ours that stands for it, and our scores ("not measured" where a study lacks it)."""
     own = our_rows(study_tables(results)["rows"], _smollm2(results))
@@ -546,9 +489,16 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "not-compared": not_compared,
     "all-settings": all_settings,
     "exact-fronts": fronts_table,
-    "real": real_table,
-    "real-sentence": real_sentence,
-    "real-sampled": real_sampled,
+    "real": real_blocks.main_table,
+    "real-sentence": real_blocks.main_sentence,
+    "real-short": real_blocks.short,
+    "real-judges": real_blocks.gate,
+    "real-headroom": real_blocks.headroom,
+    "real-runs": real_blocks.runs,
+    "real-sampled": real_blocks.choices,
+    "real-matched": real_blocks.matched,
+    "real-second-judges": real_blocks.two_judges,
+    "real-transfer": real_blocks.transfer,
     "paper": paper_table,
     "ppo-speed": ppo_table,
     "layers": layers_table,

@@ -18,7 +18,7 @@ from emorl_lite.base.wording import with_spread
 from emorl_lite.study.comparison import BY_OWN_SEARCH, one_uniform, representative, search_replies
 from emorl_lite.study.facts import METHODS
 from emorl_lite.study.paper import CONSUMPTION, TRAINING_SECONDS
-from emorl_lite.study.tables import optional_table, real_logs, real_tables, study_tables
+from emorl_lite.study.tables import optional_table, real_tables, study_tables
 
 LONGEST, SUM = "longest run", "sum of runs"
 SEARCHED = " + search"
@@ -79,10 +79,7 @@ def every_spending(objectives: Sequence[str]) -> dict[str, pd.DataFrame]:
     for preset, made in tables.items():
         if made:
             search = search_replies(made["rows"], len(objectives), get_preset(preset))
-            logs = optional_table("curves", preset)
-            if not len(logs) and preset == "smollm2":  # its logs are committed one by one
-                logs = real_logs(preset, objectives).rename(columns={"objective": "run"})
-            found[preset] = spending(made["rows"], made["convergence"], objectives, search, logs)
+            found[preset] = spending(made["rows"], made["convergence"], objectives, search, optional_table("curves", preset))
     return found
 
 
