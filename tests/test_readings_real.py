@@ -11,7 +11,8 @@ import pytest
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.readings import real
-from emorl_lite.study.crossed import MEAN, compared
+from emorl_lite.study.claims import holm
+from emorl_lite.study.crossed import MEAN, crossed, paired
 
 pytestmark = pytest.mark.plain
 NAMES = ["reflection", "empathy", "fluency"]
@@ -70,13 +71,15 @@ def test_the_other_way_round():
     assert "above" not in text.split("\n\n")[0] and "Why it is open" not in text
 
 
-def test_it_is_the_study_s_own_comparison():
+def test_it_is_an_interval_over_seeds_and_prompts_judged_by_holm():
     table = prompts(noise=0.1, of_seeds=0.05)
     for utility in ("geometric mean", MEAN):
-        found, theirs = real.differences(table, utility=utility), compared(table, "emorl", real.OTHERS, NAMES, "sampled", utility)
-        own = found[found["decoding"] == "sampled"].reset_index(drop=True)
-        columns = ["difference", "low", "high", "p", "seeds", "prompts", "holm"]
-        pd.testing.assert_frame_equal(own[columns], theirs[columns])
+        own = real.differences(table, utility=utility).query("decoding == 'sampled'").reset_index(drop=True)
+        pairs = (paired(table, "emorl", other, NAMES, "sampled", utility) for other in real.OTHERS)
+        theirs = [crossed(ours - others) for ours, others in pairs]
+        for column, field in (("difference", "mean"), ("low", "low"), ("high", "high"), ("p", "p")):
+            assert own[column].tolist() == pytest.approx([getattr(found, field) for found in theirs])
+        assert own["holm"].tolist() == list(holm([found.p for found in theirs]))
         assert np.allclose(own["first_score"] - own["second_score"], own["difference"])
 
 
@@ -214,6 +217,9 @@ def test_at_equal_kl():
     assert table["method"].tolist() == ["emorl", "uniform"] * 2 and table["seeds"].eq(4).all()
     text = real.matched_reading(table)
     assert "At 0.50 nats a reply, sampled, EMORL scores 0.500 (4 seeds); above uniform with an equal sum (+0.098" in text
+    assert "corrected for 2 looks" in text, "one method at two distances"
+    near = real.matched_table(matched().query("target < 1"))
+    assert "looks" not in real.matched_reading(near) and near["low"].iloc[1] > table["low"].iloc[1], "one look, a narrower interval"
     assert "; below uniform" in real.matched_reading(real.matched_table(matched(-0.1)))
     assert "; open beside uniform" in real.matched_reading(real.matched_table(matched(0.001)))
     far = real.matched_reading(real.matched_table(matched(reached=lambda method, seed, target: target < 1 or method != "emorl")))

@@ -276,19 +276,23 @@ def matched_table(matched: pd.DataFrame, first: str = FIRST) -> pd.DataFrame:
     """Sampled mean scores at equal KL to the base: a row a method and target that any seed of it reaches.
 
     `matched`: seed, method, target, reached, sampled_mean. Columns: method, target (nats a reply), seeds (that reach it), sampled_mean,
-    and difference, low, high: the first one less this one over seeds that both reach. Raises UserError for a table without the first.
+    and difference, low, high: the first one less this one over seeds that both reach, corrected for the differences at all targets. Raises
+    UserError for a table without the first.
     """
     _there(matched, first, ["seed", "method", "target", "reached", "sampled_mean"], "the study's table at equal KL")
     reached = matched[matched["reached"].astype(bool)]
     others = [method for method in reached["method"].unique() if method != first]
+    by_target = {
+        target: reached[np.isclose(reached["target"], target)].pivot_table(index="seed", columns="method", values="sampled_mean")
+        for target in sorted(matched["target"].unique())
+    }
+    looks = sum(name in scores for scores in by_target.values() for name in others if first in scores)
     lines = []
-    for target in sorted(matched["target"].unique()):
-        at = reached[np.isclose(reached["target"], target)]
-        scores = at.pivot_table(index="seed", columns="method", values="sampled_mean")
+    for target, scores in by_target.items():
         for method in [name for name in (first, *others) if name in scores]:
             line = {"method": method, "target": float(target), "seeds": int(scores[method].notna().sum())}
             line |= {"sampled_mean": float(scores[method].mean())}
-            lines.append(line | _less(scores.get(first), scores[method], method != first, len(others)))
+            lines.append(line | _less(scores.get(first), scores[method], method != first, looks))
     columns = ["method", "target", "seeds", "sampled_mean", "difference", "low", "high"]
     return pd.DataFrame(lines, columns=columns)
 
@@ -307,7 +311,7 @@ def _shown(table: pd.DataFrame, score: str) -> pd.DataFrame:
         for at in columns:
             row = by.get(at)
             line[at] = float(row[score]) if row else math.nan
-            line[f"EMORL less it, {at}"] = told(_found(row)) if row and math.isfinite(row["difference"]) else ""
+            line[f"{called(FIRST)} less it, {at}"] = told(_found(row)) if row and math.isfinite(row["difference"]) else ""
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -345,12 +349,11 @@ def matched_reading(table: pd.DataFrame, first: str = FIRST) -> str:
             f"{at}, sampled, {name} scores {number(float(own['sampled_mean'].iloc[0]), 3)} ({counted(int(own['seeds'].iloc[0]), 'seed')})"
         )
         parts.append(f"{head}; {_sides(records(rows[rows['method'] != first]))}.")
-    return f"{' '.join(parts)} These are means over objectives, with intervals over seeds{_looks(table)}."
+    return f"{' '.join(parts)} These are means over objectives, with intervals over seeds{_looks(int(table['difference'].notna().sum()))}."
 
 
-def _looks(table: pd.DataFrame) -> str:
-    others = int(table.loc[table["difference"].notna(), "method"].nunique())
-    return f" corrected for {others} looks" if others > 1 else ""
+def _looks(looks: int) -> str:
+    return f" corrected for {looks} looks" if looks > 1 else ""
 
 
 def _sides(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -427,7 +430,7 @@ def transfer_reading(table: pd.DataFrame, home: pd.DataFrame, where: str = "coun
         else:
             text += " At home nothing is decided that could be found again there."
         parts.append(text)
-    return f"{' '.join(parts)} Intervals are over seeds{_looks(table)}; prompts would widen them."
+    return f"{' '.join(parts)} Intervals are over seeds{_looks(table['method'].nunique() - 1)}; prompts would widen them."
 
 
 def _points(k: int) -> str:

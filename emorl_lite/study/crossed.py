@@ -17,7 +17,6 @@ from scipy import stats
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.ranges import Within, checked, shown
-from emorl_lite.study.claims import holm
 from emorl_lite.study.measuring import geometric_mean
 
 GEOMETRIC, MEAN = "geometric mean", "mean"
@@ -113,21 +112,3 @@ def paired(
             f"comparison: {first} and {second} were not scored on the same seeds and prompts; a difference is of the same prompts"
         )
     return a, b
-
-
-def compared(
-    table: pd.DataFrame, first: str, others: Sequence[str], objectives: Sequence[str], decoding: str, utility: str = GEOMETRIC
-) -> pd.DataFrame:
-    """`first` beside each of the others on the same seeds and prompts, by a utility.
-
-    Columns: first, second, decoding, utility, difference, low, high, p, seeds, prompts, and holm: whether there is a
-    difference by Holm's procedure over the rows at 5 %. Raises UserError for a method that the table lacks.
-    """
-    rows = []
-    for other in others:
-        a, b = paired(table, first, other, objectives, decoding, utility)
-        found = crossed(a - b)
-        row = {"first": first, "second": other, "decoding": decoding, "utility": utility, "difference": found.mean}
-        rows.append(row | {"low": found.low, "high": found.high, "p": found.p, "seeds": a.shape[0], "prompts": a.shape[1]})
-    made = pd.DataFrame(rows)
-    return made.assign(holm=holm(made["p"].tolist()))
