@@ -13,6 +13,7 @@ from emorl_lite.base.files import read_table
 from emorl_lite.base.outputs import read_provenance
 from emorl_lite.readings import judges, real
 from emorl_lite.readings.page import markdown, paragraphs
+from emorl_lite.readings.real_objectives import objectives_reading, objectives_table
 from emorl_lite.readings.real_runs import runs_reading, runs_table
 from emorl_lite.study.tables import logs_of, table_path
 
@@ -54,6 +55,8 @@ def main_sentence(results: Path) -> str:
     prompts, study = _table(results, "prompts"), read_provenance(table_path(_folder(results), "prompts")).get("study")
     text = real.comparison_reading(_compared(results), int(study.get("samples", 0)) if isinstance(study, dict) else 0)
     absent = [real.called(method) for method in real.OTHERS if method not in set(prompts["method"])]
+    each = objectives_reading(objectives_table(prompts, real.others_in(prompts)), _objectives(results))
+    text += f"\n\n{each}" if each else ""
     return paragraphs(text + (f"\n\nNot in this study: {', '.join(absent)}." if absent else ""))
 
 
