@@ -51,6 +51,5 @@ def objectives_reading(table: pd.DataFrame, objectives: Sequence[str], second: s
     still = [name for name in objectives if theirs[name] - start[name] <= CLOSE]
     seeds = counted(int(theirs["seeds"]), "seed")
     if still:
-        raised = "was seldom or never drawn in its training, and what is not drawn is not learned"
-        return f"{text} In {listing(still)} the one policy is no further than its base ({seeds}): what pays there {raised}."
+        return f"{text} In {listing(still)} the one policy is no further than its base ({seeds}): it has not found out what pays there."
     return f"{text} The one policy is above its base in every objective ({seeds}): it found out what pays in each."
