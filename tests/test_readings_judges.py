@@ -123,7 +123,7 @@ def test_guards():
     assert "20 % or more of the replies are one and the same: sampled, EMORL (35 %); greedy, EMORL (35 %)" in broken
     assert "Coherence is below the base's: sampled, EMORL (−0.200); greedy, EMORL (−0.200)." in broken
     unclear = table.assign(high=0.01)
-    assert "It is lower than that of the base, not clearly: sampled, EMORL" in judges.guards_reading(
+    assert "Coherence is lower than the base's, not clearly: sampled, EMORL" in judges.guards_reading(
         unclear.where(unclear["method"] == "emorl").dropna()
     )
     with pytest.raises(UserError, match="no column 'most_frequent'"):

@@ -302,7 +302,8 @@ def guards_reading(table: pd.DataFrame) -> str:
     if below:
         text += f" Coherence is below the base's: {_by_decoding(below, lambda row: signed(row['difference']))}."
     if lower:
-        text += f" It is {'also lower' if below else 'lower than that of the base'}, not clearly: "
+        which = "It is also lower" if below else "Coherence is lower than the base's"
+        text += f" {which}, not clearly: "
         text += f"{_by_decoding(lower, lambda row: signed(row['difference']))}."
     return text if below or lower else f"{text} Nobody's coherence is below the base's."
 
