@@ -113,15 +113,11 @@ def test_figure_2_has_a_panel_for_the_paper_and_one_for_each_source():
         paper_consumption(paper_spending(), {"tiny": spent.drop(columns="accounting")})
 
 
-def test_consumption_and_seconds_are_read_in_every_accounting():
+def test_consumption_is_read_in_every_accounting():
     spent = spending(rows(), convergence(), NAMES, search=135)
     said = paper_readings.consumption_reading(labelled(spent), "twin")
     assert "On twin" in said and "by the sum of runs + search +536 [+529, +542], more" in said and "on top" not in said
     assert "on top" in paper_readings.consumption_reading(labelled(spending(rows(), convergence(), NAMES)))
-    seconds = paper_readings.seconds_reading({"tiny": spent})
-    assert "6,573 ± 147 s" in seconds and "tiny 60 s in sum, of the longest run not measured (uniform weighting 60 s)" in seconds
-    assert "15 s in the longest run" in paper_readings.seconds_reading({"tiny": spending(rows(), convergence(), NAMES, curves=logs())})
-    assert "not measured" in paper_readings.seconds_reading({})
 
 
 # -- what searches need

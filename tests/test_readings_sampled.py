@@ -72,20 +72,7 @@ def test_common_noise_may_help_or_not():
     assert "No two" in readings.noise_reading(noise.assign(gain=np.inf))
 
 
-def test_what_training_did_shows_where_it_shows():
-    assert "shows more in sampled replies" in readings.policies_reading(maps())
-    assert "shows no less in greedy replies" in readings.policies_reading(maps(sampled=0.1, greedy=0.2))
-    assert "no base" in readings.policies_reading(maps().iloc[:0])
-
-
-def test_chosen_weights_beside_uniform_ones():
-    text = readings.chosen_reading(maps(chosen=0.02))
-    assert "promised 0.500 and 0.500, a number a seed; it gives 0.420 and 0.420 on fresh noise" in text and text.endswith(": better.")
-    mixed = maps().assign(low=lambda t: t["low"] - t["seed"])
-    assert readings.chosen_reading(mixed).endswith(": better and no clear difference.")
-    assert "uniform" not in readings.chosen_reading(maps().assign(low=np.nan))
-    assert "worse" in readings.chosen_reading(maps(chosen=-0.05)) and "no clear difference" in readings.chosen_reading(maps(chosen=0.0))
-    assert "holds no other" in readings.chosen_reading(maps(), "other")
+def test_weights_chosen_on_samples_beside_those_chosen_greedily():
     assert "each is the better one" in readings.greedy_or_sampled_reading(maps())
     assert "even for sampled replies" in readings.greedy_or_sampled_reading(maps(chosen=-0.02))
 

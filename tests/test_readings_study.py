@@ -357,12 +357,6 @@ def test_what_the_base_and_training_give():
     equal = real(0.5).assign(data_points=960)
     assert "equal in sum" in paper_readings.budgets_reading(equal)
     assert "neither accounting" in paper_readings.budgets_reading(equal.assign(data_points=[0, 7, 960] * 2))
-    said = paper_readings.decoding_reading(real(0.5))
-    assert (
-        "likeliest reply" in said and "emorl 0.00 greedily and +0.10 sampled" in said and said.endswith("It shows more when one samples.")
-    )
-    other = paper_readings.decoding_reading(real(0.9, 0.9, 0.1).assign(sampled_mean=lambda t: t["sampled_mean"] + 0.4))
-    assert "likeliest reply" not in other and other.endswith("It shows more greedily.")
 
 
 @pytest.mark.parametrize(("mean", "reading"), [(0.6, "], more."), (0.4, "], less."), (0.5, "no clear difference")])
@@ -380,11 +374,6 @@ def test_samples_that_repeat_and_that_do_not():
     assert "base 2 of 2" in (said := paper_readings.samples_reading(samples, ["base"], NAMES)) and "look for it" in said
     apart = paper_readings.samples_reading(samples.assign(reply=["a", "b"]), ["base"], NAMES)
     assert "No two of these clients" in apart and "look for it" not in apart
-
-
-def test_whether_two_rewards_exclude_each_other():
-    assert "nothing here contradicts it" in paper_readings.exclusion_reading(real(0.4))
-    assert "they do not exclude each other" in paper_readings.exclusion_reading(real(0.6))
 
 
 def test_consumption_whichever_way():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -120,29 +120,6 @@ def shared_budget_reading(shared: pd.DataFrame, each: pd.DataFrame) -> str:
     )
 
 
-def decoding_reading(rows: pd.DataFrame, policies: Sequence[str] = ("emorl", "uniform")) -> str:
-    """The base's greedy and sampled scores, and what training adds to each. Columns: method, seed, mean, sampled_mean."""
-    means = rows.groupby("method")[["mean", "sampled_mean"]].mean()
-    if "base" not in means.index:
-        return ""
-    greedy, sampled = float(means["mean"]["base"]), float(means["sampled_mean"]["base"])
-    text = (
-        f"Read the base: **greedy** decoding of the warm-started model scores {number(greedy)}, its **sampled** replies {number(sampled)}. "
-    )
-    if greedy - sampled > 0.05:
-        text += "The likeliest reply can be a short, safe one where samples wander: a model that has seen many kinds of replies has all. "
-    gains = means.loc[[name for name in policies if name in means.index]] - means.loc["base"]
-    if gains.empty:
-        return text.strip()
-    text += "What training adds to the base: " + "; ".join(
-        f"{name} {signed(row['mean'], 2)} greedily and {signed(row['sampled_mean'], 2)} sampled" for name, row in gains.iterrows()
-    )
-    differences = gains["sampled_mean"] - gains["mean"]
-    if (differences > 0.05).all():
-        return f"{text}. It shows more when one samples."
-    return f"{text}. It shows more greedily." if (differences < -0.05).all() else f"{text}."
-
-
 def task_reading(replies: pd.DataFrame, objectives: Sequence[str]) -> str:
     """Which of the replies to one client scores highest, on average and by each objective. Columns: method, <objective>; a row a method."""
     scores = replies.set_index("method")[list(objectives)]
@@ -180,25 +157,6 @@ def found_reading(rows: pd.DataFrame, samples: pd.DataFrame, objectives: Sequenc
     )
 
 
-def exclusion_reading(rows: pd.DataFrame, first: str = "reflection", second: str = "empathy") -> str:
-    """Whether two rewards seem to exclude each other: no row has more than 1 in both together. Columns: method, <objective>."""
-    trained = rows[rows["method"] != "base"]
-    pair_sums = trained[first] + trained[second]
-    best = float(pair_sums.max())
-    published = paper.CONSUMPTION.set_index("method")["mean"]["uniform"]
-    text = (
-        f"A question to ask such a table: do {first} and {second} exclude each other? Then their sum stays at 1 or below, whatever the "
-        "weights, and a mean over objectives is indifferent between a reply that reflects without warmth and one that is warm without "
-        f"reflecting. The largest sum of the two among {counted(len(trained), 'trained row')} here is {number(best)}: "
-    )
-    text += "nothing here contradicts it" if best <= 1 else "they do not exclude each other"
-    return (
-        f"{text}. In the paper uniform weighting reaches a mean of {number(published, 3)} ({paper.SOURCES['scatter']}); with two of three "
-        "rewards that exclude each other no mean could exceed 2/3, so there they do not. Where two kinds of reply part at the first "
-        "word, mixing may be able to choose only one of them."
-    )
-
-
 def consumption_reading(spent: pd.DataFrame, source: str = "tiny") -> str:
     """The paper's consumption beside ours in all accountings. Columns: method (with its accounting), seed, data_points, censored or not."""
     theirs = paper.CONSUMPTION.set_index("method")
@@ -217,27 +175,6 @@ def consumption_reading(spent: pd.DataFrame, source: str = "tiny") -> str:
     return (
         f"{text} On {source}, EMORL's data points less uniform's: {'; '.join(comparisons)} (95 % intervals over seeds{on_top})."
         f"{_censored(spent)} Name the accounting whenever you say whether EMORL saves data."
-    )
-
-
-def seconds_reading(sources: Mapping[str, pd.DataFrame]) -> str:
-    """Training seconds, the paper's beside ours. `sources`: rows of `spending` by preset: method, accounting, seed, seconds."""
-    mean, std = paper.TRAINING_SECONDS
-    parts = []
-    for source, spent in sources.items():
-        runs = {(m, a): group["seconds"] for (m, a), group in spent.groupby(["method", "accounting"])}
-        if ("emorl", "sum of runs") not in runs:
-            continue
-        longest = runs[("emorl", "longest run")]
-        said = f"{source} {number(runs[('emorl', 'sum of runs')].mean(), 0)} s in sum"
-        said += f", {number(longest.mean(), 0)} s in the longest run" if longest.notna().all() else ", of the longest run not measured"
-        if ("uniform", "") in runs:
-            said += f" (uniform weighting {number(runs[('uniform', '')].mean(), 0)} s)"
-        parts.append(said)
-    return (
-        f"**Seconds.** The paper trains EMORL in {mean:,.0f} ± {std:.0f} s on its GPU ({paper.SOURCES['abstract']}). Here, with other "
-        f"models, on one CPU core: {'; '.join(parts) or 'not measured'}. They are to the end of the budget, the data points to where the "
-        "rule stops; the search comes on top of both."
     )
 
 

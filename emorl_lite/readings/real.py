@@ -160,12 +160,13 @@ def comparison_table(found: pd.DataFrame) -> pd.DataFrame:
 def comparison_reading(found: pd.DataFrame, samples: int = 0) -> str:
     """Beside whom the first one is above, below or open, how wide the intervals are, and why what is open is open. `found`: `differences`.
 
-    `samples`: replies sampled for each prompt, if that is to be said.
+    `samples`: replies sampled for each prompt, if that is to be said. A decoding that is not among the rows is not spoken of.
     """
     many = f", {samples} a statement" if samples else ""
     parts = []
     for decoding, head in ((SAMPLED, f"**Sampled replies{many}**"), (GREEDY, "**Greedy replies**")):
-        rows = records(found[found["decoding"] == decoding])
+        if not (rows := records(found[found["decoding"] == decoding])):
+            continue
         parts.append(f"{head} ({_size(rows)}; {rows[0]['utility']} of the objectives): {_verdicts(rows)} {_widths(rows)}")
         parts += _reasons(rows)
     return "\n\n".join(parts)

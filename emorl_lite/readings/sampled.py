@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from emorl_lite.base.shown_text import as_markdown
-from emorl_lite.base.wording import by_sign, counted, listing, number, part, signed, span, told
+from emorl_lite.base.wording import counted, listing, number, part, signed, span
 from emorl_lite.exact.optimum import Optimum
 from emorl_lite.exact.sampled import CrossFit
 from emorl_lite.exact.scored_map import ScoredMap
@@ -133,53 +133,6 @@ def temperature_reading(temperatures: np.ndarray, means: np.ndarray) -> str:
 
 
 # -- the committed tables
-
-
-def policies_reading(maps: pd.DataFrame) -> str:
-    """What greedy and sampled replies say of base and adapters on test clients. `maps`: sampled_maps.csv."""
-    test = maps[(maps["set"] == "test") & maps["temperature"].isin([0.0, 1.0])]
-    means = test.groupby(["decoding", "policy"])["mean"].mean().to_dict()
-    singles = [name for name in objectives_of(maps) if ("sampled", name) in means]
-    if not singles or ("sampled", "base") not in means:
-        return "The table holds no base and adapters to compare."
-
-    def gain_of(decoding: str) -> list[float]:
-        return [float(means[(decoding, name)] - means[(decoding, "base")]) for name in singles]
-
-    parts = []
-    for decoding in ("greedy", "sampled"):
-        gains = gain_of(decoding)
-        parts.append(
-            f"{decoding} replies of the base score {number(means[(decoding, 'base')], 3)}, and those of the single adapters differ from "
-            f"that by {signed(min(gains))} to {signed(max(gains))}"
-        )
-    if np.mean(gain_of("sampled")) > np.mean(gain_of("greedy")):
-        end = "What training did shows more in sampled replies than in greedy ones."
-    else:
-        end = "What training did shows no less in greedy replies than in sampled ones."
-    return f"Test clients, {_seeds(maps)}: {'; '.join(parts)}. {end}"
-
-
-def objectives_of(maps: pd.DataFrame) -> list[str]:
-    """The objectives of sampled_maps.csv."""
-    return [name.removeprefix("w_") for name in maps.columns if name.startswith("w_") and name != "w_base"]
-
-
-def chosen_reading(maps: pd.DataFrame, policy: str = "sampled optimum") -> str:
-    """What the weights chosen on sampled replies promised, and give, beside uniform ones, a seed at a time. `maps`: sampled_maps.csv."""
-    rows = maps[(maps["policy"] == policy) & (maps["decoding"] == "sampled")].sort_values("seed")
-    fresh, test = rows[rows["set"] == "validation"], rows[rows["set"] == "test"]
-    if fresh.empty or test.empty:
-        return f"The table holds no {policy}."
-    promised, given, tested = (listing([number(x, 3) for x in column]) for column in (fresh["promised"], fresh["mean"], test["mean"]))
-    seeds = "" if len(test) == 1 else ", a number a seed"
-    text = f"The {policy} promised {promised}{seeds}; it gives {given} on fresh noise and {tested} on test clients."
-    found = test[["difference", "low", "high"]].rename(columns={"difference": "mean"}).to_dict("records")
-    if not np.isfinite(test["low"]).all():
-        return text
-    verdicts = [by_sign(gap, "better", "worse", "no clear difference") for gap in found]  # type: ignore[arg-type]
-    told_verdict = verdicts[0] if len(set(verdicts)) == 1 else listing(verdicts)
-    return f"{text} Beside uniform weights that is {listing([told(gap) for gap in found])}: {told_verdict}."  # type: ignore[arg-type]
 
 
 def greedy_or_sampled_reading(maps: pd.DataFrame) -> str:
