@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import pytest
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import get_preset
 from emorl_lite.study.run import Study
-from emorl_lite.study.tables import table_path
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMITTED = ROOT / "data" / "smollm2"
@@ -49,7 +49,17 @@ def test_every_published_result_counts_as_finished(back):
     finished = {job.name for job in study.jobs() if job.finished()}
     told = {f"seed {record.parent.parent.name.removeprefix('seed')}: {record.parent.name}" for record in RECORDS}
     assert told and told == finished
-    assert {f"seed {seed}: {name}" for seed in range(seeds()) for name in ("base", "emorl")} <= finished
+
+
+def test_what_other_methods_read_is_there(back, script):
+    """So that the study trains nothing again: adapters that another method reads, and the log of every run that a result was made of."""
+    preset = get_preset("smollm2")
+    for record in RECORDS:
+        for name in json.loads(record.read_text(encoding="utf-8"))["made_of"]:
+            run = back / "smollm2" / Path(name).parent
+            if name.startswith("study/"):
+                assert (run / "done.json").is_file() and (run / "log.csv").is_file(), name
+                assert run.name not in script._read_by_others(preset) or (run / "adapter_model.safetensors").is_file(), name
 
 
 def test_it_goes_out_the_same(back, script, tmp_path, monkeypatch):
@@ -59,11 +69,10 @@ def test_it_goes_out_the_same(back, script, tmp_path, monkeypatch):
     script.main(script.Options(seeds=seeds(), runs=str(back), partly=True, command="again"))
     for file in [*COMMITTED.glob("seed*/*/*"), *COMMITTED.glob("warmstart/*"), *COMMITTED.glob("classifiers/*/*"), *RECORDS]:
         assert (data / "smollm2" / file.relative_to(COMMITTED)).read_bytes() == file.read_bytes(), file.name
-    for name in ("rows", "prompts", "quality", "matched"):
-        ours, theirs = (pd.read_csv(table_path(folder, name)) for folder in (data / "smollm2", COMMITTED))
-        keys = [key for key in ("seed", "method", "choice", "set", "decoding", "prompt", "target") if key in theirs]
-        both = (table[table["method"].isin(theirs["method"])].sort_values(keys).reset_index(drop=True) for table in (ours, theirs))
-        pd.testing.assert_frame_equal(*both)
+    tables = {file.name for file in COMMITTED.glob("methods*.csv")}
+    assert tables == {file.name for file in (data / "smollm2").glob("methods*.csv")} and len(tables) > 5
+    for name in tables:
+        pd.testing.assert_frame_equal(pd.read_csv(data / "smollm2" / name), pd.read_csv(COMMITTED / name))
 
 
 def test_what_lies_among_the_runs_stays(back, script, tmp_path):
@@ -77,9 +86,33 @@ def test_what_lies_among_the_runs_stays(back, script, tmp_path):
 
 
 def test_a_study_that_is_not_complete_is_told(script, tmp_path):
-    with pytest.raises(UserError, match="--partly"):
+    with pytest.raises(
+        UserError, match=r"not finished: seed 0: objectives; finish the study first, or publish what is finished with --partly"
+    ):
         script.main(script.Options(seeds=1, runs=str(tmp_path)))
+    assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_what_cannot_be_meant_is_told(script, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="choose one"):
         script.main(script.Options(partly=True, resume=True))
+    with pytest.raises(UserError, match="--command"):
+        script.main(script.Options(resume=True, command="x"))
     with pytest.raises(UserError, match="comes with the package"):
         script.main(script.Options(preset="tiny"))
+    monkeypatch.setattr(script, "data_root", lambda: tmp_path)
+    monkeypatch.setattr(script, "shipped", lambda name: tmp_path / name)
+    with pytest.raises(UserError, match="no run of --preset smollm2 is published here"):
+        script.main(script.Options(resume=True, runs=str(tmp_path / "runs")))
+
+
+def test_a_record_comes_last_and_without_its_tables_is_copied_again(script, tmp_path):
+    source, target = RECORDS[0].parent.parent, tmp_path / "results"
+    assert script.copy_results(source, target, replacing=False) == len(list(source.glob("*/result.json")))
+    assert script.copy_results(source, target, replacing=False) == 0
+    place = target / RECORDS[0].parent.name
+    (place / "result.json").unlink()
+    for table in place.glob("*.csv"):
+        table.write_text("cut", encoding="utf-8")
+    assert script.copy_results(source, target, replacing=False) == 1
+    assert all((place / file.name).read_bytes() == file.read_bytes() for file in RECORDS[0].parent.iterdir() if file.suffix == ".csv")

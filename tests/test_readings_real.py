@@ -51,7 +51,7 @@ def test_above_below_and_open():
     above = text.split("**above**")[1].split(";")[0]
     below = text.split("**below**")[1].split(";")[0]
     assert "the base (+0.1" in above and "GDPO" in above and "uniform with an equal sum (−0.1" in below
-    assert "Each interval is within ±0.03." in text and "Verdicts are by Holm's procedure over all 8 differences" in text
+    assert "Each interval has a half-width of at most 0.03." in text and "Verdicts are by Holm's procedure over all 8 differences" in text
     assert "**Greedy replies** (5 seeds" in text and text.index("Sampled") < text.index("Greedy")
 
 
@@ -59,9 +59,11 @@ def test_which_intervals_are_narrow():
     rows = [of_intervals(0.1, 0.1 - half, 0.1 + half, "above") | {"second": name} for name, half in (("gdpo", 0.02), ("dera", 0.05))]
     greedy = of_intervals(0.1, 0.05, 0.15, "above") | {"decoding": "greedy"}
     text = real.comparison_reading(pd.DataFrame([*rows, greedy]))
-    assert "Within ±0.03 is 1 of 2 intervals, that beside GDPO; the widest is ±0.050, beside DeRa." in text
+    assert "A half-width of at most 0.03 has 1 of 2 intervals, that beside GDPO; the widest has 0.050, beside DeRa." in text
     more = [*rows, rows[0] | {"second": "base"}, greedy]
-    assert "Within ±0.03 are 2 of 3 intervals, those beside GDPO and the base" in real.comparison_reading(pd.DataFrame(more))
+    assert "A half-width of at most 0.03 have 2 of 3 intervals, those beside GDPO and the base" in real.comparison_reading(
+        pd.DataFrame(more)
+    )
 
 
 def test_the_other_way_round():
@@ -98,10 +100,10 @@ def test_why_it_is_open():
     row = wide.iloc[0]
     assert row["verdict"] == "open" and row["target"] == real.CLOSE and row["more_seeds"] > 5
     assert (
-        f"Wider than ±0.03: the base (±{(row['high'] - row['low']) / 2:.3f}; {int(row['more_seeds'])} seeds" in text
+        f"Of a half-width above 0.03: the base (±{(row['high'] - row['low']) / 2:.3f}; {int(row['more_seeds'])} seeds" in text
         and "from 5 seeds" in text
     )
-    assert "Within ±0.03 is not the one interval; the widest is ±0." in text
+    assert "The interval has a half-width of more than 0.03: 0." in text
     by_client = real.differences(prompts(pair, seeds=2, clients=12, noise=0.12), others=("base",))
     assert by_client["more_prompts"].dropna().ge(12).all()
 
@@ -116,7 +118,7 @@ def of_intervals(difference: float, low: float, high: float, verdict: str = "ope
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (of_intervals(0.02, -0.02, 0.06, more_seeds=9.0), "Wider than ±0.03: GDPO (±0.040; 9 seeds)."),
+        (of_intervals(0.02, -0.02, 0.06, more_seeds=9.0), "Of a half-width above 0.03: GDPO (±0.040; 9 seeds)."),
         (of_intervals(0.02, -0.02, 0.06, more_prompts=200.0), "GDPO (±0.040; 200 statements)."),
         (of_intervals(0.02, -0.02, 0.06, more_times=3.0), "GDPO (±0.040; 3 times as many of both)."),
         (of_intervals(0.02, -0.02, 0.06), "more of both than anybody has"),
@@ -216,14 +218,22 @@ def test_at_equal_kl():
     table = real.matched_table(matched())
     assert table["method"].tolist() == ["emorl", "uniform"] * 2 and table["seeds"].eq(4).all()
     text = real.matched_reading(table)
-    assert "At 0.50 nats a reply, sampled, EMORL scores 0.500 (4 seeds); above uniform with an equal sum (+0.098" in text
+    assert "At about 0.50 nats a reply, sampled, EMORL scores 0.500 (4 seeds); above uniform with an equal sum (+0.098" in text
     assert "corrected for 2 looks" in text, "one method at two distances"
     near = real.matched_table(matched().query("target < 1"))
     assert "looks" not in real.matched_reading(near) and near["low"].iloc[1] > table["low"].iloc[1], "one look, a narrower interval"
+    assert "Nobody gets as far as 4.00 nats." in real.matched_reading(table, targets=[0.5, 1.0, 4.0])
+    with_one_seed = pd.concat([matched(), matched().query("method == 'uniform' and seed == 0").assign(method="gdpo")])
+    told = real.matched_reading(real.matched_table(with_one_seed))
+    assert "corrected for 2 looks" in told and "not judged on one seed beside GDPO" in told, "what has no interval is no look"
+    two = real.matched_reading(real.matched_table(matched(reached=lambda method, seed, target: method == "emorl" or seed < 2)))
+    assert ", 2 seeds of both" not in two and "corrected for 2 looks" in two, "the only other method has two everywhere"
+    pair = pd.concat([matched(), matched().query("method == 'uniform' and seed < 2").assign(method="gdpo")])
+    assert ", 2 seeds of both)" in real.matched_reading(real.matched_table(pair))
     assert "; below uniform" in real.matched_reading(real.matched_table(matched(-0.1)))
     assert "; open beside uniform" in real.matched_reading(real.matched_table(matched(0.001)))
     far = real.matched_reading(real.matched_table(matched(reached=lambda method, seed, target: target < 1 or method != "emorl")))
-    assert "At 1.00 nats a reply EMORL is not compared: none of its seeds gets so far." in far
+    assert "At about 1.00 nats a reply EMORL is not compared: none of its seeds gets so far." in far
     alone = real.matched_reading(real.matched_table(matched(reached=lambda method, seed, target: method == "emorl")))
     assert "nobody else gets so far" in alone and "nan" not in alone
     few = real.matched_reading(real.matched_table(matched(reached=lambda method, seed, target: method == "emorl" or seed == 1)))
@@ -258,9 +268,9 @@ def test_on_another_source():
     text = real.transfer_reading(table, home)
     assert "On counsel-chat, sampled, EMORL scores 0.50" in text and "above " in text and "below uniform with an equal sum" in text
     decided = int((home[home["decoding"] == "sampled"]["verdict"] != "open").sum())
-    assert f"all {decided} differences point the same way there" in text
+    assert f"Decided at home and of the same sign there: all {decided} differences." in text
     turned = real.transfer_reading(real.transfer_table(quality(EFFECTS | {"emorl": -0.2}), NAMES), home)
-    assert "1 of" in turned and "differences points the same way there" in turned
+    assert f"Decided at home and of the same sign there: 1 of {decided} differences." in turned
     open_at_home = real.differences(prompts(dict.fromkeys(EFFECTS, 0.1), noise=0.02, of_seeds=0.02))
     assert "nothing is decided that could be found again" in real.transfer_reading(table, open_at_home.assign(verdict="open"))
     with pytest.raises(UserError, match="no test set 'elsewhere': it has counsel-chat and pair"):
@@ -277,8 +287,21 @@ def choices(optimum=0.02, sampled=0.02) -> pd.DataFrame:
         exact = choice.startswith("exact")
         greedy, drawn = 0.4 + gain + exact * (optimum + 0.001 * seed), 0.3 + gain + exact * (sampled - 0.001 * seed)
         row = {"seed": seed, "method": "emorl", "choice": choice, "kl": 2.0, "mean": greedy, "sampled_mean": drawn}
+        row |= {"w_reflection": 0.5, "w_empathy": 0.5 - 0.1 * (seed % 2), "w_fluency": 0.0}
         rows.append(row | dict.fromkeys(NAMES, greedy) | {f"sampled_{name}": drawn for name in NAMES})
     return pd.DataFrame(rows)
+
+
+def test_the_weights_are_told_and_whose_adapter_they_leave_out():
+    text = real.weights_reading(choices(), NAMES)
+    assert "(grid, by the geometric mean), are, for reflection, empathy, fluency: (0.50, 0.50, 0.00), (0.50, 0.40, 0.00)," in text
+    assert "So the adapter of fluency is not used at all" in text
+    same = real.weights_reading(choices().assign(w_empathy=0.25, w_fluency=0.25), NAMES)
+    assert same.endswith("(0.50, 0.25, 0.25) in every seed.")
+    one = choices().assign(w_fluency=lambda t: 0.1 * (t["seed"] == 3))
+    assert "not used" not in real.weights_reading(one, NAMES), "one seed uses it"
+    assert real.weights_reading(choices().query("choice != 'grid'"), NAMES) == ""
+    assert real.weights_reading(choices().drop(columns="w_fluency"), NAMES) == ""
 
 
 def test_what_the_grid_missed():
@@ -287,7 +310,7 @@ def test_what_the_grid_missed():
     assert table["geometric mean, greedy"].tolist() == pytest.approx(table["mean, greedy"].tolist())
     better = real.choices_reading(choices(), NAMES)
     assert "By the geometric mean the exact optimum of greedy validation replies, less the grid's choice: greedy +0.022" in better
-    assert better.count("better") == 4 and "The highest geometric mean of sampled replies is that of the exact optimum" in better
+    assert better.count("better") == 4 and "The highest geometric mean of sampled replies is had by the weights of: exact optimum" in better
     worse = real.choices_reading(choices(-0.02, -0.02), NAMES)
     assert worse.count("worse") == 4 and "No other choice is above the grid's" in worse
     assert "no clear difference" in real.choices_reading(choices(-0.002, 0.002), NAMES)

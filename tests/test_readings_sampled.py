@@ -64,19 +64,6 @@ def test_how_many_samples_are_enough_is_said_with_its_flattery():
     assert "not measured" in readings.enough_reading(sizes().iloc[:0])
 
 
-def test_common_noise_may_help_or_not():
-    noise = pd.DataFrame({"one": ["a", "a"], "other": ["b", "c"], "gain": [2.0, 3.0]})
-    assert "2.0 to 3.0 times" in readings.noise_reading(noise) and "most for a and c" in readings.noise_reading(noise)
-    assert "in 1 of 2 comparisons" in readings.noise_reading(noise.assign(gain=[0.5, 3.0]))
-    assert "most for a and b" in readings.noise_reading(noise.assign(gain=[2.0, np.inf]))
-    assert "No two" in readings.noise_reading(noise.assign(gain=np.inf))
-
-
-def test_weights_chosen_on_samples_beside_those_chosen_greedily():
-    assert "each is the better one" in readings.greedy_or_sampled_reading(maps())
-    assert "even for sampled replies" in readings.greedy_or_sampled_reading(maps(chosen=-0.02))
-
-
 def test_the_temperature_adds_what_it_adds():
     text = readings.heated_reading(maps())
     assert "temperatures of 0.50 and 0.60" in text and "better than the optimum at temperature 1 (+0.030 and +0.030)" in text

@@ -88,7 +88,7 @@ def test_the_readme_tells_three_of_the_differences(made):
     found = real_blocks._compared(made).query("decoding == 'sampled'").set_index("second")
     for method in real_blocks.SHORT:
         row = found.loc[method]
-        assert f"{row['verdict']}{' beside' if row['verdict'] == real.OPEN else ''} {real.called(method)} (" in text
+        assert f"{'not clearly apart from' if row['verdict'] == real.OPEN else row['verdict']} {real.called(method)} (" in text
 
 
 def test_methods_that_were_not_trained_are_named(made, tmp_path):
@@ -97,6 +97,7 @@ def test_methods_that_were_not_trained_are_named(made, tmp_path):
     path = table_path(folder, "prompts")
     table = pd.read_csv(table_path(made.parent / "smollm2", "prompts"))
     table[~table["method"].isin(["gdpo", "dera"])].to_csv(path, index=False)
+    choices().to_csv(table_path(folder, "rows"), index=False)
     text = " ".join(real_blocks.main_sentence(tmp_path / "results").split())
     assert text.endswith("Not in this study: DeRa, GDPO.") and "all 6 differences" in text
     table[table["method"] != "emorl"].to_csv(path, index=False)

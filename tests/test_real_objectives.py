@@ -12,8 +12,15 @@ from emorl_lite.readings import real_objectives as by
 pytestmark = pytest.mark.plain
 
 
-def table(**scores: tuple[float, float, float]) -> pd.DataFrame:
-    rows = [{"method": name.replace("_", "-"), "seeds": 3, **dict(zip(NAMES, values, strict=True))} for name, values in scores.items()]
+def scored(**scores: tuple[float, float, float]) -> pd.DataFrame:
+    """A study's prompts: two seeds and two clients a method, all with these scores."""
+    rows = [
+        {"seed": seed, "method": name.replace("_", "-"), "choice": "default", "decoding": "sampled", "prompt": client}
+        | dict(zip(NAMES, values, strict=True))
+        for name, values in scores.items()
+        for seed in (0, 1)
+        for client in (0, 1)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -31,12 +38,20 @@ def test_means_are_over_seeds_and_prompts_at_each_method_s_own_setting():
     assert by.objectives_shown(found)["method"].tolist() == ["EMORL", "uniform with an equal sum", "the base"]
 
 
+def test_seeds_that_one_method_lacks_count_for_none():
+    made = prompts(seeds=3, clients=10, of_seeds=0.1)
+    few = made[(made["method"] != "uniform") | (made["seed"] == 1)]
+    one = made[made["seed"] == 1]
+    pd.testing.assert_frame_equal(by.objectives_table(few, ["uniform", "base"]), by.objectives_table(one, ["uniform", "base"]))
+    assert by.objectives_reading(few, NAMES) == by.objectives_reading(one, NAMES) and "(1 seed)" in by.objectives_reading(few, NAMES)
+
+
 def test_where_one_policy_stays_at_its_base():
-    stays = by.objectives_reading(table(emorl=(0.4, 0.5, 0.3), uniform=(0.5, 0.1, 0.5), base=(0.1, 0.1, 0.2)), NAMES)
-    assert stays.startswith("EMORL and uniform with an equal sum part most in empathy: 0.50 and 0.10, where the base has 0.10.")
-    assert "In empathy the one policy is no further than its base (3 seeds)" in stays
-    leaves = by.objectives_reading(table(emorl=(0.4, 0.5, 0.3), uniform=(0.9, 0.4, 0.5), base=(0.1, 0.1, 0.2)), NAMES)
-    assert "part most in reflection: 0.40 and 0.90" in leaves and "above its base in every objective" in leaves
-    near = by.objectives_reading(table(emorl=(0.4, 0.5, 0.3), uniform=(0.41, 0.5, 0.3), base=(0.1, 0.1, 0.2)), NAMES)
-    assert near == "EMORL and uniform with an equal sum are within 0.03 of each other in every objective."
-    assert by.objectives_reading(table(emorl=(0.4, 0.5, 0.3), base=(0.1, 0.1, 0.2)), NAMES) == ""
+    stays = by.objectives_reading(scored(emorl=(0.4, 0.5, 0.3), uniform=(0.5, 0.11, 0.5), base=(0.1, 0.1, 0.2)), NAMES)
+    assert stays.startswith("Sampled, EMORL and uniform with an equal sum differ most in empathy: 0.50 and 0.11, the base 0.10 (2 seeds).")
+    assert stays.endswith("hardly above its base, or not at all, in empathy (0.11, the base 0.10).")
+    leaves = by.objectives_reading(scored(emorl=(0.4, 0.5, 0.3), uniform=(0.9, 0.4, 0.5), base=(0.1, 0.1, 0.2)), NAMES)
+    assert "differ most in reflection: 0.40 and 0.90" in leaves and leaves.endswith("The one policy is above its base in each.")
+    near = by.objectives_reading(scored(emorl=(0.4, 0.5, 0.3), uniform=(0.41, 0.5, 0.3), base=(0.1, 0.1, 0.2)), NAMES)
+    assert near == "Sampled, EMORL and uniform with an equal sum are within 0.03 of each other in every objective (2 seeds)."
+    assert by.objectives_reading(scored(emorl=(0.4, 0.5, 0.3), base=(0.1, 0.1, 0.2)), NAMES) == ""

@@ -28,6 +28,9 @@ SECOND = "_second"
 OFTEN = 0.2
 """A reply that is given to so many clients says the same to all."""
 
+EMPATHY = "empathy: auc reaction/none"
+"""The empathy judge's own figure."""
+
 # -- the gate, before anything is trained on a judge
 
 
@@ -50,7 +53,12 @@ def gate_reading(figures: pd.DataFrame) -> str:
     table = gate_table(figures)
     missed = [str(measure) for measure in table.loc[table["kept"] == "no", "measure"]]
     kept = f"The judges keep {part(len(table) - len(missed), len(table), 'limit')}"
-    return f"{kept}." if not missed else f"{kept}; not kept: {listing(missed)}."
+    text = f"{kept}." if not missed else f"{kept}; not kept: {listing(missed)}."
+    values = figures.set_index("measure")["value"]
+    if EMPATHY in values:
+        text += f" The judge of empathy alone has no limit: AUC {number(float(values[EMPATHY]), 3)} of replies with an emotional reaction"
+        text += " against those without."
+    return text
 
 
 # -- headroom
@@ -110,6 +118,7 @@ def headroom_reading(scores: pd.DataFrame, objectives: Sequence[str]) -> str:
 # -- the judge that trained, and another
 
 CONFIRMED, ALONE, TURNED, NOTHING, LOST = "confirmed", "own judge alone", "the other judge falls", "no clear gain", "a loss"
+LOWER = "lower, not clearly"
 UNJUDGED = "one seed"
 
 
@@ -173,7 +182,7 @@ def _verdict(own: Mapping[str, float], other: Mapping[str, float]) -> str:
     if not (math.isfinite(own["low"]) and math.isfinite(other["low"])):
         return UNJUDGED
     if own["low"] <= 0:
-        return LOST if own["high"] < 0 else NOTHING
+        return LOST if own["high"] < 0 else LOWER if own["mean"] < 0 else NOTHING
     return CONFIRMED if other["low"] > 0 else TURNED if other["high"] < 0 else ALONE
 
 
@@ -207,7 +216,7 @@ def judges_reading(gains: pd.DataFrame, method: str = FIRST) -> str:
         parts.append(f"Of the others, the own judge rises without the other for {listing(hacked)}.")
     elif others:
         parts.append("For none of the other methods does the own judge rise without the other.")
-    return " ".join(parts)
+    return f"{' '.join(parts)} These intervals are over seeds alone."
 
 
 def _of_method(rows: pd.DataFrame, decoding: str) -> str:

@@ -174,13 +174,15 @@ def comparison_reading(found: pd.DataFrame, samples: int = 0) -> str:
 
 def short_reading(found: pd.DataFrame, others: Sequence[str], decoding: str = SAMPLED) -> str:
     """The first one beside a few of the others, in one sentence. `found`: `differences`; verdicts are of all its rows."""
-    of = found[found["decoding"] == decoding].set_index("second")
+    rows = [row for row in records(found[found["decoding"] == decoding]) if row["second"] in others]
+    rows.sort(key=lambda row: list(others).index(row["second"]))
     parts = []
-    for method in others:
-        row = {str(key): value for key, value in of.loc[method].items()}
-        parts.append(f"{row['verdict']}{' beside' if row['verdict'] == OPEN else ''} {called(method)} ({told(_found(row))})")
-    size = f"{counted(int(of['seeds'].max()), 'seed')}, {counted(int(of['prompts'].max()), 'statement')}"
-    return f"{called(found['first'].iloc[0])}, {decoding}, by the {found['utility'].iloc[0]} of the objectives ({size}): {listing(parts)}."
+    for row in rows:
+        verdict = (
+            row["verdict"] if row["verdict"] != OPEN else "not clearly apart from" if math.isfinite(row["low"]) else "not judged beside"
+        )
+        parts.append(f"{verdict} {called(row['second'])} ({told(_found(row))})")
+    return f"{called(rows[0]['first'])}, {decoding}, by the {rows[0]['utility']} of the objectives ({_size(rows)}): {listing(parts)}."
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -219,13 +221,18 @@ def _widths(rows: Sequence[Mapping[str, Any]]) -> str:
         return "With one seed or one statement there is no interval, and nothing to judge by."
     narrow = [name for name, reach in reaches.items() if reach <= CLOSE]
     if len(narrow) == len(reaches):
-        return f"{'Each' if len(narrow) > 1 else 'The'} interval is within ±{number(CLOSE)}."
-    beside = f", those beside {listing(narrow)}" if len(narrow) > 1 else f", that beside {narrow[0]}" if narrow else ""
+        return f"{'Each' if len(narrow) > 1 else 'The'} interval has a half-width of at most {number(CLOSE)}."
     widest = max(reaches, key=reaches.__getitem__)
+    if not narrow:
+        size = f"{number(reaches[widest], 3)}, beside {widest}"
+        if len(reaches) == 1:
+            return f"The interval has a half-width of more than {number(CLOSE)}: {size}."
+        return f"No interval has a half-width of at most {number(CLOSE)}; the widest has {size}."
+    beside = f"those beside {listing(narrow)}" if len(narrow) > 1 else f"that beside {narrow[0]}"
     size = part(len(narrow), len(reaches), "interval")
     return (
-        f"Within ±{number(CLOSE)} {'is' if len(narrow) < 2 else 'are'} {size}{beside}; the widest is ±{number(reaches[widest], 3)}, "
-        f"beside {widest}."
+        f"A half-width of at most {number(CLOSE)} {'has' if len(narrow) < 2 else 'have'} {size}, {beside}; the widest has "
+        f"{number(reaches[widest], 3)}, beside {widest}."
     )
 
 
@@ -241,8 +248,11 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     text = " ".join(f"{why}: {listing(named)}." for why, named in groups.items())
     if any(math.isfinite(row["target"]) for row in rows):
         seeds = max(row["seeds"] for row in rows)
-        text += " So many seeds with the statements at hand, or statements with the seeds at hand, would decide a difference of this "
-        text += f"size one time in two: a forecast from {counted(seeds, 'seed')}."
+        text += (
+            " So many seeds with the statements at hand, or so many statements with the seeds at hand, would make an interval as narrow "
+        )
+        text += f"as is asked for, ±{number(CLOSE)}, or one that is so already as narrow as the difference is large: a rough forecast from "
+        text += f"{counted(seeds, 'seed')}, in which an interval of few degrees of freedom gains more by a seed."
     return [f"Why it is open. {text}"]
 
 
@@ -256,7 +266,7 @@ def _why_open(row: Mapping[str, Any], looks: int) -> tuple[str, str]:
     if _alone(row):
         return f"On one side of zero alone, but not as one of {counted(looks, 'look')}", _takes(row)
     if row["target"] == CLOSE:
-        return f"Wider than ±{number(CLOSE)}", f"{reach}; {_takes(row)}"
+        return f"Of a half-width above {number(CLOSE)}", f"{reach}; {_takes(row)}"
     if not math.isfinite(row["target"]):
         return "Narrow, and the difference nil", reach
     return "Narrow, but the difference too small to tell from nothing", f"{reach}; {_takes(row)}"
@@ -277,8 +287,8 @@ def matched_table(matched: pd.DataFrame, first: str = FIRST) -> pd.DataFrame:
     """Sampled mean scores at equal KL to the base: a row a method and target that any seed of it reaches.
 
     `matched`: seed, method, target, reached, sampled_mean. Columns: method, target (nats a reply), seeds (that reach it), sampled_mean,
-    and difference, low, high: the first one less this one over seeds that both reach, corrected for the differences at all targets. Raises
-    UserError for a table without the first.
+    and difference, low, high, common: the first one less this one over the `common` seeds that both reach, corrected for all differences
+    that have an interval. Raises UserError for a table without the first.
     """
     _there(matched, first, ["seed", "method", "target", "reached", "sampled_mean"], "the study's table at equal KL")
     reached = matched[matched["reached"].astype(bool)]
@@ -287,14 +297,16 @@ def matched_table(matched: pd.DataFrame, first: str = FIRST) -> pd.DataFrame:
         target: reached[np.isclose(reached["target"], target)].pivot_table(index="seed", columns="method", values="sampled_mean")
         for target in sorted(matched["target"].unique())
     }
-    looks = sum(name in scores for scores in by_target.values() for name in others if first in scores)
+    looks = sum(
+        len(scores[[first, name]].dropna()) > 1 for scores in by_target.values() if first in scores for name in others if name in scores
+    )
     lines = []
     for target, scores in by_target.items():
         for method in [name for name in (first, *others) if name in scores]:
             line = {"method": method, "target": float(target), "seeds": int(scores[method].notna().sum())}
             line |= {"sampled_mean": float(scores[method].mean())}
             lines.append(line | _less(scores.get(first), scores[method], method != first, looks))
-    columns = ["method", "target", "seeds", "sampled_mean", "difference", "low", "high"]
+    columns = ["method", "target", "seeds", "sampled_mean", "difference", "low", "high", "common"]
     return pd.DataFrame(lines, columns=columns)
 
 
@@ -320,7 +332,7 @@ def _shown(table: pd.DataFrame, score: str) -> pd.DataFrame:
 def _less(ours: pd.Series | None, theirs: pd.Series, other: bool, looks: int) -> dict[str, float]:
     """Ours less theirs over the seeds of both; nan for the first one itself."""
     found = over(np.zeros(0)) if ours is None or not other else over((ours - theirs).dropna().to_numpy(dtype=np.float64), looks)
-    return {"difference": found["mean"], "low": found["low"], "high": found["high"]}
+    return {"difference": found["mean"], "low": found["low"], "high": found["high"], "common": found["n"]}
 
 
 def check_columns(table: pd.DataFrame, columns: Sequence[str], what: str) -> None:
@@ -335,13 +347,13 @@ def _there(table: pd.DataFrame, method: str, columns: Sequence[str], what: str) 
         raise UserError(f"{what} has no rows of {method}")
 
 
-def matched_reading(table: pd.DataFrame, first: str = FIRST) -> str:
-    """The first one beside the others at each distance from the base. `table`: `matched_table`."""
+def matched_reading(table: pd.DataFrame, first: str = FIRST, targets: Sequence[float] = ()) -> str:
+    """The first one beside the others at each distance from the base. `table`: `matched_table`; `targets`: all that were asked for."""
     name, parts = called(first), []
     if table.empty:
         return "No method gets as far from the base as the study compares at."
     for target, rows in table.groupby("target"):
-        at = f"At {number(float(str(target)), 2)} nats a reply"
+        at = f"At about {number(float(str(target)), 2)} nats a reply"
         own = rows[rows["method"] == first]
         if own.empty:
             parts.append(f"{at} {name} is not compared: none of its seeds gets so far.")
@@ -350,16 +362,20 @@ def matched_reading(table: pd.DataFrame, first: str = FIRST) -> str:
             f"{at}, sampled, {name} scores {number(float(own['sampled_mean'].iloc[0]), 3)} ({counted(int(own['seeds'].iloc[0]), 'seed')})"
         )
         parts.append(f"{head}; {_sides(records(rows[rows['method'] != first]))}.")
-    return f"{' '.join(parts)} These are means over objectives, with intervals over seeds{_looks(int(table['difference'].notna().sum()))}."
+    nobody = [number(target, 2) for target in targets if not np.isclose(table["target"], target).any()]
+    none = f" Nobody gets as far as {listing(nobody)} nats." if nobody else ""
+    looks = _looks(int(table["low"].notna().sum()))
+    return f"{' '.join(parts)}{none} These are means over objectives, with intervals over the seeds that both reach{looks}."
 
 
 def _looks(looks: int) -> str:
-    return f" corrected for {looks} looks" if looks > 1 else ""
+    return f", corrected for {looks} looks" if looks > 1 else ""
 
 
 def _sides(rows: Sequence[Mapping[str, Any]]) -> str:
     """Beside whom the first one is above, below or not clearly apart, by intervals over seeds: "above a (...) and below b (...)"."""
     groups: dict[str, list[str]] = {}
+    most = max((row["common"] for row in rows), default=0)
     for row in rows:
         if not math.isfinite(row["difference"]):
             key = "not compared with"
@@ -367,7 +383,8 @@ def _sides(rows: Sequence[Mapping[str, Any]]) -> str:
             key = "not judged on one seed beside"
         else:
             key = by_sign(_found(row), "above", "below", "open beside")
-        groups.setdefault(key, []).append(f"{called(row['method'])} ({told(_found(row))})")
+        few = f", {counted(int(row['common']), 'seed')} of both" if 1 < row["common"] < most else ""
+        groups.setdefault(key, []).append(f"{called(row['method'])} ({told(_found(row))}{few})")
     order = ("above", "below", "open beside", "not judged on one seed beside", "not compared with")
     return "; ".join(f"{key} {listing(groups[key])}" for key in order if key in groups) or "nobody else gets so far"
 
@@ -389,6 +406,7 @@ def transfer_table(
     for decoding in DECODINGS:
         rows = of[of["decoding"] == decoding]
         scores = rows.assign(score=geometric(rows, objectives)).pivot_table(index="seed", columns="method", values="score")
+        looks = sum(len(scores[[first, name]].dropna()) > 1 for name in others if name in scores and first in scores)
         for method in (first, *others):
             if method not in scores:
                 raise UserError(f"the study's table of quality has no {decoding} scores of {method} on {where}")
@@ -398,7 +416,7 @@ def transfer_table(
                 "seeds": int(scores[method].notna().sum()),
                 "score": float(scores[method].mean()),
             }
-            lines.append(line | _less(scores[first], scores[method], method != first, len(others)))
+            lines.append(line | _less(scores[first], scores[method], method != first, looks))
     return pd.DataFrame(lines)
 
 
@@ -427,15 +445,12 @@ def transfer_reading(table: pd.DataFrame, home: pd.DataFrame, where: str = "coun
         decided = home[(home["decoding"] == decoding) & (home["verdict"] != OPEN) & home["second"].isin(there.index)]
         if len(decided):
             same = int((np.sign(decided["difference"].to_numpy()) == np.sign(there[decided["second"]].to_numpy())).sum())
-            text += f" Of what is decided at home, {part(same, len(decided), 'difference')} {_points(same)} the same way there."
+            text += f" Decided at home and of the same sign there: {part(same, len(decided), 'difference')}."
         else:
             text += " At home nothing is decided that could be found again there."
         parts.append(text)
-    return f"{' '.join(parts)} Intervals are over seeds{_looks(table['method'].nunique() - 1)}; prompts would widen them."
-
-
-def _points(k: int) -> str:
-    return "points" if k == 1 else "point"
+    looks = int(table.loc[table["decoding"] == SAMPLED, "low"].notna().sum())
+    return f"{' '.join(parts)} Intervals are over seeds{_looks(looks)}; prompts would widen them."
 
 
 # -- what the grid missed
@@ -495,6 +510,23 @@ def _choices(rows: pd.DataFrame, objectives: Sequence[str], sampled_maps: pd.Dat
     return pd.concat([wide, test[["seed"]].assign(choice=SAMPLED_OPTIMUM, **more)], ignore_index=True)
 
 
+def weights_reading(rows: pd.DataFrame, objectives: Sequence[str], choice: str = "grid", method: str = FIRST) -> str:
+    """The weights of one choice, a seed at a time, and whose adapter they leave out. `rows` as for `choices_table`, with w_<objective>."""
+    of = rows[(rows["method"] == method) & (rows["choice"] == choice)].sort_values("seed")
+    if of.empty or not {f"w_{name}" for name in objectives} <= set(of):
+        return ""
+    chosen = of[[f"w_{name}" for name in objectives]].to_numpy(dtype=np.float64)
+    by_seed = [f"({', '.join(number(weight) for weight in line)})" for line in chosen]
+    listed = f"{by_seed[0]} in every seed" if len(set(by_seed)) == 1 and len(by_seed) > 1 else listing(by_seed)
+    how, what = _said_of(choice, rows), ", ".join(objectives)
+    text = f"The weights of {called(method)}, chosen on greedy validation replies ({how}), are, for {what}: {listed}."
+    if unused := [name for name, column in zip(objectives, chosen.T, strict=True) if (column == 0).all()]:
+        whose = "the adapter" if len(unused) == 1 else "the adapters"
+        text += f" So {whose} of {listing(unused)} {'is' if len(unused) == 1 else 'are'} not used at all, though its prompts are counted:"
+        text += " what rises there is a by-product of the others."
+    return text
+
+
 def choices_reading(rows: pd.DataFrame, objectives: Sequence[str], sampled_maps: pd.DataFrame | None = None, method: str = FIRST) -> str:
     """What the exact optimum of validation prompts gains over the grid's choice on test prompts, by both utilities. Tables as for
     `choices_table`."""
@@ -539,4 +571,6 @@ def _best_of(wide: pd.DataFrame) -> str:
     if gains[best] <= 0:
         return " No other choice is above the grid's by the geometric mean of sampled replies."
     where = _said_of(best, wide)
-    return f" The highest geometric mean of sampled replies is that of the {where} ({signed(gains[best])} beside the grid's choice)."
+    return (
+        f" The highest geometric mean of sampled replies is had by the weights of: {where} ({signed(gains[best])} beside the grid's own)."
+    )

@@ -13,7 +13,7 @@ from emorl_lite.base.files import read_table
 from emorl_lite.base.outputs import read_provenance
 from emorl_lite.readings import judges, real
 from emorl_lite.readings.page import markdown, paragraphs
-from emorl_lite.readings.real_objectives import objectives_reading, objectives_table
+from emorl_lite.readings.real_objectives import objectives_reading, objectives_shown, objectives_table
 from emorl_lite.readings.real_runs import runs_reading, runs_table
 from emorl_lite.study.tables import logs_of, table_path
 
@@ -51,13 +51,23 @@ def main_table(results: Path) -> str:
 
 
 def main_sentence(results: Path) -> str:
-    """The same in words, and which of the comparison's methods were not trained."""
+    """The same in words, with EMORL's weights, and which of the comparison's methods were not trained."""
     prompts, study = _table(results, "prompts"), read_provenance(table_path(_folder(results), "prompts")).get("study")
-    text = real.comparison_reading(_compared(results), int(study.get("samples", 0)) if isinstance(study, dict) else 0)
-    absent = [real.called(method) for method in real.OTHERS if method not in set(prompts["method"])]
-    each = objectives_reading(objectives_table(prompts, real.others_in(prompts)), _objectives(results))
-    text += f"\n\n{each}" if each else ""
-    return paragraphs(text + (f"\n\nNot in this study: {', '.join(absent)}." if absent else ""))
+    parts = [
+        real.comparison_reading(_compared(results), int(study.get("samples", 0)) if isinstance(study, dict) else 0),
+        real.weights_reading(_table(results, "rows"), _objectives(results)),
+    ]
+    if absent := [real.called(method) for method in real.OTHERS if method not in set(prompts["method"])]:
+        parts.append(f"Not in this study: {', '.join(absent)}.")
+    return paragraphs("\n\n".join(part for part in parts if part))
+
+
+def by_objective(results: Path) -> str:
+    """Sampled scores by objective, on the seeds that all methods have."""
+    prompts = _table(results, "prompts")
+    shown = objectives_shown(objectives_table(prompts, real.others_in(prompts)))
+    told = objectives_reading(prompts, _objectives(results))
+    return markdown(shown) + (f"\n\n{paragraphs(told)}" if told else "")
 
 
 def gate(results: Path) -> str:
@@ -97,9 +107,11 @@ def two_judges(results: Path) -> str:
 
 def matched(results: Path) -> str:
     """Sampled scores at equal KL to the base."""
-    table = real.matched_table(_table(results, "matched"))
+    rows = _table(results, "matched")
+    table = real.matched_table(rows)
     shown = real.matched_shown(table)
-    return (f"{markdown(shown)}\n\n" if len(shown) else "") + paragraphs(real.matched_reading(table))
+    told = real.matched_reading(table, targets=sorted(rows["target"].unique()))
+    return (f"{markdown(shown)}\n\n" if len(shown) else "") + paragraphs(told)
 
 
 def transfer(results: Path) -> str:

@@ -13,12 +13,18 @@ from emorl_lite.study.measuring import geometric_mean
 
 
 def objectives_table(prompts: pd.DataFrame, others: Sequence[str], first: str = FIRST, decoding: str = SAMPLED) -> pd.DataFrame:
-    """Each method's mean scores over seeds and test prompts, at its own setting: a row a method, the first one on top.
+    """Each method's mean scores over seeds and test prompts, at its own setting: a row a method, the first one on top. Only the seeds that
+    all of them have count.
 
     `prompts`: seed, method, choice, decoding, prompt, <objectives>. Columns: method, seeds, <objectives>, mean, and the geometric mean of a
     seed's mean scores, averaged over seeds. Raises UserError for a method that the table lacks, or whose scores are not complete.
     """
     names, lines = objectives_of(prompts), []
+    of = prompts[prompts["decoding"] == decoding]
+    for method in (first, *others):
+        scores_by_cell(of, method, decoding, None, names)  # complete, or told with its name
+    common = set.intersection(*(set(of.loc[of["method"] == method, "seed"]) for method in (first, *others)))
+    prompts = of[of["seed"].isin(common)]
     for method in (first, *others):
         seeds = scores_by_cell(prompts, method, decoding, None, names).mean(1)  # [S, d]
         line = {"method": method, "seeds": len(seeds), **dict(zip(names, seeds.mean(0).tolist(), strict=True))}
@@ -31,25 +37,25 @@ def objectives_shown(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(method=[called(str(method)) for method in table["method"]])
 
 
-def objectives_reading(table: pd.DataFrame, objectives: Sequence[str], second: str = "uniform", base: str = "base") -> str:
-    """In which objective the first method and one policy on the mean part most, and whether that policy left its base there at all.
+def objectives_reading(
+    prompts: pd.DataFrame, objectives: Sequence[str], first: str = FIRST, second: str = "uniform", base: str = "base"
+) -> str:
+    """In which objective the first method and one policy on the mean differ most, and where that policy is hardly above its base.
 
-    `table`: `objectives_table`; without the second method or the base in it there is nothing to say.
+    `prompts` as for `objectives_table`; without the second method or the base in it there is nothing to say.
     """
-    rows = {str(row["method"]): row for row in records(table)}
-    if second not in rows or base not in rows:
+    if not {second, base} <= set(prompts["method"]):
         return ""
-    ours, theirs, start = records(table)[0], rows[second], rows[base]
+    ours, theirs, start = records(objectives_table(prompts, [second, base], first))
     gaps = {name: ours[name] - theirs[name] for name in objectives}
     most = max(gaps, key=lambda name: abs(gaps[name]))
-    who, whom = called(str(ours["method"])), called(second)
+    who, whom, seeds = called(first), called(second), counted(int(theirs["seeds"]), "seed")
     if abs(gaps[most]) <= CLOSE:
-        return f"{who} and {whom} are within {number(CLOSE)} of each other in every objective."
+        return f"Sampled, {who} and {whom} are within {number(CLOSE)} of each other in every objective ({seeds})."
     text = (
-        f"{who} and {whom} part most in {most}: {number(ours[most])} and {number(theirs[most])}, where the base has {number(start[most])}."
+        f"Sampled, {who} and {whom} differ most in {most}: {number(ours[most])} and {number(theirs[most])}, the base {number(start[most])}"
     )
     still = [name for name in objectives if theirs[name] - start[name] <= CLOSE]
-    seeds = counted(int(theirs["seeds"]), "seed")
-    if still:
-        return f"{text} In {listing(still)} the one policy is no further than its base ({seeds}): it has not found out what pays there."
-    return f"{text} The one policy is above its base in every objective ({seeds}): it found out what pays in each."
+    told = listing([f"{name} ({number(theirs[name])}, the base {number(start[name])})" for name in still])
+    where = f"The one policy is hardly above its base, or not at all, in {told}." if still else "The one policy is above its base in each."
+    return f"{text} ({seeds}). {where}"

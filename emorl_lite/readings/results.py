@@ -491,6 +491,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "exact-fronts": fronts_table,
     "real": real_blocks.main_table,
     "real-sentence": real_blocks.main_sentence,
+    "real-objectives": real_blocks.by_objective,
     "real-short": real_blocks.short,
     "real-judges": real_blocks.gate,
     "real-headroom": real_blocks.headroom,

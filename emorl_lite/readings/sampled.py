@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from emorl_lite.base.shown_text import as_markdown
-from emorl_lite.base.wording import counted, listing, number, part, signed, span
+from emorl_lite.base.wording import counted, listing, number, signed, span
 from emorl_lite.exact.optimum import Optimum
 from emorl_lite.exact.sampled import CrossFit
 from emorl_lite.exact.scored_map import ScoredMap
@@ -104,21 +104,6 @@ def _seeds(table: pd.DataFrame) -> str:
     return "one seed" if seeds == 1 else f"mean of {counted(seeds, 'seed')}"
 
 
-def noise_reading(noise: pd.DataFrame) -> str:
-    """What common random numbers save when two weight vectors are compared. `noise`: sampled_noise.csv."""
-    gains = noise["gain"].replace(np.inf, np.nan).dropna()
-    if gains.empty:
-        return "No two of these weight vectors ever differ: common noise saves everything."
-    lost, best = int((gains < 1).sum()), noise.iloc[int(np.flatnonzero(noise["gain"] == gains.max())[0])]
-    text = (
-        f"To compare two weight vectors as surely, noise of its own for each would need {span(gains.min(), gains.max(), 1)} times the "
-        f"samples (median {number(gains.median(), 1)}); most for {best['one']} and {best['other']}"
-    )
-    if lost:
-        return f"{text}. It does not always help: in {part(lost, len(gains), 'comparison')} common noise made the difference noisier."
-    return f"{text}."
-
-
 def temperature_reading(temperatures: np.ndarray, means: np.ndarray) -> str:
     """The mean on the line of temperatures. `temperatures` [m + 1]: borders; `means` [m]: between them."""
     best, last = int(np.argmax(means)), len(means) - 1
@@ -133,24 +118,6 @@ def temperature_reading(temperatures: np.ndarray, means: np.ndarray) -> str:
 
 
 # -- the committed tables
-
-
-def greedy_or_sampled_reading(maps: pd.DataFrame) -> str:
-    """Whether weights chosen on greedy replies are as good, sampled, as those chosen on sampled ones: test clients, mean of seeds."""
-    rows = (
-        maps[(maps["set"] == "test") & maps["temperature"].isin([0.0, 1.0])].set_index(["decoding", "policy", "seed"])["mean"].sort_index()
-    )
-    gaps = {d: rows[d, "sampled optimum"] - rows[d, "greedy optimum"] for d in ("sampled", "greedy")}
-    said = [f"in {d} replies {listing([signed(gap) for gap in gaps[d]])}" for d in ("sampled", "greedy")]
-    if (gaps["sampled"] > 0).all() and (gaps["greedy"] < 0).all():
-        end = "each is the better one where it was chosen"
-    elif (gaps["sampled"] > 0).all():
-        end = "for sampled replies it pays to choose on samples"
-    elif (gaps["sampled"] < 0).all():
-        end = "even for sampled replies the choice on greedy ones was the better one"
-    else:
-        end = "which choice is better depends on the seed"
-    return f"Chosen on samples less chosen on greedy replies, a seed at a time: {said[0]}; {said[1]}: {end}."
 
 
 def heated_reading(maps: pd.DataFrame) -> str:

@@ -22,7 +22,7 @@ from emorl_lite.study.exact_fronts import FRONT_STEPS, beside_sweep, exact_front
 from emorl_lite.study.quality import reply_quality
 from emorl_lite.study.recipe import paper_recipe, remaining_differences, scaled_down
 from emorl_lite.study.run import Study
-from emorl_lite.study.tables import cube_table, optional_table, outdated, real_logs, real_tables, sampled_maps_table, study_tables
+from emorl_lite.study.tables import cube_table, optional_table, outdated, real_logs, real_tables, study_tables
 from emorl_lite.study.training_curves import curves, learning
 from emorl_lite.study.triples import beside_published, best_points, cube_points, evaluate_triples, exact_optima
 
@@ -66,7 +66,6 @@ __all__ = [
     "remaining_differences",
     "reply_quality",
     "representative",
-    "sampled_maps_table",
     "scaled_down",
     "search_replies",
     "searched_too",

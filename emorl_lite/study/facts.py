@@ -147,7 +147,7 @@ _MIX, _DIVERSITY = "best mean score by what is mixed", "emorl_lite.rewards.metri
 _ACCOUNTS = "emorl_lite.study.comparison.consumption"
 FACTS: tuple[Fact, ...] = (
     *_OF_METHODS,
-    Fact("EMORL's training time, seconds", "", 6573.0, "abstract", "emorl_lite.study.tables.real_logs", (KNOWN,), 147.43),
+    Fact("EMORL's training time, seconds", "", 6573.0, "abstract", "emorl_lite.study.consumed.consumption_table", (KNOWN,), 147.43),
     Fact(_MIX, "hidden", 0.80, "cubes", "emorl_lite.ensemble.ensemble.mix_hidden", (KNOWN, CUBES)),
     Fact(_MIX, "parameters", 0.71, "cubes", "emorl_lite.lm.averaging.average_parameters", (KNOWN, CUBES)),
     Fact(_MIX, "probabilities", 0.595, "cubes", "emorl_lite.ensemble.ensemble.mix_probabilities", (KNOWN, CUBES)),

@@ -203,14 +203,15 @@ class Study:
         return sorted(found)
 
     def save(self, folder: Path, command: str) -> list[Path]:
-        """Write every table as methods_<name>.csv (the rows: methods.csv) with its provenance."""
-        written = []
+        """Write every table as methods_<name>.csv (the rows: methods.csv) with its provenance, which names jobs that are not finished."""
+        written, missing = [], [job.name for job in self.jobs() if not job.finished()]
         for name, table in self.tables().items():
             if len(table):
                 path = table_path(folder, name)
                 facts = {"command": command, "preset": self.preset.name, "seeds": self.seeds, "study": asdict(self.preset.study)}
                 facts |= {"ppo": asdict(study_run(self.preset)), "kl_coef": kl_coefs(self.preset), "made_at_commits": self._commits()}
                 facts |= {"trained_at_commits": self._training_commits(), "versions": {name: version(name) for name in self._order()}}
+                facts |= {"not_finished": missing} if missing else {}
                 if isinstance(self.preset.rewards, TextRewards):
                     parts = {part: asdict(getattr(self.preset, part)) for part in ("model", "rewards", "data", "transfer", "warm_start")}
                     facts |= parts | {"lr": dict(self.preset.lr)}

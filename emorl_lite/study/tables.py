@@ -55,11 +55,6 @@ def cube_table(preset: str = "tiny") -> pd.DataFrame:
     return _if_there(_published(preset) / "paper_cubes.csv")
 
 
-def sampled_maps_table(preset: str = "tiny") -> pd.DataFrame:
-    """Policies by the exact maps of sampled replies (`scripts/sampled_maps.py`); without rows and columns if nobody has made them."""
-    return _if_there(_published(preset) / "sampled_maps.csv")
-
-
 def _published(preset: str) -> Path:
     """Where the tables of a preset's published study lie."""
     return data_root() / "results" if preset == "tiny" else shipped(preset)
