@@ -11,6 +11,7 @@ from emorl_lite.plots import paper as paper_plots
 from emorl_lite.plots.diagram import framework
 from emorl_lite.readings import paper as paper_readings
 from emorl_lite.study import paper
+from emorl_lite.study.comparison import one_uniform
 from emorl_lite.training import converged
 
 
@@ -222,3 +223,12 @@ def test_counts_are_short_and_figures_fit_the_column():
     figures = [paper_plots.cost_surfaces(), paper_plots.task_example("I am tired.", replies, ["a"]), paper_plots.paper_and_ours(compared)]
     assert all(figure.get_figwidth() == paper_plots.WIDTH and figure.alt_text for figure in figures)
     assert "2 adapters on one base (a, b)" in framework(["a", "b"]).alt_text
+
+
+def test_one_uniform_policy_stands_for_both():
+    whole, short = rows(uniform=0.6), rows(**{"uniform-short": 0.5})
+    other = rows(emorl=0.4)
+    assert set(one_uniform(pd.concat([whole, short, other]))["method"]) == {"uniform", "emorl"}
+    one = whole[whole["seed"] == whole["seed"].min()]
+    assert set(one_uniform(pd.concat([one, short, other]))["method"]) == {"uniform-short", "emorl"}, "of fewer seeds"
+    assert set(one_uniform(pd.concat([short, other]))["method"]) == {"uniform-short", "emorl"}

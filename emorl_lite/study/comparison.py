@@ -51,8 +51,12 @@ def representative(rows: pd.DataFrame, prefer: Sequence[str] = BY_GRID) -> pd.Da
 
 
 def one_uniform(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a study without "uniform-short", the policy with a d-th of the budget, if it has "uniform" too."""
-    return rows[rows["method"] != "uniform-short"] if rows["method"].eq("uniform").any() else rows
+    """The rows of a study with one of its two uniform policies: without "uniform-short", the one with a d-th of the budget, if it has
+    "uniform" of as many seeds; else without "uniform"."""
+    whole, short = (set(rows.loc[rows["method"] == name, "seed"]) for name in ("uniform", "uniform-short"))
+    if not whole or not short:
+        return rows
+    return rows[rows["method"] != ("uniform-short" if whole >= short else "uniform")]
 
 
 def with_intervals(table: pd.DataFrame, column: str, by: Sequence[str] = ("method",)) -> pd.DataFrame:
