@@ -291,16 +291,14 @@ def curves_reading(logs: pd.DataFrame, objectives: Sequence[str]) -> str:
     for name in objectives:
         runs = [f"{number(r['first'])} → {number(r['last'])} at KL {number(r['kl'], 1)}" for _, r in ends.loc[[name]].iterrows()]
         parts.append(f"**{name}** {', '.join(runs)}")
-    seconds, std = paper.TRAINING_SECONDS
     points, low, high = int(ends["points"].max()), *paper.LONGEST_RUN
     minutes = " to ".join(dict.fromkeys(number(s / 60, 0) for s in (ends["seconds"].min(), ends["seconds"].max())))
     seeds = listing([str(seed) for seed in sorted(logs["seed"].unique())])
     seed_seconds = float(ends.groupby("seed")["seconds"].sum().mean())
     return (
         f"Sampled reward, first step to last (seeds {seeds}): {'; '.join(parts)}. A run of at most {points:,} data points took {minutes} "
-        f"minutes on one CPU core; the runs of a seed {number(seed_seconds, 0)} s. The paper names {seconds:,.0f} ± {std:.0f} s for EMORL "
-        f"on its GPU ({paper.SOURCES['abstract']}), with a larger model; its longest run took {low / points:.0f} to {high / points:.0f} "
-        f"times as many data points ({paper.SOURCES['curves']})."
+        f"minutes on one CPU core; the runs of a seed {number(seed_seconds, 0)} s. The paper's longest run took {low / points:.0f} to "
+        f"{high / points:.0f} times as many data points ({paper.SOURCES['curves']})."
     )
 
 

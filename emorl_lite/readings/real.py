@@ -229,9 +229,9 @@ def _widths(rows: Sequence[Mapping[str, Any]]) -> str:
             return f"The interval has a half-width of more than {number(CLOSE)}: {size}."
         return f"No interval has a half-width of at most {number(CLOSE)}; the widest has {size}."
     beside = f"those beside {listing(narrow)}" if len(narrow) > 1 else f"that beside {narrow[0]}"
-    size = part(len(narrow), len(reaches), "interval")
+    size = f"{len(narrow)} of {len(reaches)} intervals"
     return (
-        f"A half-width of at most {number(CLOSE)} {'has' if len(narrow) < 2 else 'have'} {size}, {beside}; the widest has "
+        f"{size} {'has' if len(narrow) < 2 else 'have'} a half-width of at most {number(CLOSE)}, {beside}; the widest has "
         f"{number(reaches[widest], 3)}, beside {widest}."
     )
 
@@ -248,11 +248,8 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     text = " ".join(f"{why}: {listing(named)}." for why, named in groups.items())
     if any(math.isfinite(row["target"]) for row in rows):
         seeds = max(row["seeds"] for row in rows)
-        text += (
-            " So many seeds with the statements at hand, or so many statements with the seeds at hand, would make an interval as narrow "
-        )
-        text += f"as is asked for, ±{number(CLOSE)}, or one that is so already as narrow as the difference is large: a rough forecast from "
-        text += f"{counted(seeds, 'seed')}, in which an interval of few degrees of freedom gains more by a seed."
+        text += " In brackets: how many seeds, or how many statements, would make the interval as narrow as is asked for, or as the "
+        text += f"difference is large; a rough forecast from {counted(seeds, 'seed')}."
     return [f"Why it is open. {text}"]
 
 

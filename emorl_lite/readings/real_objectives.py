@@ -57,5 +57,9 @@ def objectives_reading(
     )
     still = [name for name in objectives if theirs[name] - start[name] <= CLOSE]
     told = listing([f"{name} ({number(theirs[name])}, the base {number(start[name])})" for name in still])
-    where = f"The one policy is hardly above its base, or not at all, in {told}." if still else "The one policy is above its base in each."
+    where = (
+        f"The one policy is hardly above its base, or not at all, in {told}."
+        if still
+        else "The one policy is above its base in each objective."
+    )
     return f"{text} ({seeds}). {where}"
