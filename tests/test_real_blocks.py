@@ -17,7 +17,24 @@ from emorl_lite.readings import page, real, real_blocks, real_runs, results
 from emorl_lite.rewards.text_gate import gate
 from emorl_lite.study.tables import table_path
 
-BLOCKS = ("gate", "runs", "main_table", "main_sentence", "short", "headroom", "two_judges", "matched", "transfer", "choices")
+BLOCKS = (
+    "gate",
+    "runs",
+    "main_table",
+    "main_sentence",
+    "short",
+    "headroom",
+    "two_judges",
+    "matched",
+    "transfer",
+    "choices",
+    "by_objective",
+    "repeated",
+)
+
+
+TWICE = {"first": dict.fromkeys(NAMES, 0.4) | {"empathy": 0.05}, "second": dict.fromkeys(NAMES, 0.4)}
+"""A run that found an objective the second time."""
 
 
 def log(first, validation):
@@ -37,6 +54,12 @@ def made(tmp_path_factory):
         table.to_csv(table_path(folder, name), index=False)
     headroom().to_csv(folder / real_blocks.HEADROOM, index=False)
     gate({"auc high/low": 0.97, "mean low": 0.2, "mean high": 0.8}).to_csv(folder / real_blocks.JUDGES, index=False)
+    twice = [
+        {"method": "uniform", "seed": 0, "run": run, "decoding": d, **scores}
+        for run, scores in TWICE.items()
+        for d in ("sampled", "greedy")
+    ]
+    pd.DataFrame(twice).to_csv(folder / real_blocks.REPEATED, index=False)
     for seed, name in itertools.product(range(2), NAMES):
         run = folder / f"seed{seed}" / name
         run.mkdir(parents=True)
@@ -80,6 +103,12 @@ def test_runs_are_told_from_their_first_step_to_their_last(made):
     assert real_runs.runs_reading(table).endswith("; greedily reflection, empathy and fluency do not.")
     with pytest.raises(UserError, match="none of warmth"):
         real_runs.runs_table(log(0.1, 0.5).assign(objective="empathy", seed=0), ["empathy", "warmth"])
+
+
+def test_a_seed_that_was_trained_twice_is_told(made):
+    text = " ".join(real_blocks.repeated(made).split())
+    assert "Seed 0 of uniform with an equal sum was trained twice" in text
+    assert ".200 the first time and .400 the second time, with empathy .05 and .40." in text
 
 
 def test_the_readme_tells_three_of_the_differences(made):

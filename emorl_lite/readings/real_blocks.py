@@ -11,10 +11,13 @@ import pandas as pd
 
 from emorl_lite.base.files import read_table
 from emorl_lite.base.outputs import read_provenance
+from emorl_lite.base.wording import number
 from emorl_lite.readings import judges, real
 from emorl_lite.readings.page import markdown, paragraphs
+from emorl_lite.readings.real import records
 from emorl_lite.readings.real_objectives import objectives_reading, objectives_shown, objectives_table
 from emorl_lite.readings.real_runs import runs_reading, runs_table
+from emorl_lite.study.claims import SAMPLED
 from emorl_lite.study.tables import logs_of, table_path
 
 HEADROOM = "headroom.csv"
@@ -24,6 +27,8 @@ JUDGES = "judges.csv"
 SHORT = ("base", "uniform", "exact-average")
 """Beside whom the README tells EMORL's score: its start, one policy in as much data, and the same adapters averaged."""
 SAMPLED_MAPS = "sampled_maps.csv"
+REPEATED = "repeated.csv"
+"""One seed of one method, trained twice."""
 
 
 def _folder(results: Path) -> Path:
@@ -126,3 +131,18 @@ def choices(results: Path) -> str:
     rows, names, path = _table(results, "rows"), _objectives(results), _folder(results) / SAMPLED_MAPS
     maps = read_table(path, "the real study's sampled maps") if path.is_file() else None
     return f"{markdown(real.choices_table(rows, names, maps))}\n\n{paragraphs(real.choices_reading(rows, names, maps))}"
+
+
+def repeated(results: Path) -> str:
+    """A run that was trained twice from one seed: how far its two policies lie apart."""
+    table = read_table(_folder(results) / REPEATED, "runs of one seed")
+    names = [name for name in table.columns if name not in ("method", "seed", "run", "decoding")]
+    sampled = table[table["decoding"] == SAMPLED].assign(score=real.geometric(table, names))
+    first, second = records(sampled.sort_values("run"))
+    most = max(names, key=lambda name: abs(second[name] - first[name]))
+    scores, parts = (f"{number(run['score'], 3)} the {run['run']} time" for run in (first, second)), (first[most], second[most])
+    return paragraphs(
+        f"How much of this is one machine's draw? Seed {first['seed']} of {real.called(first['method'])} was trained twice, the second time "
+        f"on another machine and by later code: sampled, {' and '.join(scores)}, with {most} {' and '.join(map(number, parts))}. All other "
+        "tables hold the second run."
+    )

@@ -500,6 +500,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "real-matched": real_blocks.matched,
     "real-second-judges": real_blocks.two_judges,
     "real-transfer": real_blocks.transfer,
+    "real-repeated": real_blocks.repeated,
     "paper": paper_table,
     "ppo-speed": ppo_table,
     "layers": layers_table,
