@@ -142,7 +142,7 @@ def repeated(results: Path) -> str:
     most = max(names, key=lambda name: abs(second[name] - first[name]))
     scores, parts = (f"{number(run['score'], 3)} the {run['run']} time" for run in (first, second)), (first[most], second[most])
     return paragraphs(
-        f"How much of this is one machine's draw? Seed {first['seed']} of {real.called(first['method'])} was trained twice, the second time "
-        f"on another machine and by later code: sampled, {' and '.join(scores)}, with {most} {' and '.join(map(number, parts))}. All other "
-        "tables hold the second run."
+        f"How much of this is one machine's draw? Seed {first['seed']} of {real.called(first['method'])} was trained twice, the second "
+        f"time on another machine and by later code: sampled, {' and '.join(scores)}, with {most} {' and '.join(map(number, parts))}. All "
+        "other tables hold the second run."
     )
