@@ -17,6 +17,7 @@ from emorl_lite.study.comparison import (
     with_intervals,
 )
 from emorl_lite.study.consumed import consumption_table, every_spending, labelled, paper_spending, spending
+from emorl_lite.study.crossed import crossed
 from emorl_lite.study.evidence import claim_p
 from emorl_lite.study.exact_fronts import FRONT_STEPS, beside_sweep, exact_front, front_tables
 from emorl_lite.study.quality import reply_quality
@@ -39,6 +40,7 @@ __all__ = [
     "claim_p",
     "consumption",
     "consumption_table",
+    "crossed",
     "cube_points",
     "cube_table",
     "curves",
