@@ -112,8 +112,7 @@ def publish(options: Options) -> Path:
     study that is not complete, unless that is asked for."""
     preset, root, target = _asked(options)
     study = Study(preset, options.seeds, root=root, progress=False)
-    missing = [job.name for job in study.jobs() if not job.finished()]
-    if missing and not options.partly:
+    if not options.partly and (missing := study.unfinished()):
         raise UserError(f"{study.folder}: not finished: {missing[0]}; finish the study first, or publish what is finished with --partly")
     home = Experiment(preset, 0, root).home
     for part, files in _parts(preset):

@@ -294,9 +294,7 @@ def matched_table(matched: pd.DataFrame, first: str = FIRST) -> pd.DataFrame:
         target: reached[np.isclose(reached["target"], target)].pivot_table(index="seed", columns="method", values="sampled_mean")
         for target in sorted(matched["target"].unique())
     }
-    looks = sum(
-        len(scores[[first, name]].dropna()) > 1 for scores in by_target.values() if first in scores for name in others if name in scores
-    )
+    looks = sum(_judgeable(scores, first, others) for scores in by_target.values())
     lines = []
     for target, scores in by_target.items():
         for method in [name for name in (first, *others) if name in scores]:
@@ -324,6 +322,11 @@ def _shown(table: pd.DataFrame, score: str) -> pd.DataFrame:
             line[f"{called(FIRST)} less it, {at}"] = told(_found(row)) if row and math.isfinite(row["difference"]) else ""
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def _judgeable(scores: pd.DataFrame, first: str, others: Sequence[str]) -> int:
+    """Beside how many of the others the first one has two seeds or more in common, and so an interval. `scores`: a row a seed."""
+    return sum(len(scores[[first, name]].dropna()) > 1 for name in others if {first, name} <= set(scores))
 
 
 def _less(ours: pd.Series | None, theirs: pd.Series, other: bool, looks: int) -> dict[str, float]:
@@ -403,7 +406,7 @@ def transfer_table(
     for decoding in DECODINGS:
         rows = of[of["decoding"] == decoding]
         scores = rows.assign(score=geometric(rows, objectives)).pivot_table(index="seed", columns="method", values="score")
-        looks = sum(len(scores[[first, name]].dropna()) > 1 for name in others if name in scores and first in scores)
+        looks = _judgeable(scores, first, others)
         for method in (first, *others):
             if method not in scores:
                 raise UserError(f"the study's table of quality has no {decoding} scores of {method} on {where}")
@@ -518,9 +521,11 @@ def weights_reading(rows: pd.DataFrame, objectives: Sequence[str], choice: str =
     how, what = _said_of(choice, rows), ", ".join(objectives)
     text = f"The weights of {called(method)}, chosen on greedy validation replies ({how}), are, for {what}: {listed}."
     if unused := [name for name, column in zip(objectives, chosen.T, strict=True) if (column == 0).all()]:
-        whose = "the adapter" if len(unused) == 1 else "the adapters"
-        text += f" So {whose} of {listing(unused)} {'is' if len(unused) == 1 else 'are'} not used at all, though its prompts are counted:"
-        text += " what rises there is a by-product of the others."
+        whose, verb, its = ("the adapter", "is", "its") if len(unused) == 1 else ("the adapters", "are", "their")
+        text += (
+            f" So {whose} of {listing(unused)} {verb} not used at all, though {its} prompts are counted: what rises there is a by-product "
+        )
+        text += "of the others."
     return text
 
 

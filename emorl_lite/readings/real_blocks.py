@@ -14,7 +14,6 @@ from emorl_lite.base.outputs import read_provenance
 from emorl_lite.base.wording import number
 from emorl_lite.readings import judges, real
 from emorl_lite.readings.page import markdown, paragraphs
-from emorl_lite.readings.real import records
 from emorl_lite.readings.real_objectives import objectives_reading, objectives_shown, objectives_table
 from emorl_lite.readings.real_runs import runs_reading, runs_table
 from emorl_lite.study.claims import SAMPLED
@@ -138,7 +137,7 @@ def repeated(results: Path) -> str:
     table = read_table(_folder(results) / REPEATED, "runs of one seed")
     names = [name for name in table.columns if name not in ("method", "seed", "run", "decoding")]
     sampled = table[table["decoding"] == SAMPLED].assign(score=real.geometric(table, names))
-    first, second = records(sampled.sort_values("run"))
+    first, second = real.records(sampled.sort_values("run"))
     most = max(names, key=lambda name: abs(second[name] - first[name]))
     scores, parts = (f"{number(run['score'], 3)} the {run['run']} time" for run in (first, second)), (first[most], second[most])
     return paragraphs(

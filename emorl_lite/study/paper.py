@@ -120,7 +120,7 @@ def accountings(
 
 
 def theirs(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a study in which one policy alone is called "uniform": that with a whole budget, or where there is none, the shorter one."""
+    """Rows of a study in which one policy alone is called "uniform": that of `one_uniform`, whatever its budget."""
     return one_uniform(rows).replace({"method": {"uniform-short": "uniform"}})
 
 

@@ -202,9 +202,13 @@ class Study:
             found.add(str((made.get("commit") if isinstance(made, dict) else None) or UNRECORDED))
         return sorted(found)
 
+    def unfinished(self) -> list[str]:
+        """Names of the jobs whose results are not there, in the order in which they would be done."""
+        return [job.name for job in self.jobs() if not job.finished()]
+
     def save(self, folder: Path, command: str) -> list[Path]:
         """Write every table as methods_<name>.csv (the rows: methods.csv) with its provenance, which names jobs that are not finished."""
-        written, missing = [], [job.name for job in self.jobs() if not job.finished()]
+        written, missing = [], self.unfinished()
         for name, table in self.tables().items():
             if len(table):
                 path = table_path(folder, name)
