@@ -18,8 +18,7 @@ from emorl_lite.lm.adapters import examine_loaded
 from emorl_lite.lm.examination import PROBE_REPLY, adapted_layers, check_equal, examine, given, once, probe_prompts, probing
 from emorl_lite.lm.forward import folded, lora_layers, one_product, sampled_from
 from emorl_lite.lm.model import Encoded, LanguageModel
-from emorl_lite.lm.room import make_room
-from emorl_lite.lm.sampling import pick
+from emorl_lite.lm.sampling import Open, pick, token_by_token
 from emorl_lite.lm.trunk import Trunk, trunk_depth
 from emorl_lite.training.randomness import OwnRandomness
 
@@ -108,12 +107,6 @@ class Measured:
         self.features[at] = value_features(hidden)
 
 
-def draw(p: Tensor) -> Tensor:
-    """One token a row from the probabilities of all words [N, V]: [N]."""
-    return pick(p, torch.rand(len(p), device=p.device))
-
-
-@torch.no_grad()
 def sample(
     lm: LanguageModel,
     inputs: Encoded,
@@ -125,55 +118,30 @@ def sample(
 ) -> tuple[Tensor, Measured]:
     """Sample k replies for each of B prompts from a decoder-only model: tokens [B k, T], padded after EOS, and what the model said of them.
 
-    The plain loop that generate() is at heart. It reads each prompt once for all k replies, drops replies as they end, and keeps the
-    log-probabilities and hidden states that it sees anyway, those between its first `depth` layers and the others among them.
+    Of what it computes on the way the log-probabilities and hidden states are kept, those between its first `depth` layers and the others
+    among them (`token_by_token`).
     """
-    N, limit = len(inputs) * k, limit or lm.config.max_new_tokens
-    tokens = torch.full((N, limit), lm.tokenizer.pad_token_id, device=lm.device)
-    measured = Measured.empty(N, limit, lm)
-    mask, rows = inputs.mask, torch.arange(N, device=lm.device)  # the replies that have not ended
-    if policy is not None:
-        policy.use(rows[::k])
-    prompts = lm.read_prompts(inputs, packed=policy is None, depth=depth)
-    logits, hidden, cache = prompts.logits, prompts.hidden, prompts.cache
-    lower = hidden.new_zeros(N, limit, lm.width if prompts.lower else 0)
-    if k > 1:
-        cache.reorder_cache(rows // k)  # every kind of layer has it, also those that keep a state instead of keys and values
-        logits, hidden, mask = (x.repeat_interleave(k, 0) for x in (logits, hidden, mask))
-    if lm.mixed:  # where attention reads other numbers than float32, which the whole past would be turned into at every token
-        make_room(cache, limit)
-    for t in range(limit):
-        logp = all_logprobs(logits, temperature)
+    limit = limit or lm.config.max_new_tokens
+    measured = Measured.empty(len(inputs) * k, limit, lm)
+    lower, places = list[Tensor](), list[Tensor]()
+
+    def choose(now: Open) -> Tensor:
+        logp = all_logprobs(now.logits, temperature)
         p = logp.exp()
-        next_tokens = draw(p)
-        tokens[rows, t] = next_tokens
-        measured.write((rows, t), logp, p, hidden, next_tokens)
-        active = (~lm.is_end(next_tokens)).nonzero().squeeze(-1)
-        if not len(active) or t + 1 == limit:
-            break
-        if len(active) < len(rows):
-            cache.reorder_cache(active)
-            rows, next_tokens, mask = rows[active], next_tokens[active], mask[active]
-        if policy is not None:
-            policy.use(rows)
-        mask = F.pad(mask, (0, 1), value=1)
-        outputs = lm.base(
-            input_ids=next_tokens[:, None],
-            attention_mask=mask,
-            position_ids=mask.sum(1, keepdim=True) - 1,
-            past_key_values=cache,
-            logits_to_keep=1,
-            output_hidden_states=True,
-        )
-        logits, hidden = outputs.logits[:, -1], outputs.hidden_states[-1][:, -1]
-        if prompts.lower:
-            lower[rows, t] = outputs.hidden_states[depth][:, -1]
-    T = t + 1
-    trunk = None
-    if prompts.lower:  # a reply's last token is not read
-        read = (lm.reply_mask(tokens[:, :T]).sum(1) - 1).tolist()
-        trunk = Trunk(depth, [torch.cat([prompts.lower[row // k], lower[row, :n]]) for row, n in enumerate(read)])
-    return tokens[:, :T], Measured(measured.logp[:, :T], measured.entropy[:, :T], measured.features[:, :T], trunk)
+        next_tokens = pick(p, torch.rand(len(p), device=p.device))
+        measured.write((now.rows, now.t), logp, p, now.hidden, next_tokens)
+        if now.lower is not None:
+            lower.append(now.lower)
+            places.append(now.rows * limit + now.t - 1)
+        return next_tokens
+
+    tokens, prompts = token_by_token(lm, inputs, k, choose, limit, depth, tell=None if policy is None else policy.use)
+    T, trunk = tokens.shape[1], None
+    if prompts.lower:
+        read = (lm.reply_mask(tokens).sum(1) - 1).tolist()  # a reply's last token is not read
+        states = torch.cat(lower)[torch.cat(places).argsort()].split(read) if lower else [prompts.lower[0][:0]] * len(read)
+        trunk = Trunk(depth, [torch.cat([prompts.lower[row // k], said]) for row, said in enumerate(states)])
+    return tokens, Measured(measured.logp[:, :T], measured.entropy[:, :T], measured.features[:, :T], trunk)
 
 
 def sampling(k: int, temperature: float) -> dict[str, Any]:
