@@ -14,7 +14,9 @@ from test_methods import bench
 from torch.testing import assert_close
 
 from emorl_lite.base.errors import UserError
+from emorl_lite.lm.devices import cpu_has_bfloat16
 from emorl_lite.methods import make_method
+from emorl_lite.methods.bench import Objectives
 from emorl_lite.methods.gdpo import GDPO, KL_TIMES, gdpo_advantages
 from emorl_lite.methods.grpo import GRPO
 
@@ -81,6 +83,31 @@ def test_trl_computes_the_same_advantages_of_given_scores(monkeypatch):
     for advantages, scores in zip(found, given, strict=True):
         assert_close(advantages, gdpo_advantages(scores, 4))
     assert betas == pytest.approx([KL_TIMES * made.kl_coef(made.uniform)] * 3)
+
+
+@pytest.mark.skipif(not cpu_has_bfloat16(), reason="this processor has no bfloat16 products")
+def test_the_policy_is_read_in_16_bits_where_other_trainers_read_so_and_judges_are_not(monkeypatch):
+    from trl import GRPOTrainer
+
+    policy, judges = [], []
+    read, score = GRPOTrainer._get_per_token_logps_and_entropies, Objectives.__call__
+
+    def reading(self, model, *args, **options):
+        inside = [layer for layer in self.model.modules() if type(layer) is torch.nn.Linear and "forward" in vars(layer)]
+        policy.append((torch.is_autocast_enabled("cpu"), bool(inside)))
+        return read(self, model, *args, **options)
+
+    def scoring(self, *texts):
+        judges.append(torch.is_autocast_enabled("cpu"))
+        return score(self, *texts)
+
+    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", reading)
+    monkeypatch.setattr(Objectives, "__call__", scoring)
+    made = bench(tiny.language_model("llama", autocast=True))
+    make_method("gdpo", made).prepare()
+    assert set(policy) == {(True, True)} and set(judges) == {False} and not torch.is_autocast_enabled("cpu")
+    trained = [p for name, p in made.lm.model.named_parameters() if "lora_B" in name and "gdpo" in name]
+    assert trained and all(p.dtype == torch.float32 and p.isfinite().all() for p in trained) and any(p.abs().max() > 0 for p in trained)
 
 
 def test_it_is_grpo_but_for_advantages_and_kl_weight():

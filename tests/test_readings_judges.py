@@ -116,15 +116,16 @@ def test_what_is_missing_is_told_in_a_line(table, options, said):
 def test_guards():
     kept = judges.guards_reading(judges.guards_table(quality(most_frequent=0.1)))
     assert kept.startswith("No reply is given to 20 % of the clients by anybody: the most frequent is EMORL's (sampled, 10 %).")
-    assert kept.endswith("Nobody's coherence is below the base's.")
+    assert kept.endswith("Nobody's coherence is clearly below the base's.")
     table = judges.guards_table(quality(most_frequent=0.35, coherence=-0.2), ["emorl"])
     assert table["method"].tolist() == ["base", "base", "emorl", "emorl"] and table["difference"].iloc[:2].isna().all()
     broken = judges.guards_reading(table)
     assert "20 % or more of the replies are one and the same: sampled, EMORL (35 %); greedy, EMORL (35 %)" in broken
     assert "Coherence is below the base's: sampled, EMORL (−0.200); greedy, EMORL (−0.200)." in broken
     unclear = table.assign(high=0.01)
-    assert "Coherence is lower than the base's, not clearly: sampled, EMORL" in judges.guards_reading(
-        unclear.where(unclear["method"] == "emorl").dropna()
-    )
+    said = judges.guards_reading(unclear)
+    assert said.endswith("Nobody's coherence is clearly below the base's; lower, not clearly, in 2 comparisons.")
+    one = table.assign(high=table["high"].mask(table["decoding"] == "greedy", 0.01))
+    assert judges.guards_reading(one).endswith("sampled, EMORL (−0.200); lower, not clearly, in 1 further comparison.")
     with pytest.raises(UserError, match="no column 'most_frequent'"):
         judges.guards_table(quality().drop(columns="most_frequent"))

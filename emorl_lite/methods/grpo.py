@@ -16,6 +16,7 @@ from transformers import BatchEncoding
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import PPOConfig
+from emorl_lite.lm.forward import half_products
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.base import Knob, Method, Setting, active
 from emorl_lite.methods.bench import Cost
@@ -126,7 +127,8 @@ class GRPO(Method):
                 raise UserError(
                     f"method {self.name}: this TRL ends replies at one token, {lm.config.path} has {len(lm.end_ids)}: upgrade trl"
                 )
-            trainer.train()
+            with half_products(LanguageModel(trainer.model, lm.tokenizer, lm.config)):  # where other trainers read in 16 bits
+                trainer.train()
         set_peft_model_state_dict(lm.model, get_peft_model_state_dict(trainer.model), adapter_name=self.name)
         lm.model.eval()
         samples = steps * ppo.batch_size
@@ -140,7 +142,8 @@ class GRPO(Method):
             width = max(map(len, completion_ids))
             pad = bench.lm.tokenizer.pad_token_id
             tokens = torch.tensor([ids + [pad] * (width - len(ids)) for ids in completion_ids])
-            return bench.objectives(client, bench.lm.decode(tokens))[:, column].tolist()
+            with torch.autocast("cpu", enabled=False):  # judges read as they always do
+                return bench.objectives(client, bench.lm.decode(tokens))[:, column].tolist()
 
         reward.__name__ = name
         return reward

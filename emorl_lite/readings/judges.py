@@ -306,15 +306,18 @@ def guards_reading(table: pd.DataFrame) -> str:
         worst = max(rows, key=lambda row: float(row["most_frequent_worst"]))
         text = f"No reply is given to {percent(OFTEN)} of the clients by anybody: the most frequent is {called(worst['method'])}'s"
         text += f" ({worst['decoding']}, {percent(worst['most_frequent_worst'])})."
+    return f"{text} {_coherence_reading(rows)}"
+
+
+def _coherence_reading(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whose replies are clearly less coherent than the base's, and how often that is so but not clear."""
     below = [row for row in rows if row["high"] < 0]
-    lower = [row for row in rows if row["difference"] < 0 and not row["high"] < 0]
+    lower = sum(row["difference"] < 0 and not row["high"] < 0 for row in rows)
     if below:
-        text += f" Coherence is below the base's: {_by_decoding(below, lambda row: signed(row['difference']))}."
-    if lower:
-        which = "It is also lower" if below else "Coherence is lower than the base's"
-        text += f" {which}, not clearly: "
-        text += f"{_by_decoding(lower, lambda row: signed(row['difference']))}."
-    return text if below or lower else f"{text} Nobody's coherence is below the base's."
+        further = f"; lower, not clearly, in {counted(lower, 'further comparison')}" if lower else ""
+        return f"Coherence is below the base's: {_by_decoding(below, lambda row: signed(row['difference']))}{further}."
+    unclear = f"; lower, not clearly, in {counted(lower, 'comparison')}" if lower else ""
+    return f"Nobody's coherence is clearly below the base's{unclear}."
 
 
 def _by_decoding(rows: Sequence[Mapping[str, Any]], size: Callable[[Mapping[str, Any]], str]) -> str:

@@ -228,12 +228,8 @@ def _widths(rows: Sequence[Mapping[str, Any]]) -> str:
         if len(reaches) == 1:
             return f"The interval has a half-width of more than {number(CLOSE)}: {size}."
         return f"No interval has a half-width of at most {number(CLOSE)}; the widest has {size}."
-    beside = f"those beside {listing(narrow)}" if len(narrow) > 1 else f"that beside {narrow[0]}"
-    size = f"{len(narrow)} of {len(reaches)} intervals"
-    return (
-        f"{size} {'has' if len(narrow) < 2 else 'have'} a half-width of at most {number(CLOSE)}, {beside}; the widest has "
-        f"{number(reaches[widest], 3)}, beside {widest}."
-    )
+    size = f"{len(narrow)} of {len(reaches)} intervals {'has' if len(narrow) < 2 else 'have'} a half-width of at most {number(CLOSE)}"
+    return f"{size}; the widest has {number(reaches[widest], 3)}, beside {widest}."
 
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -248,8 +244,10 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     text = " ".join(f"{why}: {listing(named)}." for why, named in groups.items())
     if any(math.isfinite(row["target"]) for row in rows):
         seeds = max(row["seeds"] for row in rows)
-        text += " In brackets: how many seeds, or how many statements, would make the interval as narrow as is asked for, or as the "
-        text += f"difference is large; a rough forecast from {counted(seeds, 'seed')}."
+        text += (
+            f" In brackets: how many seeds or statements would narrow it to ±{number(CLOSE)}, or to the difference; a rough forecast from "
+        )
+        text += f"{counted(seeds, 'seed')}."
     return [f"Why it is open. {text}"]
 
 
