@@ -5,7 +5,7 @@ Shapes: B prompts, N = B k replies, n of them that go on, T reply tokens, V word
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,14 @@ def pick(p: Tensor, u: Tensor) -> Tensor:
     cumulative = p.cumsum(-1)
     # the first word whose cumulative exceeds u: right=True, so that one of probability 0 never comes
     return torch.searchsorted(cumulative, u[:, None] * cumulative[:, -1:], right=True).squeeze(-1).clamp(max=p.shape[-1] - 1)
+
+
+def in_reply_order(parts: Sequence[Tensor], rows: Sequence[Tensor]) -> Tensor:
+    """What was kept of each token while replies were written, [tokens, ..]: all of the first reply, then all of the second.
+
+    `parts`: of one place after the other, [n, ..] each; `rows`: whose they are, [n] each.
+    """
+    return torch.cat(list(parts))[torch.cat(list(rows)).argsort(stable=True)]
 
 
 @dataclass(frozen=True)
@@ -112,15 +120,14 @@ def draw_replies(lm: LanguageModel, inputs: Encoded, k: int = 1, reorder: Callab
     The noise is drawn before the first word, a number for each reply and place: with one seed another policy has the same. `reorder` as in
     `token_by_token`.
     """
-    limit = lm.config.max_new_tokens
-    noise = torch.rand(len(inputs) * k, limit, device=lm.device)
-    said, places = [], []
+    noise = torch.rand(len(inputs) * k, lm.config.max_new_tokens, device=lm.device)
+    said, rows = list[Tensor](), list[Tensor]()
 
     def choose(now: Open) -> Tensor:
         logp = torch.log_softmax(now.logits.float(), -1)
         said.append(logp)
-        places.append(now.rows * limit + now.t)
+        rows.append(now.rows)
         return pick(logp.exp(), noise[now.rows, now.t])
 
     tokens, _ = token_by_token(lm, inputs, k, choose, reorder=reorder)
-    return Drawn(tokens, lm.reply_mask(tokens), torch.cat(said)[torch.cat(places).argsort()])
+    return Drawn(tokens, lm.reply_mask(tokens), in_reply_order(said, rows))

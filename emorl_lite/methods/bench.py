@@ -256,8 +256,7 @@ def _known(budget: Budget) -> Budget:
 def cost_of(trainer: PPOTrainer) -> Cost:
     """What a finished run took."""
     trainable = sum(p.numel() for p in trainer.parameters)
-    seconds = round(round(trainer.seconds, 3), 1)  # as its record has them, from which they are read again
-    return Cost(trainer.episodes, trainer.episodes, trainer.samples, trainable, seconds)
+    return Cost(trainer.episodes, trainer.episodes, trainer.samples, trainable, round(trainer.seconds, 1))
 
 
 def cost_of_finished(lm: LanguageModel, adapter: str, folder: Path) -> Cost:

@@ -243,8 +243,8 @@ def bands_reading(curves: pd.DataFrame, objectives: Sequence[str]) -> str:
         gap = float(single["last"].mean() - others["last"].mean())
         more = by_size(gap, "rises higher", "stays lower", "ends as high")
         text += (
-            f" One reward alone {more} ({signed(gap, 2)}, on average) than a single policy's weighted mean: how hard each aim is, not "
-            "which policy is better."
+            f" One reward alone {more} ({signed(gap, 2)}, on average) than a single policy's weighted mean: that says how hard each "
+            "aim is, not which policy is better."
         )
     return text
 
@@ -277,7 +277,7 @@ def search_cost_reading(costs: pd.DataFrame, small: int = 3, large: int = 6) -> 
     if pairs:
         text += (
             f" The exact map takes, scoring included and beside this search by a prefix tree, {listing(times)}; the search's best lies "
-            f"below its optimum by {listing(missed)}."
+            f"below the exact optimum by {listing(missed)}."
         )
     return text
 

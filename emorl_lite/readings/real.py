@@ -219,16 +219,16 @@ def _widths(rows: Sequence[Mapping[str, Any]]) -> str:
     reaches = {called(row["second"]): (row["high"] - row["low"]) / 2 for row in rows if math.isfinite(row["low"])}
     if not reaches:
         return "With one seed or one statement there is no interval, and nothing to judge by."
-    narrow = [name for name, reach in reaches.items() if reach <= CLOSE]
-    if len(narrow) == len(reaches):
-        return f"{'Each' if len(narrow) > 1 else 'The'} interval has a half-width of at most {number(CLOSE)}."
+    narrow = sum(reach <= CLOSE for reach in reaches.values())
+    if narrow == len(reaches):
+        return f"{'Each' if narrow > 1 else 'The'} interval has a half-width of at most {number(CLOSE)}."
     widest = max(reaches, key=reaches.__getitem__)
     if not narrow:
         size = f"{number(reaches[widest], 3)}, beside {widest}"
         if len(reaches) == 1:
             return f"The interval has a half-width of more than {number(CLOSE)}: {size}."
         return f"No interval has a half-width of at most {number(CLOSE)}; the widest has {size}."
-    size = f"{len(narrow)} of {len(reaches)} intervals {'has' if len(narrow) < 2 else 'have'} a half-width of at most {number(CLOSE)}"
+    size = f"{narrow} of {len(reaches)} intervals {'has' if narrow < 2 else 'have'} a half-width of at most {number(CLOSE)}"
     return f"{size}; the widest has {number(reaches[widest], 3)}, beside {widest}."
 
 
@@ -244,10 +244,8 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     text = " ".join(f"{why}: {listing(named)}." for why, named in groups.items())
     if any(math.isfinite(row["target"]) for row in rows):
         seeds = max(row["seeds"] for row in rows)
-        text += (
-            f" In brackets: how many seeds or statements would narrow it to ±{number(CLOSE)}, or to the difference; a rough forecast from "
-        )
-        text += f"{counted(seeds, 'seed')}."
+        text += f" In brackets: how many seeds or statements would narrow it to ±{number(CLOSE)}, or to the difference; "
+        text += f"a rough forecast from {counted(seeds, 'seed')}."
     return [f"Why it is open. {text}"]
 
 
@@ -520,10 +518,8 @@ def weights_reading(rows: pd.DataFrame, objectives: Sequence[str], choice: str =
     text = f"The weights of {called(method)}, chosen on greedy validation replies ({how}), are, for {what}: {listed}."
     if unused := [name for name, column in zip(objectives, chosen.T, strict=True) if (column == 0).all()]:
         whose, verb, its = ("the adapter", "is", "its") if len(unused) == 1 else ("the adapters", "are", "their")
-        text += (
-            f" So {whose} of {listing(unused)} {verb} not used at all, though {its} prompts are counted: what rises there is a by-product "
-        )
-        text += "of the others."
+        text += f" So {whose} of {listing(unused)} {verb} not used at all, though {its} prompts are counted: "
+        text += "what rises there is a by-product of the others."
     return text
 
 

@@ -360,8 +360,8 @@ class PPOTrainer:
         row = self._row(rollout, scores, entered) | updated | watched | self.reward.row() | {"validation": self._validation()}
         with self.random:
             self.reward.adapt()
-        self.seconds += time.perf_counter() - started
-        row = self.team.mean(row | {"seconds": round(self.seconds, 3)})
+        self.seconds = round(self.seconds + time.perf_counter() - started, 3)  # as its record has them, from which they are read again
+        row = self.team.mean(row | {"seconds": self.seconds})
         if not math.isnan(row["validation"]):
             self.validation_means[-1] = row["validation"]  # what all processes sampled, as the log has it
         # rounding may differ between processes, and all must stop together

@@ -18,7 +18,7 @@ from emorl_lite.lm.adapters import examine_loaded
 from emorl_lite.lm.examination import PROBE_REPLY, adapted_layers, check_equal, examine, given, once, probe_prompts, probing
 from emorl_lite.lm.forward import folded, lora_layers, one_product, sampled_from
 from emorl_lite.lm.model import Encoded, LanguageModel
-from emorl_lite.lm.sampling import Open, pick, token_by_token
+from emorl_lite.lm.sampling import Open, in_reply_order, pick, token_by_token
 from emorl_lite.lm.trunk import Trunk, trunk_depth
 from emorl_lite.training.randomness import OwnRandomness
 
@@ -121,9 +121,8 @@ def sample(
     Of what it computes on the way the log-probabilities and hidden states are kept, those between its first `depth` layers and the others
     among them (`token_by_token`).
     """
-    limit = limit or lm.config.max_new_tokens
-    measured = Measured.empty(len(inputs) * k, limit, lm)
-    lower, places = list[Tensor](), list[Tensor]()
+    measured = Measured.empty(len(inputs) * k, limit or lm.config.max_new_tokens, lm)
+    lower, rows = list[Tensor](), list[Tensor]()
 
     def choose(now: Open) -> Tensor:
         logp = all_logprobs(now.logits, temperature)
@@ -132,14 +131,14 @@ def sample(
         measured.write((now.rows, now.t), logp, p, now.hidden, next_tokens)
         if now.lower is not None:
             lower.append(now.lower)
-            places.append(now.rows * limit + now.t - 1)
+            rows.append(now.rows)
         return next_tokens
 
     tokens, prompts = token_by_token(lm, inputs, k, choose, limit, depth, tell=None if policy is None else policy.use)
     T, trunk = tokens.shape[1], None
     if prompts.lower:
         read = (lm.reply_mask(tokens).sum(1) - 1).tolist()  # a reply's last token is not read
-        states = torch.cat(lower)[torch.cat(places).argsort()].split(read) if lower else [prompts.lower[0][:0]] * len(read)
+        states = in_reply_order(lower, rows).split(read) if lower else [prompts.lower[0][:0]] * len(read)
         trunk = Trunk(depth, [torch.cat([prompts.lower[row // k], said]) for row, said in enumerate(states)])
     return tokens, Measured(measured.logp[:, :T], measured.entropy[:, :T], measured.features[:, :T], trunk)
 

@@ -261,7 +261,7 @@ class RunFolder:
         run.lm.save_adapter(run.adapter, self.path)
         if extra := run.extra.state_dict():
             write_whole(self._extra, extra)
-        record: dict[str, Any] = {"seconds": round(run.seconds, 3), "steps": run.steps, "episodes": run.episodes, "samples": run.samples}
+        record: dict[str, Any] = {"seconds": run.seconds, "steps": run.steps, "episodes": run.episodes, "samples": run.samples}
         record |= {"stopped": reason, "identity": run.identity(), "made_of": run.made_of(), "files": checksums(self._folder)}
         record["made_at"] = made_at()
         write_json(self.done, record)
