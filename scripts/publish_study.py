@@ -5,8 +5,8 @@
     python scripts/publish_study.py --preset smollm2 --seeds 3 --resume    # the other way: back among the runs, so that it goes on there
 
 After `--resume` the study's own command (`python -m emorl_lite study --preset smollm2`) trains and measures what is missing, and nothing
-else: of every finished run there is its log and its record, and where another method reads its adapter, that, too. Texts of third parties
-stay behind: logs hold numbers alone, sample tables hold the project's own client statements.
+else: of every finished run there is its record, its log if its trainer keeps one, and where another method reads its adapter, that, too.
+Texts of third parties stay behind: logs hold numbers alone, sample tables hold the project's own client statements.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from emorl_lite.experiment.experiment import Experiment
 from emorl_lite.lm.adapter_files import adapter_digest
 from emorl_lite.methods.registry import METHODS, needs
 from emorl_lite.study.run import Study
-from emorl_lite.training.run_folder import seal
+from emorl_lite.training.run_folder import read_record, seal
 
 DONE = "done.json"
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json", "base.json", DONE)
@@ -97,8 +97,9 @@ def _runs(folder: Path) -> list[Path]:
 
 
 def _files(preset: Preset, run: Path) -> tuple[str, ...]:
-    """What of a run is published."""
-    return (*ADAPTER, LOG) if run.name in _read_by_others(preset) else (DONE, LOG)
+    """What of a run is published: its record, its log where its trainer keeps one, its adapter where another method reads that."""
+    log = (LOG,) if LOG in (read_record(run).get("files") or (LOG,)) else ()
+    return (*ADAPTER, *log) if run.name in _read_by_others(preset) else (DONE, *log)
 
 
 def _parts(preset: Preset) -> list[tuple[str, tuple[str, ...]]]:

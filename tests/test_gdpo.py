@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import runpy
-from dataclasses import make_dataclass
+from dataclasses import make_dataclass, replace
 
 import pandas as pd
 import pytest
 import tiny
 import torch
 from course_cells import ROOT
-from test_methods import bench
+from test_methods import QUICK, REWARDS, bench
 from torch.testing import assert_close
 
 from emorl_lite.base.errors import UserError
@@ -19,6 +19,7 @@ from emorl_lite.methods import make_method
 from emorl_lite.methods.bench import Objectives
 from emorl_lite.methods.gdpo import GDPO, KL_TIMES, gdpo_advantages
 from emorl_lite.methods.grpo import GRPO
+from emorl_lite.training import PPOTrainer
 
 
 def groups(n: int, k: int, spreads=(0.01, 0.1, 0.4)) -> torch.Tensor:
@@ -116,6 +117,57 @@ def test_it_is_grpo_but_for_advantages_and_kl_weight():
     assert grpo.marks() == {"group": 4} and gdpo.marks() == {"group": 4, "kl_times": KL_TIMES}
     assert set(gdpo.aggregation()) == {"multi_objective_aggregation", "beta"} and set(grpo.aggregation()) == {"scale_rewards", "beta"}
     assert gdpo.aggregation()["beta"] == pytest.approx(KL_TIMES * grpo.aggregation()["beta"])
+
+
+class Stopped(Exception):
+    """Before anything is trained."""
+
+
+def configured(monkeypatch, made, name="gdpo"):
+    """TRL's options for a method on this bench."""
+    import trl
+
+    found = []
+
+    def spy(base, rewards, config, **_):
+        found.append(config)
+        raise Stopped
+
+    monkeypatch.setattr(trl, "GRPOTrainer", spy)
+    with pytest.raises(Stopped):
+        make_method(name, made).prepare()
+    return found[0]
+
+
+@pytest.mark.parametrize("name", ["grpo", "gdpo"])
+@pytest.mark.parametrize("minibatch, accumulation, step", [(4, 1, 4), (2, 2, 4), (8, 1, 8), (64, 3, 8), (4, 5, 8)])
+def test_it_makes_the_gradient_steps_of_the_other_trainers(monkeypatch, name, minibatch, accumulation, step):
+    config = replace(QUICK, minibatch_size=minibatch, gradient_accumulation=accumulation)
+    ppo = PPOTrainer(tiny.language_model("llama"), "own", REWARDS["reflection"], ["w1"], config).estimator
+    assert min(ppo.steps(config.batch_size)[1], config.batch_size) == step
+    found = configured(monkeypatch, bench(config=config), name)
+    assert found.per_device_train_batch_size * found.gradient_accumulation_steps == step and found.generation_batch_size == QUICK.batch_size
+    assert found.max_steps == QUICK.episodes * QUICK.epochs // step and found.num_iterations == QUICK.epochs
+
+
+def test_it_learns_at_the_rate_of_a_policy_for_equal_weights(monkeypatch):
+    made = bench()
+    assert configured(monkeypatch, made).learning_rate == QUICK.lr
+    faster = replace(bench(), lrs={"empathy": 4 * QUICK.lr})
+    found = configured(monkeypatch, faster)
+    assert found.learning_rate == faster.scalarised(faster.uniform).lr == pytest.approx(2 * QUICK.lr)
+    assert found.lr_scheduler_type == "linear" and made.identity() != faster.identity()
+    steady = configured(monkeypatch, bench(config=replace(QUICK, anneal_lr=False)))
+    assert steady.lr_scheduler_type == "constant"
+
+
+def test_a_batch_without_equal_steps_is_told():
+    for config, what in (
+        (replace(QUICK, minibatch_size=3), "minibatches of 3 replies"),
+        (replace(QUICK, batch_size=24, minibatch_size=4, gradient_accumulation=4), "4 minibatches of 4 replies"),
+    ):
+        with pytest.raises(UserError, match=f"a batch of {config.batch_size} replies cannot be cut into equal steps of {what}"):
+            make_method("gdpo", bench(config=config)).prepare()
 
 
 def test_the_factor_is_the_one_that_the_table_gives():

@@ -52,14 +52,32 @@ def test_every_published_result_counts_as_finished(back):
 
 
 def test_what_other_methods_read_is_there(back, script):
-    """So that the study trains nothing again: adapters that another method reads, and the log of every run that a result was made of."""
+    """So that the study trains nothing again: adapters that another method reads, and the log of every run whose trainer keeps one."""
     preset = get_preset("smollm2")
     for record in RECORDS:
         for name in json.loads(record.read_text(encoding="utf-8"))["made_of"]:
             run = back / "smollm2" / Path(name).parent
             if name.startswith("study/"):
-                assert (run / "done.json").is_file() and (run / "log.csv").is_file(), name
+                kept = json.loads((run / "done.json").read_text(encoding="utf-8"))["files"]
+                assert (run / "log.csv").is_file() is ("log.csv" in kept), name
+                assert "log.csv" in kept or run.name not in get_preset("smollm2").objectives, name
                 assert run.name not in script._read_by_others(preset) or (run / "adapter_model.safetensors").is_file(), name
+
+
+def test_a_run_is_published_with_the_log_that_its_trainer_keeps(script, tmp_path):
+    """TRL's trainer keeps none; one that PPO kept and that is lost is an error."""
+    run, preset = tmp_path / "gdpo", get_preset("smollm2")
+    run.mkdir()
+    write = (run / "done.json").write_text
+    write(json.dumps({"identity": {}, "files": {"adapter_model.safetensors": "0"}}), encoding="utf-8")
+    assert script._files(preset, run) == ("done.json",)
+    script.copy(run, tmp_path / "out" / "gdpo", script._files(preset, run))
+    assert [file.name for file in (tmp_path / "out" / "gdpo").iterdir()] == ["done.json"]
+    for kept in ({"files": {"adapter_model.safetensors": "0", "log.csv": "0"}}, {}):  # older records name no files
+        write(json.dumps({"identity": {}} | kept), encoding="utf-8")
+        assert script._files(preset, run) == ("done.json", "log.csv")
+        with pytest.raises(UserError, match=r"log\.csv: missing"):
+            script.copy(run, tmp_path / "out" / "gdpo", script._files(preset, run))
 
 
 def test_it_goes_out_the_same(back, script, tmp_path, monkeypatch):

@@ -155,7 +155,8 @@ class Bench:
     def identity(self) -> dict[str, Any]:
         """What makes a run of this bench this run, for methods that do not train with `PPOTrainer`."""
         texts, options = texts_digest(self.train_prompts), options_identity(self.lm, self.ppo)
-        return {"seed": self.seed, "objectives": self.names, "prompts": texts, "kl_coefs": dict(self.kl_coefs), **options}
+        lrs = {"lrs": dict(self.lrs)} if self.lrs else {}
+        return {"seed": self.seed, "objectives": self.names, "prompts": texts, "kl_coefs": dict(self.kl_coefs), **lrs, **options}
 
     def once(self, name: str, train: Callable[[], Cost]) -> Cost:
         """Train a run unless this bench has done so already; without a folder nothing else would know."""

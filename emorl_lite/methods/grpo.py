@@ -31,7 +31,8 @@ class GRPO(Method):
     A reply's advantage is its reward less the mean of its group of 4 replies to the same prompt. The paper divides it by the group's
     standard deviation; that would weaken the KL term, which stands in the loss instead of the reward, and make the trade-off another
     than the other methods'. The estimator is TRL's own, and scores enter as they are, without weight decay, whatever the other methods do.
-    The budget is counted in replies: GRPO answers a quarter of the prompts, four times each. Runs are short and start again if they are
+    The budget is counted in replies: GRPO answers a quarter of the prompts, four times each. Learning rate and replies of a gradient step are
+    those of the other policies for equal weights. Runs are short and start again if they are
     stopped. Decoder-only models only (TRL).
     """
 
@@ -58,9 +59,13 @@ class GRPO(Method):
 
     @classmethod
     def check_options(cls, ppo: PPOConfig) -> None:
-        """Raise UserError for a batch that cannot be cut into groups."""
+        """Raise UserError for a batch that cannot be cut into groups, or into equal gradient steps."""
         if ppo.batch_size % GROUP:
             raise UserError(f"method {cls.name}: a batch of {ppo.batch_size} replies cannot be cut into groups of {GROUP}")
+        minibatch, accumulation = gradient_step(ppo)
+        if ppo.batch_size % (minibatch * accumulation):
+            each = f"{accumulation} minibatches of {minibatch}" if accumulation > 1 else f"minibatches of {minibatch}"
+            raise UserError(f"method {cls.name}: a batch of {ppo.batch_size} replies cannot be cut into equal steps of {each} replies")
 
     @classmethod
     def check_possible(cls, lm: LanguageModel) -> None:
@@ -79,8 +84,9 @@ class GRPO(Method):
         from transformers import PrinterCallback
         from trl import GRPOConfig, GRPOTrainer
 
-        bench, ppo = self.bench, self.bench.ppo
+        bench, ppo = self.bench, self.bench.scalarised(self.bench.uniform)
         lm, steps = bench.lm, max(1, ppo.episodes // ppo.batch_size)
+        minibatch, accumulation = gradient_step(ppo)
         disable_progress_bars()
         # the trainer's own reference handling wants a model that it made itself: it gets a plain copy of the base
         base = copy.deepcopy(lm.model).unload()
@@ -91,13 +97,15 @@ class GRPO(Method):
             warnings.simplefilter("ignore")  # TRL and transformers rename each other's options
             config = GRPOConfig(
                 output_dir=scratch,
-                max_steps=steps * ppo.epochs,
+                max_steps=steps * ppo.epochs * ppo.batch_size // (minibatch * accumulation),
                 num_iterations=ppo.epochs,
-                per_device_train_batch_size=ppo.batch_size,
+                generation_batch_size=ppo.batch_size,
+                per_device_train_batch_size=minibatch,
+                gradient_accumulation_steps=accumulation,
                 num_generations=GROUP,
                 max_completion_length=lm.config.max_new_tokens,
                 learning_rate=ppo.lr,
-                lr_scheduler_type="linear",
+                lr_scheduler_type="linear" if ppo.anneal_lr else "constant",
                 epsilon=ppo.clip,
                 temperature=ppo.temperature,
                 max_grad_norm=ppo.max_grad_norm,
@@ -147,6 +155,12 @@ class GRPO(Method):
 
         reward.__name__ = name
         return reward
+
+
+def gradient_step(ppo: PPOConfig) -> tuple[int, int]:
+    """(replies of a minibatch, minibatches of an optimizer step): those of the other trainers, no more than a batch has."""
+    minibatch = min(ppo.minibatch_size, ppo.batch_size)
+    return minibatch, max(1, min(ppo.gradient_accumulation, ppo.batch_size // minibatch))
 
 
 def filling(lm: LanguageModel) -> Any:

@@ -145,7 +145,7 @@ class RewardsInContext(Method):
         return [(text, reply) for text, reply in zip(input_texts, replies, strict=True) if not reply.endswith(UNFINISHED) and reply]
 
     def _fine_tune(self, data: list[tuple[str, str]], seed: int) -> None:
-        lm, ppo = self.bench.lm, self.bench.ppo
+        lm, ppo = self.bench.lm, self.bench.scalarised(self.bench.uniform)
         if not data:
             limit = lm.config.max_new_tokens
             raise UserError(f"method {self.name}: no reply ended within {limit} tokens, so there is nothing to learn from")
