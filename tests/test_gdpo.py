@@ -119,7 +119,7 @@ def test_it_is_grpo_but_for_advantages_and_kl_weight():
     assert gdpo.aggregation()["beta"] == pytest.approx(KL_TIMES * grpo.aggregation()["beta"])
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Before anything is trained."""
 
 
@@ -131,10 +131,10 @@ def configured(monkeypatch, made, name="gdpo"):
 
     def spy(base, rewards, config, **_):
         found.append(config)
-        raise Stopped
+        raise StoppedError
 
     monkeypatch.setattr(trl, "GRPOTrainer", spy)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         make_method(name, made).prepare()
     return found[0]
 

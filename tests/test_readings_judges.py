@@ -59,7 +59,7 @@ def test_a_gain_that_both_judges_see():
     assert set(own["verdict"]) == {"confirmed"} and own["ratio"].between(0.9, 1.1).all() and own["seeds"].eq(5).all()
     text = judges.judges_reading(gains)
     assert text.startswith("Sampled, EMORL gains by its own judges in all 3 objectives; the other judge confirms reflection (+0.1")
-    assert "For none of the other methods" in text and "times as much" in text and "hacked" not in text
+    assert "With none of the other methods" in text and "times as much" in text and "hacked" not in text
     assert "base" not in set(gains["method"])
 
 
@@ -71,7 +71,7 @@ def test_a_gain_that_one_judge_sees():
     text = judges.judges_reading(gains)
     assert "it does not confirm empathy (+0.1" in text and "by it fluency (+0.1" in text and "there the own judge was hacked" in text
     assert "of which nothing is left" in text
-    assert "the own judge rises without the other for uniform with an equal sum (empathy, fluency)" in text
+    assert "the own judge rises and the other not clearly for uniform with an equal sum (empathy, fluency)" in text
     table = judges.judges_table(gains)
     assert table["other / own"].notna().any() and set(table["the gain is"]) >= {"confirmed", "own judge alone"}
 

@@ -138,6 +138,30 @@ def test_every_reason_has_its_sentence(row, said):
     assert said in text and "nan" not in text and "Why it is open" not in text.split("**Greedy")[1]
 
 
+def test_is_it_the_ensemble():
+    found = pd.DataFrame(
+        [
+            of_intervals(-0.1, -0.15, -0.05, "below") | {"second": "uniform"},
+            of_intervals(0.1, 0.05, 0.15, "above") | {"second": "uniform", "decoding": "greedy"},
+            of_intervals(0.0, -0.02, 0.02) | {"second": "exact-average"},
+            of_intervals(0.0, -0.2, 0.2) | {"second": "exact-average", "decoding": "greedy"},
+        ]
+    )
+    rows = pd.DataFrame({"method": ["emorl", "emorl", "uniform"], "choice": ["default", "grid", "default"], "seed": 0})
+    rows = rows.assign(**{name: [0.2, 0.4, 0.3] for name in NAMES})
+    said = real.answer_reading(found, rows, NAMES)
+    assert said.startswith(
+        "**Is it the ensemble?** EMORL is, beside one policy with as many prompts, below (sampled) and above (greedy); beside the same "
+        "adapters, averaged exactly, as good as equal (sampled) and open (greedy). Its weights"
+    )
+    assert said.endswith("with uniform weights, greedy, EMORL has 0.200, the one policy 0.300.")
+    alone = real.answer_reading(found[found["second"] == "exact-average"], rows[rows["method"] == "emorl"], NAMES)
+    assert "one policy" not in alone and alone.endswith("open (greedy).")
+    assert real.answer_reading(found.assign(second="base"), rows, NAMES) == ""
+    assert "as good as equal to exact averages (0.000 [−0.020, +0.020])" in real.short_reading(found, ["exact-average"])
+    assert "not clearly apart from exact averages" in real.short_reading(found, ["exact-average"], "greedy")
+
+
 def test_what_holm_leaves_open_needs_more_than_there_is():
     table = real.differences(prompts(EFFECTS, seeds=3, noise=0.12, of_seeds=0.03))
     alone = table[(table["verdict"] == "open") & ((table["low"] > 0) | (table["high"] < 0)) & ~table["high"].between(-0.03, 0.03)]

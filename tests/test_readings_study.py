@@ -359,20 +359,23 @@ def test_what_the_base_and_training_give():
     assert "neither accounting" in paper_readings.budgets_reading(equal.assign(data_points=[0, 7, 960] * 2))
 
 
-@pytest.mark.parametrize(("mean", "reading"), [(0.6, "], more."), (0.4, "], less."), (0.5, "no clear difference")])
+@pytest.mark.parametrize(("mean", "reading"), [(0.6, "], more;"), (0.4, "], less;"), (0.5, "no clear difference;")])
 def test_what_the_search_found(mean, reading):
     samples = pd.DataFrame({"method": "emorl", "seed": [0, 0, 1], "reply": ["a", "a", "b"]})
     said = paper_readings.found_reading(real(mean), samples, NAMES)
     assert reading in said and "to 2 of 2 clients here: “a”" in said and "no two of the clients here get the same reply" in said
+    assert "asks for every objective, " in said
+    lost = real(mean).assign(**{NAMES[0]: lambda t: t["mean"].where(t["method"] != "emorl", 0.0)})
+    assert "every objective, −0.500 [−0.500, −0.500], less (" in paper_readings.found_reading(lost, samples, NAMES), "whatever the mean is"
     one = paper_readings.found_reading(real(mean).query("seed == 0"), samples, NAMES)
     assert "over 1 seed" in one and "which one value cannot judge" in one
     assert "not in this table" in paper_readings.found_reading(real(mean).query("method == 'base'"), samples, NAMES)
 
 
 def test_samples_that_repeat_and_that_do_not():
-    samples = pd.DataFrame({"method": "base", "prompt": ["p", "q"], "reply": ["a", "a"], **dict.fromkeys(NAMES, 0.5)})
-    assert "base 2 of 2" in (said := paper_readings.samples_reading(samples, ["base"], NAMES)) and "look for it" in said
-    apart = paper_readings.samples_reading(samples.assign(reply=["a", "b"]), ["base"], NAMES)
+    samples = pd.DataFrame({"method": "base", "prompt": ["p", "q"], "reply": ["a", "a"]})
+    assert "base 2 of 2" in (said := paper_readings.samples_reading(samples, ["base"])) and "look for it" in said
+    apart = paper_readings.samples_reading(samples.assign(reply=["a", "b"]), ["base"])
     assert "No two of these clients" in apart and "look for it" not in apart
 
 
@@ -414,9 +417,7 @@ def test_cubes(hidden, reading):
     assert reading in paper_readings.cubes_reading(cubes)
 
 
-def test_samples_and_transfer():
-    samples = pd.DataFrame({"method": ["base", "base"], "prompt": ["p", "q"], "reply": ["a", "a"], "x": [0.1, 0.3]})
-    assert "*base* x 0.20" in (said := paper_readings.samples_reading(samples, ["base"], ["x"])) and "base 2 of 2" in said
+def test_transfer():
     averaged = pd.DataFrame(
         [
             {"set": s, "method": m, "mean": v, "reflection": v, "diversity_2": d, "words": 10.0}

@@ -48,10 +48,12 @@ def test_seeds_that_one_method_lacks_count_for_none():
 
 def test_where_one_policy_stays_at_its_base():
     stays = by.objectives_reading(scored(emorl=(0.4, 0.5, 0.3), uniform=(0.5, 0.11, 0.5), base=(0.1, 0.1, 0.2)), NAMES)
-    assert stays.startswith("Sampled, EMORL and uniform with an equal sum differ most in empathy: 0.50 and 0.11, the base 0.10 (2 seeds).")
+    assert stays.startswith("Sampled, EMORL less uniform with an equal sum: empathy +0.39, fluency −0.20 and reflection −0.10 (2 seeds).")
     assert stays.endswith("hardly above its base, or not at all, in empathy (0.11, the base 0.10).")
     leaves = by.objectives_reading(scored(emorl=(0.4, 0.5, 0.3), uniform=(0.9, 0.4, 0.5), base=(0.1, 0.1, 0.2)), NAMES)
-    assert "differ most in reflection: 0.40 and 0.90" in leaves and leaves.endswith("The one policy is above its base in each objective.")
+    assert ": reflection −0.50, fluency −0.20 and empathy +0.10" in leaves and leaves.endswith(
+        "That policy is above its base in each objective."
+    )
     near = by.objectives_reading(scored(emorl=(0.4, 0.5, 0.3), uniform=(0.41, 0.5, 0.3), base=(0.1, 0.1, 0.2)), NAMES)
     assert near == "Sampled, EMORL and uniform with an equal sum are within 0.03 of each other in every objective (2 seeds)."
     assert by.objectives_reading(scored(emorl=(0.4, 0.5, 0.3), base=(0.1, 0.1, 0.2)), NAMES) == ""

@@ -31,9 +31,8 @@ class GRPO(Method):
     A reply's advantage is its reward less the mean of its group of 4 replies to the same prompt. The paper divides it by the group's
     standard deviation; that would weaken the KL term, which stands in the loss instead of the reward, and make the trade-off another
     than the other methods'. The estimator is TRL's own, and scores enter as they are, without weight decay, whatever the other methods do.
-    The budget is counted in replies: GRPO answers a quarter of the prompts, four times each. Learning rate and replies of a gradient step are
-    those of the other policies for equal weights. Runs are short and start again if they are
-    stopped. Decoder-only models only (TRL).
+    The budget is counted in replies: GRPO answers a quarter of the prompts, four times each. Learning rate and replies of a gradient step
+    are those of the other policies for equal weights. Runs are short and start again if they are stopped. Decoder-only models only (TRL).
     """
 
     name = "grpo"

@@ -213,9 +213,9 @@ def judges_reading(gains: pd.DataFrame, method: str = FIRST) -> str:
     others = [name for name in judged.unique() if name != method]
     hacked = [f"{called(str(name))} ({where})" for name in others if (where := _hacked(gains[gains["method"] == name]))]
     if hacked:
-        parts.append(f"Of the others, the own judge rises without the other for {listing(hacked)}.")
+        parts.append(f"Of the others, the own judge rises and the other not clearly for {listing(hacked)}.")
     elif others:
-        parts.append("For none of the other methods does the own judge rise without the other.")
+        parts.append("With none of the other methods does the own judge rise and the other not clearly.")
     return f"{' '.join(parts)} These intervals are over seeds alone."
 
 

@@ -12,6 +12,7 @@ from emorl_lite.base.shown_text import as_markdown
 from emorl_lite.base.wording import by_sign, counted, judged, listing, number, percent, signed, told
 from emorl_lite.study import paper
 from emorl_lite.study.comparison import BY_OWN_SEARCH, paired, representative
+from emorl_lite.study.measuring import geometric_mean
 
 LAST = 20
 """So many validations the paper's stopping rule looks at."""
@@ -23,8 +24,8 @@ def provenance_reading(numbers: pd.DataFrame) -> str:
     sure, eye, unsure = (int(kinds.get(kind, 0)) for kind in ("yes", "read by eye", "no"))
     return (
         f"Of these {counted(len(numbers), 'line')}, {sure} were seen in a file of the authors', {eye} read by eye off a picture (about "
-        f"two digits), and {unsure} in {paper.SOURCES['summary'].removeprefix('from ')}. Whatever rests on the last kind is a guess until "
-        "somebody looks it up in the paper's own text; it is labelled so wherever it is quoted below."
+        f"two digits), and {unsure} in {paper.SOURCES['summary'].removeprefix('from ')}, or in a description. Whatever rests on the last "
+        "kind is a guess until somebody looks it up in the paper's own text; it is labelled so wherever it is quoted below."
     )
 
 
@@ -76,7 +77,8 @@ def _level(patience: int, tolerance: float) -> float:
 
 def accounting_reading(counts: pd.DataFrame) -> str:
     """Which accounting fits the published figure. Columns of `paper.accountings()`: accounting, low, high, fits."""
-    figure = int(paper.CONSUMPTION.set_index("method")["data_points"]["emorl"])
+    spent = paper.CONSUMPTION.set_index("method")
+    figure, soups = int(spent["data_points"]["emorl"]), spent.loc["exact-average", ["data_points", "data_points_std"]]
     fits = counts.loc[counts["fits"], "accounting"].tolist()
     text = f"The published {figure:,} ({paper.SOURCES['scatter']}) lies "
     text += f"between the two ends of *{listing(fits)}*" if fits else "between the two ends of none of the four"
@@ -84,8 +86,9 @@ def accounting_reading(counts: pd.DataFrame) -> str:
         text += " alone"
     return (
         f"{text}. How much does that prove? The runs are {paper.SOURCES['curves']}, to the nearest thousand, and the code counts no "
-        "search. It is a guess that fits, not a finding. What it must not be is circular: take the search off the published figure, call "
-        "the rest the longest run, add the search again, and every figure fits."
+        "search. Model soups, the same runs without a search, should then have fewer data points than EMORL; published are "
+        f"{soups.iloc[0]:,.0f} ± {soups.iloc[1]:,.0f}. It is a guess that fits one figure, not a finding. And it must not be circular: "
+        "take the search off the published figure, call the rest the longest run, add the search again, and every figure fits."
     )
 
 
@@ -132,7 +135,8 @@ def task_reading(replies: pd.DataFrame, objectives: Sequence[str]) -> str:
 
 
 def found_reading(rows: pd.DataFrame, samples: pd.DataFrame, objectives: Sequence[str]) -> str:
-    """EMORL's weights, scores and most frequent reply for every seed of a real study, and its gain over the greedy base.
+    """EMORL's weights, scores and most frequent reply for every seed of a real study; its gain over the greedy base by the mean, by which
+    the search chose, and by the geometric mean.
 
     `rows`: method, seed, mean, w_<objective>, <objective>; `samples`: method, seed, reply.
     """
@@ -141,7 +145,7 @@ def found_reading(rows: pd.DataFrame, samples: pd.DataFrame, objectives: Sequenc
         replies = samples.loc[(samples["method"] == "emorl") & (samples["seed"] == row["seed"]), "reply"].value_counts()
         weights = ", ".join(number(float(row[f"w_{name}"])) for name in objectives)
         scores = ", ".join(f"{name} {number(float(row[name]))}" for name in objectives)
-        line = f"seed {row['seed']}: weights ({weights}), test scores {scores}, mean {number(float(row['mean']))}"
+        line = f"seed {row['seed']}: weights ({weights}), test scores {scores}"
         if len(replies):
             words = as_markdown(replies.index[0])
             often = f"its most frequent reply, to {replies.iloc[0]} of {counted(int(replies.sum()), 'client')} here: “{words}”"
@@ -149,11 +153,13 @@ def found_reading(rows: pd.DataFrame, samples: pd.DataFrame, objectives: Sequenc
         lines.append(f"- {line}")
     if emorl.empty:
         return "EMORL is not in this table."
-    gain = paired(rows, "emorl", "base")
+    by_every = rows.assign(mean=geometric_mean(rows[[*objectives]].to_numpy()))
+    mean, every = (judged(paired(table, "emorl", "base", looks=2), "more", "less") for table in (rows, by_every))
     return (
         f"What the published search found on smollm2 ({', '.join(objectives)}):\n\n"
         + "\n".join(lines)
-        + f"\n\nEMORL's mean less the greedy base's, over {counted(len(emorl), 'seed')}: {judged(gain, 'more', 'less')}."
+        + f"\n\nEMORL less the greedy base, over {counted(len(emorl), 'seed')}: by the mean, for which the search chose, {mean}; by "
+        f"the geometric mean, which asks for every objective, {every} (intervals over seeds alone, two looks)."
     )
 
 
@@ -190,33 +196,31 @@ def _censored(spent: pd.DataFrame) -> str:
 def measured_costs_reading(table: pd.DataFrame, near: float = 0.05, nearer: float = 0.01) -> str:
     """What searches really needed. Columns of search_surface.csv: search, d, shortfall, evaluations, decoded, reached."""
     table = table.assign(search=table["search"].replace("bayesian", "Bayesian"))
-    fewest, first = [], dict[str, bool]()
-    for d, rows in table[np.isclose(table["shortfall"], near)].groupby("d"):
-        reached = rows.groupby("search")["reached"].mean() > 0.5
-        counts = rows.groupby("search")["evaluations"].median()[reached].sort_values(kind="stable")
-        if len(counts):
-            first[str(d)] = "hierarchical" in counts and bool(counts["hierarchical"] == counts.iloc[0])
-            never = "".join(f", {name} never" for name in reached.index[~reached])
-            fewest.append(f"d = {d}: {', '.join(f'{name} {number(float(n), 0)}' for name, n in counts.items())}{never}")
+    fewest, leads = [], []
+    for shortfall, of_shortfall in table.groupby("shortfall", sort=False):
+        for d, rows in of_shortfall.groupby("d"):
+            reached = rows.groupby("search")["reached"].mean() > 0.5
+            counts = rows.groupby("search")["evaluations"].median()[reached].sort_values(kind="stable")
+            if len(counts) and counts.get("hierarchical") == counts.iloc[0]:
+                leads.append(f"{percent(float(str(shortfall)))} at d = {d} ({number(float(counts.iloc[0]), 0)})")
+            if len(counts) and np.isclose(float(str(shortfall)), near):
+                fewest.append(f"d = {d}: {counts.index[0]} {number(float(counts.iloc[0]), 0)}")
     lost = []
     for search, rows in table[np.isclose(table["shortfall"], nearer)].groupby("search", sort=False):
         reached = rows.groupby("d")["reached"].mean()
         if missed := [str(d) for d in reached.index[reached <= 0.5]]:
             lost.append(f"{search} at d = {listing(missed)}")
     text = (
-        f"To within {percent(near)} of the known optimum, by the median over the runs that are here, points listed at "
-        f"{'; '.join(fewest) or 'no d'}. To within {percent(nearer)} half of the runs or more never come: {'; '.join(lost) or 'none'}."
+        f"Fewest points listed to within {percent(near)} of the known optimum, by the median over the runs that are here: "
+        f"{'; '.join(fewest) or 'none'}. To within {percent(nearer)} half of the runs or more do not come with all the points that "
+        f"they may list: {'; '.join(lost) or 'none'}."
     )
     published = table[table["search"] == "hierarchical"]
     if len(published):
-        leads = [d for d, it in first.items() if it]
-        text += f" The hierarchical search needs the fewest {f'at d = {listing(leads)}' if leads else 'nowhere'}."
+        text += f" The hierarchical search needs the fewest {f'to within {listing(leads)}' if leads else 'nowhere'}."
         share = float((published["decoded"] / published["evaluations"]).median())
         text += f" Of the points that it lists, {percent(share)} can differ in their texts (median)."
-    return (
-        f"{text} So the formula counts what a search lists, not what it finds: halving the spacing costs little once the right cell is "
-        "chosen, and nothing mends a wrong one."
-    )
+    return f"{text} The formula counts what a search lists, not what it finds."
 
 
 def bands_reading(curves: pd.DataFrame, objectives: Sequence[str]) -> str:
@@ -325,22 +329,19 @@ def cubes_reading(cubes: pd.DataFrame) -> str:
     )
 
 
-def samples_reading(samples: pd.DataFrame, methods: Sequence[str], objectives: Sequence[str]) -> str:
-    """Scores and most frequent replies of sample generations. Columns: method, prompt, reply, <objective>."""
-    parts, counts, most = [], [], 0
+def samples_reading(samples: pd.DataFrame, methods: Sequence[str]) -> str:
+    """The most frequent replies of sample generations. Columns: method, prompt, reply."""
+    counts, most = [], 0
     for method in methods:
         rows = samples[samples["method"] == method]
-        scores = ", ".join(f"{name} {number(float(rows[name].mean()))}" for name in objectives)
-        parts.append(f"*{method}* {scores}")
         top = int(rows["reply"].value_counts().iloc[0])
         counts.append(f"{method} {top} of {len(rows)}")
         most = max(most, top)
-    text = f"Read them first; then their mean scores, on these clients alone: {'; '.join(parts)}. "
     if most < 2:
-        return text + "No two of these clients get the same reply from one method."
-    return text + (
-        f"How many clients get a method's most frequent reply: {', '.join(counts)}. One short sentence for many clients, with a high "
-        "score, would be a reward that is hacked: look for it."
+        return "Read them first. No two of these clients get the same reply from one method."
+    return (
+        f"Read them first. How many clients get a method's most frequent reply: {', '.join(counts)}. One short sentence for many clients, "
+        "with a high score, would be a reward that is hacked: look for it."
     )
 
 

@@ -29,6 +29,7 @@ OTHERS = ("uniform", "uniform-short", "exact-average", "rewarded-soups", "dera",
 CLOSE = 0.03
 """The half-width that intervals of the main comparison are held to; two methods no further apart than this are as good as equal."""
 ABOVE, BELOW, OPEN = "above", "below", "open"
+EQUAL = "as good as equal"
 DECODINGS = (SAMPLED, GREEDY)
 CALLED = {
     "uniform": "uniform with an equal sum",
@@ -172,15 +173,41 @@ def comparison_reading(found: pd.DataFrame, samples: int = 0) -> str:
     return "\n\n".join(parts)
 
 
+def answer_reading(found: pd.DataFrame, rows: pd.DataFrame, objectives: Sequence[str], first: str = FIRST) -> str:
+    """Is it the ensemble: the first one beside one policy with the same budget and beside its own adapters averaged, by both decodings; and
+    what choosing weights has to do with it.
+
+    `found`: `differences`; `rows`: seed, method, choice, <objectives> (greedy scores). Of what they lack nothing is said; "" if of both.
+    """
+    parts = []
+    for second, what in (("uniform", "one policy with as many prompts"), ("exact-average", "the same adapters, averaged exactly")):
+        of = {row["decoding"]: row for row in records(found[found["second"] == second])}
+        verdicts = {decoding: EQUAL if row["verdict"] == OPEN and _even(row) else row["verdict"] for decoding, row in of.items()}
+        if verdicts:
+            parts.append(f"beside {what}, {' and '.join(f'{verdict} ({decoding})' for decoding, verdict in verdicts.items())}")
+    if not parts:
+        return ""
+    text = f"**Is it the ensemble?** {called(first)} is, {'; '.join(parts)}."
+    greedy = rows.assign(value=geometric(rows, objectives))
+    by_choice = greedy[greedy["choice"] == "default"].groupby("method")["value"].mean()
+    if {first, "uniform"} <= set(by_choice.index):
+        text += (
+            f" Its weights were chosen on greedy replies, and one policy has none to choose: with uniform weights, greedy, {called(first)} "
+            f"has {number(by_choice[first], 3)}, the one policy {number(by_choice['uniform'], 3)}."
+        )
+    return text
+
+
 def short_reading(found: pd.DataFrame, others: Sequence[str], decoding: str = SAMPLED) -> str:
     """The first one beside a few of the others, in one sentence. `found`: `differences`; verdicts are of all its rows."""
     rows = [row for row in records(found[found["decoding"] == decoding]) if row["second"] in others]
     rows.sort(key=lambda row: list(others).index(row["second"]))
     parts = []
     for row in rows:
-        verdict = (
-            row["verdict"] if row["verdict"] != OPEN else "not clearly apart from" if math.isfinite(row["low"]) else "not judged beside"
-        )
+        verdict = row["verdict"]
+        if verdict == OPEN:
+            apart = f"{EQUAL} to" if _even(row) else "not clearly apart from"
+            verdict = apart if math.isfinite(row["low"]) else "not judged beside"
         parts.append(f"{verdict} {called(row['second'])} ({told(_found(row))})")
     return f"{called(rows[0]['first'])}, {decoding}, by the {rows[0]['utility']} of the objectives ({_size(rows)}): {listing(parts)}."
 
@@ -254,7 +281,7 @@ def _why_open(row: Mapping[str, Any], looks: int) -> tuple[str, str]:
     if not math.isfinite(row["low"]):
         return "Too few in common for an interval", f"{counted(row['seeds'], 'seed')}, {counted(row['prompts'], 'statement')}"
     if _even(row):
-        return f"As good as equal, the whole interval within ±{number(CLOSE)}", ""
+        return f"{EQUAL.capitalize()}, the whole interval within ±{number(CLOSE)}", ""
     reach = f"±{number((row['high'] - row['low']) / 2, 3)}"
     if _alone(row):
         return f"On one side of zero alone, but not as one of {counted(looks, 'look')}", _takes(row)

@@ -59,6 +59,7 @@ def main_sentence(results: Path) -> str:
     prompts, study = _table(results, "prompts"), read_provenance(table_path(_folder(results), "prompts")).get("study")
     parts = [
         real.comparison_reading(_compared(results), int(study.get("samples", 0)) if isinstance(study, dict) else 0),
+        real.answer_reading(_compared(results), _table(results, "rows"), _objectives(results)),
         real.weights_reading(_table(results, "rows"), _objectives(results)),
     ]
     if absent := [real.called(method) for method in real.OTHERS if method not in set(prompts["method"])]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from emorl_lite.base.wording import counted, listing, number
+from emorl_lite.base.wording import counted, listing, number, signed
 from emorl_lite.readings.real import CLOSE, FIRST, SAMPLED, called, objectives_of, records
 from emorl_lite.study.crossed import GEOMETRIC, MEAN, scores_by_cell
 from emorl_lite.study.measuring import geometric_mean
@@ -40,7 +40,7 @@ def objectives_shown(table: pd.DataFrame) -> pd.DataFrame:
 def objectives_reading(
     prompts: pd.DataFrame, objectives: Sequence[str], first: str = FIRST, second: str = "uniform", base: str = "base"
 ) -> str:
-    """In which objective the first method and one policy on the mean differ most, and where that policy is hardly above its base.
+    """How far apart the first method and one policy on the mean are in each objective, and where that policy is hardly above its base.
 
     `prompts` as for `objectives_table`; without the second method or the base in it there is nothing to say.
     """
@@ -48,18 +48,14 @@ def objectives_reading(
         return ""
     ours, theirs, start = records(objectives_table(prompts, [second, base], first))
     gaps = {name: ours[name] - theirs[name] for name in objectives}
-    most = max(gaps, key=lambda name: abs(gaps[name]))
     who, whom, seeds = called(first), called(second), counted(int(theirs["seeds"]), "seed")
-    if abs(gaps[most]) <= CLOSE:
+    if max(map(abs, gaps.values())) <= CLOSE:
         return f"Sampled, {who} and {whom} are within {number(CLOSE)} of each other in every objective ({seeds})."
-    text = (
-        f"Sampled, {who} and {whom} differ most in {most}: {number(ours[most])} and {number(theirs[most])}, the base {number(start[most])}"
-    )
+    each = [f"{name} {signed(gap, 2)}" for name, gap in sorted(gaps.items(), key=lambda item: -abs(item[1]))]
+    text = f"Sampled, {who} less {whom}: {listing(each)}"
     still = [name for name in objectives if theirs[name] - start[name] <= CLOSE]
     told = listing([f"{name} ({number(theirs[name])}, the base {number(start[name])})" for name in still])
     where = (
-        f"The one policy is hardly above its base, or not at all, in {told}."
-        if still
-        else "The one policy is above its base in each objective."
+        f"That policy is hardly above its base, or not at all, in {told}." if still else "That policy is above its base in each objective."
     )
     return f"{text} ({seeds}). {where}"
