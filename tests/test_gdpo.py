@@ -140,14 +140,36 @@ def configured(monkeypatch, made, name="gdpo"):
 
 
 @pytest.mark.parametrize("name", ["grpo", "gdpo"])
-@pytest.mark.parametrize("minibatch, accumulation, step", [(4, 1, 4), (2, 2, 4), (8, 1, 8), (64, 3, 8), (4, 5, 8)])
-def test_it_makes_the_gradient_steps_of_the_other_trainers(monkeypatch, name, minibatch, accumulation, step):
-    config = replace(QUICK, minibatch_size=minibatch, gradient_accumulation=accumulation)
-    ppo = PPOTrainer(tiny.language_model("llama"), "own", REWARDS["reflection"], ["w1"], config).estimator
-    assert min(ppo.steps(config.batch_size)[1], config.batch_size) == step
+@pytest.mark.parametrize("estimator", ["ppo", "rloo", "kscst"])
+@pytest.mark.parametrize("minibatch, accumulation, step", [(4, 1, 4), (2, 2, 4), (8, 1, 8), (64, 3, 8), (4, 5, 8), (3, 5, 8)])
+def test_it_makes_the_gradient_steps_of_the_other_trainers(monkeypatch, name, minibatch, accumulation, step, estimator):
+    config = replace(QUICK, minibatch_size=minibatch, gradient_accumulation=accumulation, estimator=estimator)
+    theirs = PPOTrainer(tiny.language_model("llama"), "own", REWARDS["reflection"], ["w1"], config).estimator
+    passes, size = theirs.steps(config.batch_size)
+    assert (passes, min(size, config.batch_size)) == ((QUICK.epochs, step) if estimator == "ppo" else (1, 8))
     found = configured(monkeypatch, bench(config=config), name)
-    assert found.per_device_train_batch_size * found.gradient_accumulation_steps == step and found.generation_batch_size == QUICK.batch_size
-    assert found.max_steps == QUICK.episodes * QUICK.epochs // step and found.num_iterations == QUICK.epochs
+    assert found.per_device_train_batch_size * found.gradient_accumulation_steps == min(size, 8) and found.generation_batch_size == 8
+    assert found.per_device_train_batch_size <= minibatch
+    assert found.max_steps == QUICK.episodes * passes // min(size, 8) and found.num_iterations == passes
+
+
+def test_trl_makes_these_steps_and_minibatches_are_no_matter(monkeypatch):
+    """Smaller than a group, and several to a step: as many gradient steps and batches of replies, and the same adapter."""
+    from trl import GRPOTrainer
+
+    batches, adapters = [], []
+    generate = GRPOTrainer._generate_and_score_completions
+    monkeypatch.setattr(
+        GRPOTrainer, "_generate_and_score_completions", lambda self, inputs: batches.append(len(inputs)) or generate(self, inputs)
+    )
+    for minibatch, accumulation in ((4, 1), (2, 2)):
+        made = bench(config=replace(QUICK, minibatch_size=minibatch, gradient_accumulation=accumulation))
+        make_method("grpo", made).prepare()
+        adapters.append({name: p.detach() for name, p in made.lm.model.named_parameters() if "lora_B.grpo" in name})
+    assert batches == [8] * 3 * 2
+    assert adapters[0] and any(p.abs().max() > 1e-3 for p in adapters[0].values())
+    for name, p in adapters[0].items():
+        assert_close(adapters[1][name], p, atol=1e-5, rtol=1e-3)
 
 
 def test_it_learns_at_the_rate_of_a_policy_for_equal_weights(monkeypatch):
@@ -156,18 +178,43 @@ def test_it_learns_at_the_rate_of_a_policy_for_equal_weights(monkeypatch):
     faster = replace(bench(), lrs={"empathy": 4 * QUICK.lr})
     found = configured(monkeypatch, faster)
     assert found.learning_rate == faster.scalarised(faster.uniform).lr == pytest.approx(2 * QUICK.lr)
-    assert found.lr_scheduler_type == "linear" and made.identity() != faster.identity()
+    assert found.lr_scheduler_type == "linear"
+    own = {"lrs": {"empathy": 4 * QUICK.lr}}
+    assert GDPO(faster).marks() == GDPO(made).marks() | own and made.identity() == faster.identity()
+    assert replace(made, lrs={"empathy": QUICK.lr, "of nobody": 1.0}).own_rates() == {}
     steady = configured(monkeypatch, bench(config=replace(QUICK, anneal_lr=False)))
     assert steady.lr_scheduler_type == "constant"
 
 
 def test_a_batch_without_equal_steps_is_told():
     for config, what in (
-        (replace(QUICK, minibatch_size=3), "minibatches of 3 replies"),
-        (replace(QUICK, batch_size=24, minibatch_size=4, gradient_accumulation=4), "4 minibatches of 4 replies"),
+        (replace(QUICK, minibatch_size=3), "minibatch_size 3, gradient_accumulation 1"),
+        (replace(QUICK, batch_size=24, minibatch_size=4, gradient_accumulation=4), "minibatch_size 4, gradient_accumulation 4"),
     ):
-        with pytest.raises(UserError, match=f"a batch of {config.batch_size} replies cannot be cut into equal steps of {what}"):
-            make_method("gdpo", bench(config=config)).prepare()
+        with pytest.raises(UserError, match=f"a batch of {config.batch_size} replies cannot be cut into equal gradient steps: {what}"):
+            GDPO.check_options(config)
+
+
+def test_too_few_prompts_for_a_batch_are_told():
+    """TRL would train nothing, without a word."""
+    made = bench(config=replace(QUICK, batch_size=64, minibatch_size=64, episodes=64))
+    with pytest.raises(UserError, match="method gdpo: a batch of 64 replies needs 16 training prompts, there are 12"):
+        make_method("gdpo", made).prepare()
+
+
+def test_dropout_is_off_as_in_the_other_trainers(monkeypatch):
+    from trl import GRPOTrainer
+
+    found = []
+    read = GRPOTrainer._get_per_token_logps_and_entropies
+
+    def reading(self, model, *args, **options):
+        found.extend(layer.p for layer in self.model.modules() if isinstance(layer, torch.nn.Dropout))
+        return read(self, model, *args, **options)
+
+    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", reading)
+    make_method("grpo", bench(tiny.language_model("llama", lora_dropout=0.3))).prepare()
+    assert found and set(found) == {0.0}
 
 
 def test_the_factor_is_the_one_that_the_table_gives():

@@ -371,6 +371,17 @@ def test_grpo_reads_the_prompts_that_we_read(tmp_path, monkeypatch):
     assert seen and {tuple(line) for line in seen} <= ours
 
 
+def test_rewards_in_context_learn_at_the_rate_of_a_policy_for_equal_weights(monkeypatch):
+    rates = []
+    monkeypatch.setattr("emorl_lite.methods.rewards_in_context.supervise", lambda lm, rows, steps, batch, lr, seed: rates.append(lr))
+    replies = [(f"w{i} w{i + 1}", "w1 w2") for i in range(12)]
+    for lrs, rate in (({}, QUICK.lr), ({"empathy": 4 * QUICK.lr}, 2 * QUICK.lr)):
+        made = replace(bench(tiny.language_model("llama", max_new_tokens=40)), lrs=lrs, train_replies=replies)
+        make_method("rewards-in-context", made).prepare()
+        assert rates and rates == pytest.approx([rate] * len(rates))
+        rates.clear()
+
+
 def test_grpo_and_t5_is_one_clear_line():
     with pytest.raises(UserError, match="decoder-only"):
         make_method("grpo", bench(tiny.language_model("t5"))).prepare()

@@ -147,16 +147,32 @@ def test_is_it_the_ensemble():
             of_intervals(0.0, -0.2, 0.2) | {"second": "exact-average", "decoding": "greedy"},
         ]
     )
-    rows = pd.DataFrame({"method": ["emorl", "emorl", "uniform"], "choice": ["default", "grid", "default"], "seed": 0})
-    rows = rows.assign(**{name: [0.2, 0.4, 0.3] for name in NAMES})
+    lines = [
+        ("emorl", "default", 0.2, 2.0),
+        ("emorl", "grid", 0.4, 3.0),
+        ("uniform", "default", 0.3, 4.0),
+        ("exact-average", "default", 0.1, 5.0),
+    ]
+    one = pd.DataFrame(lines, columns=["method", "choice", "score", "kl"])
+    rows = pd.concat([one.assign(seed=seed, score=one["score"] + seed / 10) for seed in range(3)], ignore_index=True)
+    rows = rows[(rows["method"] != "uniform") | (rows["seed"] < 2)]  # a seed that one of them lacks counts for neither
+    rows = rows.assign(**{name: rows["score"] for name in NAMES})
     said = real.answer_reading(found, rows, NAMES)
     assert said.startswith(
         "**Is it the ensemble?** EMORL is, beside one policy with as many prompts, below (sampled) and above (greedy); beside the same "
-        "adapters, averaged exactly, as good as equal (sampled) and open (greedy). Its weights"
+        "adapters, averaged exactly, as good as equal (sampled) and open (greedy). Every"
     )
-    assert said.endswith("with uniform weights, greedy, EMORL has 0.200, the one policy 0.300.")
+    assert (
+        "greedy, EMORL has −0.100 [−0.100, −0.100] less the one policy and +0.100 [+0.100, +0.100] less the exact average (over seeds)"
+        in said
+    )
+    assert said.endswith("Their KL to the base goes from 3.0 nats a reply (EMORL) to 5.0 (exact averages).")
     alone = real.answer_reading(found[found["second"] == "exact-average"], rows[rows["method"] == "emorl"], NAMES)
     assert "one policy" not in alone and alone.endswith("open (greedy).")
+    middle = rows.assign(kl=rows["kl"].where(rows["method"] != "uniform", 1.0))
+    assert real.answer_reading(found, middle, NAMES).endswith(
+        "1.0 nats a reply (uniform with an equal sum) to 5.0 (exact averages), EMORL 3.0."
+    )
     assert real.answer_reading(found.assign(second="base"), rows, NAMES) == ""
     assert "as good as equal to exact averages (0.000 [−0.020, +0.020])" in real.short_reading(found, ["exact-average"])
     assert "not clearly apart from exact averages" in real.short_reading(found, ["exact-average"], "greedy")

@@ -301,9 +301,10 @@ def test_one_row_a_method_and_seed():
     listed = [("b", "none", "default", 0.1), ("a", "weights", "grid", 0.2), ("a", "weights", "published search", 0.3)]
     listed += [("a", "weights", "exact optimum", 0.9), ("a", "weights", "default", 0.0)]
     listed += [("c", "strength", "grid", 0.5), ("c", "strength", "default", 0.4)]
+    listed += [("d", "weights", "grid", 0.6), ("d", "weights", "grid, mean", 0.7)]
     rows = pd.DataFrame(listed, columns=["method", "knob", "choice", "mean"]).assign(seed=0)
-    assert representative(rows)[["method", "mean"]].to_numpy().tolist() == [["b", 0.1], ["a", 0.2], ["c", 0.5]]
-    assert representative(rows, BY_OWN_SEARCH)[["method", "mean"]].to_numpy().tolist() == [["b", 0.1], ["a", 0.3], ["c", 0.5]]
+    assert representative(rows)[["method", "mean"]].to_numpy().tolist() == [["b", 0.1], ["a", 0.2], ["c", 0.5], ["d", 0.6]]
+    assert representative(rows, BY_OWN_SEARCH)[["method", "mean"]].to_numpy().tolist() == [["b", 0.1], ["a", 0.3], ["c", 0.5], ["d", 0.7]]
 
 
 def test_steering_metrics_are_for_those_who_were_asked_whatever_the_grid():
@@ -483,7 +484,7 @@ def test_results_made_before_an_option_was_there_or_renamed_are_still_good(tmp_p
         check_identity(tmp_path, *study.comparable(before, study.identity(replace(TINY, ppo=replace(TINY.ppo, kl_stop=5.0)))))
 
 
-@pytest.mark.parametrize("name", ["mod-forward", "c-dynaopt", "rewards-in-context"])
+@pytest.mark.parametrize("name", ["mod-forward", "c-dynaopt", "rewards-in-context", "grpo", "gdpo"])
 def test_results_of_another_method_of_that_name_are_told(tmp_path, name):
     """The name stayed, the method did not: nobody's old scores stand under it."""
     experiment = Experiment(SMALL, 0, tmp_path)
@@ -491,10 +492,10 @@ def test_results_of_another_method_of_that_name_are_told(tmp_path, name):
     folder.mkdir(parents=True)
     record = {"identity": study.identity(SMALL)}
     (folder / "result.json").write_text(json.dumps(record))
-    with pytest.raises(UserError, match=rf"of another method that was called {name} \(version 1, now 2\); delete it"):
+    with pytest.raises(UserError, match=rf"of another method that was called {name} \(version 1, now {version(name)}\); delete it"):
         study.finished(experiment, name)
-    (folder / "result.json").write_text(json.dumps(record | {"version": 2}))
-    assert study.finished(experiment, name)
+    (folder / "result.json").write_text(json.dumps(record | {"version": version(name)}))
+    assert version(name) > 1 and study.finished(experiment, name)
 
 
 def test_a_batch_that_grpo_cannot_cut_is_told_before_anything_is_trained(tmp_path):

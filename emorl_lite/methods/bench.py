@@ -155,8 +155,12 @@ class Bench:
     def identity(self) -> dict[str, Any]:
         """What makes a run of this bench this run, for methods that do not train with `PPOTrainer`."""
         texts, options = texts_digest(self.train_prompts), options_identity(self.lm, self.ppo)
-        lrs = {"lrs": dict(self.lrs)} if self.lrs else {}
-        return {"seed": self.seed, "objectives": self.names, "prompts": texts, "kl_coefs": dict(self.kl_coefs), **lrs, **options}
+        return {"seed": self.seed, "objectives": self.names, "prompts": texts, "kl_coefs": dict(self.kl_coefs), **options}
+
+    def own_rates(self) -> dict[str, Any]:
+        """Objectives' own learning rates, for the identity of a run at their mean; nothing where all have the same."""
+        own = {name: rate for name, rate in self.lrs.items() if name in self.names and rate != self.ppo.lr}
+        return {"lrs": own} if own else {}
 
     def once(self, name: str, train: Callable[[], Cost]) -> Cost:
         """Train a run unless this bench has done so already; without a folder nothing else would know."""

@@ -40,7 +40,8 @@ class GDPO(GRPO):
     Trained by TRL's `multi_objective_aggregation="normalize_then_sum"`. Its advantages have standard deviation 1 in every batch, those of
     `grpo` that of the scores themselves, so that the same KL weight would bind much less. It is multiplied by KL_TIMES: of 3, 5 and 10 the
     factor whose runs end nearest to the distance from the base at which GRPO's end (KL of sampled replies on validation prompts, mean over
-    the seeds, by ratio; two seeds that no study has: `scripts/tune_gdpo.py`, table `data/results/gdpo_beta.csv`). No score plays a part.
+    the seeds, by ratio; two seeds of *tiny* that no study has: `scripts/tune_gdpo.py`, table `data/results/gdpo_beta.csv`). No score plays
+    a part. On another model it may end elsewhere: look at its KL.
     """
 
     name = "gdpo"

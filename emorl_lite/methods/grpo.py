@@ -20,6 +20,7 @@ from emorl_lite.lm.forward import half_products
 from emorl_lite.lm.model import LanguageModel
 from emorl_lite.methods.base import Knob, Method, Setting, active
 from emorl_lite.methods.bench import Cost
+from emorl_lite.training.ppo import ESTIMATORS
 
 GROUP = 4
 """Replies to one prompt that are compared with each other."""
@@ -31,11 +32,13 @@ class GRPO(Method):
     A reply's advantage is its reward less the mean of its group of 4 replies to the same prompt. The paper divides it by the group's
     standard deviation; that would weaken the KL term, which stands in the loss instead of the reward, and make the trade-off another
     than the other methods'. The estimator is TRL's own, and scores enter as they are, without weight decay, whatever the other methods do.
-    The budget is counted in replies: GRPO answers a quarter of the prompts, four times each. Learning rate and replies of a gradient step
-    are those of the other policies for equal weights. Runs are short and start again if they are stopped. Decoder-only models only (TRL).
+    The budget is counted in replies: GRPO answers a quarter of the prompts, four times each. Learning rate, passes over a batch and replies
+    of a gradient step are those of the other policies for equal weights; nothing stops a run early (`kl_stop`, `early_stop`). A run is
+    short and starts again if it is stopped. Decoder-only models only (TRL).
     """
 
     name = "grpo"
+    version = 2  # 1: a gradient step a pass over a batch, at the rate of objectives without one of their own
     family = "single policy"
     knob: Knob = "none"
     reference = "arXiv 2402.03300, TRL"
@@ -50,7 +53,7 @@ class GRPO(Method):
 
     def marks(self) -> dict[str, Any]:
         """What makes a run of this method this run, beside what all methods have in common."""
-        return {"group": GROUP}
+        return {"group": GROUP} | self.bench.own_rates()
 
     def aggregation(self) -> dict[str, Any]:
         """Options of TRL's trainer: how rewards become advantages, and the KL's weight in the loss."""
@@ -61,10 +64,12 @@ class GRPO(Method):
         """Raise UserError for a batch that cannot be cut into groups, or into equal gradient steps."""
         if ppo.batch_size % GROUP:
             raise UserError(f"method {cls.name}: a batch of {ppo.batch_size} replies cannot be cut into groups of {GROUP}")
-        minibatch, accumulation = gradient_step(ppo)
+        _, minibatch, accumulation = gradient_steps(ppo)
         if ppo.batch_size % (minibatch * accumulation):
-            each = f"{accumulation} minibatches of {minibatch}" if accumulation > 1 else f"minibatches of {minibatch}"
-            raise UserError(f"method {cls.name}: a batch of {ppo.batch_size} replies cannot be cut into equal steps of {each} replies")
+            raise UserError(
+                f"method {cls.name}: a batch of {ppo.batch_size} replies cannot be cut into equal gradient steps: "
+                f"minibatch_size {ppo.minibatch_size}, gradient_accumulation {ppo.gradient_accumulation}"
+            )
 
     @classmethod
     def check_possible(cls, lm: LanguageModel) -> None:
@@ -85,7 +90,10 @@ class GRPO(Method):
 
         bench, ppo = self.bench, self.bench.scalarised(self.bench.uniform)
         lm, steps = bench.lm, max(1, ppo.episodes // ppo.batch_size)
-        minibatch, accumulation = gradient_step(ppo)
+        passes, minibatch, accumulation = gradient_steps(ppo)
+        there, needed = len(bench.train_prompts), ppo.batch_size // GROUP
+        if there < needed:
+            raise UserError(f"method {self.name}: a batch of {ppo.batch_size} replies needs {needed} training prompts, there are {there}")
         disable_progress_bars()
         # the trainer's own reference handling wants a model that it made itself: it gets a plain copy of the base
         base = copy.deepcopy(lm.model).unload()
@@ -96,8 +104,8 @@ class GRPO(Method):
             warnings.simplefilter("ignore")  # TRL and transformers rename each other's options
             config = GRPOConfig(
                 output_dir=scratch,
-                max_steps=steps * ppo.epochs * ppo.batch_size // (minibatch * accumulation),
-                num_iterations=ppo.epochs,
+                max_steps=steps * passes * ppo.batch_size // (minibatch * accumulation),
+                num_iterations=passes,
                 generation_batch_size=ppo.batch_size,
                 per_device_train_batch_size=minibatch,
                 gradient_accumulation_steps=accumulation,
@@ -112,6 +120,7 @@ class GRPO(Method):
                 loss_type="grpo",
                 weight_decay=0.0,
                 gradient_checkpointing=False,
+                disable_dropout=True,  # as the other trainers: the first ratio is 1
                 bf16=lm.base.dtype == torch.bfloat16,
                 use_cpu=lm.device.type == "cpu",
                 seed=bench.seed,
@@ -136,6 +145,7 @@ class GRPO(Method):
                 )
             with half_products(LanguageModel(trainer.model, lm.tokenizer, lm.config)):  # where other trainers read in 16 bits
                 trainer.train()
+            assert trainer.state.global_step == config.max_steps, "TRL made other steps than it was asked for"
         set_peft_model_state_dict(lm.model, get_peft_model_state_dict(trainer.model), adapter_name=self.name)
         lm.model.eval()
         samples = steps * ppo.batch_size
@@ -156,10 +166,13 @@ class GRPO(Method):
         return reward
 
 
-def gradient_step(ppo: PPOConfig) -> tuple[int, int]:
-    """(replies of a minibatch, minibatches of an optimizer step): those of the other trainers, no more than a batch has."""
-    minibatch = min(ppo.minibatch_size, ppo.batch_size)
-    return minibatch, max(1, min(ppo.gradient_accumulation, ppo.batch_size // minibatch))
+def gradient_steps(ppo: PPOConfig) -> tuple[int, int, int]:
+    """(passes over a batch, replies of a minibatch, minibatches of an optimizer step): those of `PPOTrainer` with the same options, for a
+    batch of as many replies; a minibatch is the largest that cuts a step into equal ones."""
+    passes, size = ESTIMATORS[ppo.estimator](ppo).steps(ppo.batch_size)
+    size = min(size, ppo.batch_size)
+    minibatch = max(n for n in range(1, min(ppo.minibatch_size, size) + 1) if size % n == 0)
+    return passes, minibatch, size // minibatch
 
 
 def filling(lm: LanguageModel) -> Any:

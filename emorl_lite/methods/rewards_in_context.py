@@ -63,7 +63,7 @@ class RewardsInContext(Method):
     """
 
     name = "rewards-in-context"
-    version = 2  # 1: learnt from the base's replies alone
+    version = 3  # 1: learnt from the base's replies alone; 2: at the rate of objectives without one of their own
     family = "steerable"
     knob: Knob = "weights"
     reference = "arXiv 2402.10207"
@@ -78,7 +78,8 @@ class RewardsInContext(Method):
         """Train or load the adapter."""
         self.check_possible(self.bench.lm)
         read = texts_digest([text for pair in self.bench.train_replies for text in pair])
-        return self.bench.kept(self.name, {"rounds": ROUNDS, "passes": PASSES, "front": FRONT, "replies": read}, self._train)
+        marks = {"rounds": ROUNDS, "passes": PASSES, "front": FRONT, "replies": read} | self.bench.own_rates()
+        return self.bench.kept(self.name, marks, self._train)
 
     @classmethod
     def check_possible(cls, lm: LanguageModel) -> None:

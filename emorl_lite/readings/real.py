@@ -18,7 +18,8 @@ from emorl_lite.base.errors import UserError
 from emorl_lite.base.wording import by_sign, counted, judged, listing, number, part, signed, told
 from emorl_lite.readings.page import name_of
 from emorl_lite.study.claims import GREEDY, SAMPLED, holm
-from emorl_lite.study.comparison import over
+from emorl_lite.study.comparison import over, representative
+from emorl_lite.study.comparison import paired as over_seeds
 from emorl_lite.study.crossed import GEOMETRIC, MEAN, crossed, paired
 from emorl_lite.study.enough import Enough, enough
 from emorl_lite.study.measuring import GEOMETRIC_OPTIMUM, geometric_mean
@@ -174,10 +175,10 @@ def comparison_reading(found: pd.DataFrame, samples: int = 0) -> str:
 
 
 def answer_reading(found: pd.DataFrame, rows: pd.DataFrame, objectives: Sequence[str], first: str = FIRST) -> str:
-    """Is it the ensemble: the first one beside one policy with the same budget and beside its own adapters averaged, by both decodings; and
-    what choosing weights has to do with it.
+    """Is it the ensemble: the first one beside one policy with the same budget and beside its own adapters averaged, by both decodings;
+    what choosing weights has to do with it; and how far from the base all are.
 
-    `found`: `differences`; `rows`: seed, method, choice, <objectives> (greedy scores). Of what they lack nothing is said; "" if of both.
+    `found`: `differences`; `rows`: seed, method, choice, <objectives> (greedy scores), kl. Of what they lack nothing is said.
     """
     parts = []
     for second, what in (("uniform", "one policy with as many prompts"), ("exact-average", "the same adapters, averaged exactly")):
@@ -188,14 +189,33 @@ def answer_reading(found: pd.DataFrame, rows: pd.DataFrame, objectives: Sequence
     if not parts:
         return ""
     text = f"**Is it the ensemble?** {called(first)} is, {'; '.join(parts)}."
-    greedy = rows.assign(value=geometric(rows, objectives))
-    by_choice = greedy[greedy["choice"] == "default"].groupby("method")["value"].mean()
-    if {first, "uniform"} <= set(by_choice.index):
+    untuned = rows[rows["choice"] == "default"].assign(value=lambda table: geometric(table, objectives))
+    gaps = [
+        f"{signed_gap} less {what}"
+        for second, what in (("uniform", "the one policy"), ("exact-average", "the exact average"))
+        if (gap := over_seeds(untuned, first, second, "value", looks=2))["n"] and (signed_gap := told(gap))
+    ]
+    if gaps:
         text += (
-            f" Its weights were chosen on greedy replies, and one policy has none to choose: with uniform weights, greedy, {called(first)} "
-            f"has {number(by_choice[first], 3)}, the one policy {number(by_choice['uniform'], 3)}."
+            " Every mixture's weights were chosen on greedy replies, and one policy has none to choose: with uniform weights, greedy, "
+            f"{called(first)} has {listing(gaps)} (over seeds)."
         )
-    return text
+    return text + _distances(rows, [first, *found["second"].unique()])
+
+
+def _distances(rows: pd.DataFrame, methods: Sequence[str]) -> str:
+    """How far from the base these methods are, at the settings that the grid chose; "" for a table without KL, or for one method."""
+    if "kl" not in rows:
+        return ""
+    chosen = representative(rows[rows["method"].isin(methods) & (rows["method"] != "base")]).groupby("method")["kl"].mean().dropna()
+    if len(chosen) < 2:
+        return ""
+    near, far = str(chosen.idxmin()), str(chosen.idxmax())
+    first = "" if methods[0] in (near, far) or methods[0] not in chosen else f", {called(methods[0])} {number(chosen[methods[0]], 1)}"
+    return (
+        f" Their KL to the base goes from {number(chosen[near], 1)} nats a reply ({called(near)}) to {number(chosen[far], 1)} "
+        f"({called(far)}){first}."
+    )
 
 
 def short_reading(found: pd.DataFrame, others: Sequence[str], decoding: str = SAMPLED) -> str:

@@ -30,7 +30,7 @@ from emorl_lite.search.statistics import interval, median_interval, shape_of
 BY_GRID = ("grid", "default")
 """Settings chosen with equal effort: the best of the same grid of weights on validation prompts."""
 BY_OWN_SEARCH = ("published search", "grid, mean", "grid", "default")
-"""Settings chosen as each method's own paper does, all for the highest mean: EMORL by its search of 135 points, others by a grid."""
+"""Settings chosen as each method's own paper does, all for the highest mean: the published search where there is one, else a grid."""
 
 
 METRICS = ["method", "seed", "points", "hypervolume", "utility", "igd_plus", "steered", "gap", "controllability"]
