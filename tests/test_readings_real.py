@@ -160,10 +160,10 @@ def test_is_it_the_ensemble():
     said = real.answer_reading(found, rows, NAMES)
     assert said.startswith(
         "**Is it the ensemble?** EMORL is, beside one policy with as many prompts, below (sampled) and above (greedy); beside the same "
-        "adapters, averaged exactly, as good as equal (sampled) and open (greedy). Every"
+        "adapters, averaged exactly, as good as equal (sampled) and open (greedy). Its weights"
     )
     assert (
-        "greedy, EMORL has −0.100 [−0.100, −0.100] less the one policy and +0.100 [+0.100, +0.100] less the exact average (over seeds)"
+        "instead EMORL has, greedy, −0.100 [−0.100, −0.100] less the one policy and +0.100 [+0.100, +0.100] less the exact average (over seeds)"
         in said
     )
     assert said.endswith("Their KL to the base goes from 3.0 nats a reply (EMORL) to 5.0 (exact averages).")

@@ -168,9 +168,8 @@ def consumption_reading(spent: pd.DataFrame, source: str = "tiny") -> str:
     theirs = paper.CONSUMPTION.set_index("method")
     points, std = theirs["data_points"], theirs["data_points_std"]
     text = (
-        f"The paper ({paper.SOURCES['scatter']}): EMORL {points['emorl']:,} ± {std['emorl']:,} data points, uniform weighting "
-        f"{points['uniform']:,} ± {std['uniform']:,}: {percent(points['emorl'] / points['uniform'])} of them, and a spread "
-        f"{number(std['uniform'] / std['emorl'], 1)} times smaller."
+        f"In the paper EMORL takes {percent(points['emorl'] / points['uniform'])} of uniform weighting's data points "
+        f"({paper.SOURCES['scatter']}), with a spread {number(std['uniform'] / std['emorl'], 1)} times smaller."
     )
     comparisons, there = [], set(spent["method"])
     for accounting in ("longest run", "sum of runs", "longest run + search", "sum of runs + search"):

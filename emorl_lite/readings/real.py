@@ -196,10 +196,7 @@ def answer_reading(found: pd.DataFrame, rows: pd.DataFrame, objectives: Sequence
         if (gap := over_seeds(untuned, first, second, "value", looks=2))["n"] and (signed_gap := told(gap))
     ]
     if gaps:
-        text += (
-            " Every mixture's weights were chosen on greedy replies, and one policy has none to choose: with uniform weights, greedy, "
-            f"{called(first)} has {listing(gaps)} (over seeds)."
-        )
+        text += f" Its weights are chosen on greedy replies; with uniform weights instead {called(first)} has, greedy, {listing(gaps)} (over seeds)."
     return text + _distances(rows, [first, *found["second"].unique()])
 
 
@@ -291,8 +288,7 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     text = " ".join(f"{why}: {listing(named)}." for why, named in groups.items())
     if any(math.isfinite(row["target"]) for row in rows):
         seeds = max(row["seeds"] for row in rows)
-        text += f" In brackets: how many seeds or statements would narrow it to ±{number(CLOSE)}, or to the difference; "
-        text += f"a rough forecast from {counted(seeds, 'seed')}."
+        text += f" In brackets: how many seeds or statements would do, a rough forecast from {counted(seeds, 'seed')}."
     return [f"Why it is open. {text}"]
 
 
