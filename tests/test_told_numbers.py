@@ -17,6 +17,7 @@ import pytest
 
 from emorl_lite.base.errors import UserError
 from emorl_lite.base.presets import get_preset
+from emorl_lite.methods.grpo import GROUP
 from emorl_lite.methods.registry import METHODS as REGISTERED
 from emorl_lite.readings import results as made
 from emorl_lite.readings.page import NAMES
@@ -466,7 +467,13 @@ def test_results_say_of_the_real_run_what_its_preset_and_its_table_say():
     assert preset.warm_start.without_high and "not on good reflections" in text
     rows = csv("smollm2/methods.csv").drop_duplicates(["method", "seed"])
     took = rows.groupby("method")[["data_points", "parallel"]].agg(["min", "max"])
-    assert (took.drop(columns="parallel").drop(index=["base", "uniform-short"]) == preset.study.budget).all(axis=None)
+    assert (took.drop(columns="parallel").drop(index=["base", "uniform-short", "gdpo"]) == preset.study.budget).all(axis=None)
+    of_gdpo = rows[rows["method"] == "gdpo"]
+    assert set(of_gdpo["samples"]) == {preset.study.budget} and set(of_gdpo["data_points"]) == {preset.study.budget // GROUP}
+    assert f"GDPO on {preset.study.budget // GROUP:,}, each answered four times" in text and GROUP == 4
+    own = {preset.lr.get(name, preset.ppo.lr) / preset.ppo.lr for name in preset.objectives if name != "empathy"}
+    assert "Empathy's adapter learns at two and a half times the rate of the others" in text and own == {1.0}
+    assert preset.lr["empathy"] == pytest.approx(2.5 * preset.ppo.lr)
     assert took.loc["uniform-short", "data_points"].tolist() == took.loc["emorl", "parallel"].tolist() == [preset.ppo.episodes] * 2
     counts = csv("smollm2/methods_prompts.csv").groupby(["method", "decoding"])["prompt"].nunique()
     assert counts.nunique() == 1, "the same statements for all"
