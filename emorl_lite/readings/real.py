@@ -196,8 +196,8 @@ def answer_reading(found: pd.DataFrame, rows: pd.DataFrame, objectives: Sequence
         if (gap := over_seeds(untuned, first, second, "value", looks=2))["n"] and (signed_gap := told(gap))
     ]
     if gaps:
-        f" Its weights are chosen on greedy replies; with uniform weights instead {called(first)} has, greedy, {listing(gaps)} "
-        "(over seeds)."
+        instead = f"with uniform weights instead {called(first)} has, greedy, {listing(gaps)} (over seeds)"
+        text += f" Its weights are chosen on greedy replies; {instead}."
     return text + _distances(rows, [first, *found["second"].unique()])
 
 
