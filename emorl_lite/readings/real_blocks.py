@@ -57,10 +57,11 @@ def main_table(results: Path) -> str:
 def main_sentence(results: Path) -> str:
     """The same in words, with EMORL's weights, and which of the comparison's methods were not trained."""
     prompts, study = _table(results, "prompts"), read_provenance(table_path(_folder(results), "prompts")).get("study")
+    found, rows, names = _compared(results), _table(results, "rows"), _objectives(results)
     parts = [
-        real.comparison_reading(_compared(results), int(study.get("samples", 0)) if isinstance(study, dict) else 0),
-        real.answer_reading(_compared(results), _table(results, "rows"), _objectives(results)),
-        real.weights_reading(_table(results, "rows"), _objectives(results)),
+        real.comparison_reading(found, int(study.get("samples", 0)) if isinstance(study, dict) else 0),
+        real.answer_reading(found, rows, names),
+        real.weights_reading(rows, names),
     ]
     if absent := [real.called(method) for method in real.OTHERS if method not in set(prompts["method"])]:
         parts.append(f"Not in this study: {', '.join(absent)}.")
